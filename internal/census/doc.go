@@ -1,0 +1,4 @@
+// Package census says what a connection tracking table is made of: how many
+// entries of which protocol, state and age, counted in constant memory. It is
+// pure: entries come in one by one, a Summary comes out.
+package census

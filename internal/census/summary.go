@@ -1,0 +1,50 @@
+package census
+
+import "github.com/ctwarden/ctwarden/internal/nfct"
+
+// A Summary counts the entries of one table by what can be done about them.
+// An entry can stand in several counts. The zero Summary says that nobody has
+// looked.
+type Summary struct {
+	// Seen is how many entries were looked at. With Sampled they are a
+	// prefix of a dump, which walks the table in hash order and so is an
+	// unbiased sample; otherwise they are all that a dump shows.
+	Seen    uint64 `json:"seen"`
+	Sampled bool   `json:"sampled,omitempty"`
+	// Unreplied entries have seen no packet in the reply direction.
+	Unreplied uint64 `json:"unreplied"`
+	// Assured entries are spared by early drop.
+	Assured uint64 `json:"assured"`
+	// HalfOpen counts entries that are unreplied, or TCP in SYN_SENT or
+	// SYN_RECV.
+	HalfOpen uint64 `json:"half_open"`
+	// Closing counts TCP in FIN_WAIT, CLOSE_WAIT, LAST_ACK, TIME_WAIT and
+	// CLOSE: the states that the kernel's gc may evict although ASSURED.
+	Closing uint64 `json:"closing"`
+	// TimeWait is the part of Closing in TIME_WAIT.
+	TimeWait uint64 `json:"time_wait"`
+	// Established counts TCP in ESTABLISHED, Stale the part of it that has
+	// been idle for more than a day.
+	Established uint64 `json:"established"`
+	Stale       uint64 `json:"stale"`
+	// Loopback counts entries between loopback addresses.
+	Loopback uint64 `json:"loopback"`
+	// Deletable counts unreplied entries that have been idle for long
+	// enough to be deleted, under the limits in force.
+	Deletable uint64 `json:"deletable"`
+	// Ageable counts closing entries whose remaining time is above what the
+	// limits would leave them.
+	Ageable uint64 `json:"ageable"`
+}
+
+// Share returns n as a share of the entries that were looked at.
+func (s Summary) Share(n uint64) nfct.Permyriad { return nfct.Share(n, s.Seen) }
+
+// Scale estimates for a table of entries how many of them are of the kind of
+// which n were seen.
+func (s Summary) Scale(n, entries uint64) uint64 {
+	if s.Seen == 0 || s.Seen >= entries {
+		return n
+	}
+	return s.Share(n).Of(entries)
+}
