@@ -1,0 +1,153 @@
+package cttest
+
+import (
+	"encoding/binary"
+	"net/netip"
+	"testing"
+	"time"
+
+	"github.com/mdlayher/netlink"
+	"github.com/ti-mo/netfilter"
+	"golang.org/x/sys/unix"
+
+	"github.com/ctwarden/ctwarden/internal/netns"
+	"github.com/ctwarden/ctwarden/internal/nfct"
+)
+
+const (
+	// batch is how many entries one datagram creates. An acknowledgement is
+	// asked for the last, so a lost datagram shows.
+	batch = 128
+	// defaultTimeout outlives any test, so that the kernel's own clearing
+	// does not meddle.
+	defaultTimeout = 3600
+	// ports of Like: each source address has so many, from firstPort on.
+	ports     = 60000
+	firstPort = 1024
+)
+
+// Unreplied is an entry whose answer was never seen: a UDP packet to the
+// discard port. A template for Fill.
+func Unreplied() nfct.Entry {
+	return nfct.Entry{
+		Orig: nfct.Tuple{
+			Src: netip.MustParseAddr("10.0.0.1"), SrcPort: firstPort,
+			Dst: netip.MustParseAddr("192.0.2.1"), DstPort: 9,
+		},
+		Proto: unix.IPPROTO_UDP,
+	}
+}
+
+// Replied is Unreplied towards another address, with an answer.
+func Replied() nfct.Entry {
+	e := Unreplied()
+	e.Orig.Dst = netip.MustParseAddr("192.0.2.2")
+	e.Status = nfct.StatusSeenReply
+	return e
+}
+
+// Assured is Replied towards another address, and spared by early drop.
+func Assured() nfct.Entry {
+	e := Replied()
+	e.Orig.Dst = netip.MustParseAddr("192.0.2.3")
+	e.Status |= nfct.StatusAssured
+	return e
+}
+
+// TCP is a TCP entry in a state; those past the handshake are assured.
+func TCP(state nfct.TCPState) nfct.Entry {
+	e := Unreplied()
+	e.Proto, e.State, e.Orig.DstPort = unix.IPPROTO_TCP, state, 80
+	e.Orig.Dst = netip.AddrFrom4([4]byte{192, 0, 2, 10 + byte(state)})
+	switch state {
+	case nfct.StateNone, nfct.StateSynSent, nfct.StateSynSent2:
+	case nfct.StateSynRecv:
+		e.Status = nfct.StatusSeenReply
+	default:
+		e.Status = nfct.StatusSeenReply | nfct.StatusAssured
+	}
+	return e
+}
+
+// Like returns template with the i-th of many source addresses and ports.
+func Like(template nfct.Entry, i int) nfct.Entry {
+	e := template
+	addr := e.Orig.Src.As16()
+	tail := binary.BigEndian.Uint32(addr[12:]) + uint32(i/ports)
+	binary.BigEndian.PutUint32(addr[12:], tail)
+	e.Orig.Src = netip.AddrFrom16(addr)
+	if template.Orig.Src.Is4() {
+		e.Orig.Src = e.Orig.Src.Unmap()
+	}
+	if isICMP(e.Proto) {
+		e.Orig.ICMPID = uint16(firstPort + i%ports)
+	} else {
+		e.Orig.SrcPort = uint16(firstPort + i%ports)
+	}
+	return e
+}
+
+// Fill creates n entries that differ from the template in their source
+// address and port (or ICMP id).
+func Fill(tb testing.TB, ns *netns.NS, n int, template nfct.Entry) {
+	tb.Helper()
+	create(tb, ns, n, func(i int) nfct.Entry { return Like(template, i) })
+}
+
+// Create creates entries. The kernel is given what is set: Orig, Reply (if
+// unset, Orig turned round), Proto, Zone, Status (CONFIRMED is added), State,
+// Mark and Timeout (if 0, an hour). The rest is the kernel's.
+func Create(tb testing.TB, ns *netns.NS, entries ...nfct.Entry) {
+	tb.Helper()
+	create(tb, ns, len(entries), func(i int) nfct.Entry { return entries[i] })
+}
+
+func create(tb testing.TB, ns *netns.NS, n int, entry func(i int) nfct.Entry) {
+	tb.Helper()
+	var conn *netlink.Conn
+	err := ns.Do(func() (err error) {
+		conn, err = netlink.Dial(unix.NETLINK_NETFILTER, nil)
+		return err
+	})
+	if err != nil {
+		tb.Fatal(err)
+	}
+	defer conn.Close()
+	for from := 0; from < n; from += batch {
+		if err := conn.SetDeadline(time.Now().Add(10 * time.Second)); err != nil {
+			tb.Fatal(err)
+		}
+		to := min(from+batch, n)
+		messages := make([]netlink.Message, 0, batch)
+		for i := from; i < to; i++ {
+			messages = append(messages, message(tb, entry(i), i == to-1))
+		}
+		if _, err := conn.SendMessages(messages); err != nil {
+			tb.Fatalf("create entries %d to %d: %v", from, to, err)
+		}
+		if _, err := conn.Receive(); err != nil {
+			tb.Fatalf("create entries %d to %d: %v", from, to, err)
+		}
+	}
+}
+
+func message(tb testing.TB, e nfct.Entry, last bool) netlink.Message {
+	tb.Helper()
+	flags := netlink.Request | netlink.Create | netlink.Excl
+	if last {
+		flags |= netlink.Acknowledge
+	}
+	family := netfilter.ProtoIPv4
+	if e.Orig.Src.Is6() {
+		family = netfilter.ProtoIPv6
+	}
+	m, err := netfilter.MarshalNetlink(netfilter.Header{
+		SubsystemID: netfilter.NFSubsysCTNetlink,
+		Family:      family,
+		Flags:       flags,
+	}, attributes(e))
+	if err != nil {
+		tb.Fatal(err)
+	}
+	return m
+}

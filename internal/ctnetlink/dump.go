@@ -1,0 +1,215 @@
+package ctnetlink
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/mdlayher/netlink"
+	"golang.org/x/sys/unix"
+
+	"github.com/ctwarden/ctwarden/internal/nfct"
+)
+
+var errNoTuple = errors.New("no original tuple")
+
+// A Query says which entries a dump tells and when it stops by itself. The
+// zero Query tells them all.
+type Query struct {
+	// Family is 2 (AF_INET) or 10 (AF_INET6); 0 is both.
+	Family uint8
+	// An entry is told if its status, masked with StatusMask, is Status. The
+	// zero mask takes any; {0, StatusSeenReply} takes the unreplied.
+	Status, StatusMask nfct.Status
+	// Features lets the kernel filter by status, which saves a third of the
+	// time of telling half a table. A kernel that cannot (Linux 5.14 and
+	// older) ignores the wish, so each entry is looked at again here.
+	Features Features
+	// MaxEntries, MaxBytes and Box stop the dump after so many entries told,
+	// bytes received or so much time; 0 is no bound. They are looked at after
+	// each datagram of up to 32 KiB, except MaxEntries, which is exact.
+	MaxEntries uint64
+	MaxBytes   uint64
+	Box        time.Duration
+}
+
+// A Stop says why a dump ended before the end of the table.
+type Stop uint8
+
+// The reasons to stop. The zero Stop is a dump that was complete.
+const (
+	Complete Stop = iota
+	ByCaller      // the callback returned false
+	ByEntries
+	ByBytes
+	ByTime
+)
+
+// String says it in a word.
+func (s Stop) String() string {
+	return [...]string{"complete", "caller", "entries", "bytes", "time"}[min(s, ByTime)]
+}
+
+// Dumped is what a dump did.
+type Dumped struct {
+	Entries uint64 // entries told
+	Seen    uint64 // entries received, told or not
+	Unread  uint64 // entries received that could not be decoded
+	Bytes   uint64
+	Stop    Stop
+	// Interrupted says that the kernel marked the dump as inconsistent.
+	// ctnetlink does not, up to Linux 7.3; a resize of the hash during a dump
+	// can skip or repeat entries without a word.
+	Interrupted bool
+}
+
+// A Visit is called for each entry of a dump and returns false to stop it.
+// The entry and the key are valid, and may be changed, until it returns.
+type Visit func(e *nfct.Entry, k *Key) bool
+
+// Dump walks the table in the order of the hash, so a part of it is an
+// unbiased sample. It is not a snapshot: an entry can be told twice, if the
+// one at which the kernel wanted to resume is gone, and one that came or went
+// meanwhile may or may not be told. Walking frees entries that have expired
+// (ctnetlink_dump_table).
+//
+// A dump that ends before the table does, for whatever reason, closes c:
+// reading on to the end, which is the other way to make a socket usable
+// again, can take longer than all that was asked for.
+func (c *Conn) Dump(ctx context.Context, q Query, visit Visit) (Dumped, error) {
+	return c.dump(ctx, q, visit, func() bool { return true })
+}
+
+// dump calls boundary after each datagram; false stops it like visit's.
+func (c *Conn) dump(ctx context.Context, q Query, visit Visit, boundary func() bool) (Dumped, error) {
+	d := dump{conn: c, query: q, visit: visit}
+	err := d.run(ctx, boundary)
+	if err != nil {
+		err = fmt.Errorf("dump table: %w", err)
+	}
+	if err != nil || d.Stop != Complete {
+		err = errors.Join(err, c.Close())
+	}
+	return d.Dumped, err
+}
+
+// A dump is one run of Dump.
+type dump struct {
+	Dumped
+	conn  *Conn
+	query Query
+	visit Visit
+	entry nfct.Entry
+	key   Key
+}
+
+func (d *dump) run(ctx context.Context, boundary func() bool) error {
+	var end time.Time
+	if d.query.Box > 0 {
+		end = time.Now().Add(d.query.Box)
+	}
+	if err := d.conn.request(ctx, d.query.request()); err != nil {
+		return err
+	}
+	for {
+		datagram, err := d.conn.receive(ctx)
+		if err != nil {
+			return err
+		}
+		d.Bytes += uint64(len(datagram))
+		done, err := d.take(datagram)
+		if err != nil || done {
+			return err
+		}
+		switch {
+		case !boundary():
+			d.Stop = ByCaller
+		case d.query.MaxBytes > 0 && d.Bytes >= d.query.MaxBytes:
+			d.Stop = ByBytes
+		case !end.IsZero() && !time.Now().Before(end):
+			d.Stop = ByTime
+		default:
+			continue
+		}
+		return nil
+	}
+}
+
+// take reads one datagram and reports whether the dump is over.
+func (d *dump) take(datagram []byte) (done bool, err error) {
+	for len(datagram) > 0 {
+		var m message
+		if m, datagram, err = nextMessage(datagram); err != nil {
+			return false, err
+		}
+		if m.seq != d.conn.seq {
+			continue // an answer to something asked before
+		}
+		if m.flags&netlink.DumpInterrupted != 0 {
+			d.Interrupted = true
+		}
+		switch m.kind {
+		case netlink.Done, netlink.Error:
+			return true, m.failure()
+		case netlink.Overrun:
+			return false, unix.ENOBUFS
+		case netlink.HeaderType(messageType(msgNew)):
+			if stop := d.tell(m.payload); stop != Complete {
+				d.Stop = stop
+				return true, nil
+			}
+		}
+	}
+	return false, nil
+}
+
+func (d *dump) tell(payload []byte) Stop {
+	d.Seen++
+	if err := decode(payload, &d.entry, &d.key); err != nil {
+		d.Unread++
+		return Complete
+	}
+	q := &d.query
+	if q.Family != 0 && d.entry.Family != q.Family {
+		return Complete
+	}
+	if d.entry.Status&q.StatusMask != q.Status&q.StatusMask {
+		return Complete
+	}
+	d.Entries++
+	if !d.visit(&d.entry, &d.key) {
+		return ByCaller
+	}
+	if q.MaxEntries > 0 && d.Entries >= q.MaxEntries {
+		return ByEntries
+	}
+	return Complete
+}
+
+// request is the message that starts the dump.
+func (q Query) request() []byte {
+	b := beginMessage(nil, msgGet, netlink.Request|netlink.Dump, q.Family)
+	if q.StatusMask != 0 && q.Features.StatusFilter == Yes {
+		b = appendUint32(b, ctaStatus, uint32(q.Status&q.StatusMask))
+		b = appendUint32(b, ctaStatusMask, uint32(q.StatusMask))
+	}
+	endMessage(b, 0)
+	return b
+}
+
+// request numbers a single message and sends it.
+func (c *Conn) request(ctx context.Context, message []byte) error {
+	c.seq++
+	setSequence(message, c.seq)
+	return c.send(ctx, message)
+}
+
+// failure is the error that ends a dump or answers a message, or nil.
+func (m message) failure() error {
+	code, err := m.errno()
+	if err != nil || code == 0 {
+		return err
+	}
+	return unix.Errno(code)
+}
