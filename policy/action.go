@@ -92,12 +92,13 @@ type Action struct {
 	From uint64 `json:"from"`
 	To   uint64 `json:"to"`
 	// Class, MinIdle, Cap and Remaining bound an action on entries: which,
-	// idle for how long at least, how many at most, and (ageing) the time
-	// that is left to each afterwards.
-	Class     Class         `json:"class,omitzero"`
-	MinIdle   time.Duration `json:"min_idle_ns,omitempty"`
-	Cap       uint64        `json:"cap,omitempty"`
-	Remaining uint32        `json:"remaining_s,omitempty"`
+	// idle for how long at least (SynSentIdle for TCP in SYN_SENT), how many
+	// at most, and (ageing) the seconds that are left to each afterwards.
+	Class       Class         `json:"class,omitzero"`
+	MinIdle     time.Duration `json:"min_idle_ns,omitempty"`
+	SynSentIdle time.Duration `json:"syn_sent_idle_ns,omitempty"`
+	Cap         uint64        `json:"cap,omitempty"`
+	Remaining   uint32        `json:"remaining_s,omitempty"`
 	// Reason says why.
 	Reason Reason `json:"reason"`
 	// Would says that the action is only told, not carried out.

@@ -1,0 +1,147 @@
+package policy
+
+import (
+	"math"
+	"time"
+
+	"github.com/ctwarden/ctwarden/internal/nfct"
+)
+
+// A Cause says what the trouble of a table comes from.
+type Cause uint8
+
+// The causes. The zero Cause is that there is no trouble.
+const (
+	NoCause Cause = iota
+	// Unknown: the table fills, and neither a census nor the counters say
+	// with what.
+	Unknown
+	// Load: live, mostly ASSURED connections.
+	Load
+	// Churn: connections that are closing, at least half.
+	Churn
+	// HalfOpen: connections that nobody answered, at least half.
+	HalfOpen
+	// Stale: established connections idle for more than a day, at least half.
+	Stale
+	// Elsewhere: the table of another namespace is full, not this one.
+	Elsewhere
+	// InsertFailed: entries clash below max.
+	InsertFailed
+	// LongChains: hash chains are too long for new entries.
+	LongChains
+	// NoMemory: the kernel can't allocate entries below max.
+	NoMemory
+)
+
+var causeNames = []string{
+	"none", "unknown", "load", "churn", "half_open", "stale", "elsewhere",
+	"insert_failed", "long_chains", "no_memory",
+}
+
+// String returns the name used in the audit log.
+func (c Cause) String() string { return nameOf(causeNames, c) }
+
+// MarshalText implements encoding.TextMarshaler.
+func (c Cause) MarshalText() ([]byte, error) { return []byte(c.String()), nil }
+
+// UnmarshalText implements encoding.TextUnmarshaler.
+func (c *Cause) UnmarshalText(text []byte) (err error) {
+	*c, err = parseName[Cause](causeNames, text, "cause")
+	return err
+}
+
+// How fresh a census must be to speak for the table, and the share that makes
+// a cause.
+const (
+	censusFresh = 30 * time.Second
+	mostOf      = nfct.Permyriad(5000)
+)
+
+// UnknownShare is an UnassuredShare that the counters do not tell.
+const UnknownShare = nfct.Permyriad(math.MaxUint32)
+
+// cause says what the trouble comes from. What is not the table's fault comes
+// first, because growing the table would hide it; but only while the table is
+// not nearly full, because a full table shows the same signs.
+func (l *Limits) cause(o *Observation, a *Assessment) Cause {
+	if o.Absent {
+		return NoCause
+	}
+	if c := l.notTheTable(o, a); c != NoCause {
+		return c
+	}
+	if a.Level == Calm {
+		return NoCause
+	}
+	if o.CensusAt != 0 && o.Now.Since(o.CensusAt) <= censusFresh && o.Census.Seen > 0 {
+		return censusCause(o)
+	}
+	switch u := a.UnassuredShare; {
+	case u == UnknownShare:
+		return Unknown
+	case u >= mostOf:
+		return HalfOpen
+	}
+	return Load
+}
+
+// A rate per second below which a counter that advances is noise: connection
+// setups race now and then on every host.
+const noise = 1.0
+
+func (l *Limits) notTheTable(o *Observation, a *Assessment) Cause {
+	if o.Table.Max != 0 && a.Fullness >= l.Levels.NearMax {
+		return NoCause
+	}
+	t := &a.Trend
+	switch {
+	case t.Chains > noise:
+		return LongChains
+	case t.Failed > noise:
+		return InsertFailed
+	case t.Dropped > noise && o.Table.Max != 0 && !a.wasFull():
+		return NoMemory
+	case o.Elsewhere > 0, o.Full > 0 && a.Drops.FullDrops() == 0 && !a.wasFull():
+		return Elsewhere
+	}
+	return NoCause
+}
+
+// wasFull reports whether the drops can be due to a limit that was raised a
+// moment ago.
+func (a *Assessment) wasFull() bool {
+	return a.Level >= High || a.Trend.Rate() > float64(a.headroom())/10
+}
+
+func censusCause(o *Observation) Cause {
+	c := &o.Census
+	switch {
+	case c.Share(c.Closing) >= mostOf:
+		return Churn
+	case c.Share(c.HalfOpen) >= mostOf:
+		return HalfOpen
+	case c.Share(c.Stale) >= mostOf:
+		return Stale
+	}
+	return Load
+}
+
+// unassured estimates the share u of entries that are not ASSURED from how
+// often early drop fails: it scans 8 buckets of k entries each, so that it
+// finds no victim with probability exp(-8ku). See early_drop in
+// net/netfilter/nf_conntrack_core.c (8 is NF_CT_EVICTION_RANGE). Early drop
+// can evict several entries at once, so the estimate leans to the high side.
+func unassured(o *Observation, t *Trend) nfct.Permyriad {
+	if o.Table.Buckets == 0 || o.Table.Entries == 0 || t.Dropped+t.Evicted < noise {
+		return UnknownShare
+	}
+	entries := max(o.Host.Entries, o.Table.Entries)
+	k := 2 * float64(entries) / float64(o.Table.Buckets)
+	failing := t.Dropped / (t.Dropped + t.Evicted)
+	if failing < 1e-6 {
+		return 10000
+	}
+	u := -math.Log(failing) / (8 * k)
+	return nfct.Permyriad(min(u, 1) * 10000)
+}

@@ -1,0 +1,84 @@
+package policy
+
+import (
+	"time"
+
+	"github.com/ctwarden/ctwarden/internal/nfct"
+)
+
+// restore plans one step back for one shortened timeout, after enough calm: at
+// most double, at most the original. A step that would fill the table again is
+// held.
+func (l *Limits) restore(s *State, a *Assessment) ([]Action, Hold) {
+	o := &a.Observation
+	t := s.shortened()
+	if t == nfct.NoTimeout {
+		return nil, NotHeld
+	}
+	wait := l.Lease.Step << min(s.Records[RestoreTimeout].Strikes, 6)
+	switch {
+	case !o.Kernel.TimeoutsWritable:
+		return nil, HeldReadOnly
+	case s.CalmSince == 0 || o.Now.Since(s.CalmSince) < l.Lease.Calm:
+		return nil, HeldAwaiting
+	case s.LastRestore != 0 && o.Now.Since(s.LastRestore) < wait:
+		return nil, HeldAwaiting
+	}
+	k := &s.Timeouts[t]
+	to := min(k.Written*2, k.Original)
+	// At worst every entry lives by this timeout, and the table grows with it.
+	grown := saturatingMul(o.Table.Entries, to) / k.Written
+	if nfct.Share(grown, o.Table.Max) >= l.Levels.ElevatedEnter {
+		return nil, HeldWouldRefill
+	}
+	return []Action{{
+		Type: RestoreTimeout, Knob: t, From: k.Written, To: to, Reason: ReasonCalm,
+	}}, NotHeld
+}
+
+// shortened returns the shortened timeout that was given back least: the one
+// that is furthest below its original. NoTimeout if all are whole.
+func (s *State) shortened() nfct.Timeout {
+	found, least := nfct.NoTimeout, nfct.Permyriad(10000)
+	for t := nfct.TCPSynSent; t < nfct.NumTimeouts; t++ {
+		k := &s.Timeouts[t]
+		if k.Written == 0 {
+			continue
+		}
+		if share := nfct.Share(k.Written, k.Original); share < least {
+			found, least = t, share
+		}
+	}
+	return found
+}
+
+// breaker holds a plan that acts when there were too many acts already, and
+// opens the breaker. Giving back does not count.
+func (l *Limits) breaker(s *State, a *Assessment, p *Plan) {
+	if !p.Acts() || p.Actions[0].Type.Restores() {
+		return
+	}
+	now := a.Observation.Now
+	open := now < s.HandsOffUntil
+	if !open && s.Acts.within(now, l.Breaker.Window) < int(min(l.Breaker.Acts, MaxActs)) {
+		return
+	}
+	p.Actions, p.Held, p.Trips = nil, HeldBreaker, !open
+}
+
+// trip opens the breaker at now, for twice as long as the last time.
+func (l *Limits) trip(s *State, now Moment) {
+	pause := l.Breaker.Pause
+	if s.HandsOffPause > 0 {
+		pause = min(s.HandsOffPause*2, max(l.Breaker.MaxPause, l.Breaker.Pause))
+	}
+	s.HandsOffPause, s.HandsOffUntil = pause, now.Add(pause)
+}
+
+// Resume closes the breaker and ends a pause, as a person asked.
+func (s *State) Resume() {
+	s.HandsOffUntil, s.HandsOffPause, s.PausedUntil = 0, 0, 0
+}
+
+// Pause holds every decision until d after now.
+func (s *State) Pause(now Moment, d time.Duration) { s.PausedUntil = now.Add(d) }

@@ -1,0 +1,99 @@
+package policy
+
+import "time"
+
+// A Level says how near a table is to its limit. Levels are ordered.
+type Level uint8
+
+// The levels.
+const (
+	Calm Level = iota
+	Elevated
+	High
+	Exhausted
+)
+
+var levelNames = []string{"calm", "elevated", "high", "exhausted"}
+
+// String returns the name used in the audit log.
+func (l Level) String() string { return nameOf(levelNames, l) }
+
+// MarshalText implements encoding.TextMarshaler.
+func (l Level) MarshalText() ([]byte, error) { return []byte(l.String()), nil }
+
+// UnmarshalText implements encoding.TextUnmarshaler.
+func (l *Level) UnmarshalText(text []byte) (err error) {
+	*l, err = parseName[Level](levelNames, text, "level")
+	return err
+}
+
+// level returns the level of the table, given the level before. It goes up at
+// once and comes down by hysteresis: from high and exhausted as soon as the
+// fullness is below the leave threshold, from elevated after a dwell.
+func (l *Limits) level(s *State, o *Observation, a *Assessment) Level {
+	if o.Absent || o.Table.Max == 0 {
+		return Calm
+	}
+	t, fill := &l.Levels, a.Fullness
+	kernelSaysFull := o.Full > 0 || a.Drops.FullDrops() > 0 || a.Drops.EarlyDrop > 0
+	switch {
+	case fill >= t.ExhaustedEnter,
+		fill >= t.NearMax && kernelSaysFull,
+		s.Level == Exhausted && fill >= t.ExhaustedLeave:
+		return Exhausted
+	case fill >= t.HighEnter,
+		a.fullWithin(t.HighSoon),
+		s.Level >= High && fill >= t.HighLeave:
+		return High
+	case fill >= t.ElevatedEnter,
+		fill >= t.ElevatedSoonFill && a.fullWithin(t.ElevatedSoon):
+		return Elevated
+	case s.Level >= Elevated && !l.calmEnough(s, o, a):
+		return Elevated
+	}
+	return Calm
+}
+
+// calmEnough reports whether the fullness has been below ElevatedLeave for
+// CalmAfter.
+func (l *Limits) calmEnough(s *State, o *Observation, a *Assessment) bool {
+	if a.Fullness >= l.Levels.ElevatedLeave {
+		return false
+	}
+	return s.LowSince != 0 && o.Now.Since(s.LowSince) >= l.Levels.CalmAfter
+}
+
+// lowSince returns since when the fullness has been below ElevatedLeave; 0 if
+// it is not.
+func (l *Limits) lowSince(s *State, o *Observation, a *Assessment) Moment {
+	switch {
+	case a.Fullness >= l.Levels.ElevatedLeave:
+		return 0
+	case s.LowSince == 0 || s.LowSince > o.Now:
+		return o.Now
+	}
+	return s.LowSince
+}
+
+// Interval returns how long to wait before the next observation: the nearer
+// the limit at the worst rate seen, the sooner, within the bounds of the level.
+func (l *Limits) Interval(a *Assessment) time.Duration {
+	most := l.Sampling.Calm
+	switch a.Level {
+	case High:
+		most = l.Sampling.High
+	case Exhausted:
+		return l.Sampling.Min
+	}
+	worst := a.Trend.Worst
+	if worst <= 0 || a.Observation.Table.Max == 0 {
+		return most
+	}
+	// A quarter of the time to full at the worst rate leaves room for the
+	// sample after next.
+	seconds := float64(a.headroom()) / worst / 4
+	if seconds >= most.Seconds() {
+		return most
+	}
+	return max(time.Duration(seconds*float64(time.Second)), l.Sampling.Min)
+}

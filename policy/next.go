@@ -1,0 +1,162 @@
+package policy
+
+import "github.com/ctwarden/ctwarden/internal/nfct"
+
+// Next returns the state after a plan was carried out with these outcomes, or
+// only told. The receiver is not changed.
+func (s *State) Next(l *Limits, p *Plan, outcomes []Outcome) State {
+	n := *s
+	a := &p.Assessment
+	now := a.Observation.Now
+	if now < n.Trend.At {
+		n.shift(n.Trend.At, now)
+	}
+	n.Trend = a.Trend
+	n.LowSince = l.lowSince(s, &a.Observation, a)
+	n.enter(a.Level, now)
+	for t := range n.Records {
+		if r := &n.Records[t]; r.Waiting && r.Base.At == 0 && now > r.At {
+			r.Base = a.figures()
+		}
+	}
+	for i := range p.Verdicts {
+		n.judged(l, &p.Verdicts[i])
+	}
+	for i := range p.Overrides {
+		n.overridden(&p.Overrides[i], now)
+	}
+	if p.Trips {
+		l.trip(&n, now)
+	}
+	if len(outcomes) > 0 && !outcomes[0].Action.Type.Restores() {
+		n.Acts[n.ActsNext%MaxActs] = now
+		n.ActsNext = (n.ActsNext + 1) % MaxActs
+		n.LastAct = now
+	}
+	for i := range outcomes {
+		n.acted(l, a, &outcomes[i], i == 0)
+	}
+	return n
+}
+
+// shift moves every moment so that what was at from is at to: a clock that
+// went back, or a state from another boot, must not freeze the policy.
+func (s *State) shift(from, to Moment) {
+	moments := []*Moment{
+		&s.LowSince, &s.CalmSince, &s.IncidentSince, &s.LastAct, &s.HandsOffUntil,
+		&s.PausedUntil, &s.LastResize, &s.LastRestore, &s.Max.YieldUntil, &s.Buckets.YieldUntil,
+	}
+	for i := range s.Timeouts {
+		moments = append(moments, &s.Timeouts[i].YieldUntil)
+	}
+	for i := range s.Acts {
+		moments = append(moments, &s.Acts[i])
+	}
+	for i := range s.Records {
+		r := &s.Records[i]
+		moments = append(moments, &r.At, &r.WaitUntil, &r.Before.At, &r.Base.At)
+	}
+	for _, m := range moments {
+		if *m != 0 {
+			*m = max(*m-from+to, 1)
+		}
+	}
+}
+
+// enter notes a change of level. The records of an incident end with it.
+func (s *State) enter(level Level, now Moment) {
+	switch {
+	case level == Calm && (s.Level != Calm || s.CalmSince == 0):
+		s.CalmSince, s.IncidentSince = now, 0
+		s.Records = Records{}
+	case level != Calm && s.Level == Calm:
+		s.CalmSince, s.IncidentSince = 0, now
+		s.Records = Records{}
+	}
+	s.Level = level
+}
+
+func (s *State) judged(l *Limits, v *Verdict) {
+	r := &s.Records[v.Type]
+	r.Waiting = false
+	if v.Result == NoEffect || v.Result == Worse {
+		r.strike(l)
+	}
+}
+
+func (r *Record) strike(l *Limits) {
+	r.Strikes = min(r.Strikes, 254) + 1
+	r.Banned = r.Strikes >= l.Verify.Strikes
+}
+
+// acted notes the outcome of one action. A plan's actions are of one kind:
+// only the first makes the record.
+func (s *State) acted(l *Limits, a *Assessment, out *Outcome, first bool) {
+	act, now := &out.Action, a.Observation.Now
+	r := &s.Records[act.Type]
+	if first {
+		r.At, r.Acts = now, r.Acts+1
+		r.Before, r.Base = a.figures(), Figures{}
+		r.To, r.Changed = act.To, out.Changed
+		r.Told = act.Would
+		r.Waiting = out.OK && !act.Would && !act.Type.Restores()
+		r.WaitUntil = now.Add(l.horizon(act.Type))
+		if act.Would {
+			r.WaitUntil = now.Add(max(l.horizon(act.Type), l.Raise.Headroom))
+		}
+	}
+	switch act.Type {
+	case ResizeHash:
+		s.LastResize = now
+	case RestoreTimeout:
+		s.LastRestore = now
+	}
+	if act.Would {
+		return
+	}
+	if !out.OK {
+		if first {
+			r.strike(l)
+		}
+		if out.Foreign {
+			s.lost(l, act, now)
+		}
+		return
+	}
+	s.wrote(act, out)
+}
+
+// wrote notes the value that now stands in the kernel.
+func (s *State) wrote(act *Action, out *Outcome) {
+	k := s.knob(act.Type, act.Knob)
+	if k == nil {
+		return
+	}
+	if k.Written == 0 {
+		k.Original = out.Before
+	}
+	k.Written = out.After
+	if k.Written == k.Original {
+		*k = Knob{YieldUntil: k.YieldUntil, YieldPause: k.YieldPause}
+	}
+}
+
+// lost leaves a knob to whoever changed it between plan and write.
+func (s *State) lost(l *Limits, act *Action, now Moment) {
+	k := s.knob(act.Type, act.Knob)
+	if k == nil {
+		return
+	}
+	pause := l.yield(k)
+	*k = Knob{YieldPause: pause, YieldUntil: now.Add(pause)}
+}
+
+// Owned returns the timeouts that ctwarden has shortened and not yet given
+// back.
+func (s *State) Owned() nfct.Timeouts {
+	var owned nfct.Timeouts
+	for t := range s.Timeouts {
+		owned[t] = uint32(s.Timeouts[t].Written)
+	}
+	return owned
+}

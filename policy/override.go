@@ -1,0 +1,114 @@
+package policy
+
+import (
+	"time"
+
+	"github.com/ctwarden/ctwarden/internal/nfct"
+)
+
+// A Foreign says what somebody else did to a value that ctwarden had written.
+type Foreign uint8
+
+// What somebody else did.
+const (
+	// Raised max or buckets: adopted as the value to work from.
+	Raised Foreign = iota + 1
+	// Changed otherwise: the knob is left to them for a while.
+	Changed
+)
+
+var foreignNames = []string{"none", "raised", "changed"}
+
+// String returns the name used in the audit log.
+func (f Foreign) String() string { return nameOf(foreignNames, f) }
+
+// MarshalText implements encoding.TextMarshaler.
+func (f Foreign) MarshalText() ([]byte, error) { return []byte(f.String()), nil }
+
+// UnmarshalText implements encoding.TextUnmarshaler.
+func (f *Foreign) UnmarshalText(text []byte) (err error) {
+	*f, err = parseName[Foreign](foreignNames, text, "foreign change")
+	return err
+}
+
+// An Override tells of a value that is not what ctwarden wrote.
+type Override struct {
+	// Type names the kind of action whose work was overridden, and Knob the
+	// timeout if it is one.
+	Type ActionType   `json:"type"`
+	Knob nfct.Timeout `json:"knob,omitzero"`
+	// Wrote is what ctwarden wrote, Found what stands there now, Original
+	// what stood there first.
+	Wrote    uint64  `json:"wrote"`
+	Found    uint64  `json:"found"`
+	Original uint64  `json:"original"`
+	Foreign  Foreign `json:"foreign"`
+	// Yield is how long the knob is left alone; 0 for Raised.
+	Yield time.Duration `json:"yield_ns,omitempty"`
+}
+
+// overrides compares what stands in the kernel with what ctwarden wrote.
+func (l *Limits) overrides(s *State, a *Assessment) []Override {
+	o := &a.Observation
+	var found []Override
+	if ov := l.override(&s.Max, o.Table.Max); ov.Foreign != 0 {
+		ov.Type = RaiseMax
+		found = append(found, ov)
+	}
+	if ov := l.override(&s.Buckets, o.Table.Buckets); ov.Foreign != 0 {
+		ov.Type = ResizeHash
+		found = append(found, ov)
+	}
+	for t := nfct.TCPSynSent; t < nfct.NumTimeouts; t++ {
+		ov := l.override(&s.Timeouts[t], uint64(o.Timeouts[t]))
+		if ov.Foreign == 0 {
+			continue
+		}
+		ov.Type, ov.Knob = ShortenTimeout, t
+		ov.Foreign, ov.Yield = Changed, l.yield(&s.Timeouts[t])
+		found = append(found, ov)
+	}
+	return found
+}
+
+func (l *Limits) override(k *Knob, now uint64) Override {
+	if k.Written == 0 || now == k.Written {
+		return Override{}
+	}
+	ov := Override{Wrote: k.Written, Found: now, Original: k.Original, Foreign: Raised}
+	if now < k.Written {
+		ov.Foreign, ov.Yield = Changed, l.yield(k)
+	}
+	return ov
+}
+
+// yield returns how long to leave a knob alone: twice as long as last time.
+func (l *Limits) yield(k *Knob) time.Duration {
+	if k.YieldPause == 0 {
+		return l.Yield.Pause
+	}
+	return min(k.YieldPause*2, max(l.Yield.MaxPause, l.Yield.Pause))
+}
+
+// knob returns the knob that an action or an override is about; nil for
+// actions on entries.
+func (s *State) knob(t ActionType, timeout nfct.Timeout) *Knob {
+	switch t {
+	case RaiseMax, RestoreMax:
+		return &s.Max
+	case ResizeHash:
+		return &s.Buckets
+	case ShortenTimeout, RestoreTimeout:
+		return &s.Timeouts[timeout]
+	}
+	return nil
+}
+
+// overridden gives up the claim on a knob.
+func (s *State) overridden(ov *Override, now Moment) {
+	k := s.knob(ov.Type, ov.Knob)
+	*k = Knob{YieldPause: k.YieldPause}
+	if ov.Yield > 0 {
+		k.YieldPause, k.YieldUntil = ov.Yield, now.Add(ov.Yield)
+	}
+}

@@ -1,0 +1,147 @@
+package policy
+
+import "encoding/json"
+
+// A Plan is a decision: it acts, or says why it is held; never both, never
+// neither.
+type Plan struct {
+	Assessment Assessment `json:"-"`
+	// Actions are of one kind, at most one for each knob.
+	Actions []Action `json:"actions,omitempty"`
+	Held    Hold     `json:"held,omitempty"`
+	// Ladder says for each rung of the cause's ladder that was tried why it
+	// was not taken.
+	Ladder Ladder `json:"ladder,omitzero"`
+	// Verdicts judge earlier acts, Overrides tell of values that somebody
+	// else changed. Both are told whether the plan acts or not.
+	Verdicts  []Verdict  `json:"verdicts,omitempty"`
+	Overrides []Override `json:"overrides,omitempty"`
+	// Trips says that the breaker opens with this plan.
+	Trips bool `json:"trips,omitempty"`
+}
+
+// Acts reports whether the plan acts.
+func (p *Plan) Acts() bool { return len(p.Actions) > 0 }
+
+// A Rung is one remedy of a ladder, and why it was not taken.
+type Rung struct {
+	Type  ActionType `json:"type"`
+	Class Class      `json:"class,omitzero"`
+	Held  Hold       `json:"held,omitempty"`
+}
+
+// A Ladder holds the rungs that were tried; places not used have NoAction.
+type Ladder [4]Rung
+
+// MarshalJSON writes the rungs that were tried.
+func (l Ladder) MarshalJSON() ([]byte, error) {
+	n := 0
+	for n < len(l) && l[n].Type != NoAction {
+		n++
+	}
+	return json.Marshal(l[:n])
+}
+
+// UnmarshalJSON reads what MarshalJSON wrote.
+func (l *Ladder) UnmarshalJSON(text []byte) error {
+	var rungs []Rung
+	if err := json.Unmarshal(text, &rungs); err != nil {
+		return err
+	}
+	*l = Ladder{}
+	copy(l[:], rungs)
+	return nil
+}
+
+// Decide says what to do about an assessment. It changes nothing.
+func (l *Limits) Decide(s *State, a *Assessment) Plan {
+	p := Plan{Assessment: *a}
+	p.Held = l.forbidden(s, a)
+	if p.Held != NotHeld {
+		return p
+	}
+	p.Verdicts = l.verdicts(s, a)
+	p.Overrides = l.overrides(s, a)
+	if len(p.Overrides) > 0 {
+		// What somebody else just wrote is looked at before anything is
+		// planned on top of it.
+		p.Held = HeldYielded
+		return p
+	}
+	if a.Level == Calm {
+		l.decideCalm(s, a, &p)
+	} else {
+		l.climb(s, a, &p)
+	}
+	l.breaker(s, a, &p)
+	if !p.Acts() {
+		return p
+	}
+	for i := range p.Actions {
+		act := &p.Actions[i]
+		act.NetNS = a.Observation.Table.NetNS
+		if act.Type.HostWide() {
+			act.NetNS = 0
+		}
+		act.Would = l.Mode != Enforce || l.NoHostWide && act.Type.HostWide()
+	}
+	return p
+}
+
+// forbidden says why nothing at all may be decided.
+func (l *Limits) forbidden(s *State, a *Assessment) Hold {
+	o := &a.Observation
+	switch {
+	case l.Mode == Off:
+		return HeldOff
+	case o.Now < s.PausedUntil:
+		return HeldPaused
+	case o.Absent:
+		return HeldNoTable
+	case o.Table.Max == 0:
+		return HeldUnlimited
+	}
+	return NotHeld
+}
+
+// decideCalm does what only a calm table permits: give back, and make room in
+// the hash for a max that may have to be raised.
+func (l *Limits) decideCalm(s *State, a *Assessment, p *Plan) {
+	if a.Cause == LongChains {
+		if !p.try(l.resize(s, a)) && p.Held == HeldDone {
+			p.Held = HeldLongChains
+		}
+		return
+	}
+	if hold := causeHold(a.Cause); hold != NotHeld {
+		p.Held = hold
+		return
+	}
+	if p.try(l.restore(s, a)) || p.Held == HeldWouldRefill {
+		return
+	}
+	if !p.try(l.resize(s, a)) {
+		p.Held = HeldCalm
+	}
+}
+
+// try takes the actions of a rung, or the hold. It reports whether the plan
+// acts now.
+func (p *Plan) try(actions []Action, hold Hold) bool {
+	p.Actions, p.Held = actions, hold
+	return p.Acts()
+}
+
+// causeHold says that a cause is not the table's, so that nothing done to the
+// table would help.
+func causeHold(c Cause) Hold {
+	switch c {
+	case InsertFailed:
+		return HeldInsertFailed
+	case NoMemory:
+		return HeldNoMemory
+	case Elsewhere:
+		return HeldElsewhere
+	}
+	return NotHeld
+}

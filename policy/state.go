@@ -1,0 +1,190 @@
+package policy
+
+import (
+	"encoding/json"
+	"time"
+
+	"github.com/ctwarden/ctwarden/internal/nfct"
+)
+
+// State is what one table's decisions remember. The zero State knows nothing
+// and is a good start. It is a value: Next returns another one.
+type State struct {
+	Level Level `json:"level"`
+	// LowSince is since when the fullness has been below the threshold that
+	// leads back to calm, CalmSince since when the level has been calm, and
+	// IncidentSince since when it has not.
+	LowSince      Moment `json:"low_since,omitzero"`
+	CalmSince     Moment `json:"calm_since,omitzero"`
+	IncidentSince Moment `json:"incident_since,omitzero"`
+	Trend         Trend  `json:"trend,omitzero"`
+	// Records remember the acts of each kind in this incident.
+	Records Records `json:"records,omitzero"`
+	// Acts are the moments of the latest acts, a ring; ActsNext is where the
+	// next one goes.
+	Acts     Moments `json:"acts,omitzero"`
+	ActsNext uint8   `json:"acts_next,omitempty"`
+	LastAct  Moment  `json:"last_act,omitzero"`
+	// HandsOffUntil is when the breaker closes again, HandsOffPause how long
+	// it was open the last time.
+	HandsOffUntil Moment        `json:"hands_off_until,omitzero"`
+	HandsOffPause time.Duration `json:"hands_off_pause_ns,omitempty"`
+	// PausedUntil is when a person's pause ends.
+	PausedUntil Moment `json:"paused_until,omitzero"`
+	// LastResize and LastRestore are the last attempts of those.
+	LastResize  Moment `json:"last_resize,omitzero"`
+	LastRestore Moment `json:"last_restore,omitzero"`
+	// Max, Buckets and Timeouts are the values that ctwarden wrote.
+	Max      Knob  `json:"max,omitzero"`
+	Buckets  Knob  `json:"buckets,omitzero"`
+	Timeouts Knobs `json:"timeouts,omitzero"`
+}
+
+// A Knob is a kernel value that ctwarden changed, or leaves to somebody else.
+// The zero Knob was never touched.
+type Knob struct {
+	// Original is what stood there, Written what ctwarden wrote and read
+	// back. Written 0 means that ctwarden has no claim on it.
+	Original uint64 `json:"original,omitempty"`
+	Written  uint64 `json:"written,omitempty"`
+	// YieldUntil is until when the knob is left to whoever changed it,
+	// YieldPause how long that was the last time.
+	YieldUntil Moment        `json:"yield_until,omitzero"`
+	YieldPause time.Duration `json:"yield_pause_ns,omitempty"`
+}
+
+// yielded reports whether the knob is left to somebody else at now.
+func (k *Knob) yielded(now Moment) bool { return now < k.YieldUntil }
+
+// Knobs holds a Knob for each timeout.
+type Knobs [nfct.NumTimeouts]Knob
+
+// MarshalJSON writes the knobs that were touched, by name.
+func (k Knobs) MarshalJSON() ([]byte, error) {
+	touched := make(map[string]Knob)
+	for t := nfct.TCPSynSent; t < nfct.NumTimeouts; t++ {
+		if k[t] != (Knob{}) {
+			touched[t.String()] = k[t]
+		}
+	}
+	return json.Marshal(touched)
+}
+
+// UnmarshalJSON reads what MarshalJSON wrote.
+func (k *Knobs) UnmarshalJSON(text []byte) error {
+	var touched map[string]Knob
+	if err := json.Unmarshal(text, &touched); err != nil {
+		return err
+	}
+	*k = Knobs{}
+	for name, knob := range touched {
+		t, err := nfct.ParseTimeout(name)
+		if err != nil {
+			return err
+		}
+		k[t] = knob
+	}
+	return nil
+}
+
+// A Record remembers the acts of one kind within an incident.
+type Record struct {
+	At   Moment `json:"at,omitzero"`
+	Acts uint32 `json:"acts,omitempty"`
+	// Waiting says that the effect of the last act is not known yet, and
+	// WaitUntil when it may be judged. An act that was only told waits as
+	// well, so that it is not told again at once.
+	Waiting   bool   `json:"waiting,omitempty"`
+	WaitUntil Moment `json:"wait_until,omitzero"`
+	Told      bool   `json:"told,omitempty"`
+	// Before is how things stood when the act was planned, Base at the first
+	// look afterwards. To is what was to be written, Changed what the
+	// outcome counted.
+	Before  Figures `json:"before,omitzero"`
+	Base    Figures `json:"base,omitzero"`
+	To      uint64  `json:"to,omitempty"`
+	Changed uint64  `json:"changed,omitempty"`
+	// Strikes counts the acts without effect; at Verify.Strikes the kind is
+	// banned for the incident.
+	Strikes uint8 `json:"strikes,omitempty"`
+	Banned  bool  `json:"banned,omitempty"`
+}
+
+// Records holds a Record for each kind of action.
+type Records [NumActionTypes]Record
+
+// MarshalJSON writes the kinds that have a record, by name.
+func (r Records) MarshalJSON() ([]byte, error) {
+	used := make(map[string]Record)
+	for t := range r {
+		if r[t] != (Record{}) {
+			used[ActionType(t).String()] = r[t]
+		}
+	}
+	return json.Marshal(used)
+}
+
+// UnmarshalJSON reads what MarshalJSON wrote.
+func (r *Records) UnmarshalJSON(text []byte) error {
+	var used map[ActionType]Record
+	if err := json.Unmarshal(text, &used); err != nil {
+		return err
+	}
+	*r = Records{}
+	for t, record := range used {
+		r[t] = record
+	}
+	return nil
+}
+
+// Moments is a ring of moments; zero moments are empty places.
+type Moments [MaxActs]Moment
+
+// MarshalJSON writes the ring up to its last used place.
+func (m Moments) MarshalJSON() ([]byte, error) {
+	n := len(m)
+	for n > 0 && m[n-1] == 0 {
+		n--
+	}
+	return json.Marshal(m[:n])
+}
+
+// UnmarshalJSON reads what MarshalJSON wrote.
+func (m *Moments) UnmarshalJSON(text []byte) error {
+	var used []Moment
+	if err := json.Unmarshal(text, &used); err != nil {
+		return err
+	}
+	*m = Moments{}
+	copy(m[:], used)
+	return nil
+}
+
+// within counts the moments less than d before now.
+func (m *Moments) within(now Moment, d time.Duration) int {
+	n := 0
+	for _, at := range m {
+		if at != 0 && now.Since(at) < d {
+			n++
+		}
+	}
+	return n
+}
+
+// Figures are the numbers that an effect is judged by.
+type Figures struct {
+	At       Moment         `json:"at"`
+	Entries  uint64         `json:"entries"`
+	Max      uint64         `json:"max"`
+	Fullness nfct.Permyriad `json:"fullness"`
+	Rate     float64        `json:"rate"`
+	Counters nfct.Counters  `json:"counters"`
+}
+
+func (a *Assessment) figures() Figures {
+	o := &a.Observation
+	return Figures{
+		At: o.Now, Entries: o.Table.Entries, Max: o.Table.Max,
+		Fullness: a.Fullness, Rate: a.Trend.Rate(), Counters: o.Table.Counters,
+	}
+}
