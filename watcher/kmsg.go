@@ -1,0 +1,308 @@
+package watcher
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"sync"
+	"syscall"
+	"time"
+
+	"github.com/ctwarden/ctwarden/internal/nfct"
+	kmsg "github.com/euank/go-kmsg-parser/v2/kmsgparser"
+	"golang.org/x/sys/unix"
+)
+
+// The back-off between two attempts to read the kernel log. The first new
+// attempt comes at once: after an overrun each millisecond loses more lines.
+const (
+	firstBackoff = 10 * time.Millisecond
+	mostBackoff  = 5 * time.Second // as long as the kernel's own limiter of these lines
+)
+
+// Kmsg listens to the kernel log at /dev/kmsg, for ever. go-kmsg-parser stops
+// for good when the kernel overwrites records faster than they are read;
+// Kmsg opens the log again, passes over what it has seen by the sequence
+// number, and counts what it has not.
+//
+// Only records of facility 0 count, which the kernel gives to nobody but
+// itself: devkmsg_write in kernel/printk/printk.c turns 0 into LOG_USER. The
+// log is that of the host: it tells of all namespaces.
+//
+// Make one with NewKmsg. Run may be called once.
+type Kmsg struct {
+	// Open opens the log at its oldest record.
+	Open func() (kmsg.Parser, error)
+	// Past reads what the log holds already, when Kmsg opens it for the first
+	// time. If it is nil or fails, Kmsg goes to the end of the log.
+	Past func() (Past, error)
+	// OnChange, if not nil, is called by Run when the log becomes readable,
+	// stops being so, or fails for another reason than before. It must not
+	// block.
+	OnChange func(Status)
+
+	mu     sync.Mutex
+	status Status
+
+	backlog backlog
+	seen    uint64 // the last sequence number that was dealt with
+	placed  bool   // seen is valid
+}
+
+// Status says how a source of signals fares. The zero Status is that of a
+// source that has not started.
+type Status struct {
+	// Alive is true while lines would be heard.
+	Alive bool
+	// At is when the last record of any kind was read.
+	At time.Time
+	// Heard counts the lines about connection tracking that became signals.
+	Heard uint64
+	// Lost counts the records that were overwritten unread.
+	Lost uint64
+	// Reopened counts how often the log had to be opened again.
+	Reopened uint64
+	// Missed counts the "table full" lines that the log held before the first
+	// record that could become a signal. They are told, never acted on.
+	Missed uint64
+	// MissedAt is when the kernel printed the last of them.
+	MissedAt time.Time
+	// Err is why the source is not alive, or why it last was not.
+	Err error
+}
+
+// NewKmsg returns a Kmsg that listens to /dev/kmsg.
+func NewKmsg() *Kmsg {
+	return &Kmsg{Open: kmsg.NewParser, Past: readPast}
+}
+
+// Status returns how the log fares. It may be called at any time.
+func (k *Kmsg) Status() Status {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	return k.status
+}
+
+// Run listens until ctx is done and sends what it hears to out. It never
+// waits for the receiver: what comes meanwhile is counted together. When it
+// returns, everything that it started is gone.
+func (k *Kmsg) Run(ctx context.Context, out chan<- Signal) {
+	var backoff time.Duration
+	for ctx.Err() == nil {
+		progress, err := k.listen(ctx, out)
+		if ctx.Err() != nil {
+			break
+		}
+		if progress {
+			backoff = 0
+		}
+		if backoff > 0 {
+			k.change(false, err)
+		}
+		if !k.wait(ctx, out, backoff) {
+			break
+		}
+		backoff = min(max(2*backoff, firstBackoff), mostBackoff)
+	}
+	k.mu.Lock()
+	k.status.Alive = false // asked for, so it is no news
+	k.mu.Unlock()
+}
+
+// listen opens the log and reads it until it ends. It reports whether there
+// was anything new, and why it ended.
+func (k *Kmsg) listen(ctx context.Context, out chan<- Signal) (progress bool, err error) {
+	log, reason, err := k.open()
+	if err != nil {
+		return false, err
+	}
+	records := log.Parse()
+	defer func() {
+		err = errors.Join(err, log.Close())
+		// The library's goroutine blocks for ever on a record that nobody
+		// takes.
+		for range records {
+		}
+	}()
+	for {
+		var offer chan<- Signal
+		var next Signal
+		if len(k.backlog.waiting) > 0 {
+			offer, next = out, k.backlog.next()
+		}
+		select {
+		case <-ctx.Done():
+			return progress, ctx.Err()
+		case offer <- next:
+			k.backlog.taken()
+		case r, ok := <-records:
+			if !ok {
+				return progress, reason.get()
+			}
+			progress = k.take(r) || progress
+		}
+	}
+}
+
+// wait lets the back-off pass and reports false if ctx is done before.
+func (k *Kmsg) wait(ctx context.Context, out chan<- Signal, backoff time.Duration) bool {
+	timer := time.NewTimer(backoff)
+	defer timer.Stop()
+	for {
+		var offer chan<- Signal
+		var next Signal
+		if len(k.backlog.waiting) > 0 {
+			offer, next = out, k.backlog.next()
+		}
+		select {
+		case <-ctx.Done():
+			return false
+		case offer <- next:
+			k.backlog.taken()
+		case <-timer.C:
+			return true
+		}
+	}
+}
+
+// open opens the log so that the first record to be acted on is new.
+func (k *Kmsg) open() (kmsg.Parser, *stopReason, error) {
+	first := !k.placed
+	if first && k.Past != nil {
+		if past, err := k.Past(); err == nil {
+			k.adopt(past)
+		}
+	}
+	log, err := k.Open()
+	if err != nil {
+		return nil, nil, fmt.Errorf("open kernel log: %w", err)
+	}
+	reason := new(stopReason)
+	log.SetLogger(reason)
+	if !k.placed {
+		if err := log.SeekEnd(); err != nil {
+			return nil, nil, errors.Join(fmt.Errorf("go to the end of the kernel log: %w", err), log.Close())
+		}
+		k.change(true, nil) // nothing may come for hours
+	}
+	if !first {
+		k.mu.Lock()
+		k.status.Reopened++
+		k.mu.Unlock()
+	}
+	return log, reason, nil
+}
+
+func (k *Kmsg) adopt(p Past) {
+	k.seen, k.placed = p.Seq, p.Records > 0
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	k.status.Missed, k.status.MissedAt = p.TableFull, p.FullAt
+}
+
+// take deals with one record and reports whether it was new.
+func (k *Kmsg) take(r kmsg.Message) bool {
+	now := time.Now()
+	seq := uint64(r.SequenceNumber)
+	fresh := !k.placed || seq > k.seen
+	var lost uint64
+	if k.placed && fresh {
+		lost = seq - k.seen - 1
+	}
+	if fresh {
+		k.seen, k.placed = seq, true
+	}
+	m, heard := nfct.Message{}, false
+	if fresh && r.Priority>>3 == 0 {
+		m, heard = nfct.ParseMessage(firstLine(r.Message))
+	}
+	k.mu.Lock()
+	alive := k.status.Alive
+	k.status.At = now
+	k.status.Lost += lost
+	if heard {
+		k.status.Heard++
+	}
+	k.mu.Unlock()
+	if !alive {
+		k.change(true, nil)
+	}
+	k.backlog.lost += lost
+	if heard {
+		k.backlog.add(Signal{Message: m, Source: SourceKmsg, Count: 1, Seq: seq, At: now, Mono: monotonic()})
+	}
+	return fresh
+}
+
+// change notes whether the log can be heard, and tells if that is news.
+func (k *Kmsg) change(alive bool, err error) {
+	k.mu.Lock()
+	news := k.status.Alive != alive || err != nil && (k.status.Err == nil || k.status.Err.Error() != err.Error())
+	k.status.Alive = alive
+	if err != nil {
+		k.status.Err = err
+	}
+	status := k.status
+	k.mu.Unlock()
+	if news && k.OnChange != nil {
+		k.OnChange(status)
+	}
+}
+
+// firstLine cuts off the dictionary lines (" SUBSYSTEM=net") that the library
+// leaves in the text. A newline within the text cannot be one: the kernel
+// prints it as \x0a (msg_print_ext_body in kernel/printk/printk.c).
+func firstLine(text string) string {
+	line, _, _ := strings.Cut(text, "\n")
+	return line
+}
+
+func monotonic() time.Duration {
+	var ts unix.Timespec
+	if err := unix.ClockGettime(unix.CLOCK_MONOTONIC, &ts); err != nil {
+		return 0
+	}
+	return time.Duration(ts.Nano())
+}
+
+// errOverrun says that the kernel overwrote records before they were read.
+var errOverrun = errors.New("kernel log overrun")
+
+// A stopReason is a logger of the library that keeps the one thing it says
+// that matters: the error that ended the reading. The library's other way out,
+// the closed channel, tells nothing.
+type stopReason struct {
+	mu  sync.Mutex
+	err error
+}
+
+// Errorf implements kmsg.Logger.
+func (s *stopReason) Errorf(_ string, args ...any) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, a := range args {
+		if err, ok := a.(error); ok {
+			s.err = fmt.Errorf("read kernel log: %w", err)
+			if errors.Is(err, syscall.EPIPE) {
+				s.err = errOverrun
+			}
+		}
+	}
+}
+
+// Warningf implements kmsg.Logger: a record that the library could not parse
+// leaves a gap in the sequence and is counted there.
+func (s *stopReason) Warningf(string, ...any) {}
+
+// Infof implements kmsg.Logger.
+func (s *stopReason) Infof(string, ...any) {}
+
+func (s *stopReason) get() error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.err == nil {
+		return errors.New("kernel log ended")
+	}
+	return s.err
+}

@@ -1,0 +1,472 @@
+package watcher_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"runtime"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	kmsg "github.com/euank/go-kmsg-parser/v2/kmsgparser"
+	"github.com/google/go-cmp/cmp"
+	"github.com/google/go-cmp/cmp/cmpopts"
+
+	"github.com/ctwarden/ctwarden/internal/nfct"
+	"github.com/ctwarden/ctwarden/watcher"
+)
+
+const (
+	fullLine  = "nf_conntrack: nf_conntrack: table full, dropping packet"
+	fullNetNS = "nf_conntrack: nf_conntrack: table full in netns %d, dropping packet"
+	warning   = 4 // facility 0 (kernel), level 4
+)
+
+// A fakeLog is a kernel log that behaves like the library: records come until
+// the script is over; then the channel is closed with an error for the
+// logger, or stays open until Close.
+type fakeLog struct {
+	records []kmsg.Message
+	err     error // ends the log after the records; nil waits for Close
+	seekErr error
+
+	logger  kmsg.Logger
+	seeks   *int
+	closed  chan struct{}
+	once    sync.Once
+	onClose func()
+}
+
+func (f *fakeLog) SetLogger(l kmsg.Logger) { f.logger = l }
+
+func (f *fakeLog) SeekEnd() error {
+	*f.seeks++
+	f.records = nil
+	return f.seekErr
+}
+
+func (f *fakeLog) Close() error {
+	f.once.Do(func() { close(f.closed); f.onClose() })
+	return nil
+}
+
+func (f *fakeLog) Parse() <-chan kmsg.Message {
+	out := make(chan kmsg.Message, 1)
+	go func() {
+		defer close(out)
+		for _, r := range f.records {
+			out <- r // like the library, blocks for ever if nobody takes it
+		}
+		if f.err != nil {
+			f.logger.Errorf("error reading /dev/kmsg: %v", f.err)
+			return
+		}
+		<-f.closed
+	}()
+	return out
+}
+
+// A script is a sequence of logs, one for each Open; then waiting for ever in
+// the last.
+type script struct {
+	logs  []*fakeLog
+	opens []time.Time
+	open  int // logs that are open now
+	seeks int
+	fails map[int]error // errors of Open, by attempt
+}
+
+func (s *script) Open() (kmsg.Parser, error) {
+	n := len(s.opens)
+	s.opens = append(s.opens, time.Now())
+	if err := s.fails[n]; err != nil {
+		return nil, err
+	}
+	log := &fakeLog{}
+	if len(s.logs) > 0 {
+		log, s.logs = s.logs[0], s.logs[1:]
+	}
+	log.closed, log.seeks = make(chan struct{}), &s.seeks
+	s.open++
+	log.onClose = func() { s.open-- }
+	return log, nil
+}
+
+func record(seq int, text string) kmsg.Message {
+	return kmsg.Message{Priority: warning, SequenceNumber: seq, Message: text + "\n"}
+}
+
+func records(from, to int, text string) []kmsg.Message {
+	var rs []kmsg.Message
+	for seq := from; seq <= to; seq++ {
+		rs = append(rs, record(seq, text))
+	}
+	return rs
+}
+
+func overrun() error {
+	return &fs.PathError{Op: "read", Path: "/dev/kmsg", Err: syscall.EPIPE}
+}
+
+// pastUpTo is a log that already holds the records up to seq.
+func pastUpTo(seq uint64) func() (watcher.Past, error) {
+	return func() (watcher.Past, error) { return watcher.Past{Records: 1, Seq: seq}, nil }
+}
+
+// listen runs k until everything stands still, and returns what it signalled.
+func listen(t *testing.T, k *watcher.Kmsg, during func()) []watcher.Signal {
+	t.Helper()
+	ctx, cancel := context.WithCancel(t.Context())
+	out := make(chan watcher.Signal)
+	done := make(chan struct{})
+	var got []watcher.Signal
+	go func() {
+		defer close(done)
+		for s := range out {
+			got = append(got, s)
+		}
+	}()
+	ran := make(chan struct{})
+	go func() { defer close(ran); k.Run(ctx, out) }()
+	synctest.Wait()
+	if during != nil {
+		during()
+	}
+	cancel()
+	<-ran
+	close(out)
+	<-done
+	return got
+}
+
+// sum adds up equal signals: how they were counted together on the way
+// depends on the scheduler.
+func sum(signals []watcher.Signal) map[string]uint64 {
+	total := map[string]uint64{}
+	for _, s := range signals {
+		total[fmt.Sprintf("%s netns=%d named=%t", s.Kind, s.NetNS, s.Named)] += s.Count
+		total["lost"] += s.Lost
+	}
+	if total["lost"] == 0 {
+		delete(total, "lost")
+	}
+	return total
+}
+
+const unnamed = "table full netns=0 named=false"
+
+func TestKmsgHears(t *testing.T) {
+	user := kmsg.Message{Priority: 1<<3 | 4, SequenceNumber: 11, Message: fullLine + "\n"}
+	for _, c := range []struct {
+		name    string
+		records []kmsg.Message
+		want    map[string]uint64
+	}{
+		{"a line of the kernel", []kmsg.Message{record(11, fullLine)}, map[string]uint64{unnamed: 1}},
+		{
+			"the namespace by its number", []kmsg.Message{record(11, fmt.Sprintf(fullNetNS, 4026532177))},
+			map[string]uint64{"table full netns=4026532177 named=true": 1},
+		},
+		{"no line that a user wrote", []kmsg.Message{user}, map[string]uint64{}},
+		{"no negative priority", []kmsg.Message{{Priority: -1, SequenceNumber: 11, Message: fullLine}}, map[string]uint64{}},
+		{"no other line", []kmsg.Message{record(11, "usb 1-1: new device")}, map[string]uint64{}},
+		{"no line that merely contains the text", []kmsg.Message{record(11, "foo: "+fullLine)}, map[string]uint64{}},
+		{
+			"a line with a dictionary", []kmsg.Message{{Priority: warning, SequenceNumber: 11, Message: fullLine + "\n SUBSYSTEM=net\n DEVICE=+x\n"}},
+			map[string]uint64{unnamed: 1},
+		},
+		{
+			"no text in the dictionary", []kmsg.Message{{Priority: warning, SequenceNumber: 11, Message: "eth0: up\n" + fullLine + "\n"}},
+			map[string]uint64{},
+		},
+		{"no line from before", []kmsg.Message{record(9, fullLine), record(10, fullLine)}, map[string]uint64{}},
+		{"a line once, though it comes twice", []kmsg.Message{record(11, fullLine), record(11, fullLine)}, map[string]uint64{unnamed: 1}},
+		{
+			"a gap, and how large it is", []kmsg.Message{record(11, "x"), record(20, fullLine)},
+			map[string]uint64{unnamed: 1, "lost": 8},
+		},
+		{
+			"a gap before the first record", []kmsg.Message{record(15, fullLine)},
+			map[string]uint64{unnamed: 1, "lost": 4},
+		},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				s := &script{logs: []*fakeLog{{records: c.records}}}
+				k := &watcher.Kmsg{Open: s.Open, Past: pastUpTo(10)}
+				got := listen(t, k, nil)
+				if diff := cmp.Diff(c.want, sum(got)); diff != "" {
+					t.Errorf("signals (-want +got):\n%s", diff)
+				}
+				if s.seeks != 0 {
+					t.Error("the log was moved to its end although its past is known")
+				}
+			})
+		})
+	}
+}
+
+func TestKmsgSignalIsComplete(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := &script{logs: []*fakeLog{{records: []kmsg.Message{record(14, fmt.Sprintf(fullNetNS, 77))}}}}
+		k := &watcher.Kmsg{Open: s.Open, Past: pastUpTo(10)}
+		got := listen(t, k, nil)
+		want := []watcher.Signal{{
+			Message: nfct.Message{Kind: nfct.TableFull, NetNS: 77, Named: true},
+			Source:  watcher.SourceKmsg, Count: 1, Seq: 14, At: time.Now(), Lost: 3,
+		}}
+		if diff := cmp.Diff(want, got, cmpopts.IgnoreFields(watcher.Signal{}, "Mono")); diff != "" {
+			t.Errorf("signals (-want +got):\n%s", diff)
+		}
+		if len(got) == 1 && got[0].Mono <= 0 {
+			t.Errorf("Mono is %v, want the kernel's monotonic time", got[0].Mono)
+		}
+	})
+}
+
+func TestKmsgSurvivesOverruns(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		start := time.Now()
+		s := &script{logs: []*fakeLog{
+			{records: records(1, 20, fullLine), err: overrun()},
+			// The ring has moved on: 21 to 49 are gone.
+			{records: records(50, 60, fullLine), err: overrun()},
+			// The next one begins with what was seen already.
+			{records: records(55, 70, fullLine)},
+		}}
+		var changes []watcher.Status
+		k := &watcher.Kmsg{Open: s.Open, Past: pastUpTo(10), OnChange: func(s watcher.Status) { changes = append(changes, s) }}
+		got := listen(t, k, func() {
+			want := watcher.Status{Alive: true, At: start, Heard: 10 + 11 + 10, Lost: 29, Reopened: 2}
+			if diff := cmp.Diff(want, k.Status()); diff != "" {
+				t.Errorf("Status (-want +got):\n%s", diff)
+			}
+		})
+		if diff := cmp.Diff(map[string]uint64{unnamed: 31, "lost": 29}, sum(got)); diff != "" {
+			t.Errorf("signals (-want +got):\n%s", diff)
+		}
+		if s.open != 0 {
+			t.Errorf("%d logs are still open", s.open)
+		}
+		if len(changes) != 1 || !changes[0].Alive {
+			t.Errorf("OnChange told %+v, want once that the log is alive: an overrun is counted, not told", changes)
+		}
+		if k.Status().Alive {
+			t.Error("Status says alive after Run has returned")
+		}
+	})
+}
+
+func TestKmsgBacksOff(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		start := time.Now()
+		s := &script{fails: map[int]error{}}
+		for i := range 13 {
+			s.fails[i] = fmt.Errorf("attempt: %w", os.ErrPermission)
+		}
+		s.fails[9] = fmt.Errorf("attempt: %w", os.ErrNotExist)
+		s.fails[10] = s.fails[9]
+		s.logs = []*fakeLog{{records: records(11, 12, fullLine), err: errors.New("broken")}}
+		var told []string
+		k := &watcher.Kmsg{Open: s.Open, Past: pastUpTo(10), OnChange: func(s watcher.Status) {
+			told = append(told, fmt.Sprintf("%t %v", s.Alive, s.Err))
+		}}
+		got := listen(t, k, func() {
+			time.Sleep(time.Minute)
+			synctest.Wait()
+		})
+		var waits []time.Duration
+		for i := 1; i < len(s.opens); i++ {
+			waits = append(waits, s.opens[i].Sub(s.opens[i-1]))
+		}
+		ms := time.Millisecond
+		want := []time.Duration{
+			0, 10 * ms, 20 * ms, 40 * ms, 80 * ms, 160 * ms, 320 * ms, 640 * ms, 1280 * ms, 2560 * ms, 5000 * ms, 5000 * ms, 5000 * ms,
+			0, // after the log that gave two lines and broke
+		}
+		if diff := cmp.Diff(want, waits); diff != "" {
+			t.Errorf("waits between attempts (-want +got):\n%s", diff)
+		}
+		wantTold := []string{
+			"false open kernel log: attempt: permission denied",
+			"false open kernel log: attempt: file does not exist",
+			"false open kernel log: attempt: permission denied",
+			"true open kernel log: attempt: permission denied",
+		}
+		if diff := cmp.Diff(wantTold, told); diff != "" {
+			t.Errorf("OnChange (-want +got):\n%s", diff)
+		}
+		if diff := cmp.Diff(map[string]uint64{unnamed: 2}, sum(got)); diff != "" {
+			t.Errorf("signals (-want +got):\n%s", diff)
+		}
+		if time.Since(start) < time.Minute {
+			t.Error("the test did not wait")
+		}
+	})
+}
+
+func TestKmsgWithoutProgressIsNotAlive(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		broken := &fs.PathError{Op: "read", Path: "/dev/kmsg", Err: syscall.EIO}
+		s := &script{}
+		for range 40 {
+			s.logs = append(s.logs, &fakeLog{err: broken})
+		}
+		k := &watcher.Kmsg{Open: s.Open, Past: pastUpTo(10)}
+		listen(t, k, func() {
+			time.Sleep(20 * time.Second)
+			synctest.Wait()
+			st := k.Status()
+			if st.Alive || !errors.Is(st.Err, syscall.EIO) {
+				t.Errorf("Status is %+v, want not alive because of EIO", st)
+			}
+			if n := len(s.opens); n > 15 {
+				t.Errorf("%d attempts in 20 s, want the back-off to grow", n)
+			}
+		})
+	})
+}
+
+func TestKmsgWithoutPastGoesToTheEnd(t *testing.T) {
+	noPast := func() (watcher.Past, error) { return watcher.Past{}, os.ErrPermission }
+	empty := func() (watcher.Past, error) { return watcher.Past{}, nil }
+	for name, past := range map[string]func() (watcher.Past, error){"none": nil, "unreadable": noPast, "empty": empty} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				s := &script{logs: []*fakeLog{{records: records(1, 9, fullLine)}}}
+				k := &watcher.Kmsg{Open: s.Open, Past: past}
+				got := listen(t, k, func() {
+					if !k.Status().Alive {
+						t.Error("Status is not alive while nothing comes")
+					}
+				})
+				if s.seeks != 1 || len(got) != 0 {
+					t.Errorf("%d moves to the end and %d signals, want 1 and none", s.seeks, len(got))
+				}
+			})
+		})
+	}
+	t.Run("and says when it cannot", func(t *testing.T) {
+		synctest.Test(t, func(t *testing.T) {
+			s := &script{logs: []*fakeLog{{seekErr: syscall.EINVAL}, {seekErr: syscall.EINVAL}}}
+			k := &watcher.Kmsg{Open: s.Open}
+			listen(t, k, func() {
+				if err := k.Status().Err; !errors.Is(err, syscall.EINVAL) {
+					t.Errorf("Status.Err is %v, want EINVAL", err)
+				}
+				if s.open != 0 {
+					t.Errorf("%d logs are open, want none", s.open)
+				}
+			})
+		})
+	})
+}
+
+func TestKmsgTellsWhatItMissed(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		when := time.Now().Add(-time.Hour)
+		s := &script{logs: []*fakeLog{{records: records(1, 10, fullLine)}}}
+		k := &watcher.Kmsg{Open: s.Open, Past: func() (watcher.Past, error) {
+			return watcher.Past{Records: 10, Seq: 10, TableFull: 7, FullAt: when}, nil
+		}}
+		got := listen(t, k, func() {
+			if st := k.Status(); st.Missed != 7 || !st.MissedAt.Equal(when) || st.Heard != 0 {
+				t.Errorf("Status is %+v, want 7 missed an hour ago and none heard", st)
+			}
+		})
+		if len(got) != 0 {
+			t.Errorf("signals %+v, want none for lines from before", got)
+		}
+	})
+}
+
+func TestKmsgNeverWaitsForItsReader(t *testing.T) {
+	const lines = 200_000
+	synctest.Test(t, func(t *testing.T) {
+		var rs []kmsg.Message
+		for i := range lines {
+			text := fullLine
+			if i%2 == 0 {
+				text = fmt.Sprintf(fullNetNS, 1+i%1000)
+			}
+			rs = append(rs, record(i, text))
+		}
+		s := &script{logs: []*fakeLog{{records: rs}}}
+		k := &watcher.Kmsg{Open: s.Open, Past: pastUpTo(0)} // passes over record 0
+		ctx, cancel := context.WithCancel(t.Context())
+		defer cancel()
+		out := make(chan watcher.Signal)
+		ran := make(chan struct{})
+		go func() { defer close(ran); k.Run(ctx, out) }()
+		synctest.Wait() // Run has read everything, and nobody took a signal
+		if heard := k.Status().Heard; heard != lines-1 {
+			t.Errorf("heard %d lines, want %d", heard, lines-1)
+		}
+		var got []watcher.Signal
+		for {
+			synctest.Wait()
+			select {
+			case s := <-out:
+				got = append(got, s)
+				continue
+			default:
+			}
+			break
+		}
+		cancel()
+		<-ran
+		if len(got) > 66 {
+			t.Errorf("%d signals wait, want at most 64 and one for the rest", len(got))
+		}
+		total := sum(got)
+		if total[unnamed] != lines/2 {
+			t.Errorf("%d lines without a name, want %d: a namespace must not pass for the initial one", total[unnamed], lines/2)
+		}
+		all, others := uint64(0), total["table full netns=0 named=true"]
+		for _, n := range total {
+			all += n
+		}
+		if all != lines-1 || others == 0 {
+			t.Errorf("signals count %d lines, %d of them in further namespaces, want %d in all", all, others, lines-1)
+		}
+	})
+}
+
+func TestKmsgCountsSuppressedLinesTogether(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := &script{logs: []*fakeLog{{records: []kmsg.Message{
+			record(11, "net_ratelimit: 3 callbacks suppressed"), record(12, "net_ratelimit: 4 callbacks suppressed"),
+		}}}}
+		k := &watcher.Kmsg{Open: s.Open, Past: pastUpTo(10)}
+		var n uint64
+		for _, s := range listen(t, k, nil) {
+			n += s.N
+		}
+		if n != 7 {
+			t.Errorf("%d lines suppressed, want 7", n)
+		}
+	})
+}
+
+func TestKmsgStopsInTheMiddleOfAFlood(t *testing.T) {
+	// synctest fails the test if a goroutine is left when it ends.
+	synctest.Test(t, func(t *testing.T) {
+		s := &script{logs: []*fakeLog{{records: records(11, 5000, strings.Repeat("x", 100))}}}
+		k := &watcher.Kmsg{Open: s.Open, Past: pastUpTo(10)}
+		ctx, cancel := context.WithCancel(t.Context())
+		ran := make(chan struct{})
+		go func() { defer close(ran); k.Run(ctx, nil) }()
+		runtime.Gosched()
+		cancel()
+		<-ran
+		if s.open != 0 {
+			t.Errorf("%d logs are still open", s.open)
+		}
+	})
+}
