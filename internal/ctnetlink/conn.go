@@ -44,9 +44,9 @@ type Conn struct {
 	err         error
 }
 
-// Dial opens a socket in the namespace. It needs no privilege, but nearly
-// everything that is then asked needs CAP_NET_ADMIN in the user namespace
-// that owns ns; without it the error is os.ErrPermission.
+// Dial opens a socket in the namespace and asks one question, so that what is
+// missing shows here: CAP_NET_ADMIN in the user namespace that owns ns
+// (os.ErrPermission), or ctnetlink in the kernel (errors.ErrUnsupported).
 func Dial(ns *netns.NS) (*Conn, error) {
 	var nl *netlink.Conn
 	err := ns.Do(func() (err error) {
@@ -59,6 +59,9 @@ func Dial(ns *netns.NS) (*Conn, error) {
 		return nil, fmt.Errorf("dial ctnetlink in %s: %w", ns, err)
 	}
 	c, err := newConn(nl)
+	if err == nil {
+		err = c.greet()
+	}
 	if err != nil {
 		return nil, errors.Join(fmt.Errorf("dial ctnetlink in %s: %w", ns, err), nl.Close())
 	}
@@ -96,6 +99,36 @@ func newConn(nl *netlink.Conn) (*Conn, error) {
 		}
 	}
 	return c, nil
+}
+
+// greet asks for the size of the table and waits for the acknowledgement.
+func (c *Conn) greet() error {
+	ctx := context.Background()
+	hello := beginMessage(nil, msgStats, netlink.Request|netlink.Acknowledge, unix.AF_UNSPEC)
+	endMessage(hello, 0)
+	if err := c.request(ctx, hello); err != nil {
+		return err
+	}
+	for {
+		datagram, err := c.receive(ctx)
+		if err != nil {
+			return err
+		}
+		for len(datagram) > 0 {
+			var m message
+			if m, datagram, err = nextMessage(datagram); err != nil {
+				return err
+			}
+			if m.kind != netlink.Error {
+				continue
+			}
+			if err := m.failure(); !errors.Is(err, unix.EINVAL) {
+				return err
+			}
+			// nfnetlink knows no such subsystem and could not load it.
+			return fmt.Errorf("the kernel has no ctnetlink: %w", errors.ErrUnsupported)
+		}
+	}
 }
 
 // Close closes the socket, which ends a dump at once.

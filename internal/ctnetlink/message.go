@@ -14,6 +14,7 @@ const (
 	msgGet      = 1
 	msgDelete   = 2
 	msgStatsCPU = 4
+	msgStats    = 5
 )
 
 const (

@@ -1,0 +1,239 @@
+package ctnetlink
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"github.com/ctwarden/ctwarden/internal/netns"
+	"github.com/ctwarden/ctwarden/internal/nfct"
+)
+
+// batchesInFlight bounds the entries that are chosen and not yet changed:
+// one batch is being filled, one is being sent, and two smooth the difference.
+// It bounds the memory, and the time in which a chosen entry can turn into
+// one that should not have been.
+const batchesInFlight = 4
+
+// A Sweep walks the table on one socket and changes what is chosen on
+// another, both at once. The zero Limit changes nothing.
+//
+// Between the dump that shows an entry and the message that changes it lie
+// one datagram and a few batches, some milliseconds. A deletion cannot hit
+// another entry that took the tuple meanwhile, because the kernel compares
+// the id; but an entry that is still there and saw its first answer meanwhile
+// is deleted all the same: no kernel compares the status of a single entry.
+type Sweep struct {
+	NS *netns.NS
+	// Query says which entries choose is asked about. Its MaxEntries and Box
+	// bound the walk, not the changes.
+	Query Query
+	// Limit is the most entries that are sent to the kernel to be changed.
+	Limit uint64
+}
+
+// Swept is what a sweep did.
+type Swept struct {
+	Change
+	Dump Dumped
+	// Chosen were sent to the kernel: Done + Gone + Failed, and more only if
+	// the sweep ended with an error.
+	Chosen uint64
+	// Refused were chosen but not sent: what they were lacks a tuple or an id
+	// (ErrRefused), or may not be changed (see Age).
+	Refused uint64
+	// Limited says that Limit ended it.
+	Limited bool
+}
+
+// Delete deletes the entries that choose picks. The entry is valid until
+// choose returns. When the context ends, what was handed over before is
+// finished and the error is the context's.
+func (s Sweep) Delete(ctx context.Context, choose func(*nfct.Entry) bool) (Swept, error) {
+	swept, err := s.run(ctx, func(b *batch, e *nfct.Entry, k *Key) (bool, error) {
+		if !choose(e) {
+			return false, nil
+		}
+		return true, b.delete(k)
+	})
+	if err != nil {
+		return swept, fmt.Errorf("delete entries: %w", err)
+	}
+	return swept, nil
+}
+
+// Age lowers the remaining time of the entries that choose picks to what it
+// returns, in seconds. It never raises one: an entry with less is left alone.
+// Entries with a fixed timeout are refused, which kernels before 6.1 would
+// change, and offloaded ones, whose time is the flowtable's.
+//
+// The next packet of a connection restores the time. The kernel does not
+// compare the id in an update, so a new connection that took the tuple in
+// those milliseconds is aged in the old one's place.
+func (s Sweep) Age(ctx context.Context, choose func(*nfct.Entry) (timeout uint32, ok bool)) (Swept, error) {
+	const untouchable = nfct.StatusFixedTimeout | nfct.StatusOffload | nfct.StatusHWOffload
+	swept, err := s.run(ctx, func(b *batch, e *nfct.Entry, k *Key) (bool, error) {
+		timeout, ok := choose(e)
+		if !ok || timeout >= e.Timeout {
+			return false, nil
+		}
+		if e.Status&untouchable != 0 {
+			return true, ErrRefused
+		}
+		return true, b.update(k, timeout)
+	})
+	if err != nil {
+		return swept, fmt.Errorf("age entries: %w", err)
+	}
+	return swept, nil
+}
+
+// pick decides about an entry and adds its change to the batch.
+type pick func(b *batch, e *nfct.Entry, k *Key) (chosen bool, err error)
+
+func (s Sweep) run(ctx context.Context, pick pick) (swept Swept, err error) {
+	if s.Limit == 0 {
+		swept.Limited = true
+		return swept, nil
+	}
+	reader, err := Dial(s.NS)
+	if err != nil {
+		return swept, err
+	}
+	defer func() { err = errors.Join(err, reader.Close()) }()
+	changer, err := startChanger(ctx, s.NS)
+	if err != nil {
+		return swept, err
+	}
+	w := walk{changer: changer, pick: pick, limit: s.Limit}
+	swept.Dump, err = reader.dump(ctx, s.Query, w.visit, w.boundary)
+	w.handOver()
+	change, changeErr := changer.finish()
+	swept.Change, swept.Chosen, swept.Refused = change, w.chosen, w.refused
+	swept.Limited = w.chosen >= w.limit
+	return swept, errors.Join(err, changeErr)
+}
+
+// A walk is the reading side of a sweep.
+type walk struct {
+	changer         *changer
+	pick            pick
+	batch           *batch
+	limit           uint64
+	chosen, refused uint64
+}
+
+func (w *walk) visit(e *nfct.Entry, k *Key) bool {
+	if w.batch == nil {
+		if w.batch = w.changer.empty(); w.batch == nil {
+			return false
+		}
+	}
+	chosen, err := w.pick(w.batch, e, k)
+	if !chosen {
+		return true
+	}
+	if err != nil {
+		w.refused++
+		return true
+	}
+	w.chosen++
+	if w.batch.full() {
+		w.handOver()
+	}
+	return w.chosen < w.limit
+}
+
+// boundary hands over what there is when the other side is idle, so that a
+// batch that fills slowly does not grow old. It stops the dump when the other
+// side has failed.
+func (w *walk) boundary() bool {
+	if w.batch != nil && w.batch.n > 0 && w.changer.idle() {
+		w.handOver()
+	}
+	return !w.changer.failed()
+}
+
+func (w *walk) handOver() {
+	if w.batch != nil && w.batch.n > 0 {
+		w.changer.full <- w.batch
+		w.batch = nil
+	}
+}
+
+// A changer sends batches from a goroutine of its own.
+type changer struct {
+	conn   *Conn
+	full   chan *batch // to be sent
+	free   chan *batch // sent
+	broken chan struct{}
+	ended  chan struct{}
+	change Change
+	err    error
+}
+
+func startChanger(ctx context.Context, ns *netns.NS) (*changer, error) {
+	conn, err := Dial(ns)
+	if err != nil {
+		return nil, err
+	}
+	c := &changer{
+		conn:   conn,
+		full:   make(chan *batch, batchesInFlight),
+		free:   make(chan *batch, batchesInFlight),
+		broken: make(chan struct{}),
+		ended:  make(chan struct{}),
+	}
+	for range batchesInFlight {
+		c.free <- newBatch()
+	}
+	go c.run(ctx)
+	return c, nil
+}
+
+// run sends every batch that it is handed, also after the context has ended:
+// what was chosen is still right to change, and is a matter of milliseconds.
+// After an error of the socket it only takes the batches away.
+func (c *changer) run(ctx context.Context) {
+	defer close(c.ended)
+	ctx = context.WithoutCancel(ctx)
+	for b := range c.full {
+		if c.err == nil {
+			change, err := c.conn.apply(ctx, b)
+			c.change.add(change)
+			if c.err = err; err != nil {
+				close(c.broken)
+			}
+		}
+		b.reset()
+		c.free <- b
+	}
+}
+
+// empty waits for a batch to fill; nil when the changer has failed.
+func (c *changer) empty() *batch {
+	select {
+	case <-c.broken:
+		return nil
+	case b := <-c.free:
+		return b
+	}
+}
+
+func (c *changer) idle() bool { return len(c.full) == 0 }
+
+func (c *changer) failed() bool {
+	select {
+	case <-c.broken:
+		return true
+	default:
+		return false
+	}
+}
+
+// finish waits for the last batch and closes the socket.
+func (c *changer) finish() (Change, error) {
+	close(c.full)
+	<-c.ended
+	return c.change, errors.Join(c.err, c.conn.Close())
+}
