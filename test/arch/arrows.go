@@ -1,0 +1,122 @@
+package arch
+
+import (
+	"path"
+	"slices"
+	"strconv"
+	"strings"
+)
+
+// arrows says for each package which packages of this module its code may import. Tests may import more: a daemon's test
+// drives it with a simulated table. A package that is not here may not exist yet: its arrows are drawn first.
+func arrows() map[string][]string {
+	return map[string][]string{
+		"policy":             {"internal/nfct", "internal/census"},
+		"watcher":            {"internal/nfct", "internal/ctnetlink", "internal/census", "internal/netns"},
+		"remediate":          {"policy", "internal/nfct", "internal/ctnetlink", "internal/netns"},
+		"internal/nfct":      {},
+		"internal/netns":     {},
+		"internal/census":    {"internal/nfct"},
+		"internal/ctnetlink": {"internal/nfct", "internal/netns"},
+		"internal/audit":     {"policy", "internal/nfct", "internal/census"},
+		"internal/tablesim":  {"policy", "internal/nfct", "internal/census"},
+		"internal/config":    {"policy", "internal/nfct", "internal/census"},
+		"internal/incident":  {"policy", "internal/nfct", "internal/census"},
+		"internal/report":    {"policy", "internal/nfct", "internal/census", "internal/audit", "internal/incident"},
+		"internal/control":   {"policy", "internal/nfct", "internal/audit", "internal/incident"},
+		// census: its summary is what one of the functions returns that the daemon is given.
+		"internal/daemon": {"policy", "internal/nfct", "internal/census", "internal/audit", "internal/incident"},
+
+		"internal/ctnetlink/cttest": {"internal/ctnetlink", "internal/nfct", "internal/netns"},
+		"test/tally":                {},
+		"test/arch":                 {},
+	}
+}
+
+// owners says which package alone may import a library.
+func owners() map[string]string {
+	return map[string]string{
+		"github.com/spf13/viper":              "internal/config",
+		"github.com/spf13/cobra":              "cmd/ctwarden",
+		"github.com/ti-mo/conntrack":          "internal/ctnetlink",
+		"github.com/euank/go-kmsg-parser/v2":  "watcher",
+		"github.com/coreos/go-systemd/v22":    "cmd/ctwarden, watcher, internal/audit, internal/daemon",
+		"github.com/prometheus/client_golang": "internal/control",
+	}
+}
+
+// purePackages have no effects and no clock: same inputs, same results.
+func purePackages() []string {
+	return []string{"policy", "internal/census", "internal/incident", "internal/nfct", "internal/tablesim"}
+}
+
+// pureImports is the part of the standard library that computes and does nothing else.
+func pureImports() []string {
+	return []string{
+		"bytes", "cmp", "container/heap", "crypto/sha256", "encoding/binary", "encoding/hex", "encoding/json", "errors", "fmt",
+		"hash/fnv", "hash/maphash", "iter", "maps", "math", "math/bits", "math/rand/v2", "net/netip", "slices", "sort",
+		"strconv", "strings", "time", "unicode", "unicode/utf8",
+	}
+}
+
+func (p *Package) pure() bool { return slices.Contains(purePackages(), p.Dir) }
+
+// free reports whether the package may import any other: the commands, which tie the rest together, and what is below
+// test/ and has no arrows of its own.
+func (p *Package) free() bool {
+	return under(p.Dir, "cmd") || (under(p.Dir, "test") && arrows()[p.Dir] == nil)
+}
+
+func (p *Package) checkImports() []Violation {
+	var found []Violation
+	allowed, known := arrows()[p.Dir]
+	if !known && !p.free() {
+		f := p.Files[0]
+		found = append(found, p.violation(f, f.Syntax.Package, "package %s has no arrows: draw them in test/arch first", p.Dir))
+	}
+	for _, f := range p.Files {
+		for _, spec := range f.Syntax.Imports {
+			name, err := strconv.Unquote(spec.Path.Value)
+			if err != nil {
+				continue // The parser took it, so this cannot be.
+			}
+			if why := p.refuse(f, name, allowed); why != "" {
+				found = append(found, p.violation(f, spec.Pos(), "%s imports %s: %s", p.Dir, name, why))
+			}
+			if spec.Name != nil && spec.Name.Name == "." {
+				found = append(found, p.violation(f, spec.Pos(), "dot import of %s hides where a name comes from", name))
+			}
+		}
+	}
+	return found
+}
+
+// refuse says why the package may not import name, or nothing.
+func (p *Package) refuse(f *File, name string, allowed []string) string {
+	inside, own := strings.CutPrefix(name, Module+"/")
+	switch {
+	case own && under(inside, "cmd"):
+		return "nothing imports a command"
+	case own && under(inside, "test") && !under(p.Dir, "test"):
+		return "only test/ imports test/"
+	case f.Test:
+		return ""
+	case own && strings.HasSuffix(inside, "test") && !under(p.Dir, "test"):
+		return "only tests may"
+	case own && !p.free() && inside != p.Dir && !slices.Contains(allowed, inside):
+		return "no arrow leads there"
+	case !own && p.pure() && !slices.Contains(pureImports(), name):
+		return "the package is pure"
+	}
+	for library, owner := range owners() {
+		if under(name, library) && !under(p.Dir, "test") && !slices.Contains(strings.Split(owner, ", "), p.Dir) {
+			return "only " + owner + " may"
+		}
+	}
+	return ""
+}
+
+// under reports whether name is dir or below it.
+func under(name, dir string) bool {
+	return name == dir || strings.HasPrefix(name, dir+"/") || path.Clean(name) == dir
+}
