@@ -1,0 +1,118 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"os"
+	"os/exec"
+	"os/signal"
+	"path/filepath"
+	"strings"
+	"time"
+)
+
+// guestArg is what the kernel's command line hands to init: it tells the guest from the host, which are one program.
+const guestArg = "guest"
+
+func main() {
+	if len(os.Args) > 1 && os.Args[1] == guestArg {
+		runGuest()
+		return
+	}
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
+	defer stop()
+	ok, err := run(ctx)
+	if err != nil {
+		fmt.Fprintln(os.Stderr, "vm: error:", err)
+	}
+	if err != nil || !ok {
+		os.Exit(1)
+	}
+}
+
+func run(ctx context.Context) (ok bool, err error) {
+	names := flag.String("kernels", "", "kernels to boot, separated by spaces (default: all)")
+	cache := flag.String("cache", ".cache/vm", "directory for downloads, binaries and logs")
+	only := flag.String("only", "", "run only the tests that match this expression")
+	memory := flag.Int("memory", 1024, "memory of a machine in MiB")
+	timeout := flag.Duration("timeout", 15*time.Minute, "time a machine may take, boot included")
+	counts := flag.String("counts", "", "write passed, failed and skipped to this file")
+	flag.Parse()
+	if flag.NArg() > 0 {
+		return false, fmt.Errorf("unexpected argument %q: the packages are listed in test/vm/suite.go", flag.Arg(0))
+	}
+	kernels, err := chooseKernels(strings.Fields(*names))
+	if err != nil {
+		return false, err
+	}
+	for _, tool := range []string{"go", "qemu-system-x86_64", "apt-get", "dpkg-deb", "xz"} {
+		if _, err := exec.LookPath(tool); err != nil {
+			return false, err
+		}
+	}
+	// The programs run with other working directories.
+	if *cache, err = filepath.Abs(*cache); err != nil {
+		return false, err
+	}
+
+	fmt.Println("vm: building static test binaries")
+	suite, err := buildSuite(ctx, ".", filepath.Join(*cache, "bin"), *only)
+	if err != nil {
+		return false, err
+	}
+	var sheet sheet
+	for _, k := range kernels {
+		if errors.Is(ctx.Err(), context.Canceled) {
+			return false, ctx.Err()
+		}
+		start := time.Now()
+		column := column{kernel: k.name}
+		release, err := bootKernel(ctx, k, suite, machine{
+			memory: *memory, timeout: *timeout, log: filepath.Join(*cache, k.name), out: os.Stdout,
+		}, &column)
+		column.release, column.err, column.took = release, err, time.Since(start)
+		if err != nil {
+			fmt.Fprintf(os.Stderr, "vm: error: kernel %s: %v\n", k.name, err)
+		}
+		sheet.columns = append(sheet.columns, column)
+	}
+	if err := sheet.print(os.Stdout, suite.jobs); err != nil {
+		return false, err
+	}
+	total, ok := sheet.total(suite.jobs)
+	if *counts != "" {
+		if err := os.WriteFile(*counts, []byte(total.String()+"\n"), 0o644); err != nil {
+			return false, err
+		}
+	}
+	return ok, nil
+}
+
+// bootKernel fetches a kernel, boots it with the suite and fills the column with the results that arrived, which may
+// be some even when it returns an error.
+func bootKernel(ctx context.Context, k kernel, s suite, m machine, c *column) (release string, err error) {
+	root, err := k.fetch(ctx, filepath.Dir(m.log))
+	if err != nil {
+		return "", fmt.Errorf("fetch: %w", err)
+	}
+	image, release, err := findImage(root)
+	if err != nil {
+		return "", err
+	}
+	modules, err := loadOrder(filepath.Join(root, "lib", "modules", release))
+	if err != nil {
+		return release, fmt.Errorf("order modules: %w", err)
+	}
+	if err := os.MkdirAll(m.log, 0o755); err != nil {
+		return release, err
+	}
+	initrd := filepath.Join(m.log, "initrd")
+	if err := writeInitrd(initrd, s, modules); err != nil {
+		return release, fmt.Errorf("write initramfs: %w", err)
+	}
+	fmt.Printf("vm: booting %s\n", release)
+	c.results, err = m.boot(ctx, image, initrd)
+	return release, err
+}
