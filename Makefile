@@ -1,0 +1,80 @@
+# Every target works on a fresh Debian 12 with Go, make and git. What else a target needs it installs when it runs as
+# root, or names.
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+MAKEFLAGS += --no-print-directory
+.DELETE_ON_ERROR:
+.DEFAULT_GOAL := build
+
+# sudo and a bare CI job leave /usr/local/go/bin out of PATH.
+GO := $(or $(shell command -v go),$(wildcard /usr/local/go/bin/go))
+ifeq ($(GO),)
+$(error needs Go 1.26 or later in PATH or in /usr/local/go: https://go.dev/dl/)
+endif
+export PATH := $(dir $(GO)):$(PATH)
+
+# Without a home that can be written to, the Go caches live here.
+GO_CACHES_USABLE := $(shell for v in GOCACHE GOMODCACHE; do d=$$($(GO) env $$v 2>/dev/null) && \
+	[ -n "$$d" ] && mkdir -p "$$d" 2>/dev/null && [ -w "$$d" ] || exit; done; echo yes)
+ifneq ($(GO_CACHES_USABLE),yes)
+CACHES := $(CURDIR)/.cache/go-$(shell id -u)
+export GOCACHE := $(CACHES)/build
+export GOPATH := $(CACHES)/path
+export GOMODCACHE := $(CACHES)/mod
+export GOFLAGS := $(GOFLAGS) -modcacherw
+endif
+# The version is in VERSION; asking git again fails in a tree of another user, as under sudo.
+export GOFLAGS := $(GOFLAGS) -buildvcs=false
+
+VERSION ?= $(or $(shell git describe --tags --always --dirty 2>/dev/null),dev)
+# Two builds of one commit are equal, wherever they are made.
+REPRODUCIBLE := -trimpath -ldflags "-s -w -buildid= -X main.version=$(VERSION)"
+
+# Kernels for `make kernels`, e.g. KERNELS="5.10 6.1". Empty means all that test/vm knows.
+KERNELS ?=
+# Where `make test` and `make kernels` leave their count, for CI.
+COUNTS ?=
+IS_ROOT := $(filter 0,$(shell id -u))
+
+.PHONY: build
+build: ## static binary in bin/ctwarden
+	CGO_ENABLED=0 $(GO) build $(REPRODUCIBLE) -o bin/ctwarden ./cmd/ctwarden
+
+# The kernel has one nf_conntrack_max and one rate limit for its messages: as root, packages take turns.
+.PHONY: test
+test: ## all tests; those that need root are skipped without it, and the reasons are told
+	@$(if $(IS_ROOT),,echo "make: kernel tests need root and are skipped: sudo make test")
+	CGO_ENABLED=0 $(GO) run ./test/run -counts="$(COUNTS)" -- -count=1 $(if $(IS_ROOT),-p=1) ./...
+
+.PHONY: lint
+lint: ## gofmt, go vet and golangci-lint (which has staticcheck in it), at the versions of tools/lint.mod
+	@unformatted=$$(git ls-files -co --exclude-standard -- '*.go' | xargs -r gofmt -s -l); \
+	if [[ -n $$unformatted ]]; then echo "make: error: gofmt -s -w" $$unformatted >&2; exit 1; fi
+	$(GO) vet ./...
+	$(GO) tool -modfile=tools/lint.mod golangci-lint run ./...
+
+.PHONY: demo
+demo: ## a fire drill on this kernel, as root: fill a table, watch ctwarden save it, put everything back
+	@if [[ -z "$(IS_ROOT)" ]]; then \
+		echo "make: error: the drill fills a real table and raises nf_conntrack_max: it needs root" >&2; \
+		echo "make: hint: sudo make demo" >&2; exit 1; fi
+	@$(MAKE) build
+	bin/ctwarden drill --host-wide
+
+.PHONY: kernels
+kernels: ## the kernel tests as root on Debian kernels in qemu; KERNELS="5.10 6.1" chooses
+	@tools/need qemu-system-x86=/usr/bin/qemu-system-x86_64 xz-utils=/usr/bin/xz ca-certificates=/etc/ssl/certs
+	$(GO) run ./test/vm -kernels="$(KERNELS)" -counts="$(COUNTS)"
+
+.PHONY: bench
+bench: ## benchmarks of every package, and the side by side comparison where there is one
+	$(GO) test -run='^$$' -bench=. -benchmem ./...
+	@if [[ -n "$(wildcard test/bench/*.go)" ]]; then $(MAKE) build; $(GO) run ./test/bench; fi
+
+.PHONY: clean
+clean: ## remove what was built and downloaded
+	rm -rf bin dist .cache
+
+.PHONY: help
+help: ## this list
+	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' $(firstword $(MAKEFILE_LIST)) | expand -t 12
