@@ -55,6 +55,7 @@ var holdSentences = [...]string{
 	HeldNoMemory:        "the kernel has no memory for entries: a larger table makes it worse",
 	HeldElsewhere:       "another network namespace is the full one",
 	HeldWouldRefill:     "giving the timeout back would fill the table again",
+	HeldNoAudit:         "the audit log can't be written: no audit, no action",
 }
 
 // Sentence says the hold in words, without a full stop.

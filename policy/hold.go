@@ -60,6 +60,9 @@ const (
 	HeldElsewhere
 	// HeldWouldRefill: giving a timeout back would fill the table again.
 	HeldWouldRefill
+	// HeldNoAudit: the intent could not be recorded anywhere. No audit, no
+	// action.
+	HeldNoAudit
 )
 
 var holdNames = []string{
@@ -67,7 +70,7 @@ var holdNames = []string{
 	"breaker", "awaiting_effect", "budget", "memory_pressure", "memory_unknown",
 	"yielded", "read_only", "floor", "nothing_eligible", "not_permitted",
 	"banned", "ladder_done", "stall", "too_soon", "insert_failed",
-	"long_chains", "no_memory", "elsewhere", "would_refill",
+	"long_chains", "no_memory", "elsewhere", "would_refill", "no_audit",
 }
 
 // String returns the name used in the audit log; "" for NotHeld.

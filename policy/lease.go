@@ -80,5 +80,10 @@ func (s *State) Resume() {
 	s.HandsOffUntil, s.HandsOffPause, s.PausedUntil = 0, 0, 0
 }
 
+// Disown gives up every claim on kernel values: they were put back.
+func (s *State) Disown() {
+	s.Max, s.Buckets, s.Timeouts = Knob{}, Knob{}, Knobs{}
+}
+
 // Pause holds every decision until d after now.
 func (s *State) Pause(now Moment, d time.Duration) { s.PausedUntil = now.Add(d) }

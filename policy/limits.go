@@ -1,6 +1,9 @@
 package policy
 
 import (
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
 	"time"
 
 	"github.com/ctwarden/ctwarden/internal/nfct"
@@ -254,4 +257,16 @@ func Defaults() Limits {
 		Breaker: BreakerLimits{Acts: 12, Window: time.Hour, Pause: 30 * time.Minute, MaxPause: 24 * time.Hour},
 		Yield:   YieldLimits{Pause: time.Hour, MaxPause: 24 * time.Hour},
 	}
+}
+
+// Digest returns the SHA-256 of the limits in hexadecimal: records of
+// decisions name by it the limits that they were made under.
+func (l *Limits) Digest() string {
+	text, err := json.Marshal(l)
+	if err != nil {
+		// Limits hold numbers and enumerations only.
+		panic("policy: limits are not JSON: " + err.Error())
+	}
+	sum := sha256.Sum256(text)
+	return hex.EncodeToString(sum[:])
 }

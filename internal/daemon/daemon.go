@@ -1,0 +1,157 @@
+package daemon
+
+import (
+	"context"
+	"errors"
+	"sync/atomic"
+	"time"
+
+	"github.com/ctwarden/ctwarden/internal/audit"
+	"github.com/ctwarden/ctwarden/internal/census"
+	"github.com/ctwarden/ctwarden/policy"
+)
+
+// Edges are the functions through which a Daemon touches the world. All are
+// needed but those that say otherwise, and all but Census are called by the
+// loop alone.
+type Edges struct {
+	// Now returns the wall clock and the time since boot.
+	Now func() (time.Time, policy.Moment)
+	// Observe reads every table, the daemon's own first. The loop fills in
+	// what was heard and the census. An error means that nothing is known.
+	Observe func(context.Context) ([]policy.Observation, error)
+	// Apply carries out one action and says what the kernel said.
+	Apply func(ctx context.Context, incident string, action policy.Action) policy.Outcome
+	// Record makes a record durable. Its error means that it is not.
+	Record func(kind audit.Kind, payload any) error
+	// Yield notes that a value belongs to somebody else now, so that it is
+	// not put back later. Nil: there is nobody to tell.
+	Yield func(policy.Override) error
+	// Census looks into a table within a bounded time; it runs beside the
+	// loop. Nil: no census.
+	Census func(ctx context.Context, netns uint32) (census.Summary, error)
+	// Save keeps the states for the next start. Nil: they are forgotten.
+	Save func(map[uint32]policy.State) error
+	// Alive is called once a turn: the loop does its work. Nil: nobody asks.
+	Alive func()
+	// Trouble is told of an error that the loop lives with, once for each
+	// change; nil means that it is over. Nil: nobody asks.
+	Trouble func(what string, err error)
+}
+
+// A Line is what the kernel's log said about a table that is full.
+type Line struct {
+	// NetNS is the inode number of the namespace, if Named.
+	NetNS uint32 `json:"netns,omitempty"`
+	Named bool   `json:"named,omitempty"`
+	// Count is the number of lines, at least 1.
+	Count uint64 `json:"count"`
+	// Source is kmsg or journald.
+	Source string `json:"source"`
+	// Text is the kernel's text.
+	Text string `json:"text"`
+	// Lost is the number of log records that were overwritten unread.
+	Lost uint64 `json:"lost,omitempty"`
+}
+
+// A Daemon is the loop. Make one with New; Run it once.
+type Daemon struct {
+	edges  Edges
+	limits policy.Limits
+	lines  <-chan Line
+	asks   chan func()
+	done   chan struct{}
+
+	tables   []*table
+	censuses chan counted
+	status   atomic.Pointer[Status]
+	trouble  map[string]string
+}
+
+// counted is the answer of a census.
+type counted struct {
+	netns   uint32
+	at      policy.Moment
+	summary census.Summary
+	err     error
+}
+
+// New returns a daemon under these limits that listens to lines. States are
+// what an earlier run on the same boot saved, or the ledger knows; nil is a
+// good start.
+func New(edges Edges, limits policy.Limits, lines <-chan Line, states map[uint32]policy.State) *Daemon {
+	d := &Daemon{
+		edges: edges, limits: limits, lines: lines,
+		asks: make(chan func()), done: make(chan struct{}), censuses: make(chan counted, 1), trouble: map[string]string{},
+	}
+	for netns, state := range states {
+		d.tables = append(d.tables, &table{netns: netns, state: state})
+	}
+	d.status.Store(&Status{})
+	return d
+}
+
+// ErrStopped says that the loop has ended.
+var ErrStopped = errors.New("daemon has stopped")
+
+// ask runs fn in the loop, between two turns.
+func (d *Daemon) ask(ctx context.Context, fn func()) error {
+	done := make(chan struct{})
+	select {
+	case d.asks <- func() { defer close(done); fn() }:
+		<-done
+		return nil
+	case <-d.done:
+		return ErrStopped
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
+}
+
+// Asked says who asked for something, and why.
+type Asked struct {
+	Reason string        `json:"reason,omitempty"`
+	For    time.Duration `json:"for_ns,omitempty"`
+	UID    uint32        `json:"uid"`
+	PID    int32         `json:"pid,omitempty"`
+}
+
+// Pause holds every decision for a while.
+func (d *Daemon) Pause(ctx context.Context, by Asked) (err error) {
+	return errors.Join(d.ask(ctx, func() {
+		_, now := d.edges.Now()
+		for _, t := range d.tables {
+			t.state.Pause(now, by.For)
+		}
+		err = d.edges.Record(audit.KindPause, by)
+	}), err)
+}
+
+// Resume ends a pause and closes the breaker.
+func (d *Daemon) Resume(ctx context.Context, by Asked) (err error) {
+	return errors.Join(d.ask(ctx, func() {
+		for _, t := range d.tables {
+			t.state.Resume()
+		}
+		err = d.edges.Record(audit.KindResume, by)
+	}), err)
+}
+
+// SetLimits swaps the limits between two turns.
+func (d *Daemon) SetLimits(ctx context.Context, limits policy.Limits) error {
+	return d.ask(ctx, func() { d.limits = limits })
+}
+
+// Between runs fn between two turns, when no action is under way, and forgets
+// what ctwarden had claimed: fn puts the kernel's values back.
+func (d *Daemon) Between(ctx context.Context, fn func()) error {
+	return d.ask(ctx, func() {
+		fn()
+		for _, t := range d.tables {
+			t.state.Disown()
+		}
+	})
+}
+
+// Status returns how things stood after the last turn.
+func (d *Daemon) Status() Status { return *d.status.Load() }

@@ -1,0 +1,280 @@
+package daemon_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/ctwarden/ctwarden/internal/audit"
+	"github.com/ctwarden/ctwarden/internal/census"
+	"github.com/ctwarden/ctwarden/internal/daemon"
+	"github.com/ctwarden/ctwarden/internal/nfct"
+	"github.com/ctwarden/ctwarden/policy"
+)
+
+// A world is a host whose table grows by rate entries a second, for the loop
+// to run on in the simulated time of synctest.
+type world struct {
+	t       *testing.T
+	start   time.Time
+	last    time.Time
+	table   nfct.Table
+	rate    float64
+	census  census.Summary
+	records []string
+	kinds   []audit.Kind
+	refuse  error // of Record
+	applied []policy.Action
+	yielded int
+}
+
+func newWorld(t *testing.T) *world {
+	w := &world{t: t, start: time.Now(), last: time.Now()}
+	w.table = nfct.Table{Max: 100_000, Buckets: 1 << 20}
+	return w
+}
+
+func (w *world) edges() daemon.Edges {
+	return daemon.Edges{
+		Now: func() (time.Time, policy.Moment) {
+			return time.Now(), policy.Moment(time.Since(w.start) + time.Hour)
+		},
+		Observe: w.observe,
+		Apply:   w.apply,
+		Record: func(kind audit.Kind, payload any) error {
+			if w.refuse != nil {
+				return w.refuse
+			}
+			w.kinds = append(w.kinds, kind)
+			w.records = append(w.records, fmt.Sprintf("%s %s", time.Since(w.start).Round(time.Second), kind))
+			return nil
+		},
+		Yield:  func(policy.Override) error { w.yielded++; return nil },
+		Census: func(context.Context, uint32) (census.Summary, error) { return w.census, nil },
+	}
+}
+
+func (w *world) observe(context.Context) ([]policy.Observation, error) {
+	elapsed := time.Since(w.last).Seconds()
+	w.last = time.Now()
+	grown := uint64(w.rate * elapsed)
+	if room := w.table.Max - min(w.table.Entries, w.table.Max); grown > room {
+		w.table.Counters.Drop += grown - room
+		grown = room
+	}
+	w.table.Entries += grown
+	return []policy.Observation{{
+		At: time.Now(), Now: policy.Moment(time.Since(w.start) + time.Hour), Table: w.table,
+		Timeouts: nfct.Timeouts{nfct.UDP: 30, nfct.TCPSynSent: 120, nfct.TCPTimeWait: 120},
+		Memory:   policy.Memory{Total: 16 << 30, Available: 8 << 30, EntryBytes: 256},
+		Kernel:   policy.Kernel{MaxWritable: true, BucketsWritable: true, TimeoutsWritable: true, Entries: true},
+	}}, nil
+}
+
+func (w *world) apply(_ context.Context, _ string, act policy.Action) policy.Outcome {
+	w.applied = append(w.applied, act)
+	out := policy.Outcome{Action: act, OK: true, Before: act.From, After: act.To}
+	switch act.Type {
+	case policy.RaiseMax:
+		w.table.Max = act.To
+	case policy.ResizeHash:
+		w.table.Buckets = act.To
+	case policy.DeleteEntries:
+		out.Changed = act.Cap
+		w.table.Entries -= act.Cap
+	}
+	return out
+}
+
+// run lets the loop run on w for d of simulated time.
+func (w *world) run(limits policy.Limits, lines <-chan daemon.Line, d time.Duration, during func(*daemon.Daemon)) {
+	w.t.Helper()
+	ctx, cancel := context.WithCancel(w.t.Context())
+	dm := daemon.New(w.edges(), limits, lines, nil)
+	ended := make(chan struct{})
+	go func() { defer close(ended); dm.Run(ctx) }()
+	if during != nil {
+		during(dm)
+	}
+	time.Sleep(d)
+	cancel()
+	<-ended
+}
+
+func (w *world) count(kind audit.Kind) int {
+	n := 0
+	for _, k := range w.kinds {
+		if k == kind {
+			n++
+		}
+	}
+	return n
+}
+
+func TestRampIsRaisedBeforeAPacketIsLost(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t)
+		w.rate = 5000
+		w.run(policy.Defaults(), nil, time.Minute, nil)
+		if w.table.Counters.Drop != 0 {
+			t.Errorf("lost %d packets, want none; records:\n%s", w.table.Counters.Drop, strings.Join(w.records, "\n"))
+		}
+		if len(w.applied) == 0 || w.applied[0].Type != policy.RaiseMax {
+			t.Errorf("applied %v, want a raise first", w.applied)
+		}
+		if w.count(audit.KindPlan) != w.count(audit.KindOutcome) || w.count(audit.KindIncidentOpen) != 1 {
+			t.Errorf("records: %v", w.records)
+		}
+	})
+}
+
+func TestCalmDayWritesNothing(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t)
+		w.table.Entries = 10_000
+		w.run(policy.Defaults(), nil, 24*time.Hour, nil)
+		if len(w.records)+len(w.applied) != 0 {
+			t.Errorf("records %v, applied %v, want none", w.records, w.applied)
+		}
+	})
+}
+
+func TestNoAuditNoAction(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t)
+		w.rate = 5000
+		w.refuse = errors.New("no space left on device")
+		w.run(policy.Defaults(), nil, 30*time.Second, func(d *daemon.Daemon) {
+			time.Sleep(25 * time.Second)
+			status := d.Status()
+			if got := status.Tables[0].Held; got != policy.HeldNoAudit {
+				t.Errorf("held %v, want %v", got, policy.HeldNoAudit)
+			}
+			if status.Trouble["record"] != "no space left on device" {
+				t.Errorf("trouble %v does not name the disk", status.Trouble)
+			}
+		})
+		if len(w.applied) != 0 {
+			t.Errorf("applied %v without a record", w.applied)
+		}
+	})
+}
+
+func TestObserveOnlyTells(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t)
+		w.rate = 5000
+		limits := policy.Defaults()
+		limits.Mode = policy.Observe
+		w.run(limits, nil, time.Minute, nil)
+		if len(w.applied) != 0 {
+			t.Errorf("applied %v in observe mode", w.applied)
+		}
+		if w.count(audit.KindPlan) == 0 || w.count(audit.KindOutcome) != w.count(audit.KindPlan) {
+			t.Errorf("records %v, want the same plans as in enforce", w.records)
+		}
+	})
+}
+
+func TestFirstLineIsAnsweredAtOnce(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t)
+		w.table.Entries = 92_000
+		lines := make(chan daemon.Line, 8)
+		limits := policy.Defaults()
+		limits.Sampling.Calm, limits.Sampling.High = time.Hour, time.Hour
+		limits.Levels.HighEnter = 9400
+		limits.Levels.ElevatedEnter = 9400
+		w.run(limits, lines, time.Second, func(*daemon.Daemon) {
+			time.Sleep(10 * time.Minute)
+			sent := time.Now()
+			lines <- daemon.Line{Count: 1, Source: "kmsg"}
+			synctest.Wait()
+			if len(w.applied) != 1 || w.applied[0].Type != policy.RaiseMax {
+				t.Fatalf("applied %v after a line, want a raise", w.applied)
+			}
+			if took := time.Since(sent); took != 0 {
+				t.Errorf("took %s", took)
+			}
+		})
+	})
+}
+
+func TestLineAboutAnotherNamespaceIsNotOurs(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t)
+		w.table.Entries = 1000
+		lines := make(chan daemon.Line, 8)
+		w.run(policy.Defaults(), lines, 10*time.Second, func(d *daemon.Daemon) {
+			time.Sleep(time.Second)
+			lines <- daemon.Line{NetNS: 4026532177, Named: true, Count: 1, Source: "kmsg"}
+			time.Sleep(60 * time.Millisecond)
+			if got := d.Status().Tables[0].Held; got != policy.HeldElsewhere {
+				t.Errorf("held %v, want %v", got, policy.HeldElsewhere)
+			}
+		})
+		if len(w.applied) != 0 {
+			t.Errorf("applied %v to a table that is not full", w.applied)
+		}
+		if w.count(audit.KindSignal) != 1 || w.count(audit.KindHold) != 1 {
+			t.Errorf("records %v, want the line and the hold", w.records)
+		}
+	})
+}
+
+func TestPauseHoldsAndResumeActs(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t)
+		w.rate = 5000
+		w.run(policy.Defaults(), nil, 20*time.Second, func(d *daemon.Daemon) {
+			by := daemon.Asked{Reason: "maintenance", For: time.Hour, UID: 0, PID: 1}
+			if err := d.Pause(t.Context(), by); err != nil {
+				t.Fatal(err)
+			}
+			time.Sleep(30 * time.Second)
+			if len(w.applied) != 0 {
+				t.Errorf("applied %v while paused", w.applied)
+			}
+			if err := d.Resume(t.Context(), by); err != nil {
+				t.Fatal(err)
+			}
+		})
+		if len(w.applied) == 0 {
+			t.Errorf("applied nothing after resume")
+		}
+	})
+}
+
+func TestAskingAStoppedDaemon(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t)
+		var stopped *daemon.Daemon
+		w.run(policy.Defaults(), nil, time.Second, func(d *daemon.Daemon) { stopped = d })
+		if err := stopped.Resume(t.Context(), daemon.Asked{}); !errors.Is(err, daemon.ErrStopped) {
+			t.Errorf("error %v, want %v", err, daemon.ErrStopped)
+		}
+	})
+}
+
+func TestForeignLoweringIsYieldedOnce(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t)
+		w.rate = 5000
+		w.run(policy.Defaults(), nil, 10*time.Second, func(*daemon.Daemon) {
+			time.Sleep(30 * time.Second)
+			w.rate = 0
+			w.table.Max = 100_000
+			w.table.Entries = 99_000
+		})
+		if w.yielded != 1 || w.count(audit.KindOverride) != 1 {
+			t.Errorf("yielded %d times, records %v", w.yielded, w.records)
+		}
+		if w.table.Max != 100_000 {
+			t.Errorf("max is %d: the administrator's value was touched", w.table.Max)
+		}
+	})
+}

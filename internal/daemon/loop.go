@@ -1,0 +1,143 @@
+package daemon
+
+import (
+	"context"
+	"time"
+
+	"github.com/ctwarden/ctwarden/internal/audit"
+	"github.com/ctwarden/ctwarden/policy"
+)
+
+// Run turns until ctx is done. It leaves the kernel as it is then: a restart
+// in a flood must not shrink the table.
+func (d *Daemon) Run(ctx context.Context) {
+	defer close(d.done)
+	counting, stop := context.WithCancel(ctx)
+	defer stop()
+	_, last := d.edges.Now()
+	timer := time.NewTimer(d.turn(ctx, counting))
+	defer timer.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case line, ok := <-d.lines:
+			if !ok {
+				d.lines = nil
+				continue
+			}
+			d.hear(line)
+			// The first line is answered at once; those of a burst are
+			// gathered, for they all say the same.
+			_, now := d.edges.Now()
+			timer.Reset(max(0, d.limits.Sampling.Min-now.Since(last)))
+		case c := <-d.censuses:
+			d.counted(c)
+		case fn := <-d.asks:
+			fn()
+		case <-timer.C:
+			_, last = d.edges.Now()
+			timer.Reset(d.turn(ctx, counting))
+		}
+	}
+}
+
+// turn observes and decides once for each table, and returns how long to wait
+// for the next turn.
+func (d *Daemon) turn(ctx, counting context.Context) time.Duration {
+	if d.edges.Alive != nil {
+		d.edges.Alive()
+	}
+	observations, err := d.edges.Observe(ctx)
+	d.told("observe", err)
+	if err != nil {
+		return d.limits.Sampling.Calm
+	}
+	d.match(observations)
+	wait := d.limits.Sampling.Calm
+	for i := range observations {
+		t := d.tables[i]
+		acted := d.decide(ctx, t, &observations[i])
+		wait = min(wait, d.limits.Interval(&t.plan.Assessment))
+		d.look(counting, t)
+		if acted {
+			// What was read of the other tables is from before the act.
+			d.share(t)
+			break
+		}
+	}
+	d.publish()
+	return wait
+}
+
+// decide takes one observation through the whole line. It reports whether a
+// host-wide value was changed.
+func (d *Daemon) decide(ctx context.Context, t *table, o *policy.Observation) bool {
+	t.complete(o)
+	assessment := d.limits.Assess(&t.state, o)
+	plan := d.limits.Decide(&t.state, &assessment)
+	d.recordChanges(t, &plan)
+	var outcomes []policy.Outcome
+	if plan.Acts() {
+		outcomes = d.act(ctx, t, &plan)
+	}
+	for i := range plan.Overrides {
+		if d.edges.Yield != nil {
+			d.told("yield", d.edges.Yield(plan.Overrides[i]))
+		}
+	}
+	changed := len(plan.Verdicts)+len(plan.Overrides)+len(outcomes) > 0 || plan.Trips
+	t.state = t.state.Next(&d.limits, &plan, outcomes)
+	t.plan = plan
+	if changed && d.edges.Save != nil {
+		d.told("save state", d.edges.Save(d.states()))
+	}
+	return hostWide(outcomes)
+}
+
+func hostWide(outcomes []policy.Outcome) bool {
+	for i := range outcomes {
+		if outcomes[i].Action.Type.HostWide() && !outcomes[i].Action.Would {
+			return true
+		}
+	}
+	return false
+}
+
+// act records the intent, carries the plan out, and records each outcome. No
+// audit, no action: a plan that could not be recorded is held.
+func (d *Daemon) act(ctx context.Context, t *table, p *policy.Plan) []policy.Outcome {
+	err := d.edges.Record(audit.KindPlan, d.planRecord(t, p))
+	d.told("record", err)
+	if err != nil {
+		p.Actions, p.Held = nil, policy.HeldNoAudit
+		return nil
+	}
+	outcomes := make([]policy.Outcome, len(p.Actions))
+	for i, action := range p.Actions {
+		if action.Would {
+			outcomes[i] = policy.Outcome{Action: action, OK: true, Before: action.From, After: action.From}
+		} else {
+			outcomes[i] = d.edges.Apply(ctx, t.incident, action)
+		}
+		d.told("record", d.edges.Record(audit.KindOutcome, outcomeRecord{
+			Incident: t.incident, Outcome: outcomes[i], Text: outcomes[i].Sentence(),
+		}))
+	}
+	return outcomes
+}
+
+// told passes trouble on, once for each change.
+func (d *Daemon) told(what string, err error) {
+	text := ""
+	if err != nil {
+		text = err.Error()
+	}
+	if d.trouble[what] == text {
+		return
+	}
+	d.trouble[what] = text
+	if d.edges.Trouble != nil {
+		d.edges.Trouble(what, err)
+	}
+}

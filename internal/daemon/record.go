@@ -1,0 +1,182 @@
+package daemon
+
+import (
+	"time"
+
+	"github.com/ctwarden/ctwarden/internal/audit"
+	"github.com/ctwarden/ctwarden/internal/census"
+	"github.com/ctwarden/ctwarden/policy"
+)
+
+// The payloads of the records that the loop writes. Their field names are a
+// contract: docs/audit-log.md.
+
+type planRecord struct {
+	Incident string `json:"incident,omitempty"`
+	NetNS    uint32 `json:"netns,omitempty"`
+	// Limits is the digest of the limits in force; the config record that
+	// has it holds them whole.
+	Limits      string             `json:"limits"`
+	Level       policy.Level       `json:"level"`
+	Cause       policy.Cause       `json:"cause"`
+	Would       bool               `json:"would,omitempty"`
+	State       policy.State       `json:"state"`
+	Observation policy.Observation `json:"observation"`
+	Budget      policy.Budget      `json:"budget"`
+	policy.Plan
+	Text string `json:"text"`
+}
+
+type outcomeRecord struct {
+	Incident string `json:"incident,omitempty"`
+	policy.Outcome
+	Text string `json:"text"`
+}
+
+type levelRecord struct {
+	Incident string       `json:"incident,omitempty"`
+	NetNS    uint32       `json:"netns,omitempty"`
+	From     policy.Level `json:"from"`
+	Level    policy.Level `json:"level"`
+	Entries  uint64       `json:"entries"`
+	Max      uint64       `json:"max"`
+	Text     string       `json:"text"`
+}
+
+type incidentRecord struct {
+	Incident string        `json:"incident"`
+	NetNS    uint32        `json:"netns,omitempty"`
+	Moment   policy.Moment `json:"moment"`
+	Entries  uint64        `json:"entries"`
+	Max      uint64        `json:"max"`
+	Text     string        `json:"text"`
+}
+
+type verdictRecord struct {
+	Incident string `json:"incident,omitempty"`
+	NetNS    uint32 `json:"netns,omitempty"`
+	policy.Verdict
+	Text string `json:"text"`
+}
+
+type overrideRecord struct {
+	NetNS uint32 `json:"netns,omitempty"`
+	policy.Override
+	Text string `json:"text"`
+}
+
+type signalRecord struct {
+	Incident string `json:"incident,omitempty"`
+	Line
+}
+
+type censusRecord struct {
+	Incident string `json:"incident,omitempty"`
+	NetNS    uint32 `json:"netns,omitempty"`
+	census.Summary
+}
+
+// recordChanges records what a plan tells besides its actions: the level, the
+// incident, verdicts, overrides, and a hold that is new and not ordinary.
+func (d *Daemon) recordChanges(t *table, p *policy.Plan) {
+	a := &p.Assessment
+	table := &a.Observation.Table
+	level := a.Level
+	if level != t.level && t.level == policy.Calm {
+		t.incident = d.incidentName()
+		d.record(audit.KindIncidentOpen, incidentRecord{
+			t.incident, t.netns, a.Observation.Now, table.Entries, table.Max, a.Sentence(),
+		})
+	}
+	if level != t.level {
+		d.record(audit.KindLevel, levelRecord{
+			t.incident, t.netns, t.level, level, table.Entries, table.Max, a.Sentence(),
+		})
+	}
+	for i := range p.Verdicts {
+		v := &p.Verdicts[i]
+		d.record(audit.KindVerdict, verdictRecord{t.incident, t.netns, *v, v.Sentence()})
+	}
+	for i := range p.Overrides {
+		ov := &p.Overrides[i]
+		d.record(audit.KindOverride, overrideRecord{t.netns, *ov, ov.Sentence()})
+	}
+	if p.Trips {
+		d.record(audit.KindBreaker, d.planRecord(t, p))
+	}
+	if level != t.level {
+		clear(t.heldAt)
+	}
+	d.recordHold(t, p)
+	if level == policy.Calm && t.level != policy.Calm {
+		d.record(audit.KindIncidentClose, incidentRecord{
+			t.incident, t.netns, a.Observation.Now, table.Entries, table.Max, a.Sentence(),
+		})
+		t.incident = ""
+	}
+	t.level = level
+}
+
+// heldEvery is how often a hold that comes and goes is recorded at the most.
+const heldEvery = 5 * time.Minute
+
+// recordHold records a hold when it begins, and in an incident every now and
+// then while it lasts.
+func (d *Daemon) recordHold(t *table, p *policy.Plan) {
+	lasts := p.Held == t.held
+	t.held = p.Held
+	if p.Held.Quiet() || p.Trips || lasts && p.Assessment.Level == policy.Calm {
+		return
+	}
+	now := p.Assessment.Observation.Now
+	if at, ok := t.heldAt[p.Held]; ok && now.Since(at) < heldEvery {
+		return
+	}
+	if t.heldAt == nil {
+		t.heldAt = make(map[policy.Hold]policy.Moment)
+	}
+	t.heldAt[p.Held] = now
+	d.record(audit.KindHold, d.planRecord(t, p))
+}
+
+func (d *Daemon) record(kind audit.Kind, payload any) {
+	d.told("record", d.edges.Record(kind, payload))
+}
+
+func (d *Daemon) planRecord(t *table, p *policy.Plan) planRecord {
+	a := &p.Assessment
+	r := planRecord{
+		Incident: t.incident, NetNS: t.netns, Limits: d.limits.Digest(),
+		Level: a.Level, Cause: a.Cause, State: t.state, Observation: a.Observation,
+		Budget: a.Budget, Plan: *p,
+	}
+	switch {
+	case p.Acts():
+		r.Would = p.Actions[0].Would
+		r.Text = p.Actions[0].Sentence() + ": " + p.Actions[0].Reason.Sentence()
+		if r.Would {
+			r.Text = "would " + r.Text
+		}
+	default:
+		r.Text = "held: " + p.Held.Sentence()
+	}
+	r.Text += " (" + a.Sentence() + ")"
+	return r
+}
+
+func (d *Daemon) recordCensus(t *table) {
+	d.record(audit.KindCensus, censusRecord{t.incident, t.netns, t.census})
+}
+
+// heard keeps a line for the record.
+func (d *Daemon) recordLine(t *table, line Line) {
+	d.record(audit.KindSignal, signalRecord{t.incident, line})
+}
+
+// incidentName names an incident after the second it began in: sortable, and
+// unique on a host because an incident lasts for minutes.
+func (d *Daemon) incidentName() string {
+	wall, _ := d.edges.Now()
+	name := "INC-" + wall.UTC().Format("20060102T150405Z")
+	return name
+}
