@@ -1,5 +1,18 @@
 package ctnetlink
 
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"time"
+
+	"github.com/mdlayher/netlink"
+	"golang.org/x/sys/unix"
+
+	"github.com/ctwarden/ctwarden/internal/netns"
+)
+
 // Support says whether the kernel has a feature. The zero Support is Unknown:
 // what was not proven is not used.
 type Support uint8
@@ -19,8 +32,94 @@ func (s Support) String() string {
 // MarshalText implements encoding.TextMarshaler.
 func (s Support) MarshalText() ([]byte, error) { return []byte(s.String()), nil }
 
+func supported(yes bool) Support {
+	if yes {
+		return Yes
+	}
+	return No
+}
+
 // Features is what a probe found. A version number cannot tell it: vendors
 // carry features back, and a kernel ignores a filter that it does not know.
 type Features struct {
-	StatusFilter Support
+	// StatusFilter: a dump can be filtered by CTA_STATUS and CTA_STATUS_MASK
+	// (Linux 5.15).
+	StatusFilter Support `json:"status_filter"`
+	// ZoneFilter: a dump can be filtered by CTA_ZONE (Linux 6.8). ctwarden
+	// only tells it.
+	ZoneFilter Support `json:"zone_filter"`
+	// DeleteByID: a delete with another CTA_ID leaves the entry alone. Every
+	// kernel since 2.6 should; No means that nothing may be deleted.
+	DeleteByID Support `json:"delete_by_id"`
+	// UpdateTimeout: the remaining time of an entry can be changed.
+	UpdateTimeout Support `json:"update_timeout"`
+}
+
+// probeTime bounds a probe. A dump of a fresh namespace still walks the hash
+// of all namespaces.
+const probeTime = 5 * time.Second
+
+// Probe finds out what the kernel can do: by trying it on entries of its own
+// in a namespace of its own where the process may make one (CAP_SYS_ADMIN),
+// and else by the one question that is safe to ask in ns, which tells
+// StatusFilter only. With an error, what was not found out is Unknown.
+func Probe(ctx context.Context, ns *netns.NS) (Features, error) {
+	ctx, cancel := context.WithTimeout(ctx, probeTime)
+	defer cancel()
+	var f Features
+	status, err := probeStatusFilter(ctx, ns)
+	if err != nil {
+		return f, fmt.Errorf("probe ctnetlink: %w", err)
+	}
+	f.StatusFilter = status
+	scratch, err := netns.New()
+	if errors.Is(err, os.ErrPermission) {
+		return f, nil
+	}
+	if err != nil {
+		return f, fmt.Errorf("probe ctnetlink: %w", err)
+	}
+	tried, err := try(ctx, scratch)
+	if err = errors.Join(err, scratch.Close()); err != nil {
+		return f, fmt.Errorf("probe ctnetlink: %w", err)
+	}
+	if status != Yes { // two signs are asked for
+		tried.StatusFilter = status
+	}
+	return tried, nil
+}
+
+// probeStatusFilter asks for a dump with an empty status mask. A kernel that
+// knows the filter refuses it (ctnetlink_filter_parse_status: EINVAL); any
+// other starts to dump the table, and the socket is closed.
+func probeStatusFilter(ctx context.Context, ns *netns.NS) (_ Support, err error) {
+	c, err := Dial(ns)
+	if err != nil {
+		return Unknown, err
+	}
+	defer func() { err = errors.Join(err, c.Close()) }()
+	ask := beginMessage(nil, msgGet, netlink.Request|netlink.Dump, unix.AF_UNSPEC)
+	ask = appendUint32(ask, ctaStatus, 0)
+	ask = appendUint32(ask, ctaStatusMask, 0)
+	endMessage(ask, 0)
+	if err := c.request(ctx, ask); err != nil {
+		return Unknown, err
+	}
+	datagram, err := c.receive(ctx)
+	if err != nil {
+		return Unknown, err
+	}
+	m, _, err := nextMessage(datagram)
+	if err != nil {
+		return Unknown, err
+	}
+	if m.kind == netlink.Error || m.kind == netlink.Done {
+		switch err := m.failure(); {
+		case errors.Is(err, unix.EINVAL):
+			return Yes, nil
+		case err != nil:
+			return Unknown, err
+		}
+	}
+	return No, nil
 }

@@ -1,0 +1,166 @@
+package ctnetlink
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/netip"
+	"slices"
+
+	"github.com/ti-mo/conntrack"
+	"golang.org/x/sys/unix"
+
+	"github.com/ctwarden/ctwarden/internal/netns"
+	"github.com/ctwarden/ctwarden/internal/nfct"
+)
+
+// A trial is the functional probe: three entries in a namespace of its own.
+const (
+	trialUnreplied uint16 = 1 + iota // the ports tell the entries apart
+	trialReplied
+	trialZoned // unreplied, in zone trialZone
+)
+
+const (
+	trialZone    = 7
+	trialTimeout = 600 // seconds; long enough never to end during the probe
+	trialAged    = 100
+)
+
+// try finds out all features in ns, which nobody else may use. What the
+// entries are and what a filter tells is asked through another library than
+// this package's own encoder, and the changes are made by the very code that
+// will make them in earnest.
+func try(ctx context.Context, ns *netns.NS) (Features, error) {
+	var f Features
+	if err := tryFilters(ctx, ns, &f); err != nil {
+		return Features{}, err
+	}
+	if err := tryChanges(ctx, ns, &f); err != nil {
+		return Features{}, err
+	}
+	return f, nil
+}
+
+func tryFilters(ctx context.Context, ns *netns.NS, f *Features) (err error) {
+	var c *conntrack.Conn
+	if err := ns.Do(func() (err error) {
+		c, err = conntrack.Dial(nil)
+		return err
+	}); err != nil {
+		return err
+	}
+	// The library sets no deadline; a socket that is closed waits no more.
+	stop := context.AfterFunc(ctx, func() { _ = c.Close() })
+	defer func() {
+		if !stop() {
+			err = errors.Join(ctx.Err(), err)
+			return
+		}
+		err = errors.Join(err, c.Close())
+	}()
+	zoned := Yes
+	for _, port := range []uint16{trialUnreplied, trialReplied, trialZoned} {
+		err := c.Create(trialFlow(port))
+		if port == trialZoned && errors.Is(err, unix.EOPNOTSUPP) {
+			zoned = No // CONFIG_NF_CONNTRACK_ZONES is not set
+			continue
+		}
+		if err != nil {
+			return fmt.Errorf("create a trial entry: %w", err)
+		}
+	}
+	unreplied := conntrack.NewFilter().Status(0).StatusMask(uint32(conntrack.StatusSeenReply))
+	if f.StatusFilter, err = tryFilter(c, unreplied, trialReplied); err != nil {
+		return err
+	}
+	f.ZoneFilter = zoned
+	if zoned == Yes {
+		f.ZoneFilter, err = tryFilter(c, conntrack.NewFilter().Zone(trialZone), trialUnreplied)
+	}
+	return err
+}
+
+// tryFilter says whether the filter keeps the entry of port away.
+func tryFilter(c *conntrack.Conn, filter conntrack.Filter, port uint16) (Support, error) {
+	flows, err := c.DumpFilter(filter, nil)
+	if err != nil {
+		return Unknown, fmt.Errorf("dump with a filter: %w", err)
+	}
+	if len(flows) == 0 {
+		return Unknown, nil // it should have told at least one entry
+	}
+	told := slices.ContainsFunc(flows, func(f conntrack.Flow) bool {
+		return f.TupleOrig.Proto.SourcePort == port
+	})
+	return supported(!told), nil
+}
+
+func trialFlow(port uint16) conntrack.Flow {
+	status := conntrack.StatusConfirmed
+	if port == trialReplied {
+		status |= conntrack.StatusSeenReply
+	}
+	f := conntrack.NewFlow(nfct.ProtoUDP, status,
+		netip.AddrFrom4([4]byte{192, 0, 2, 1}), netip.AddrFrom4([4]byte{192, 0, 2, 2}), // TEST-NET-1
+		port, 9, trialTimeout, 0)
+	if port == trialZoned {
+		f.Zone = trialZone
+	}
+	return f
+}
+
+func tryChanges(ctx context.Context, ns *netns.NS, f *Features) (err error) {
+	c, err := Dial(ns)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, c.Close()) }()
+	k, _, err := c.trialEntry(ctx, trialReplied)
+	if err != nil {
+		return err
+	}
+	if _, err := c.change(ctx, func(b *batch) error { return b.update(k, trialAged) }); err != nil {
+		return err
+	}
+	_, e, err := c.trialEntry(ctx, trialReplied)
+	if err != nil {
+		return err
+	}
+	f.UpdateTimeout = supported(e.Timeout > 0 && e.Timeout <= trialAged)
+	wrong := *k
+	wrong.id++
+	spared, err := c.change(ctx, func(b *batch) error { return b.delete(&wrong) })
+	if err != nil {
+		return err
+	}
+	deleted, err := c.change(ctx, func(b *batch) error { return b.delete(k) })
+	f.DeleteByID = supported(spared.Gone == 1 && deleted.Done == 1)
+	return err
+}
+
+// change applies a batch of one.
+func (c *Conn) change(ctx context.Context, fill func(*batch) error) (Change, error) {
+	b := newBatch()
+	if err := fill(b); err != nil {
+		return Change{}, err
+	}
+	return c.apply(ctx, b)
+}
+
+// trialEntry finds an entry by its port and keeps a copy of its key.
+func (c *Conn) trialEntry(ctx context.Context, port uint16) (*Key, nfct.Entry, error) {
+	var key Key
+	var entry nfct.Entry
+	_, err := c.Dump(ctx, Query{}, func(e *nfct.Entry, k *Key) bool {
+		if e.Orig.SrcPort == port {
+			key, entry = *k, *e
+			key.tuple = slices.Clone(k.tuple)
+		}
+		return true
+	})
+	if err == nil && key.tuple == nil {
+		err = errors.New("a trial entry is gone")
+	}
+	return &key, entry, err
+}
