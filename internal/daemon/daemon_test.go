@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -19,6 +20,7 @@ import (
 // A world is a host whose table grows by rate entries a second, for the loop
 // to run on in the simulated time of synctest.
 type world struct {
+	mu      sync.Mutex
 	t       *testing.T
 	start   time.Time
 	last    time.Time
@@ -46,6 +48,8 @@ func (w *world) edges() daemon.Edges {
 		Observe: w.observe,
 		Apply:   w.apply,
 		Record: func(kind audit.Kind, payload any) error {
+			w.mu.Lock()
+			defer w.mu.Unlock()
 			if w.refuse != nil {
 				return w.refuse
 			}
@@ -59,6 +63,8 @@ func (w *world) edges() daemon.Edges {
 }
 
 func (w *world) observe(context.Context) ([]policy.Observation, error) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
 	elapsed := time.Since(w.last).Seconds()
 	w.last = time.Now()
 	grown := uint64(w.rate * elapsed)
@@ -76,6 +82,8 @@ func (w *world) observe(context.Context) ([]policy.Observation, error) {
 }
 
 func (w *world) apply(_ context.Context, _ string, act policy.Action) policy.Outcome {
+	w.mu.Lock()
+	defer w.mu.Unlock()
 	w.applied = append(w.applied, act)
 	out := policy.Outcome{Action: act, OK: true, Before: act.From, After: act.To}
 	switch act.Type {
@@ -194,6 +202,8 @@ func TestFirstLineIsAnsweredAtOnce(t *testing.T) {
 			sent := time.Now()
 			lines <- daemon.Line{Count: 1, Source: "kmsg"}
 			synctest.Wait()
+			w.mu.Lock()
+			defer w.mu.Unlock()
 			if len(w.applied) != 1 || w.applied[0].Type != policy.RaiseMax {
 				t.Fatalf("applied %v after a line, want a raise", w.applied)
 			}
@@ -236,9 +246,11 @@ func TestPauseHoldsAndResumeActs(t *testing.T) {
 				t.Fatal(err)
 			}
 			time.Sleep(30 * time.Second)
+			w.mu.Lock()
 			if len(w.applied) != 0 {
 				t.Errorf("applied %v while paused", w.applied)
 			}
+			w.mu.Unlock()
 			if err := d.Resume(t.Context(), by); err != nil {
 				t.Fatal(err)
 			}
@@ -266,6 +278,8 @@ func TestForeignLoweringIsYieldedOnce(t *testing.T) {
 		w.rate = 5000
 		w.run(policy.Defaults(), nil, 10*time.Second, func(*daemon.Daemon) {
 			time.Sleep(30 * time.Second)
+			w.mu.Lock()
+			defer w.mu.Unlock()
 			w.rate = 0
 			w.table.Max = 100_000
 			w.table.Entries = 99_000
