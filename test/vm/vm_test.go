@@ -1,0 +1,287 @@
+package main
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"go/parser"
+	"go/token"
+	"io"
+	"io/fs"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/google/go-cmp/cmp/cmpopts"
+)
+
+const passingEvents = markTest + "=== RUN   TestA\n" + markTest + "--- PASS: TestA (0.00s)\n" + markTest + "PASS\n"
+
+func TestListen(t *testing.T) {
+	begin, end := sayBegin+"watcher\n", sayEnd+"0 watcher\n"
+	tests := map[string]struct {
+		said string
+		want []result
+		err  string
+	}{
+		"a job ends and the guest is done": {
+			said: begin + "hello\n" + end + sayDone + "\n",
+			want: []result{{job: "watcher", ended: true, output: []byte("hello\n")}},
+		},
+		"carriage returns are no part of a word": {
+			said: strings.ReplaceAll(begin+end+sayDone+"\n", "\n", "\r\n"),
+			want: []result{{job: "watcher", ended: true}},
+		},
+		"a job fails with its status": {
+			said: begin + sayEnd + "2 watcher\n" + sayDone + "\n",
+			want: []result{{job: "watcher", ended: true, status: 2}},
+		},
+		"the machine ends in the middle of a job": {
+			said: begin + "hel",
+			want: []result{{job: "watcher", output: []byte("hel")}},
+			err:  "the guest ended without a verdict",
+		},
+		"the machine ends after the last job and before the verdict": {
+			said: begin + end,
+			want: []result{{job: "watcher", ended: true}},
+			err:  "the guest ended without a verdict",
+		},
+		"the end of another job is not this one's": {
+			said: begin + sayEnd + "0 remediate\n" + sayDone + "\n",
+			want: []result{{job: "watcher", output: []byte(sayEnd + "0 remediate\n")}},
+		},
+		"the guest says nothing":             {said: "", err: "the guest ended without a verdict"},
+		"the guest gives up and says why":    {said: sayFail + "load nf_tables: no such file\n", err: "load nf_tables: no such file"},
+		"done after giving up is not enough": {said: sayFail + "x\n" + sayDone + "\n", err: "x"},
+	}
+	for name, tt := range tests {
+		t.Run(name, func(t *testing.T) {
+			got, err := listen(strings.NewReader(tt.said), io.Discard)
+			if diff := cmp.Diff(tt.want, got, cmp.AllowUnexported(result{}), cmpopts.EquateEmpty()); diff != "" {
+				t.Errorf("results (-want +got):\n%s", diff)
+			}
+			if text := fmt.Sprint(err); text != tt.err && (err != nil || tt.err != "") {
+				t.Errorf("error = %q, want %q", text, tt.err)
+			}
+		})
+	}
+}
+
+func TestTrouble(t *testing.T) {
+	tests := map[string]struct {
+		console string
+		want    string
+	}{
+		"a quiet kernel": {"[    1.0] nf_conntrack: table full, dropping packet\n", ""},
+		"a panic": {
+			"[    9.1] Kernel panic - not syncing: sysrq triggered crash\r\n[ 9.2] CPU: 0\n",
+			"Kernel panic - not syncing: sysrq triggered crash",
+		},
+		"an oops":                              {"[    9.1] Oops: 0000 [#1] SMP\n", "Oops: 0000 [#1] SMP"},
+		"a soft lockup, which TCG earns":       {"[   9.1] watchdog: BUG: soft lockup - CPU#1 stuck for 22s!\n", ""},
+		"a null pointer":                       {"BUG: kernel NULL pointer dereference, address: 0\n", "BUG: kernel NULL pointer dereference, address: 0"},
+		"a stall of RCU, which TCG earns, too": {"rcu: INFO: rcu_sched self-detected stall on CPU\n", ""},
+	}
+	for name, tt := range tests {
+		t.Run(name, func(t *testing.T) {
+			if got := trouble([]byte(tt.console)); got != tt.want {
+				t.Errorf("trouble = %q, want %q", got, tt.want)
+			}
+		})
+	}
+}
+
+func TestSheet(t *testing.T) {
+	jobs := []job{{Name: "watcher", Events: true}}
+	tests := map[string]struct {
+		jobs []job
+		in   column
+		text string
+		ok   bool
+	}{
+		"tests passed":      {jobs, column{results: []result{{"watcher", true, 0, []byte(passingEvents)}}}, "ok 1", true},
+		"nothing ran":       {jobs, column{results: []result{{"watcher", true, 0, nil}}}, "FAIL 1", false},
+		"the job never ran": {jobs, column{}, "FAIL, not run", false},
+		"a panic in a job":  {jobs, column{results: []result{{"watcher", false, 0, nil}}}, "FAIL, did not end", false},
+		"a status without a failed test": {
+			jobs, column{results: []result{{"watcher", true, 2, []byte(passingEvents)}}}, "FAIL 1, exit 2", false,
+		},
+		"a failed test and status 0": {
+			jobs,
+			column{results: []result{{"watcher", true, 0, []byte(strings.Replace(passingEvents, "--- PASS", "--- FAIL", 1))}}},
+			"FAIL 1", false,
+		},
+		"all jobs passed and the machine failed": {
+			jobs, column{results: []result{{"watcher", true, 0, []byte(passingEvents)}}, err: errors.New("stopped")}, "ok 1", false,
+		},
+		"a program that is no test passes by its status": {
+			[]job{{Name: "ctwarden drill"}}, column{results: []result{{"ctwarden drill", true, 0, nil}}}, "ok", true,
+		},
+		"a program that is no test fails by its status": {
+			[]job{{Name: "ctwarden drill"}}, column{results: []result{{"ctwarden drill", true, 1, nil}}}, "FAIL 1, exit 1", false,
+		},
+	}
+	for name, tt := range tests {
+		t.Run(name, func(t *testing.T) {
+			if got := tt.in.cell(tt.jobs[0]).text; got != tt.text {
+				t.Errorf("cell = %q, want %q", got, tt.text)
+			}
+			total, ok := sheet{[]column{tt.in}}.total(tt.jobs)
+			if ok != tt.ok {
+				t.Errorf("ok = %v, want %v", ok, tt.ok)
+			}
+			if ok != (total.Failed == 0) {
+				t.Errorf("ok = %v with %s", ok, &total)
+			}
+		})
+	}
+	if _, ok := (sheet{}).total(jobs); ok {
+		t.Error("a sheet without a kernel is ok")
+	}
+}
+
+func TestChooseKernels(t *testing.T) {
+	all, err := chooseKernels(nil)
+	if err != nil || len(all) != 4 {
+		t.Errorf("no name chose %d kernels (%v), want 4", len(all), err)
+	}
+	some, err := chooseKernels([]string{"6.1", "5.10"})
+	if err != nil || len(some) != 2 || some[0].name != "6.1" || some[1].name != "5.10" {
+		t.Errorf("chose %v (%v), want 6.1 and 5.10 in this order", some, err)
+	}
+	if _, err := chooseKernels([]string{"6.1", "4.4"}); err == nil {
+		t.Error("an unknown kernel was chosen")
+	}
+}
+
+func TestImagePackage(t *testing.T) {
+	got, err := imagePackage("linux-image-cloud-amd64\n  Depends: linux-base-cloud-amd64\n  Depends: linux-image-7.2.12+deb13-cloud-amd64\n")
+	if err != nil || got != "linux-image-7.2.12+deb13-cloud-amd64" {
+		t.Errorf("image = %q, %v", got, err)
+	}
+	if got, err := imagePackage("linux-image-cloud-amd64\n"); err == nil {
+		t.Errorf("no dependency gave %q", got)
+	}
+}
+
+func TestParseDepends(t *testing.T) {
+	tests := map[string][]string{
+		"license=GPL\x00depends=nf-conntrack,libcrc32c\x00name=nf_nat\x00": {"nf_conntrack", "libcrc32c"},
+		"license=GPL\x00depends=\x00":                                      nil,
+		"":                                                                 nil,
+	}
+	for info, want := range tests {
+		if diff := cmp.Diff(want, parseDepends([]byte(info))); diff != "" {
+			t.Errorf("depends of %q (-want +got):\n%s", info, diff)
+		}
+	}
+}
+
+func TestResolveRefusesAKernelWithoutConntrack(t *testing.T) {
+	_, err := resolve(func(string) ([]byte, bool, error) { return nil, false, nil })
+	if err == nil {
+		t.Error("a kernel without any module was accepted")
+	}
+	order, err := resolve(func(string) ([]byte, bool, error) { return nil, true, nil })
+	if err != nil || len(order) != 0 {
+		t.Errorf("a kernel with everything built in: %v, %v, want no module to load", order, err)
+	}
+}
+
+func TestModuleName(t *testing.T) {
+	for path, want := range map[string]string{
+		"kernel/net/netfilter/nf_tables.ko":         "nf_tables",
+		"kernel/arch/x86/crypto/crc32c-intel.ko.xz": "crc32c_intel",
+	} {
+		if got := moduleName(path); got != want {
+			t.Errorf("moduleName(%q) = %q, want %q", path, got, want)
+		}
+	}
+}
+
+// TestCpio has the archive read by cpio itself, which is stricter than it is common.
+func TestCpio(t *testing.T) {
+	cpio, err := exec.LookPath("cpio")
+	if err != nil {
+		t.Skip("needs cpio to read an archive")
+	}
+	var archive bytes.Buffer
+	c := cpioWriter{w: &archive, dirs: map[string]bool{}}
+	for _, err := range []error{
+		c.file("src/watcher/testdata/kmsg", []byte("hello")), c.file("src/watcher/a", nil), c.file("init", []byte{1, 2, 3, 4}),
+		c.close(),
+	} {
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	dir := t.TempDir()
+	cmd := exec.Command(cpio, "-id", "--quiet")
+	cmd.Dir, cmd.Stdin = dir, &archive
+	if out, err := cmd.CombinedOutput(); err != nil || len(out) > 0 {
+		t.Fatalf("cpio: %v: %s", err, out)
+	}
+	for name, want := range map[string]string{"src/watcher/testdata/kmsg": "hello", "src/watcher/a": "", "init": "\x01\x02\x03\x04"} {
+		if got, err := os.ReadFile(filepath.Join(dir, name)); err != nil || string(got) != want {
+			t.Errorf("%s = %q, %v, want %q", name, got, err, want)
+		}
+	}
+}
+
+// TestEveryKernelFacingPackageIsListed finds the packages whose tests make a network namespace.
+func TestEveryKernelFacingPackageIsListed(t *testing.T) {
+	facing := []string{"github.com/ctwarden/ctwarden/internal/netns", "github.com/ctwarden/ctwarden/internal/ctnetlink/cttest"}
+	err := filepath.WalkDir("../..", func(name string, d fs.DirEntry, err error) error {
+		if err == nil && d.IsDir() && strings.HasPrefix(d.Name(), ".") && d.Name() != ".." {
+			return fs.SkipDir // Caches.
+		}
+		if err != nil || !strings.HasSuffix(name, "_test.go") {
+			return err
+		}
+		f, err := parser.ParseFile(token.NewFileSet(), name, nil, parser.ImportsOnly)
+		if err != nil {
+			return err
+		}
+		pkg, err := filepath.Rel("../..", filepath.Dir(name))
+		if err != nil {
+			return err
+		}
+		for _, spec := range f.Imports {
+			if slices.Contains(facing, strings.Trim(spec.Path.Value, `"`)) && !slices.Contains(kernelPackages(), pkg) {
+				t.Errorf("the tests of %s make a network namespace: add it to kernelPackages", pkg)
+			}
+		}
+		return nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+func TestPrint(t *testing.T) {
+	var b strings.Builder
+	s := sheet{[]column{
+		{kernel: "5.10", release: "5.10.0-46", results: []result{{"watcher", true, 0, []byte(passingEvents)}}, took: 7 * time.Second},
+		{kernel: "6.1", release: "6.1.0-56", err: errors.New("stopped"), took: 9 * time.Second},
+	}}
+	if err := s.print(&b, []job{{Name: "watcher", Events: true}}); err != nil {
+		t.Fatal(err)
+	}
+	want := `
+         5.10       6.1
+         5.10.0-46  6.1.0-56
+watcher  ok 1       FAIL, not run
+machine  ok in 7s   FAIL in 9s
+
+watcher on 6.1:
+failed: FAIL, not run
+`
+	if diff := cmp.Diff(want, b.String()); diff != "" {
+		t.Errorf("table (-want +got):\n%s", diff)
+	}
+}
