@@ -231,6 +231,23 @@ func TestTallySeesAResetInAnyCounter(t *testing.T) {
 	})
 }
 
+func TestTallyRestartCountsFromZero(t *testing.T) {
+	var tally nfct.Tally
+	tally.Restart()
+	tally.Add(drops(10))
+	tally.Restart()
+	tally.Restart()
+	if got := tally.Add(drops(12)); got.Drop != 12 || tally.Resets() != 1 {
+		t.Errorf("%d drops and %d resets, want 12 and 1", got.Drop, tally.Resets())
+	}
+	tally.Restart()
+	tally.Add(nil)
+	tally.Restart()
+	if got := tally.Add(drops(1)); got.Drop != 13 || tally.Resets() != 2 {
+		t.Errorf("%d drops and %d resets, want 13 and 2", got.Drop, tally.Resets())
+	}
+}
+
 func TestTallyKeepsNoReference(t *testing.T) {
 	rows := drops(10)
 	var tally nfct.Tally

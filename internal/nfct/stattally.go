@@ -16,6 +16,7 @@ type Tally struct {
 	last   []CPUStat
 	total  Counters
 	resets uint64
+	anew   bool // last is zero because of Restart
 }
 
 // Add takes a reading, one row for each processor in the same order each
@@ -30,15 +31,26 @@ func (t *Tally) Add(rows []CPUStat) Counters {
 		reset = reset || t.last[i].restarted(rows[i])
 	}
 	if reset {
-		t.resets++
-		clear(t.last)
+		t.Restart()
 	}
 	for i := range known {
 		t.total.add(rows[i], t.last[i])
 		t.last[i] = rows[i]
 	}
 	t.last = append(t.last, rows[known:]...)
+	t.anew = t.anew && len(rows) == 0
 	return t.total
+}
+
+// Restart makes the next reading count from zero, for a caller who knows that
+// the kernel's counters started anew. To say so twice before that reading is to
+// say it once.
+func (t *Tally) Restart() {
+	if len(t.last) > 0 && !t.anew {
+		t.resets++
+		t.anew = true
+		clear(t.last)
+	}
 }
 
 // Resets is the number of times the kernel's counters started anew.

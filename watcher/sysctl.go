@@ -1,0 +1,147 @@
+package watcher
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"math"
+	"os"
+	"path/filepath"
+
+	"github.com/ctwarden/ctwarden/internal/nfct"
+	"golang.org/x/sys/unix"
+)
+
+// Timeouts reads the timeouts that are in force in the namespace. One that
+// this kernel does not have is 0. The error is ErrNoTable if there is none at
+// all.
+func (g *Gauge) Timeouts() (nfct.Timeouts, error) {
+	var all nfct.Timeouts
+	err := g.do(func() error {
+		found := false
+		for t := nfct.TCPSynSent; t < nfct.NumTimeouts; t++ {
+			path := g.sysctl(t.Sysctl())
+			text, err := os.ReadFile(path)
+			if errors.Is(err, fs.ErrNotExist) {
+				continue
+			}
+			if err != nil {
+				return fmt.Errorf("read timeout: %w", err)
+			}
+			found = true
+			n, err := parseSysctl(text)
+			if err != nil {
+				return fmt.Errorf("read %s: %w", path, err)
+			}
+			all[t] = uint32(n)
+		}
+		if !found {
+			return ErrNoTable
+		}
+		return nil
+	})
+	if err != nil {
+		return nfct.Timeouts{}, err
+	}
+	return all, nil
+}
+
+// Access says which sysctls can be written, by the mode that the kernel gives
+// them, the mount, and the rights of the caller. The zero Access is nothing.
+type Access struct {
+	// Max is nf_conntrack_max. Other namespaces than the initial one have it
+	// read-only since Linux 5.12; before, RHEL 7 and 8 among them, writing it
+	// there changes the host's.
+	Max bool
+	// Buckets is nf_conntrack_buckets, read-only in RHEL 7 and in other
+	// namespaces than the initial one.
+	Buckets bool
+	// Timeouts is nf_conntrack_tcp_timeout_time_wait, which stands for all.
+	Timeouts bool
+	// ReadOnlyMount says that /proc/sys is mounted read-only: in a container,
+	// or under ProtectKernelTunables= of systemd.
+	ReadOnlyMount bool
+}
+
+// Access finds out what could be written, without writing. The error is
+// ErrNoTable if there is none.
+func (g *Gauge) Access() (Access, error) {
+	var a Access
+	err := g.do(func() error {
+		var fsinfo unix.Statfs_t
+		path := filepath.Join(g.root(), "proc/sys")
+		if err := unix.Statfs(path, &fsinfo); err != nil {
+			return &fs.PathError{Op: "statfs", Path: path, Err: err}
+		}
+		a.ReadOnlyMount = fsinfo.Flags&unix.ST_RDONLY != 0
+		for name, may := range map[string]*bool{
+			"nf_conntrack_max": &a.Max, "nf_conntrack_buckets": &a.Buckets, nfct.TCPTimeWait.Sysctl(): &a.Timeouts,
+		} {
+			var err error
+			if *may, err = writable(g.sysctl(name)); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+	if errors.Is(err, fs.ErrNotExist) {
+		return Access{}, fmt.Errorf("%w: %w", ErrNoTable, err)
+	}
+	if err != nil {
+		return Access{}, fmt.Errorf("probe sysctls: %w", err)
+	}
+	return a, nil
+}
+
+// writable opens a sysctl for writing and closes it: the kernel then answers
+// for capabilities too (net_ctl_permissions in net/sysctl_net.c), which
+// access(2) does not know of, and nothing is changed. The mode is asked first
+// because a file that nobody may write need not be tried.
+func writable(path string) (bool, error) {
+	stat, err := os.Stat(path)
+	if err != nil {
+		return false, err
+	}
+	if stat.Mode().Perm()&0o222 == 0 {
+		return false, nil
+	}
+	fd, err := unix.Open(path, unix.O_WRONLY|unix.O_CLOEXEC, 0)
+	if errors.Is(err, unix.EACCES) || errors.Is(err, unix.EPERM) || errors.Is(err, unix.EROFS) {
+		return false, nil
+	}
+	if err != nil {
+		return false, &fs.PathError{Op: "open", Path: path, Err: err}
+	}
+	return true, unix.Close(fd)
+}
+
+// parseSysctl reads a decimal number and its newline. A negative one stands
+// for the unsigned 32-bit number that the kernel holds.
+func parseSysctl(text []byte) (uint64, error) {
+	if n := len(text); n > 0 && text[n-1] == '\n' {
+		text = text[:n-1]
+	}
+	digits := text
+	negative := len(text) > 0 && text[0] == '-'
+	if negative {
+		digits = text[1:]
+	}
+	var n uint64
+	for _, c := range digits {
+		if c < '0' || '9' < c || n > math.MaxUint32 {
+			return 0, badNumber(text)
+		}
+		n = n*10 + uint64(c-'0')
+	}
+	if len(digits) == 0 || n > math.MaxUint32 || negative && n > 1<<31 {
+		return 0, badNumber(text)
+	}
+	if negative {
+		n = uint64(-uint32(n))
+	}
+	return n, nil
+}
+
+func badNumber(text []byte) error {
+	return fmt.Errorf("not a number of 32 bits: %s", nfct.Printable(string(text), 40))
+}
