@@ -1,0 +1,137 @@
+package config
+
+import (
+	"net/netip"
+	"time"
+
+	"github.com/ctwarden/ctwarden/policy"
+)
+
+// DefaultPath is where the configuration file is looked for unless another
+// path is asked for.
+const DefaultPath = "/etc/ctwarden/ctwarden.yaml"
+
+// A Config is the whole configuration. The zero Config is not valid and
+// permits nothing; Default and Load return valid ones.
+type Config struct {
+	Limits  policy.Limits
+	Watch   Watch
+	Audit   Audit
+	State   State
+	Control Control
+	Protect Protect
+
+	// origins say where the values that are not defaults come from, by key.
+	origins map[string]Origin
+}
+
+// Watch says what is listened to.
+type Watch struct {
+	// KMsg and Journald are the sources of kernel messages.
+	KMsg, Journald Switch
+	NetNS          Reach
+}
+
+// A Switch turns something on or off.
+type Switch string
+
+// The switches.
+const (
+	// Auto is on where the machine has it.
+	Auto Switch = "auto"
+	// On makes it an error that the machine does not have it.
+	On  Switch = "on"
+	Off Switch = "off"
+)
+
+// A Reach says which network namespaces are watched.
+type Reach string
+
+// The reaches.
+const (
+	// HostOnly is the namespace that ctwarden itself runs in.
+	HostOnly Reach = "host"
+	// All is every namespace of the machine.
+	All Reach = "all"
+)
+
+// Audit says where the audit log is kept and for how long.
+type Audit struct {
+	// Path is the file written to; closed segments lie beside it.
+	Path string
+	// MaxSize (bytes) and MaxAge bound one segment, KeepSize (bytes) and
+	// KeepAge all of them together. An age of 0 bounds nothing.
+	MaxSize  uint64
+	MaxAge   time.Duration
+	KeepSize uint64
+	KeepAge  time.Duration
+	Mask     Mask
+}
+
+// A Mask says how addresses are written to the audit log.
+type Mask string
+
+// The masks.
+const (
+	// MaskNone writes addresses as they are.
+	MaskNone Mask = "none"
+	// MaskNet keeps the network: /24 of IPv4, /64 of IPv6.
+	MaskNet Mask = "net"
+	// MaskHash writes a keyed hash: equal addresses stay recognisable.
+	MaskHash Mask = "hash"
+)
+
+// State says where ctwarden remembers what it changed.
+type State struct {
+	Dir string
+}
+
+// Control says where the daemon takes commands.
+type Control struct {
+	// Socket is the path of the unix socket.
+	Socket string
+}
+
+// Protect lists entries that are never aged and never deleted. An entry is
+// protected if any of it matches.
+type Protect struct {
+	// Networks match the source or the destination of either direction.
+	Networks []netip.Prefix
+	// Ports match the source or the destination port of either direction.
+	Ports []PortRange
+	Marks []Mark
+	Zones []uint16
+}
+
+// A PortRange holds the ports from First to Last, both included.
+type PortRange struct {
+	First, Last uint16
+}
+
+// A Mark matches entries whose mark, under Mask, is Value.
+type Mark struct {
+	Value, Mask uint32
+}
+
+// Default returns the configuration that the daemon runs with unless it is
+// told otherwise. The limits are policy.Defaults.
+func Default() Config {
+	return Config{
+		Limits: policy.Defaults(),
+		Watch:  Watch{KMsg: Auto, Journald: Auto, NetNS: HostOnly},
+		Audit: Audit{
+			Path: "/var/log/ctwarden/audit.jsonl",
+			// An incident of an hour with its flight recorder takes some
+			// 4 MiB: a segment holds a few, the whole log dozens.
+			MaxSize: 16 << 20, MaxAge: 7 * 24 * time.Hour,
+			KeepSize: 256 << 20, KeepAge: 90 * 24 * time.Hour,
+			Mask: MaskNone,
+		},
+		State:   State{Dir: "/var/lib/ctwarden"},
+		Control: Control{Socket: "/run/ctwarden/control.sock"},
+	}
+}
+
+// Origin returns where the value of a key comes from; the zero Origin, which
+// is a default, if the key is unknown.
+func (c *Config) Origin(path string) Origin { return c.origins[path] }

@@ -1,0 +1,83 @@
+package config
+
+import (
+	"cmp"
+	"strconv"
+	"strings"
+	"unicode"
+)
+
+// A Place is where values come from. The later ones prevail.
+type Place uint8
+
+// The places.
+const (
+	FromDefault Place = iota
+	FromFile
+	FromEnvironment
+	FromFlag
+)
+
+// An Origin is where one value was written. The zero Origin is a default.
+type Origin struct {
+	Place Place `json:"-"`
+	// Name is the path of the file, the name of the environment variable, or
+	// the key that the flag sets.
+	Name string `json:"name,omitempty"`
+	// Line and Column count from 1; 0 means the whole file.
+	Line   int `json:"line,omitempty"`
+	Column int `json:"column,omitempty"`
+}
+
+// String returns the origin as in "/etc/ctwarden/ctwarden.yaml:5:13",
+// "environment CTWARDEN_MODE", "flag mode" or "default".
+func (o Origin) String() string {
+	name := printable(o.Name)
+	switch o.Place {
+	case FromFile:
+		if o.Line > 0 {
+			name += ":" + strconv.Itoa(o.Line)
+			if o.Column > 0 {
+				name += ":" + strconv.Itoa(o.Column)
+			}
+		}
+		return name
+	case FromEnvironment:
+		return "environment " + name
+	case FromFlag:
+		return "flag " + name
+	}
+	return "default"
+}
+
+// compare orders origins as a reader looks for them: line by line.
+func (o Origin) compare(other Origin) int {
+	return cmp.Or(
+		cmp.Compare(o.Place, other.Place),
+		cmp.Compare(o.Line, other.Line),
+		cmp.Compare(o.Column, other.Column),
+		cmp.Compare(o.Name, other.Name),
+	)
+}
+
+// longest is how much of a hostile or mistaken text a message repeats.
+const longest = 80
+
+// quote returns text in double quotes, with nothing in it that a terminal
+// could obey, and cut where it is too long to read.
+func quote(text string) string {
+	if len(text) > longest {
+		return strconv.Quote(text[:longest]) + "…"
+	}
+	return strconv.Quote(text)
+}
+
+// printable returns text as it is, or quoted if it would not print as one
+// clean word.
+func printable(text string) string {
+	odd := func(r rune) bool { return !unicode.IsPrint(r) || r == '"' || r == unicode.ReplacementChar }
+	if len(text) > 4096 || strings.ContainsFunc(text, odd) {
+		return quote(text)
+	}
+	return text
+}

@@ -1,0 +1,87 @@
+package config
+
+import (
+	"maps"
+	"slices"
+	"strings"
+)
+
+// hint says where a key that is unknown in a section may belong: it is
+// misspelt, or it has another section, or sections are written with dots.
+func (d *document) hint(section, name string) string {
+	full := join(section, name)
+	if _, ok := d.keys[full]; ok || d.sections[full] {
+		return "write " + strings.ReplaceAll(full, ".", ": {") + ": …" + strings.Repeat("}", strings.Count(full, "."))
+	}
+	var siblings, namesakes []string
+	for _, path := range slices.Sorted(maps.Keys(d.keys)) {
+		if _, last := split(path); last == name {
+			namesakes = append(namesakes, path)
+		}
+	}
+	for _, path := range slices.Concat(slices.Sorted(maps.Keys(d.keys)), slices.Sorted(maps.Keys(d.sections))) {
+		if parent, last := split(path); parent == section {
+			siblings = append(siblings, last)
+		} else if parent == "" && last == name {
+			namesakes = append(namesakes, path)
+		}
+	}
+	if best := nearest(name, siblings); best != "" {
+		return "did you mean " + join(section, best) + "?"
+	}
+	if n := len(namesakes); n > 0 && n <= 3 {
+		return "did you mean " + strings.Join(namesakes, " or ") + "?"
+	}
+	return ""
+}
+
+// didYouMean returns a hint at the known name that is nearest to a mistaken
+// one, or "" if none is near.
+func didYouMean(name string, known []string) string {
+	if best := nearest(name, known); best != "" {
+		return "did you mean " + best + "?"
+	}
+	return ""
+}
+
+// nearest returns the known name with the fewest letters to change, if that
+// is at most a third of them.
+func nearest(name string, known []string) string {
+	best, least := "", max(1, min(len(name)/3, 4))+1
+	for _, k := range known {
+		if len(name)-len(k) >= least || len(k)-len(name) >= least {
+			continue
+		}
+		if d := distance(strings.ToLower(name), strings.ToLower(k)); d < least {
+			best, least = k, d
+		}
+	}
+	return best
+}
+
+// distance returns how many letters must be put in, left out, replaced, or
+// swapped with their neighbour to make b of a.
+func distance(a, b string) int {
+	rows := [3][]int{}
+	for i := range rows {
+		rows[i] = make([]int, len(b)+1)
+	}
+	for j := range rows[1] {
+		rows[1][j] = j
+	}
+	for i := 1; i <= len(a); i++ {
+		before, above, row := rows[(i-1)%3], rows[i%3], rows[(i+1)%3]
+		row[0] = i
+		for j := 1; j <= len(b); j++ {
+			cost := 1
+			if a[i-1] == b[j-1] {
+				cost = 0
+			}
+			row[j] = min(above[j]+1, row[j-1]+1, above[j-1]+cost)
+			if i > 1 && j > 1 && a[i-1] == b[j-2] && a[i-2] == b[j-1] {
+				row[j] = min(row[j], before[j-2]+1)
+			}
+		}
+	}
+	return rows[(len(a)+1)%3][len(b)]
+}
