@@ -1,7 +1,16 @@
 package ctnetlink_test
 
 import (
+	"context"
+	"errors"
+	"net/netip"
+	"os"
 	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/google/go-cmp/cmp/cmpopts"
+	"golang.org/x/sys/unix"
 
 	"github.com/ctwarden/ctwarden/internal/ctnetlink"
 	"github.com/ctwarden/ctwarden/internal/ctnetlink/cttest"
@@ -15,16 +24,299 @@ func dial(tb testing.TB, ns *netns.NS) *ctnetlink.Conn {
 	if err != nil {
 		tb.Fatal(err)
 	}
-	tb.Cleanup(func() { c.Close() })
+	tb.Cleanup(func() {
+		if err := c.Close(); err != nil {
+			tb.Error(err)
+		}
+	})
 	return c
 }
-func TestDumpSmoke(t *testing.T) {
-	ns := cttest.NewNS(t)
-	cttest.Fill(t, ns, 100000, cttest.Unreplied())
-	t.Log(cttest.Count(t, ns))
-	c := dial(t, ns)
-	d, err := c.Dump(t.Context(), ctnetlink.Query{}, func(e *nfct.Entry, k *ctnetlink.Key) bool {
+
+// list dumps all entries that the query tells.
+func list(tb testing.TB, ns *netns.NS, q ctnetlink.Query) []nfct.Entry {
+	tb.Helper()
+	var entries []nfct.Entry
+	d, err := dial(tb, ns).Dump(tb.Context(), q, func(e *nfct.Entry, _ *ctnetlink.Key) bool {
+		entries = append(entries, *e)
 		return true
 	})
-	t.Logf("%+v %v", d, err)
+	if err != nil {
+		tb.Fatal(err)
+	}
+	if d.Unread != 0 {
+		tb.Errorf("%d entries could not be decoded", d.Unread)
+	}
+	return entries
+}
+
+// oneOfEach is an entry of every protocol that the running kernel tracks, in
+// every TCP state, IPv4 and IPv6, with zones and marks.
+func oneOfEach(tb testing.TB) []nfct.Entry {
+	tb.Helper()
+	var all []nfct.Entry
+	for state := range nfct.NumTCPStates {
+		all = append(all, cttest.TCP(state))
+	}
+	all = append(all, cttest.Unreplied(), cttest.Replied(), cttest.Assured())
+	protos := []uint8{nfct.ProtoUDP, nfct.ProtoSCTP, nfct.ProtoGRE, nfct.ProtoTCP}
+	if major, minor := release(tb); major < 6 || major == 6 && minor < 17 {
+		protos = append(protos, nfct.ProtoDCCP)
+	}
+	if major, minor := release(tb); major < 7 || major == 7 && minor < 3 {
+		protos = append(protos, nfct.ProtoUDPLite)
+	}
+	for i, proto := range protos {
+		four := cttest.Unreplied()
+		four.Proto, four.Orig.SrcPort, four.Zone, four.Mark = proto, 77, uint16(i), uint32(i)<<31|uint32(i)
+		six := cttest.Replied()
+		six.Proto, six.Zone = proto, 0xffff
+		six.Orig.Src, six.Orig.Dst = netip.MustParseAddr("2001:db8::1"), netip.MustParseAddr("2001:db8::2")
+		nat := cttest.Assured()
+		nat.Proto, nat.Orig.SrcPort = proto, 78
+		nat.Reply = nfct.Tuple{
+			Src: nat.Orig.Dst, SrcPort: nat.Orig.DstPort,
+			Dst: netip.MustParseAddr("203.0.113.1"), DstPort: 40000,
+		}
+		all = append(all, four, six, nat)
+	}
+	ping := nfct.Entry{Proto: nfct.ProtoICMP, Orig: nfct.Tuple{
+		Src: netip.MustParseAddr("10.0.0.1"), Dst: netip.MustParseAddr("192.0.2.1"), ICMPID: 0x1234, ICMPType: 8,
+	}}
+	ping6 := nfct.Entry{Proto: nfct.ProtoICMPv6, Orig: nfct.Tuple{
+		Src: netip.MustParseAddr("2001:db8::1"), Dst: netip.MustParseAddr("2001:db8::2"), ICMPID: 0x1234, ICMPType: 128,
+	}}
+	generic := nfct.Entry{Proto: 253, Orig: nfct.Tuple{
+		Src: netip.MustParseAddr("10.0.0.1"), Dst: netip.MustParseAddr("192.0.2.1"),
+	}}
+	return append(all, ping, ping6, generic)
+}
+
+func TestDumpTellsWhatIsInTheTable(t *testing.T) {
+	ns := cttest.NewNS(t)
+	want := oneOfEach(t)
+	cttest.Create(t, ns, want...)
+	got := list(t, ns, ctnetlink.Query{})
+	ids := map[uint32]bool{}
+	for i := range got {
+		e := &got[i]
+		if e.Timeout == 0 || e.Timeout > 3600 {
+			t.Errorf("%v: timeout", e)
+		}
+		ids[e.ID] = true
+		e.Timeout, e.ID = 0, 0 // the kernel's
+	}
+	if len(ids) != len(got) {
+		t.Errorf("%d ids of %d entries", len(ids), len(got))
+	}
+	for i := range want {
+		e := &want[i]
+		e.Family = unix.AF_INET
+		if e.Orig.Src.Is6() {
+			e.Family = unix.AF_INET6
+		}
+		if !e.Reply.Src.IsValid() {
+			e.Reply = cttest.Reversed(e.Orig)
+		}
+		e.Status |= nfct.StatusConfirmed
+	}
+	byText := cmpopts.SortSlices(func(a, b nfct.Entry) bool {
+		return a.String()+a.Reply.String() < b.String()+b.Reply.String()
+	})
+	if diff := cmp.Diff(want, got, byText, cmpopts.EquateComparable(netip.Addr{})); diff != "" {
+		t.Errorf("-want +got\n%s", diff)
+	}
+}
+
+func TestDumpTellsWhenAnEntryBegan(t *testing.T) {
+	ns := cttest.NewNS(t)
+	err := ns.Do(func() error {
+		return os.WriteFile("/proc/sys/net/netfilter/nf_conntrack_timestamp", []byte("1"), 0)
+	})
+	if errors.Is(err, os.ErrNotExist) {
+		t.Skip("needs CONFIG_NF_CONNTRACK_TIMESTAMP")
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	before := uint64(time.Now().UnixNano())
+	cttest.Create(t, ns, cttest.Unreplied())
+	after := uint64(time.Now().UnixNano())
+	got := list(t, ns, ctnetlink.Query{})
+	if len(got) != 1 || got[0].Start < before || got[0].Start > after {
+		t.Errorf("got %+v, want a start from %d to %d", got, before, after)
+	}
+}
+
+func TestDumpFilters(t *testing.T) {
+	ns := cttest.NewNS(t)
+	f, err := ctnetlink.Probe(t.Context(), ns)
+	if err != nil {
+		t.Fatal(err)
+	}
+	cttest.Create(t, ns, oneOfEach(t)...)
+	all := list(t, ns, ctnetlink.Query{})
+	const replied, assured = nfct.StatusSeenReply, nfct.StatusAssured
+	for name, q := range map[string]ctnetlink.Query{
+		"unreplied":                    {StatusMask: replied},
+		"replied, not assured":         {Status: replied, StatusMask: replied | assured},
+		"assured":                      {Status: assured, StatusMask: assured},
+		"IPv4":                         {Family: unix.AF_INET},
+		"unreplied IPv6":               {Family: unix.AF_INET6, StatusMask: replied},
+		"replied IPv6":                 {Family: unix.AF_INET6, Status: replied, StatusMask: replied},
+		"bits outside of the mask":     {Status: assured | replied, StatusMask: replied},
+		"a status without a mask: all": {Status: assured},
+	} {
+		t.Run(name, func(t *testing.T) {
+			var want int
+			for _, e := range all {
+				if (q.Family == 0 || e.Family == q.Family) && e.Status&q.StatusMask == q.Status&q.StatusMask {
+					want++
+				}
+			}
+			for _, q.Features = range []ctnetlink.Features{{}, {StatusFilter: ctnetlink.No}, f} {
+				if got := list(t, ns, q); len(got) != want {
+					t.Errorf("%+v: told %d of %d, want %d", q.Features, len(got), len(all), want)
+				}
+			}
+		})
+	}
+}
+
+// A kernel that ignores the filter must not make a difference to what is
+// told: here the filter is trusted where the kernel may or may not know it.
+func TestDumpFiltersAgain(t *testing.T) {
+	ns := cttest.NewNS(t)
+	cttest.Fill(t, ns, 500, cttest.Replied())
+	cttest.Fill(t, ns, 100, cttest.Unreplied())
+	trusting := ctnetlink.Query{
+		StatusMask: nfct.StatusSeenReply, Features: ctnetlink.Features{StatusFilter: ctnetlink.Yes},
+	}
+	if got := list(t, ns, trusting); len(got) != 100 {
+		t.Errorf("told %d, want 100", len(got))
+	}
+}
+
+func TestDumpStops(t *testing.T) {
+	const n = 20_000
+	ns := cttest.NewNS(t)
+	cttest.Fill(t, ns, n, cttest.Unreplied())
+	told := 0
+	for name, test := range map[string]struct {
+		query ctnetlink.Query
+		more  func() bool
+		want  ctnetlink.Stop
+	}{
+		"when the caller has enough": {ctnetlink.Query{}, func() bool { return told < 10 }, ctnetlink.ByCaller},
+		"at so many entries":         {ctnetlink.Query{MaxEntries: 10}, nil, ctnetlink.ByEntries},
+		"at so many bytes":           {ctnetlink.Query{MaxBytes: 1}, nil, ctnetlink.ByBytes},
+		"after so much time":         {ctnetlink.Query{Box: 1}, nil, ctnetlink.ByTime},
+	} {
+		t.Run(name, func(t *testing.T) {
+			told = 0
+			c := dial(t, ns)
+			d, err := c.Dump(t.Context(), test.query, func(*nfct.Entry, *ctnetlink.Key) bool {
+				told++
+				return test.more == nil || test.more()
+			})
+			if err != nil || d.Stop != test.want || d.Entries != uint64(told) {
+				t.Errorf("told %d, %+v, %v, want a stop by %v", told, d, err, test.want)
+			}
+			// At most the first datagram was taken: the rest was not drained.
+			if d.Bytes > 32<<10 || d.Bytes == 0 {
+				t.Errorf("%d bytes were read", d.Bytes)
+			}
+			if exact := test.want == ctnetlink.ByCaller || test.want == ctnetlink.ByEntries; exact && told != 10 {
+				t.Errorf("told %d, want 10", told)
+			}
+			if _, err := c.Stats(t.Context()); err == nil {
+				t.Error("the socket of a dump that was broken off is still open")
+			}
+		})
+	}
+}
+
+func TestDumpLeavesTheConnectionUsable(t *testing.T) {
+	ns := cttest.NewNS(t)
+	cttest.Fill(t, ns, 1000, cttest.Unreplied())
+	c := dial(t, ns)
+	for range 3 {
+		d, err := c.Dump(t.Context(), ctnetlink.Query{MaxEntries: 1001, Box: time.Hour}, func(*nfct.Entry, *ctnetlink.Key) bool { return true })
+		if err != nil || d.Stop != ctnetlink.Complete || d.Entries != 1000 {
+			t.Fatalf("%+v, %v", d, err)
+		}
+	}
+}
+
+func TestDumpEndsWithTheContext(t *testing.T) {
+	ns := cttest.NewNS(t)
+	cttest.Fill(t, ns, 5000, cttest.Unreplied())
+	ctx, cancel := context.WithCancel(t.Context())
+	d, err := dial(t, ns).Dump(ctx, ctnetlink.Query{}, func(*nfct.Entry, *ctnetlink.Key) bool {
+		cancel()
+		return true
+	})
+	if !errors.Is(err, context.Canceled) || d.Entries >= 5000 {
+		t.Errorf("%+v, %v", d, err)
+	}
+}
+
+func TestDumpAllocatesNothingForAnEntry(t *testing.T) {
+	ns := cttest.NewNS(t)
+	cttest.Fill(t, ns, 5000, cttest.Unreplied())
+	c := dial(t, ns)
+	entries := uint64(0)
+	perRun := testing.AllocsPerRun(3, func() {
+		d, err := c.Dump(t.Context(), ctnetlink.Query{}, func(*nfct.Entry, *ctnetlink.Key) bool { return true })
+		if err != nil {
+			t.Fatal(err)
+		}
+		entries = d.Entries
+	})
+	// A few for the request; 5000 entries come in some thirty datagrams.
+	if entries != 5000 || perRun > 20 {
+		t.Errorf("%v allocations for %d entries", perRun, entries)
+	}
+}
+
+func TestDialWithoutPrivilege(t *testing.T) {
+	ns := cttest.NewNS(t)
+	// The capability is dropped for the thread of the namespace only, which
+	// ends with it.
+	err := ns.Do(func() error {
+		header := unix.CapUserHeader{Version: unix.LINUX_CAPABILITY_VERSION_3}
+		var none [2]unix.CapUserData
+		return unix.Capset(&header, &none[0])
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := ctnetlink.Dial(ns); !errors.Is(err, os.ErrPermission) {
+		t.Errorf("got %v, want permission denied", err)
+	}
+}
+
+func TestDialInAClosedNamespace(t *testing.T) {
+	ns := cttest.NewNS(t)
+	if err := ns.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := ctnetlink.Dial(ns); !errors.Is(err, os.ErrClosed) {
+		t.Errorf("got %v, want closed", err)
+	}
+}
+
+func BenchmarkDump(b *testing.B) {
+	const n = 200_000
+	ns := cttest.NewNS(b)
+	cttest.NeedRoom(b, n)
+	cttest.Fill(b, ns, n, cttest.Unreplied())
+	c := dial(b, ns)
+	b.ReportAllocs()
+	for b.Loop() {
+		d, err := c.Dump(b.Context(), ctnetlink.Query{}, func(*nfct.Entry, *ctnetlink.Key) bool { return true })
+		if err != nil || d.Entries != n {
+			b.Fatal(d, err)
+		}
+	}
+	b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N*n), "ns/entry")
 }

@@ -11,7 +11,7 @@ import (
 // include/uapi/linux/netfilter/nfnetlink_conntrack.h.
 func attributes(e nfct.Entry) []netfilter.Attribute {
 	if !e.Reply.Src.IsValid() {
-		e.Reply = reversed(e.Orig)
+		e.Reply = Reversed(e.Orig)
 	}
 	if e.Timeout == 0 {
 		e.Timeout = defaultTimeout
@@ -56,9 +56,9 @@ func tuple(kind uint16, t nfct.Tuple, proto uint8) netfilter.Attribute {
 		nest(2, list...))
 }
 
-// reversed is the reply of a connection without NAT. An echo request (8, or
+// Reversed is the reply of a connection without NAT. An echo request (8, or
 // 128 in ICMPv6) is answered by an echo reply (0, or 129).
-func reversed(t nfct.Tuple) nfct.Tuple {
+func Reversed(t nfct.Tuple) nfct.Tuple {
 	r := nfct.Tuple{
 		Src: t.Dst, Dst: t.Src, SrcPort: t.DstPort, DstPort: t.SrcPort,
 		ICMPID: t.ICMPID, ICMPType: t.ICMPType, ICMPCode: t.ICMPCode,
