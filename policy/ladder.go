@@ -121,7 +121,7 @@ func (l *Limits) why(a *Assessment) Reason {
 	switch {
 	case l.dropping(a):
 		return ReasonDropping
-	case a.fullWithin(l.Levels.ElevatedSoon):
+	case a.FullIn > 0 && a.fullWithin(l.Levels.ElevatedSoon):
 		return ReasonFullSoon
 	}
 	return ReasonFill

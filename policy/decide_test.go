@@ -1,0 +1,473 @@
+package policy
+
+import (
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/ctwarden/ctwarden/internal/census"
+	"github.com/ctwarden/ctwarden/internal/nfct"
+)
+
+// quiet is an ordinary host with room: 10,000 of 100,000 entries.
+func quiet() Observation {
+	return Observation{
+		Now:      Moment(time.Hour),
+		Table:    nfct.Table{Entries: 10_000, Max: 100_000, Buckets: 1 << 20},
+		Timeouts: nfct.Timeouts{nfct.UDP: 30, nfct.TCPSynSent: 120, nfct.TCPSynRecv: 60, nfct.TCPTimeWait: 120, nfct.TCPFinWait: 120, nfct.TCPEstablished: 432000},
+		Memory:   Memory{Total: 16 << 30, Available: 8 << 30, EntryBytes: 256},
+		Kernel:   Kernel{MaxWritable: true, BucketsWritable: true, TimeoutsWritable: true, Entries: true},
+	}
+}
+
+// decided is what a test compares: the parts of a plan that a reader asks for.
+type decided struct {
+	Level Level
+	Cause Cause
+	Held  Hold
+	Acts  []Action
+}
+
+func decide(l Limits, s State, o Observation) decided {
+	a := l.Assess(&s, &o)
+	p := l.Decide(&s, &a)
+	return decided{a.Level, a.Cause, p.Held, p.Actions}
+}
+
+// rising is a state in which the table has grown by rate a second for a while.
+func rising(o Observation, rate float64) State {
+	return State{Trend: Trend{
+		At: o.Now - Moment(time.Second), Entries: o.Table.Entries - uint64(rate), Counters: o.Table.Counters,
+		Rising: 5, Fast: rate, Slow: rate, Peak: rate, Worst: rate,
+	}}
+}
+
+func fill(o *Observation, entries uint64) { o.Table.Entries = entries }
+
+func TestDecide(t *testing.T) {
+	halfOpen := func(o *Observation) {
+		o.Census = census.Summary{Seen: 1000, HalfOpen: 900, Unreplied: 900, Deletable: 500}
+		o.CensusAt = o.Now
+	}
+	churn := func(o *Observation) {
+		o.Census = census.Summary{Seen: 1000, Closing: 970, TimeWait: 960, Established: 30, Assured: 990, Ageable: 800}
+		o.CensusAt = o.Now
+	}
+	raised := func(s *State) { s.Records[RaiseMax] = Record{At: 1, Acts: 1}; s.LastAct = 1 }
+	tests := map[string]struct {
+		limits func(*Limits)
+		host   func(*Observation)
+		rate   float64
+		state  func(*State)
+		want   decided
+	}{
+		"a table with room is calm": {want: decided{Calm, NoCause, HeldCalm, nil}},
+		"the zero limits permit nothing": {
+			limits: func(l *Limits) { *l = Limits{} },
+			host:   func(o *Observation) { fill(o, 99_000) },
+			want:   decided{Exhausted, Unknown, HeldOff, nil},
+		},
+		"a module that is not loaded is waited for": {
+			host: func(o *Observation) { *o = Observation{Now: o.Now, Absent: true} },
+			want: decided{Calm, NoCause, HeldNoTable, nil},
+		},
+		"a table without a limit can't be full": {
+			host: func(o *Observation) { o.Table.Max = 0 },
+			want: decided{Calm, NoCause, HeldUnlimited, nil},
+		},
+		"75 % and no growth is elevated and enough": {
+			host: func(o *Observation) { fill(o, 75_000) },
+			want: decided{Elevated, Unknown, HeldEnough, nil},
+		},
+		"85 % without growth is raised by a quarter": {
+			host: func(o *Observation) { fill(o, 85_000) },
+			want: decided{High, Unknown, NotHeld, []Action{{Type: RaiseMax, From: 100_000, To: 125_000, Reason: ReasonFill}}},
+		},
+		"one burst between two looks is not yet a trend": {
+			host:  func(o *Observation) { fill(o, 60_000) },
+			rate:  50_000,
+			state: func(s *State) { s.Trend.Rising = 0 },
+			want:  decided{Calm, NoCause, HeldCalm, nil},
+		},
+		"full in 20 s is raised to what 60 s need, at most doubled": {
+			host: func(o *Observation) { fill(o, 40_000) },
+			rate: 3000,
+			want: decided{High, Unknown, NotHeld, []Action{{Type: RaiseMax, From: 100_000, To: 200_000, Reason: ReasonFullSoon}}},
+		},
+		"the least that 60 s need is taken": {
+			host: func(o *Observation) { fill(o, 80_000) },
+			rate: 1000,
+			want: decided{High, Unknown, NotHeld, []Action{{Type: RaiseMax, From: 100_000, To: 140_000, Reason: ReasonFullSoon}}},
+		},
+		"a table that empties is left to it": {
+			host:  func(o *Observation) { fill(o, 97_000) },
+			state: func(s *State) { s.Trend = Trend{At: Moment(time.Hour - time.Second), Entries: 99_000, Fast: -500} },
+			want:  decided{Exhausted, Unknown, HeldFalling, nil},
+		},
+		"a table that is lowered by the kernel alone while packets are lost is not left to it": {
+			host: func(o *Observation) { fill(o, 97_000); o.Table.Counters.Drop = 50 },
+			state: func(s *State) {
+				s.Trend = Trend{At: Moment(time.Hour - time.Second), Entries: 99_000, Fast: -500}
+			},
+			want: decided{Exhausted, Load, NotHeld, []Action{{Type: RaiseMax, From: 100_000, To: 125_000, Reason: ReasonDropping}}},
+		},
+		"a line about a table that is nearly full is enough": {
+			host: func(o *Observation) { fill(o, 92_000); o.Full = 1 },
+			want: decided{Exhausted, Unknown, NotHeld, []Action{{Type: RaiseMax, From: 100_000, To: 125_000, Reason: ReasonDropping}}},
+		},
+		"a line while this table has room is about another": {
+			host: func(o *Observation) { o.Full = 1 },
+			want: decided{Calm, Elsewhere, HeldElsewhere, nil},
+		},
+		"a line that names another namespace": {
+			host: func(o *Observation) { o.Elsewhere = 3 },
+			want: decided{Calm, Elsewhere, HeldElsewhere, nil},
+		},
+		"insertions that fail below max are not the table's fault": {
+			host: func(o *Observation) { o.Table.Counters = nfct.Counters{Drop: 900, InsertFailed: 900} },
+			rate: 1,
+			want: decided{Calm, InsertFailed, HeldInsertFailed, nil},
+		},
+		"drops below max are lack of memory": {
+			host: func(o *Observation) { o.Table.Counters = nfct.Counters{Drop: 900} },
+			rate: 1,
+			want: decided{Calm, NoMemory, HeldNoMemory, nil},
+		},
+		"long chains want a larger hash": {
+			host: func(o *Observation) {
+				o.Table.Buckets = 2048
+				o.Table.Counters = nfct.Counters{Drop: 900, InsertFailed: 900, ChainTooLong: 900}
+			},
+			rate: 1,
+			want: decided{Calm, LongChains, NotHeld, []Action{{Type: ResizeHash, From: 2048, To: 333_824, Reason: ReasonLongChains}}},
+		},
+		"long chains and no budget for a hash": {
+			host: func(o *Observation) {
+				o.Table.Counters = nfct.Counters{Drop: 900, InsertFailed: 900, ChainTooLong: 900}
+			},
+			rate: 1,
+			want: decided{Calm, LongChains, HeldLongChains, nil},
+		},
+		"the hash is made ready in calm": {
+			host: func(o *Observation) { o.Table.Buckets = 16384 },
+			want: decided{Calm, NoCause, NotHeld, []Action{{Type: ResizeHash, From: 16384, To: 333_824, Reason: ReasonBudgetNeedsBuckets}}},
+		},
+		"the hash is not resized when many entries would have to be moved": {
+			host: func(o *Observation) { o.Table.Buckets = 16384; o.Table.Max = 4_000_000; fill(o, 400_000) },
+			want: decided{Calm, NoCause, HeldCalm, nil},
+		},
+		"max is not raised beyond the budget": {
+			host: func(o *Observation) { fill(o, 97_000); o.Memory.Total = 1 << 30; o.Memory.Available = 100 << 20 },
+			want: decided{Exhausted, Unknown, HeldBudget, nil},
+		},
+		"max is not raised beyond the ceiling": {
+			limits: func(l *Limits) { l.Raise.Ceiling = 110_000 },
+			host:   func(o *Observation) { fill(o, 97_000) },
+			want:   decided{Exhausted, Unknown, NotHeld, []Action{{Type: RaiseMax, From: 100_000, To: 110_000, Reason: ReasonFill}}},
+		},
+		"max is not raised under memory pressure": {
+			host: func(o *Observation) { fill(o, 97_000); o.Memory.Pressure = 1001 },
+			want: decided{Exhausted, Unknown, HeldPressure, nil},
+		},
+		"memory that is not known permits nothing that costs memory": {
+			host: func(o *Observation) { fill(o, 97_000); o.Memory = Memory{} },
+			want: decided{Exhausted, Unknown, HeldMemoryUnknown, nil},
+		},
+		"a read-only max is held": {
+			host: func(o *Observation) { fill(o, 97_000); o.Kernel.MaxWritable = false },
+			want: decided{Exhausted, Unknown, HeldReadOnly, nil},
+		},
+		"without host-wide writes a raise is only told": {
+			limits: func(l *Limits) { l.NoHostWide = true },
+			host:   func(o *Observation) { fill(o, 97_000); o.Kernel.MaxWritable = false; o.Table.NetNS = 7 },
+			want: decided{Exhausted, Unknown, NotHeld, []Action{
+				{Type: RaiseMax, From: 100_000, To: 125_000, Reason: ReasonFill, Would: true},
+			}},
+		},
+		"churn: after the raise, closing states are shortened and established is not": {
+			host:  func(o *Observation) { fill(o, 97_000); churn(o) },
+			state: func(s *State) { raised(s); s.Records[RaiseMax].Waiting = true },
+			want: decided{Exhausted, Churn, NotHeld, []Action{
+				{Type: ShortenTimeout, Knob: nfct.TCPTimeWait, From: 120, To: 60, Reason: ReasonChurn},
+				{Type: ShortenTimeout, Knob: nfct.TCPFinWait, From: 120, To: 60, Reason: ReasonChurn},
+			}},
+		},
+		"churn: timeouts at their floors lead to ageing": {
+			host: func(o *Observation) {
+				fill(o, 97_000)
+				churn(o)
+				o.Timeouts[nfct.TCPTimeWait], o.Timeouts[nfct.TCPFinWait] = 30, 20
+			},
+			state: func(s *State) { raised(s); s.Records[RaiseMax].Waiting = true },
+			want: decided{Exhausted, Churn, NotHeld, []Action{
+				{Type: AgeEntries, Class: Closing, From: 97_000, To: 77_600, Cap: 19_400, Remaining: 30, Reason: ReasonChurn},
+			}},
+		},
+		"half-open: the first remedy is one raise": {
+			host: func(o *Observation) { fill(o, 97_000); halfOpen(o) },
+			want: decided{Exhausted, HalfOpen, NotHeld, []Action{{Type: RaiseMax, From: 100_000, To: 125_000, Reason: ReasonFill}}},
+		},
+		"half-open: after one raise, timeouts come before another": {
+			host:  func(o *Observation) { fill(o, 97_000); halfOpen(o) },
+			state: raised,
+			want: decided{Exhausted, HalfOpen, NotHeld, []Action{
+				{Type: ShortenTimeout, Knob: nfct.TCPSynSent, From: 120, To: 60, Reason: ReasonHalfOpen},
+				{Type: ShortenTimeout, Knob: nfct.TCPSynRecv, From: 60, To: 30, Reason: ReasonHalfOpen},
+				{Type: ShortenTimeout, Knob: nfct.UDP, From: 30, To: 20, Reason: ReasonHalfOpen},
+			}},
+		},
+		"half-open: then idle unreplied entries are deleted": {
+			host:  func(o *Observation) { fill(o, 97_000); halfOpen(o) },
+			state: func(s *State) { raised(s); s.Records[ShortenTimeout] = Record{At: 1, Acts: 1, Waiting: true} },
+			want: decided{Exhausted, HalfOpen, NotHeld, []Action{{
+				Type: DeleteEntries, Class: Unreplied, From: 97_000, To: 77_600, Cap: 19_400,
+				MinIdle: 10 * time.Second, SynSentIdle: 15 * time.Second, Reason: ReasonHalfOpen,
+			}}},
+		},
+		"half-open: while packets are lost, max is raised again": {
+			host:  func(o *Observation) { fill(o, 100_000); halfOpen(o); o.Table.Counters.Drop = 10 },
+			state: func(s *State) { raised(s); s.Trend.At = Moment(time.Hour - time.Second); s.Trend.Entries = 100_000 },
+			want:  decided{Exhausted, HalfOpen, NotHeld, []Action{{Type: RaiseMax, From: 100_000, To: 125_000, Reason: ReasonDropping}}},
+		},
+		"half-open: nothing that is idle for long enough is not deleted": {
+			host: func(o *Observation) { fill(o, 97_000); halfOpen(o); o.Census.Deletable = 5 },
+			state: func(s *State) {
+				raised(s)
+				s.Records[RaiseMax].Waiting = true
+				s.Records[ShortenTimeout] = Record{At: 1, Acts: 1, Waiting: true}
+			},
+			want: decided{Exhausted, HalfOpen, HeldAwaiting, nil},
+		},
+		"another kind of act waits until the last one has settled": {
+			host:  func(o *Observation) { fill(o, 97_000); churn(o) },
+			state: func(s *State) { raised(s); s.LastAct = Moment(time.Hour - 14*time.Second); s.Records[RaiseMax].Waiting = true },
+			want:  decided{Exhausted, Churn, HeldAwaiting, nil},
+		},
+		"stale: established entries are not aged by default": {
+			host: func(o *Observation) {
+				fill(o, 97_000)
+				o.Census, o.CensusAt = census.Summary{Seen: 100, Established: 99, Assured: 99, Stale: 80}, o.Now
+			},
+			state: func(s *State) { raised(s); s.Records[RaiseMax].Banned = true },
+			want:  decided{Exhausted, Stale, HeldBanned, nil},
+		},
+		"stale: aged where the administrator opted in": {
+			limits: func(l *Limits) { l.Age.EstablishedFloor = 7440 * time.Second },
+			host: func(o *Observation) {
+				fill(o, 97_000)
+				o.Census, o.CensusAt = census.Summary{Seen: 100, Established: 99, Assured: 99, Stale: 80}, o.Now
+			},
+			state: func(s *State) { raised(s); s.Records[RaiseMax].Banned = true },
+			want: decided{Exhausted, Stale, NotHeld, []Action{{
+				Type: AgeEntries, Class: Established, From: 97_000, To: 77_600, Cap: 19_400,
+				MinIdle: 7440 * time.Second, Remaining: 30, Reason: ReasonStale,
+			}}},
+		},
+		"an old census does not speak": {
+			host: func(o *Observation) { fill(o, 97_000); churn(o); o.CensusAt = o.Now - Moment(31*time.Second) },
+			want: decided{Exhausted, Unknown, NotHeld, []Action{{Type: RaiseMax, From: 100_000, To: 125_000, Reason: ReasonFill}}},
+		},
+		"paused": {
+			host:  func(o *Observation) { fill(o, 97_000) },
+			state: func(s *State) { s.Pause(Moment(time.Hour), time.Minute) },
+			want:  decided{Exhausted, Unknown, HeldPaused, nil},
+		},
+		"the breaker is open": {
+			host:  func(o *Observation) { fill(o, 97_000) },
+			state: func(s *State) { s.HandsOffUntil = Moment(2 * time.Hour) },
+			want:  decided{Exhausted, Unknown, HeldBreaker, nil},
+		},
+		"the thirteenth act of an hour opens the breaker": {
+			host: func(o *Observation) { fill(o, 97_000) },
+			state: func(s *State) {
+				for i := range 12 {
+					s.Acts[i] = Moment(time.Duration(i+1) * time.Minute)
+				}
+			},
+			want: decided{Exhausted, Unknown, HeldBreaker, nil},
+		},
+		"the twelfth does not": {
+			host: func(o *Observation) { fill(o, 97_000) },
+			state: func(s *State) {
+				for i := range 11 {
+					s.Acts[i] = Moment(time.Duration(i+1) * time.Minute)
+				}
+			},
+			want: decided{Exhausted, Unknown, NotHeld, []Action{{Type: RaiseMax, From: 100_000, To: 125_000, Reason: ReasonFill}}},
+		},
+		"a shortened timeout is given back after ten calm minutes": {
+			host:  func(o *Observation) { o.Timeouts[nfct.TCPTimeWait] = 30 },
+			state: lease(30, 120, 11*time.Minute),
+			want: decided{Calm, NoCause, NotHeld, []Action{
+				{Type: RestoreTimeout, Knob: nfct.TCPTimeWait, From: 30, To: 60, Reason: ReasonCalm},
+			}},
+		},
+		"not after nine": {
+			host:  func(o *Observation) { o.Timeouts[nfct.TCPTimeWait] = 30 },
+			state: lease(30, 120, 9*time.Minute),
+			want:  decided{Calm, NoCause, HeldCalm, nil},
+		},
+		"the last step gives back the original, not the double": {
+			host:  func(o *Observation) { o.Timeouts[nfct.TCPTimeWait] = 80 },
+			state: lease(80, 120, time.Hour/2),
+			want: decided{Calm, NoCause, NotHeld, []Action{
+				{Type: RestoreTimeout, Knob: nfct.TCPTimeWait, From: 80, To: 120, Reason: ReasonCalm},
+			}},
+		},
+		"a restore that would fill the table again is held": {
+			host:  func(o *Observation) { fill(o, 40_000); o.Timeouts[nfct.TCPTimeWait] = 30 },
+			state: lease(30, 120, time.Hour/2),
+			want:  decided{Calm, NoCause, HeldWouldRefill, nil},
+		},
+		"a value that somebody else wrote is looked at first": {
+			host:  func(o *Observation) { fill(o, 97_000) },
+			state: func(s *State) { s.Max = Knob{Original: 50_000, Written: 200_000} },
+			want:  decided{Exhausted, Unknown, HeldYielded, nil},
+		},
+		"a max that was yielded is not touched": {
+			host:  func(o *Observation) { fill(o, 97_000) },
+			state: func(s *State) { s.Max = Knob{YieldUntil: Moment(2 * time.Hour), YieldPause: time.Hour} },
+			want:  decided{Exhausted, Unknown, HeldYielded, nil},
+		},
+	}
+	for name, test := range tests {
+		t.Run(name, func(t *testing.T) {
+			limits, host := Defaults(), quiet()
+			if test.limits != nil {
+				test.limits(&limits)
+			}
+			if test.host != nil {
+				test.host(&host)
+			}
+			var state State
+			if test.rate > 0 {
+				state = rising(host, test.rate)
+				state.Trend.Counters = nfct.Counters{}
+			}
+			if test.state != nil {
+				test.state(&state)
+			}
+			if diff := cmp.Diff(test.want, decide(limits, state, host)); diff != "" {
+				t.Errorf("decision (-want +got):\n%s", diff)
+			}
+		})
+	}
+}
+
+// lease is the state after time_wait was shortened and the table was calm for
+// a while.
+func lease(written, original uint64, calm time.Duration) func(*State) {
+	return func(s *State) {
+		s.Timeouts[nfct.TCPTimeWait] = Knob{Original: original, Written: written}
+		s.CalmSince = Moment(time.Hour - calm)
+	}
+}
+
+func TestLevelsComeDownByHysteresis(t *testing.T) {
+	l := Defaults()
+	var s State
+	o := quiet()
+	step := func(entries uint64, after time.Duration, want Level) {
+		t.Helper()
+		o.Now = o.Now.Add(after)
+		o.Table.Entries = entries
+		a := l.Assess(&s, &o)
+		p := Plan{Assessment: a, Held: HeldEnough}
+		s = s.Next(&l, &p, nil)
+		if s.Level != want {
+			t.Errorf("%d entries after %s: level %v, want %v", entries, after, s.Level, want)
+		}
+	}
+	step(95_000, 0, Exhausted)
+	step(90_000, time.Hour, Exhausted)
+	step(89_999, time.Hour, High)
+	step(80_000, time.Hour, High)
+	step(79_999, time.Hour, Elevated)
+	step(60_000, time.Hour, Elevated)
+	step(59_999, time.Hour, Elevated)
+	step(59_999, 4*time.Minute, Elevated)
+	step(60_000, time.Second, Elevated) // the dwell begins anew
+	step(59_999, 5*time.Minute, Elevated)
+	step(59_999, 5*time.Minute, Calm)
+	step(74_999, time.Hour, Calm)
+}
+
+func TestVerdictsBanAfterTwoStrikes(t *testing.T) {
+	l := Defaults()
+	o := quiet()
+	o.Table.Entries = 97_000
+	s := State{Level: Exhausted}
+	s.Records[DeleteEntries] = Record{
+		At: o.Now - 1e9, Acts: 2, Waiting: true, WaitUntil: o.Now, Strikes: 1, Changed: 3,
+		Before: Figures{At: 1, Entries: 97_000, Max: 100_000}, Base: Figures{At: o.Now - 5e8, Entries: 97_000, Max: 100_000},
+	}
+	a := l.Assess(&s, &o)
+	p := l.Decide(&s, &a)
+	if len(p.Verdicts) != 1 || p.Verdicts[0].Result != NoEffect || !p.Verdicts[0].Bans {
+		t.Fatalf("verdicts %+v, want one that bans for lack of effect", p.Verdicts)
+	}
+	next := s.Next(&l, &p, nil)
+	if !next.Records[DeleteEntries].Banned {
+		t.Error("deleting is not banned")
+	}
+}
+
+func TestForeignValues(t *testing.T) {
+	l := Defaults()
+	tests := map[string]struct {
+		found uint64
+		want  []Override
+		knob  Knob
+	}{
+		"what ctwarden wrote is no override": {200_000, nil, Knob{Original: 100_000, Written: 200_000}},
+		"raised by somebody else: the new value to work from": {
+			300_000,
+			[]Override{{Type: RaiseMax, Wrote: 200_000, Found: 300_000, Original: 100_000, Foreign: Raised}},
+			Knob{},
+		},
+		"lowered by somebody else: left alone for an hour": {
+			150_000,
+			[]Override{{Type: RaiseMax, Wrote: 200_000, Found: 150_000, Original: 100_000, Foreign: Changed, Yield: time.Hour}},
+			Knob{YieldUntil: Moment(2 * time.Hour), YieldPause: time.Hour},
+		},
+	}
+	for name, test := range tests {
+		t.Run(name, func(t *testing.T) {
+			s := State{Max: Knob{Original: 100_000, Written: 200_000}}
+			o := quiet()
+			o.Table.Max = test.found
+			a := l.Assess(&s, &o)
+			p := l.Decide(&s, &a)
+			if diff := cmp.Diff(test.want, p.Overrides); diff != "" {
+				t.Errorf("overrides (-want +got):\n%s", diff)
+			}
+			next := s.Next(&l, &p, nil)
+			if diff := cmp.Diff(test.knob, next.Max); diff != "" {
+				t.Errorf("knob (-want +got):\n%s", diff)
+			}
+		})
+	}
+}
+
+func TestUnassuredShareFromTheCounters(t *testing.T) {
+	o := quiet()
+	o.Table = nfct.Table{Entries: 65_536, Max: 65_536, Buckets: 65_536}
+	tests := map[string]struct {
+		dropped, evicted float64
+		least, most      nfct.Permyriad
+	}{
+		"no events tell nothing":                        {0, 0, UnknownShare, UnknownShare},
+		"early drop always finds one: all may be":       {0, 1000, 10000, 10000},
+		"early drop never finds one: none may be":       {1000, 0, 0, 0},
+		"a fifth fails at about 10 % (16 entries seen)": {200, 800, 950, 1050},
+	}
+	for name, test := range tests {
+		t.Run(name, func(t *testing.T) {
+			got := unassured(&o, &Trend{Dropped: test.dropped, Evicted: test.evicted})
+			if got < test.least || got > test.most {
+				t.Errorf("share %d, want %d to %d", got, test.least, test.most)
+			}
+		})
+	}
+}
