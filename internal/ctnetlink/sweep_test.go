@@ -1,23 +1,278 @@
 package ctnetlink_test
 
 import (
+	"context"
+	"errors"
+	"slices"
+	"sync"
 	"testing"
+
+	"github.com/google/go-cmp/cmp"
 
 	"github.com/ctwarden/ctwarden/internal/ctnetlink"
 	"github.com/ctwarden/ctwarden/internal/ctnetlink/cttest"
+	"github.com/ctwarden/ctwarden/internal/netns"
 	"github.com/ctwarden/ctwarden/internal/nfct"
 )
+
+func unreplied(e *nfct.Entry) bool { return e.Status.Unreplied() }
+
+func anyEntry(*nfct.Entry) bool { return true }
+
+func TestSweepDeletesWhatIsChosen(t *testing.T) {
+	ns := cttest.NewNS(t)
+	keep := oneOfEach(t)
+	cttest.Create(t, ns, keep...)
+	before := ids(list(t, ns, ctnetlink.Query{}), func(e *nfct.Entry) bool { return !unreplied(e) })
+	swept, err := ctnetlink.Sweep{NS: ns, Limit: 1000}.Delete(t.Context(), unreplied)
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := uint64(len(keep) - len(before))
+	if swept.Done != want || swept.Chosen != want || swept.Gone != 0 || swept.Failed != 0 || swept.Limited {
+		t.Errorf("%+v, want %d deleted", swept, want)
+	}
+	if swept.Dump.Stop != ctnetlink.Complete || swept.Dump.Seen != uint64(len(keep)) {
+		t.Errorf("dump %+v of %d entries", swept.Dump, len(keep))
+	}
+	after := ids(list(t, ns, ctnetlink.Query{}), func(*nfct.Entry) bool { return true })
+	if diff := cmp.Diff(before, after); diff != "" {
+		t.Errorf("what was not chosen: -before +after\n%s", diff)
+	}
+}
+
+// ids maps the id of each entry that want picks to its tuple.
+func ids(entries []nfct.Entry, want func(*nfct.Entry) bool) map[uint32]string {
+	m := map[uint32]string{}
+	for i := range entries {
+		if want(&entries[i]) {
+			m[entries[i].ID] = entries[i].Orig.String()
+		}
+	}
+	return m
+}
+
+func TestSweepSparesTheRepliedUnderChurn(t *testing.T) {
+	const n = 20_000
+	ns := cttest.NewNS(t)
+	cttest.Fill(t, ns, n, cttest.Unreplied())
+	cttest.Fill(t, ns, n, cttest.Replied())
+	cttest.Fill(t, ns, n/2, cttest.Assured())
+	replied := func(e *nfct.Entry) bool { return !unreplied(e) }
+	before := ids(list(t, ns, ctnetlink.Query{}), replied)
+	f, err := ctnetlink.Probe(t.Context(), ns)
+	if err != nil {
+		t.Fatal(err)
+	}
+
+	var wg sync.WaitGroup
+	for _, features := range []ctnetlink.Features{{}, f} {
+		wg.Go(func() { // two at once: each finds entries of the other gone
+			for range 3 {
+				s := ctnetlink.Sweep{NS: ns, Limit: 2 * n, Query: ctnetlink.Query{Features: features, StatusMask: nfct.StatusSeenReply}}
+				swept, err := s.Delete(t.Context(), anyEntry)
+				if err != nil || swept.Failed != 0 || swept.Chosen != swept.Done+swept.Gone {
+					t.Errorf("%+v, %v", swept, err)
+				}
+			}
+		})
+	}
+	churn := cttest.Unreplied()
+	for range 20 { // the same tuples again and again, as their entries are deleted
+		churn.Mark++
+		cttest.Refill(t, ns, 500, churn)
+	}
+	wg.Wait()
+
+	after := ids(list(t, ns, ctnetlink.Query{}), replied)
+	if diff := cmp.Diff(before, after); diff != "" {
+		t.Errorf("replied entries: -before +after\n%s", diff)
+	}
+	swept, err := ctnetlink.Sweep{NS: ns, Limit: 2 * n}.Delete(t.Context(), unreplied)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if left := ids(list(t, ns, ctnetlink.Query{}), unreplied); len(left) != 0 {
+		t.Errorf("%d unreplied entries are left after %+v", len(left), swept)
+	}
+}
+
+func TestSweepLimit(t *testing.T) {
+	const n = 1000
+	ns := cttest.NewNS(t)
+	cttest.Fill(t, ns, n, cttest.Unreplied())
+	left := uint64(n)
+	for _, limit := range []uint64{0, 1, 127, 128, 129} {
+		swept, err := ctnetlink.Sweep{NS: ns, Limit: limit}.Delete(t.Context(), anyEntry)
+		if err != nil || swept.Done != limit || swept.Chosen != limit || !swept.Limited {
+			t.Errorf("limit %d: %+v, %v", limit, swept, err)
+		}
+		left -= limit
+		if got := cttest.Count(t, ns); got != left {
+			t.Errorf("limit %d: %d entries are left, want %d", limit, got, left)
+		}
+	}
+}
+
+func TestSweepInOneNamespaceLeavesTheOthers(t *testing.T) {
+	ns, other := cttest.NewNS(t), cttest.NewNS(t)
+	for _, each := range []*netns.NS{ns, other} {
+		cttest.Fill(t, each, 300, cttest.Unreplied())
+	}
+	swept, err := ctnetlink.Sweep{NS: ns, Limit: 1000}.Delete(t.Context(), anyEntry)
+	if err != nil || swept.Done != 300 {
+		t.Errorf("%+v, %v", swept, err)
+	}
+	if got := cttest.Count(t, other); got != 300 {
+		t.Errorf("the other namespace has %d entries, want 300", got)
+	}
+}
+
+func TestSweepCountsWhatIsGone(t *testing.T) {
+	const n = 1000
+	ns := cttest.NewNS(t)
+	cttest.Fill(t, ns, n, cttest.Unreplied())
+	// The first entry that is seen makes room for a second sweep, which
+	// deletes all of them before the first sweep does.
+	var inner ctnetlink.Swept
+	asked := false
+	swept, err := ctnetlink.Sweep{NS: ns, Limit: n}.Delete(t.Context(), func(*nfct.Entry) bool {
+		if !asked {
+			asked = true
+			var err error
+			if inner, err = (ctnetlink.Sweep{NS: ns, Limit: n}).Delete(t.Context(), anyEntry); err != nil {
+				t.Error(err)
+			}
+		}
+		return true
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if inner.Done != n || swept.Done != 0 || swept.Gone == 0 || swept.Gone != swept.Chosen {
+		t.Errorf("inner %+v, outer %+v", inner.Change, swept.Change)
+	}
+}
+
+func TestSweepEndsWithTheContext(t *testing.T) {
+	const n = 20_000
+	ns := cttest.NewNS(t)
+	cttest.Fill(t, ns, n, cttest.Unreplied())
+	ctx, cancel := context.WithCancel(t.Context())
+	seen := 0
+	swept, err := ctnetlink.Sweep{NS: ns, Limit: n}.Delete(ctx, func(*nfct.Entry) bool {
+		if seen++; seen == 200 {
+			cancel()
+		}
+		return true
+	})
+	if !errors.Is(err, context.Canceled) {
+		t.Errorf("error %v", err)
+	}
+	// What was handed over is finished and counted.
+	if swept.Chosen == 0 || swept.Chosen >= n || swept.Done != swept.Chosen {
+		t.Errorf("%+v", swept)
+	}
+	if got := cttest.Count(t, ns); got != n-swept.Done {
+		t.Errorf("%d entries are left, %d were deleted of %d", got, swept.Done, n)
+	}
+	done, err := ctnetlink.Sweep{NS: ns, Limit: n}.Delete(ctx, anyEntry)
+	if !errors.Is(err, context.Canceled) || done.Chosen != 0 {
+		t.Errorf("with a context that has ended: %+v, %v", done, err)
+	}
+}
+
+func TestSweepAges(t *testing.T) {
+	ns := cttest.NewNS(t)
+	soon := cttest.Assured()
+	soon.Timeout = 20
+	fixed := cttest.Replied()
+	fixed.Status |= nfct.StatusFixedTimeout
+	cttest.Create(t, ns, soon, fixed)
+	cttest.Fill(t, ns, 300, cttest.TCP(nfct.StateTimeWait))
+	cttest.Fill(t, ns, 50, cttest.TCP(nfct.StateEstablished))
+	before := list(t, ns, ctnetlink.Query{})
+	swept, err := ctnetlink.Sweep{NS: ns, Limit: 1000}.Age(t.Context(), func(e *nfct.Entry) (uint32, bool) {
+		return 30, e.State != nfct.StateEstablished
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if swept.Done != 300 || swept.Chosen != 300 || swept.Refused != 1 {
+		t.Errorf("%+v, want 300 aged and the fixed one refused", swept)
+	}
+	after := list(t, ns, ctnetlink.Query{})
+	short := 0
+	for i := range after {
+		e := &after[i]
+		switch {
+		case e.State == nfct.StateTimeWait && e.Timeout <= 30:
+			short++
+		case e.Status.Has(nfct.StatusAssured) && e.Proto == nfct.ProtoUDP && e.Timeout <= 20:
+		case e.Timeout > 3000:
+		default:
+			t.Errorf("timeout of %v", e)
+		}
+		e.Timeout = 0
+	}
+	if short != 300 {
+		t.Errorf("%d entries have at most 30 seconds, want 300", short)
+	}
+	for i := range before {
+		before[i].Timeout = 0
+	}
+	byID := func(a, b nfct.Entry) int { return int(int64(a.ID) - int64(b.ID)) }
+	slices.SortFunc(before, byID)
+	slices.SortFunc(after, byID)
+	if !slices.Equal(before, after) {
+		t.Error("ageing changed more than the timeout")
+	}
+}
+
+func TestSweepNeverMakesAnEntry(t *testing.T) {
+	const n = 500
+	ns := cttest.NewNS(t)
+	cttest.Fill(t, ns, n, cttest.Unreplied())
+	asked := false
+	swept, err := ctnetlink.Sweep{NS: ns, Limit: n}.Age(t.Context(), func(*nfct.Entry) (uint32, bool) {
+		if !asked {
+			asked = true
+			if _, err := (ctnetlink.Sweep{NS: ns, Limit: n}).Delete(t.Context(), anyEntry); err != nil {
+				t.Error(err)
+			}
+		}
+		return 30, true
+	})
+	if err != nil || swept.Done != 0 || swept.Gone == 0 {
+		t.Errorf("%+v, %v", swept, err)
+	}
+	if got := cttest.Count(t, ns); got != 0 {
+		t.Errorf("%d entries came into being", got)
+	}
+}
+
+func TestSweepInAClosedNamespace(t *testing.T) {
+	ns := cttest.NewNS(t)
+	if err := ns.Close(); err != nil {
+		t.Fatal(err)
+	}
+	swept, err := ctnetlink.Sweep{NS: ns, Limit: 1}.Delete(t.Context(), anyEntry)
+	if err == nil || swept.Chosen != 0 {
+		t.Errorf("%+v, %v", swept, err)
+	}
+}
 
 func BenchmarkSweepDelete(b *testing.B) {
 	const n = 200_000
 	ns := cttest.NewNS(b)
 	cttest.NeedRoom(b, n)
+	b.ReportAllocs()
 	for b.Loop() {
 		b.StopTimer()
 		cttest.Fill(b, ns, n, cttest.Unreplied())
 		b.StartTimer()
 		s := ctnetlink.Sweep{NS: ns, Limit: n, Query: ctnetlink.Query{StatusMask: nfct.StatusSeenReply}}
-		swept, err := s.Delete(b.Context(), func(*nfct.Entry) bool { return true })
+		swept, err := s.Delete(b.Context(), anyEntry)
 		if err != nil || swept.Done != n {
 			b.Fatalf("%+v, %v", swept, err)
 		}

@@ -91,7 +91,14 @@ func Like(template nfct.Entry, i int) nfct.Entry {
 // address and port (or ICMP id).
 func Fill(tb testing.TB, ns *netns.NS, n int, template nfct.Entry) {
 	tb.Helper()
-	create(tb, ns, n, func(i int) nfct.Entry { return Like(template, i) })
+	create(tb, ns, n, netlink.Excl, func(i int) nfct.Entry { return Like(template, i) })
+}
+
+// Refill is Fill for entries that may be there already; those are left as
+// they are, but for their timeout and mark.
+func Refill(tb testing.TB, ns *netns.NS, n int, template nfct.Entry) {
+	tb.Helper()
+	create(tb, ns, n, 0, func(i int) nfct.Entry { return Like(template, i) })
 }
 
 // Create creates entries. The kernel is given what is set: Orig, Reply (if
@@ -99,10 +106,10 @@ func Fill(tb testing.TB, ns *netns.NS, n int, template nfct.Entry) {
 // Mark and Timeout (if 0, an hour). The rest is the kernel's.
 func Create(tb testing.TB, ns *netns.NS, entries ...nfct.Entry) {
 	tb.Helper()
-	create(tb, ns, len(entries), func(i int) nfct.Entry { return entries[i] })
+	create(tb, ns, len(entries), netlink.Excl, func(i int) nfct.Entry { return entries[i] })
 }
 
-func create(tb testing.TB, ns *netns.NS, n int, entry func(i int) nfct.Entry) {
+func create(tb testing.TB, ns *netns.NS, n int, excl netlink.HeaderFlags, entry func(i int) nfct.Entry) {
 	tb.Helper()
 	var conn *netlink.Conn
 	err := ns.Do(func() (err error) {
@@ -120,7 +127,7 @@ func create(tb testing.TB, ns *netns.NS, n int, entry func(i int) nfct.Entry) {
 		to := min(from+batch, n)
 		messages := make([]netlink.Message, 0, batch)
 		for i := from; i < to; i++ {
-			messages = append(messages, message(tb, entry(i), i == to-1))
+			messages = append(messages, message(tb, entry(i), excl, i == to-1))
 		}
 		if _, err := conn.SendMessages(messages); err != nil {
 			tb.Fatalf("create entries %d to %d: %v", from, to, err)
@@ -131,9 +138,9 @@ func create(tb testing.TB, ns *netns.NS, n int, entry func(i int) nfct.Entry) {
 	}
 }
 
-func message(tb testing.TB, e nfct.Entry, last bool) netlink.Message {
+func message(tb testing.TB, e nfct.Entry, excl netlink.HeaderFlags, last bool) netlink.Message {
 	tb.Helper()
-	flags := netlink.Request | netlink.Create | netlink.Excl
+	flags := netlink.Request | netlink.Create | excl
 	if last {
 		flags |= netlink.Acknowledge
 	}
