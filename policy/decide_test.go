@@ -240,9 +240,13 @@ func TestDecide(t *testing.T) {
 			want: decided{Exhausted, HalfOpen, HeldAwaiting, nil},
 		},
 		"another kind of act waits until the last one has settled": {
-			host:  func(o *Observation) { fill(o, 97_000); churn(o) },
-			state: func(s *State) { raised(s); s.LastAct = Moment(time.Hour - 14*time.Second); s.Records[RaiseMax].Waiting = true },
-			want:  decided{Exhausted, Churn, HeldAwaiting, nil},
+			host: func(o *Observation) { fill(o, 97_000); churn(o) },
+			state: func(s *State) {
+				raised(s)
+				s.LastAct = Moment(time.Hour - 14*time.Second)
+				s.Records[RaiseMax].Waiting = true
+			},
+			want: decided{Exhausted, Churn, HeldAwaiting, nil},
 		},
 		"stale: established entries are not aged by default": {
 			host: func(o *Observation) {
