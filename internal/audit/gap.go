@@ -1,0 +1,58 @@
+package audit
+
+// A GapReason says why a gap record was written.
+type GapReason string
+
+// The reasons.
+const (
+	// GapTorn: the last line of the file was incomplete when the log was
+	// opened; its bytes are in File.
+	GapTorn GapReason = "torn"
+	// GapDamaged: whole lines at the end of the file were no records when
+	// the log was opened; their bytes are in File.
+	GapDamaged GapReason = "damaged"
+	// GapForeign: somebody else wrote the file or appended to it; what he
+	// wrote is in File.
+	GapForeign GapReason = "foreign"
+	// GapNotDurable: the file could not be written for a while. Lost records
+	// exist nowhere; the records From to To exist in the mirror only.
+	GapNotDurable GapReason = "not_durable"
+	// GapCut: the file became shorter while it was being written; the
+	// records From to To were in it.
+	GapCut GapReason = "cut"
+	// GapRetention: Segments are removed, because of their age or of the
+	// size of all.
+	GapRetention GapReason = "retention"
+)
+
+// A Gap is the payload of a gap record: what the log does not hold, said by
+// the log itself.
+type Gap struct {
+	Reason GapReason `json:"reason"`
+	// Lost counts records that were refused because they could be made
+	// durable nowhere. They have no sequence numbers.
+	Lost uint64 `json:"lost,omitempty"`
+	// From and To are the sequence numbers that this file does not hold.
+	From uint64 `json:"from,omitempty"`
+	To   uint64 `json:"to,omitempty"`
+	// After is the hash of record From-1, which is the last one before the
+	// gap; Prev of the gap record is the hash of record To.
+	After *Hash `json:"after,omitempty"`
+	// Bytes counts what was moved to File, a name in the log's directory.
+	Bytes int64  `json:"bytes,omitempty"`
+	File  string `json:"file,omitempty"`
+	// Error is the first error that led to the gap.
+	Error string `json:"error,omitempty"`
+	// Segments are those removed, oldest first.
+	Segments []RemovedSegment `json:"segments,omitempty"`
+}
+
+// A RemovedSegment says which records left with a segment. LastHash lets a
+// verifier join the chain to the oldest segment that is left.
+type RemovedSegment struct {
+	File     string `json:"file"`
+	First    uint64 `json:"first"`
+	Last     uint64 `json:"last"`
+	LastHash Hash   `json:"last_hash"`
+	Bytes    int64  `json:"bytes"`
+}

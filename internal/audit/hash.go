@@ -1,0 +1,74 @@
+package audit
+
+import (
+	"encoding/hex"
+	"fmt"
+)
+
+// A Hash is the SHA-256 of a record's canonical text. The zero Hash stands
+// before the first record of a chain.
+type Hash [32]byte
+
+// hashText is the length of a Hash in a line: lower-case hexadecimal.
+const hashText = 64
+
+// ParseHash reads a Hash from 64 lower-case hexadecimal digits.
+func ParseHash(s string) (Hash, error) {
+	var h Hash
+	if err := h.UnmarshalText([]byte(s)); err != nil {
+		return Hash{}, err
+	}
+	return h, nil
+}
+
+// String returns the 64 lower-case hexadecimal digits.
+func (h Hash) String() string { return hex.EncodeToString(h[:]) }
+
+// MarshalText returns what String returns.
+func (h Hash) MarshalText() ([]byte, error) { return h.append(nil), nil }
+
+// UnmarshalText reads 64 lower-case hexadecimal digits. Upper case is
+// refused: a hash has one spelling.
+func (h *Hash) UnmarshalText(text []byte) error {
+	var got Hash
+	if !got.decode(text) {
+		return fmt.Errorf("parse hash %.80q: want %d lower-case hexadecimal digits", text, hashText)
+	}
+	*h = got
+	return nil
+}
+
+func (h Hash) append(dst []byte) []byte { return hex.AppendEncode(dst, h[:]) }
+
+func (h *Hash) decode(text []byte) bool {
+	if len(text) != hashText {
+		return false
+	}
+	for i := range h {
+		hi, lo := hexDigit(text[2*i]), hexDigit(text[2*i+1])
+		if hi > 15 || lo > 15 {
+			return false
+		}
+		h[i] = hi<<4 | lo
+	}
+	return true
+}
+
+// hexDigit returns the value of a lower-case digit, or 255.
+func hexDigit(c byte) byte {
+	switch {
+	case c >= '0' && c <= '9':
+		return c - '0'
+	case c >= 'a' && c <= 'f':
+		return c - 'a' + 10
+	}
+	return 255
+}
+
+// A Head names one record of a chain: usually the last one, noted outside of
+// the log so that a later rewriting of the log can be proved. The zero Head
+// is the point before the first record.
+type Head struct {
+	Seq  uint64 `json:"seq"`
+	Hash Hash   `json:"hash"`
+}

@@ -1,0 +1,170 @@
+package audit
+
+import (
+	"errors"
+	"fmt"
+	"strconv"
+	"sync"
+	"time"
+
+	"github.com/coreos/go-systemd/v22/journal"
+)
+
+var (
+	// ErrNoJournal says that this host has no journald, or that its socket
+	// does not answer.
+	ErrNoJournal = errors.New("no journal")
+	// ErrJournalStalled says that journald did not take a record in time.
+	ErrJournalStalled = errors.New("journal does not take records")
+)
+
+// sendTimeout bounds how long a record waits for journald. Its socket's queue
+// is full when it is stopped or starved, and a send would block for ever; a
+// healthy one takes microseconds.
+const sendTimeout = 500 * time.Millisecond
+
+// A Journal sends copies of records to journald. Its Mirror method is made
+// for Options.Mirror. The zero Journal is ready for use.
+type Journal struct {
+	// Message makes the text that people see; nil is Record.Sentence.
+	Message func(Record) string
+	// Fields adds fields of its own. A field whose name journald would
+	// refuse, or that Mirror sets itself, is an error. Nil adds none.
+	Fields func(Record) map[string]string
+
+	// send is for tests; nil is journald.
+	send    func(string, journal.Priority, map[string]string) error
+	timeout time.Duration
+
+	mu      sync.Mutex
+	pending chan error // a send that journald has not answered yet
+}
+
+// Mirror sends a copy of r. Samples are not sent (ErrNotMirrored): once a
+// second for the length of an incident, they would push other programs'
+// messages out of the journal.
+func (j *Journal) Mirror(r Record) error {
+	if r.Kind == KindSample {
+		return ErrNotMirrored
+	}
+	message := r.Sentence()
+	if j.Message != nil {
+		message = j.Message(r)
+	}
+	fields, err := j.fields(r)
+	if err != nil {
+		return fmt.Errorf("send record %d to the journal: %w", r.Seq, err)
+	}
+	if message = Sanitise(message); message == "" {
+		message = string(r.Kind)
+	}
+	if err := j.deliver(message, r.Priority(), fields); err != nil {
+		return fmt.Errorf("send record %d to the journal: %w", r.Seq, err)
+	}
+	return nil
+}
+
+// deliver sends with a bound on the time. The library has no deadline, so a
+// send that blocks is left behind, at most one: until it ends, the journal
+// counts as stalled.
+func (j *Journal) deliver(message string, p journal.Priority, fields map[string]string) error {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	if j.pending != nil {
+		select {
+		case <-j.pending:
+			j.pending = nil
+		default:
+			return ErrJournalStalled
+		}
+	}
+	send, timeout := j.send, j.timeout
+	if send == nil {
+		send = sendJournal
+	}
+	if timeout == 0 {
+		timeout = sendTimeout
+	}
+	done := make(chan error, 1)
+	go func() { done <- send(message, p, fields) }()
+	timer := time.NewTimer(timeout)
+	defer timer.Stop()
+	select {
+	case err := <-done:
+		return err
+	case <-timer.C:
+		j.pending = done
+		return ErrJournalStalled
+	}
+}
+
+func sendJournal(message string, p journal.Priority, fields map[string]string) error {
+	if !journal.Enabled() {
+		return ErrNoJournal
+	}
+	return journal.Send(message, p, fields)
+}
+
+// fields returns the structured fields of r's copy. The record itself goes
+// along, so that the copy alone can be verified.
+func (j *Journal) fields(r Record) (map[string]string, error) {
+	f := r.facts()
+	fields := map[string]string{
+		"MESSAGE_ID":        r.Kind.MessageID(),
+		"SYSLOG_IDENTIFIER": "ctwarden",
+		"CTWARDEN_KIND":     string(r.Kind),
+		"CTWARDEN_SEQ":      strconv.FormatUint(r.Seq, 10),
+		"CTWARDEN_TIME":     r.Time.Format(timeLayout),
+		"CTWARDEN_PREV":     r.Prev.String(),
+		"CTWARDEN_HASH":     r.Hash.String(),
+		"CTWARDEN_RECORD":   string(r.Line()),
+	}
+	action := f.action()
+	if len(f.Actions) > 0 {
+		action = f.Actions[0]
+	}
+	netns := plain(f.NetNS)
+	if netns == "" {
+		netns = plain(action.NetNS)
+	}
+	for name, value := range map[string]string{
+		"CTWARDEN_LEVEL":    f.Level,
+		"CTWARDEN_INCIDENT": f.Incident,
+		"CTWARDEN_VERDICT":  f.Verdict,
+		"CTWARDEN_HELD":     f.held(),
+		"CTWARDEN_ACTION":   action.Type,
+		"CTWARDEN_NETNS":    netns,
+	} {
+		if value != "" {
+			fields[name] = Sanitise(value)
+		}
+	}
+	if _, would := f.acts(); would || f.Would || action.Would {
+		fields["CTWARDEN_WOULD"] = "1"
+	}
+	if j.Fields == nil {
+		return fields, nil
+	}
+	for name, value := range j.Fields(r) {
+		if _, taken := fields[name]; taken || !validField(name) {
+			return nil, fmt.Errorf("field %q: name taken or not valid", name)
+		}
+		fields[name] = value
+	}
+	return fields, nil
+}
+
+// validField reports whether journald accepts a field of this name from a
+// client: at most 64 capitals, digits and underscores, with a capital first.
+// See journal_field_valid in systemd's src/libsystemd/sd-journal/journal-file.c.
+func validField(name string) bool {
+	if name == "" || len(name) > 64 || name[0] < 'A' || name[0] > 'Z' {
+		return false
+	}
+	for _, c := range []byte(name) {
+		if (c < 'A' || c > 'Z') && (c < '0' || c > '9') && c != '_' {
+			return false
+		}
+	}
+	return true
+}

@@ -1,0 +1,401 @@
+package audit
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+)
+
+var epoch = time.Date(2026, 11, 20, 19, 0, 0, 0, time.UTC)
+
+// clock returns a clock that moves on by a second each time it is read.
+func clock() func() time.Time {
+	now := epoch
+	return func() time.Time {
+		now = now.Add(time.Second)
+		return now
+	}
+}
+
+type bench struct {
+	*Log
+	path    string
+	opts    Options
+	notices []string
+}
+
+// newLog opens a log in a directory of its own.
+func newLog(t testing.TB, o Options) *bench {
+	t.Helper()
+	b := &bench{path: filepath.Join(t.TempDir(), "audit.jsonl"), opts: o}
+	b.reopen(t)
+	t.Cleanup(func() { b.Log.Close() })
+	return b
+}
+
+// reopen opens the log anew, as after a restart.
+func (b *bench) reopen(t testing.TB) {
+	t.Helper()
+	if b.Log != nil {
+		if err := b.Log.Close(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if b.opts.Now == nil {
+		b.opts.Now = clock()
+	}
+	b.opts.Notice = func(err error) { b.notices = append(b.notices, err.Error()) }
+	var err error
+	if b.Log, err = Open(b.path, b.opts); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func (b *bench) add(t testing.TB, n int) {
+	t.Helper()
+	for range n {
+		if _, err := b.Append(KindSample, map[string]any{"entries": b.Head().Seq * 1000}); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+// kinds returns the chain as "1 start, 2 sample, …", gaps with their reason.
+func chainOf(t testing.TB, path string) string {
+	t.Helper()
+	var parts []string
+	for r, err := range Read(context.Background(), path, Filter{}) {
+		if err != nil {
+			t.Fatal(err)
+		}
+		word := fmt.Sprintf("%d %s", r.Seq, r.Kind)
+		if r.Kind == KindGap {
+			var g Gap
+			if err := r.Decode(&g); err != nil {
+				t.Fatal(err)
+			}
+			word += " " + string(g.Reason)
+			if g.Lost > 0 {
+				word += fmt.Sprintf(" lost %d", g.Lost)
+			}
+			if g.From > 0 {
+				word += fmt.Sprintf(" %d-%d", g.From, g.To)
+			}
+		}
+		parts = append(parts, word)
+	}
+	return strings.Join(parts, ", ")
+}
+
+func wantChain(t testing.TB, path, want string) {
+	t.Helper()
+	if diff := cmp.Diff(want, chainOf(t, path)); diff != "" {
+		t.Errorf("chain (-want +got):\n%s", diff)
+	}
+}
+
+func wantOK(t testing.TB, path string, known ...Head) Result {
+	t.Helper()
+	r, err := Verifier{Known: known}.Verify(context.Background(), path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, p := range r.Problems {
+		t.Errorf("problem: %v", p)
+	}
+	return r
+}
+
+func read(t testing.TB, path string) []byte {
+	t.Helper()
+	b, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return b
+}
+
+func write(t testing.TB, path string, text []byte) {
+	t.Helper()
+	if err := os.WriteFile(path, text, 0o640); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// names lists the log's directory, with times replaced.
+func dirOf(t testing.TB, path string) []string {
+	t.Helper()
+	entries, err := os.ReadDir(filepath.Dir(path))
+	if err != nil {
+		t.Fatal(err)
+	}
+	var names []string
+	for _, e := range entries {
+		name, _, _ := strings.Cut(e.Name(), "-2026")
+		names = append(names, name)
+	}
+	return names
+}
+
+func TestAppendFlattensThePayload(t *testing.T) {
+	l := newLog(t, Options{})
+	if _, err := l.Append(KindStart, nil); err != nil {
+		t.Fatal(err)
+	}
+	r, err := l.Append(KindOutcome, struct {
+		OK     bool   `json:"ok"`
+		Before uint64 `json:"before"`
+	}{true, 7})
+	if err != nil {
+		t.Fatal(err)
+	}
+	var got map[string]any
+	if err := json.Unmarshal(r.Line(), &got); err != nil {
+		t.Fatal(err)
+	}
+	want := map[string]any{
+		"seq": 2.0, "time": "2026-11-20T19:00:02.000000000Z", "kind": "outcome", "ok": true, "before": 7.0,
+		"prev": r.Prev.String(), "hash": r.Hash.String(),
+	}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("record (-want +got):\n%s", diff)
+	}
+	if diff := cmp.Diff(`{"ok":true,"before":7}`, string(r.Payload())); diff != "" {
+		t.Errorf("payload (-want +got):\n%s", diff)
+	}
+	info, err := os.Stat(l.path)
+	if err != nil || info.Mode() != 0o640 {
+		t.Errorf("mode %v, %v; want 0640", info.Mode(), err)
+	}
+	if r := wantOK(t, l.path, l.Head()); r.Records != 2 || r.Last != l.Head() {
+		t.Errorf("result %+v", r)
+	}
+}
+
+func TestAppendRefusesAPayload(t *testing.T) {
+	deep := map[string]any{"text": strings.Repeat("x", MaxLine)}
+	tests := []struct {
+		name    string
+		kind    Kind
+		payload any
+		want    error
+	}{
+		{"a field named like a record's own", KindHold, map[string]any{"seq": 1}, ErrPayload},
+		{"the same in another case", KindHold, map[string]any{"Hash": 1}, ErrPayload},
+		{"the same under Unicode folding", KindHold, map[string]any{"ha\u017fh": 1}, ErrPayload},
+		{"a field twice", KindHold, json.RawMessage(`{"a":1,"a":2}`), ErrPayload},
+		{"a list", KindHold, []int{1}, ErrPayload},
+		{"a nil pointer", KindHold, (*Gap)(nil), ErrPayload},
+		{"what JSON cannot say", KindHold, map[string]any{"a": func() {}}, ErrPayload},
+		{"an unknown kind", Kind("surprise"), nil, ErrPayload},
+		{"too long", KindHold, deep, ErrTooLong},
+	}
+	l := newLog(t, Options{})
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			if _, err := l.Append(tt.kind, tt.payload); !errors.Is(err, tt.want) || errors.Is(err, ErrNotDurable) {
+				t.Errorf("error %v, want %v", err, tt.want)
+			}
+		})
+	}
+	l.add(t, 1)
+	wantChain(t, l.path, "1 sample")
+}
+
+func TestLongestRecord(t *testing.T) {
+	l := newLog(t, Options{})
+	r, err := l.Append(KindHold, map[string]any{"t": ""})
+	if err != nil {
+		t.Fatal(err)
+	}
+	room := MaxLine - len(r.Line()) - 1
+	for _, extra := range []int{0, 1} {
+		_, err := l.Append(KindHold, map[string]any{"t": strings.Repeat("x", room+extra)})
+		if (extra == 0) != (err == nil) {
+			t.Errorf("%d bytes more than fit: error %v", extra, err)
+		}
+	}
+	l.reopen(t)
+	l.add(t, 1)
+	wantChain(t, l.path, "1 hold, 2 hold, 3 sample")
+	wantOK(t, l.path, l.Head())
+}
+
+func TestLinesAreASCII(t *testing.T) {
+	const hostile = "\x1b]0;owned\x07\r\n\x00\x7f\u0085\u2028\u202e<b>\U0001f525\xff\"\\"
+	l := newLog(t, Options{})
+	r, err := l.Append(KindSignal, map[string]any{"line": hostile, "raw": json.RawMessage("\"\xfe\u009b\"")})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !printable(r.Line()) {
+		t.Errorf("line %q", r.Line())
+	}
+	var got struct{ Line string }
+	if err := r.Decode(&got); err != nil {
+		t.Fatal(err)
+	}
+	if want := strings.ToValidUTF8(hostile, "\ufffd"); got.Line != want {
+		t.Errorf("decoded %q, want %q", got.Line, want)
+	}
+	if text := string(r.AppendText(nil)); strings.Count(text, "\n") != 1 || strings.ContainsAny(text, "\x1b\r\x07\u202e\u2028\u0085") {
+		t.Errorf("text %q", text)
+	}
+	wantOK(t, l.path, l.Head())
+}
+
+func TestReopenContinuesTheChain(t *testing.T) {
+	l := newLog(t, Options{})
+	l.add(t, 3)
+	l.reopen(t)
+	l.add(t, 2)
+	wantChain(t, l.path, "1 sample, 2 sample, 3 sample, 4 sample, 5 sample")
+	wantOK(t, l.path, l.Head())
+	if len(l.notices) != 0 {
+		t.Errorf("notices %q", l.notices)
+	}
+}
+
+func TestSecondWriterIsRefused(t *testing.T) {
+	l := newLog(t, Options{})
+	if _, err := Open(l.path, Options{}); !errors.Is(err, ErrInUse) {
+		t.Errorf("error %v, want ErrInUse", err)
+	}
+}
+
+func TestOpenRefusesWhatIsNoFile(t *testing.T) {
+	for name, make := range map[string]func(string) error{
+		"a directory": func(p string) error { return os.Mkdir(p, 0o700) },
+		"a FIFO":      func(p string) error { return syscall.Mkfifo(p, 0o600) },
+		"a link":      func(p string) error { return os.Symlink("/dev/null", p) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			path := filepath.Join(t.TempDir(), "audit.jsonl")
+			if err := make(path); err != nil {
+				t.Fatal(err)
+			}
+			if _, err := Open(path, Options{}); err == nil || !strings.Contains(err.Error(), "not a regular file") {
+				t.Errorf("error %v", err)
+			}
+		})
+	}
+	if _, err := Open(filepath.Join(t.TempDir(), "none", "audit.jsonl"), Options{}); !errors.Is(err, os.ErrNotExist) {
+		t.Errorf("error %v, want ErrNotExist", err)
+	}
+}
+
+func TestOpenHeals(t *testing.T) {
+	tests := []struct {
+		name   string
+		mangle func([]byte) []byte
+		chain  string
+		files  []string
+	}{
+		{
+			"a line cut off in the middle",
+			func(b []byte) []byte { return b[:len(b)-40] },
+			"1 sample, 2 sample, 3 gap torn, 4 sample", []string{"audit.jsonl", "audit.jsonl.torn"},
+		},
+		{
+			"a line without its newline",
+			func(b []byte) []byte { return b[:len(b)-1] },
+			"1 sample, 2 sample, 3 gap torn, 4 sample", []string{"audit.jsonl", "audit.jsonl.torn"},
+		},
+		{
+			"a first line cut off",
+			func(b []byte) []byte { return b[:5] },
+			"1 gap torn, 2 sample", []string{"audit.jsonl", "audit.jsonl.torn"},
+		},
+		{
+			"zeros that a power cut left",
+			func(b []byte) []byte { return append(b, make([]byte, 4096)...) },
+			"1 sample, 2 sample, 3 sample, 4 gap damaged, 5 sample", []string{"audit.jsonl", "audit.jsonl.torn"},
+		},
+		{
+			"more zeros than the tail that is searched",
+			func(b []byte) []byte { return append(b, make([]byte, 3*MaxLine)...) },
+			"1 sample, 2 sample, 3 sample, 4 gap damaged, 5 sample", []string{"audit.jsonl", "audit.jsonl.torn"},
+		},
+		{
+			"whole lines of somebody else",
+			func(b []byte) []byte { return append(b, "hello\nworld\n"...) },
+			"1 sample, 2 sample, 3 sample, 4 gap damaged, 5 sample", []string{"audit.jsonl", "audit.jsonl.torn"},
+		},
+		{
+			"another file altogether",
+			func([]byte) []byte { return []byte("# my notes\n") },
+			"1 gap foreign, 2 sample", []string{"audit.jsonl", "audit.jsonl.foreign"},
+		},
+		{
+			"an empty file",
+			func([]byte) []byte { return nil },
+			"1 sample", []string{"audit.jsonl"},
+		},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			l := newLog(t, Options{})
+			l.add(t, 3)
+			l.Close()
+			before := read(t, l.path)
+			mangled := tt.mangle(bytes.Clone(before))
+			write(t, l.path, mangled)
+			l.reopen(t)
+			l.add(t, 1)
+			wantChain(t, l.path, tt.chain)
+			if diff := cmp.Diff(tt.files, dirOf(t, l.path)); diff != "" {
+				t.Errorf("files (-want +got):\n%s", diff)
+			}
+			wantNothingLost(t, l, mangled)
+		})
+	}
+}
+
+// wantNothingLost checks that every byte of old is in the log or aside.
+func wantNothingLost(t *testing.T, l *bench, old []byte) {
+	t.Helper()
+	aside, _ := filepath.Glob(l.path + ".*")
+	var rest []byte
+	for _, name := range aside {
+		rest = read(t, name)
+	}
+	now := read(t, l.path)
+	kept, ok := bytes.CutSuffix(old, rest)
+	if !ok || !bytes.HasPrefix(now, kept) {
+		t.Errorf("%d bytes before, %d set aside, and the rest is not in the log", len(old), len(rest))
+	}
+	if (len(aside) > 0) != (len(l.notices) > 0) {
+		t.Errorf("notices %q", l.notices)
+	}
+}
+
+func TestAppendIsSafeForConcurrentUse(t *testing.T) {
+	l := newLog(t, Options{SegmentSize: 4 << 10})
+	l.sync = func(*os.File) error { return nil }
+	var wg sync.WaitGroup
+	for w := range 8 {
+		wg.Go(func() {
+			for i := range 50 {
+				if _, err := l.Append(KindSample, map[string]int{"writer": w, "i": i}); err != nil {
+					t.Error(err)
+				}
+				l.Head()
+			}
+		})
+	}
+	wg.Wait()
+	if r := wantOK(t, l.path, l.Head()); r.Records != 400 || r.Segments < 5 {
+		t.Errorf("%d records in %d segments", r.Records, r.Segments)
+	}
+}

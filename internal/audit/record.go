@@ -1,0 +1,243 @@
+package audit
+
+import (
+	"bytes"
+	"crypto/sha256"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"math"
+	"strconv"
+	"time"
+)
+
+// MaxLine bounds a record's line in bytes, its newline included. A write of
+// this size fits one journald datagram, and the tail of a file that must be
+// searched for the last record stays small.
+const MaxLine = 64 << 10
+
+// timeLayout is RFC 3339 with all nine digits, always UTC: a fixed width
+// makes times comparable as bytes, which is how a filter skips a record
+// without decoding it.
+const timeLayout = "2006-01-02T15:04:05.000000000Z"
+
+// The fixed text of a line. Between the kind and tagPrev stand the payload's
+// fields.
+const (
+	tagSeq  = `{"seq":`
+	tagTime = `,"time":"`
+	tagKind = `","kind":"`
+	tagPrev = `,"prev":"`
+	tagHash = `","hash":"`
+	tagEnd  = `"}`
+
+	// tailText is how many bytes of a line follow the payload.
+	tailText = len(tagPrev) + hashText + len(tagHash) + hashText + len(tagEnd)
+)
+
+var (
+	// ErrTooLong says that a record would be longer than MaxLine. Nothing
+	// was written: the caller shortens the payload (see Clip) and tries
+	// again.
+	ErrTooLong = errors.New("record longer than 64 KiB")
+
+	errNotRecord = errors.New("not a record")
+	errHash      = errors.New("hash does not match the text")
+)
+
+// A Record is one line of the log. Its payload is decoded on demand, because
+// most readers look at few of many records.
+type Record struct {
+	// Seq counts the records of a chain from 1.
+	Seq uint64
+	// Time is when the record was made, by the host's clock, in UTC. It may
+	// run backwards from one record to the next; Seq does not.
+	Time time.Time
+	Kind Kind
+	// Prev is the Hash of the record before, zero for the first.
+	Prev Hash
+	Hash Hash
+
+	line []byte // without its newline
+	body int    // where the payload begins in line, at its comma
+}
+
+// Line returns the record as it stands in the file, without its newline. It
+// is printable ASCII throughout. The caller must not change it.
+func (r Record) Line() []byte { return r.line }
+
+// Head returns the point in the chain that the record makes.
+func (r Record) Head() Head { return Head{Seq: r.Seq, Hash: r.Hash} }
+
+// Payload returns the payload as a JSON object of its own, without the five
+// fields that every record has.
+func (r Record) Payload() json.RawMessage {
+	inner := r.inner()
+	p := make([]byte, 0, len(inner)+2)
+	p = append(p, '{')
+	p = append(p, inner...)
+	return append(p, '}')
+}
+
+// Decode stores the payload in v as encoding/json does.
+func (r Record) Decode(v any) error {
+	if err := json.Unmarshal(r.Payload(), v); err != nil {
+		return fmt.Errorf("decode payload of record %d: %w", r.Seq, err)
+	}
+	return nil
+}
+
+// Clone returns a copy that shares no memory with r.
+func (r Record) Clone() Record {
+	r.line = bytes.Clone(r.line)
+	return r
+}
+
+// inner returns the payload's fields without braces.
+func (r Record) inner() []byte {
+	end := len(r.line) - tailText
+	if r.body >= end {
+		return nil
+	}
+	return r.line[r.body+1 : end]
+}
+
+// seal makes the record that follows prev: the line is final.
+func seal(prev Head, at time.Time, kind Kind, inner []byte) (Record, error) {
+	if prev.Seq == math.MaxUint64 {
+		return Record{}, errors.New("sequence numbers are used up")
+	}
+	at = at.UTC().Round(0)
+	if y := at.Year(); y < 0 || y > 9999 {
+		return Record{}, fmt.Errorf("year %d does not fit RFC 3339", y)
+	}
+	r := Record{Seq: prev.Seq + 1, Time: at, Kind: kind, Prev: prev.Hash}
+
+	line := make([]byte, 0, len(inner)+tailText+128)
+	line = append(line, tagSeq...)
+	line = strconv.AppendUint(line, r.Seq, 10)
+	line = append(line, tagTime...)
+	line = at.AppendFormat(line, timeLayout)
+	line = append(line, tagKind...)
+	line = append(line, kind...)
+	line = append(line, '"')
+	r.body = len(line)
+	if len(inner) > 0 {
+		line = append(line, ',')
+		line = append(line, inner...)
+	}
+	line = append(line, tagPrev...)
+	line = r.Prev.append(line)
+	r.Hash = sha256.Sum256(append(line, tagEnd...))
+	line = append(line, tagHash...)
+	line = r.Hash.append(line)
+	line = append(line, tagEnd...)
+	if len(line)+1 > MaxLine {
+		return Record{}, fmt.Errorf("%w: %d bytes", ErrTooLong, len(line)+1)
+	}
+	r.line = line
+	return r, nil
+}
+
+// A header is what can be read from a line's fixed beginning.
+type header struct {
+	seq  uint64
+	time []byte // timeLayout, unchecked but for its length
+	kind Kind
+	body int
+}
+
+// parseHeader reads a line's beginning without looking at the rest.
+func parseHeader(line []byte) (header, bool) {
+	var h header
+	rest, ok := bytes.CutPrefix(line, []byte(tagSeq))
+	if !ok {
+		return h, false
+	}
+	digits := 0
+	for digits < len(rest) && rest[digits] >= '0' && rest[digits] <= '9' {
+		d := uint64(rest[digits] - '0')
+		if h.seq > (math.MaxUint64-d)/10 {
+			return h, false
+		}
+		h.seq = h.seq*10 + d
+		digits++
+	}
+	if digits == 0 || rest[0] == '0' {
+		return h, false
+	}
+	rest, ok = bytes.CutPrefix(rest[digits:], []byte(tagTime))
+	if !ok || len(rest) < len(timeLayout) {
+		return h, false
+	}
+	h.time, rest = rest[:len(timeLayout)], rest[len(timeLayout):]
+	rest, ok = bytes.CutPrefix(rest, []byte(tagKind))
+	if !ok {
+		return h, false
+	}
+	end := bytes.IndexByte(rest[:min(len(rest), maxKind+1)], '"')
+	if end < 0 {
+		return h, false
+	}
+	h.kind, ok = kindOf(rest[:end])
+	h.body = len(line) - len(rest) + end + 1
+	return h, ok
+}
+
+// parse reads a whole line but does not recompute its hash. The record keeps
+// line.
+func parse(line []byte) (Record, error) {
+	h, ok := parseHeader(line)
+	if !ok || len(line) < h.body+tailText || len(line)+1 > MaxLine || !printable(line) {
+		return Record{}, errNotRecord
+	}
+	return h.record(line)
+}
+
+// record reads the part of a line that its header left out.
+func (h header) record(line []byte) (Record, error) {
+	at, err := time.Parse(timeLayout, string(h.time))
+	if err != nil {
+		return Record{}, errNotRecord
+	}
+	r := Record{Seq: h.seq, Time: at, Kind: h.kind, line: line, body: h.body}
+	tail := line[len(line)-tailText:]
+	if inner := r.line[r.body : len(line)-tailText]; len(inner) > 0 && inner[0] != ',' {
+		return Record{}, errNotRecord
+	}
+	tail, ok := bytes.CutPrefix(tail, []byte(tagPrev))
+	if !ok || !r.Prev.decode(tail[:hashText]) {
+		return Record{}, errNotRecord
+	}
+	tail, ok = bytes.CutPrefix(tail[hashText:], []byte(tagHash))
+	if !ok || !r.Hash.decode(tail[:hashText]) || string(tail[hashText:]) != tagEnd {
+		return Record{}, errNotRecord
+	}
+	return r, nil
+}
+
+// check recomputes the record's hash. The canonical text is the line with its
+// hash field taken out, which is the line up to there and a closing brace.
+func (r Record) check() error {
+	const cut = len(tagHash) - 1 + hashText + len(tagEnd) // from the comma on
+	text := r.line[:len(r.line)-cut]
+	d := sha256.New()
+	d.Write(text)
+	d.Write([]byte{'}'})
+	var sum Hash
+	if d.Sum(sum[:0]); sum != r.Hash {
+		return errHash
+	}
+	return nil
+}
+
+// printable reports whether line is what the writer makes: ASCII without
+// control characters.
+func printable(line []byte) bool {
+	for _, c := range line {
+		if c < 0x20 || c > 0x7e {
+			return false
+		}
+	}
+	return true
+}

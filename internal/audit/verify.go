@@ -1,0 +1,215 @@
+package audit
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"slices"
+)
+
+// A ProblemKind says what is wrong with a log.
+type ProblemKind string
+
+// The problems.
+const (
+	// Altered: the record is not what the log wrote. Either its own hash no
+	// longer fits its text, or the next record carries another hash for it.
+	Altered ProblemKind = "altered"
+	// Removed: the records Seq to To are missing.
+	Removed ProblemKind = "removed"
+	// Inserted: the line was not written by the log, or is a copy.
+	Inserted ProblemKind = "inserted"
+	// Reordered: the record is not in its place.
+	Reordered ProblemKind = "reordered"
+	// Rewritten: the chain is whole, but from this record at the latest it
+	// is another one than was noted elsewhere.
+	Rewritten ProblemKind = "rewritten"
+	// Torn: the last line has no end. The log heals it when it is opened
+	// next, unless it is being written this moment.
+	Torn ProblemKind = "torn"
+	// Damaged: whole lines were moved aside when the log was opened.
+	Damaged ProblemKind = "damaged"
+	// Disputed: Redecide came to another decision.
+	Disputed ProblemKind = "disputed"
+)
+
+// A Problem is one finding, with its place.
+type Problem struct {
+	Kind ProblemKind `json:"problem"`
+	// Seq is the record concerned, and To the last one of several.
+	Seq uint64 `json:"seq"`
+	To  uint64 `json:"to,omitempty"`
+	// File and Line are where it shows; empty for what is not there.
+	File string `json:"file,omitempty"`
+	Line int    `json:"line,omitempty"`
+	// Text says it for people, in one sentence.
+	Text string `json:"text"`
+}
+
+// String returns the problem in one line, for people.
+func (p Problem) String() string {
+	where := ""
+	if p.File != "" {
+		where = fmt.Sprintf(" (%s line %d)", Sanitise(p.File), p.Line)
+	}
+	if p.To > p.Seq {
+		return fmt.Sprintf("records %d to %d %s%s: %s", p.Seq, p.To, p.Kind, where, Sanitise(p.Text))
+	}
+	return fmt.Sprintf("record %d %s%s: %s", p.Seq, p.Kind, where, Sanitise(p.Text))
+}
+
+// A Result is what a verification found.
+type Result struct {
+	// Records counts the intact ones.
+	Records uint64 `json:"records"`
+	// First and Last are the ends of what the log holds.
+	First Head `json:"first"`
+	Last  Head `json:"last"`
+	// Segments counts the files read.
+	Segments int `json:"segments"`
+	// Explained are the gaps that the log itself recorded: torn lines,
+	// records that only the mirror has, segments removed by retention.
+	Explained []Gap `json:"explained,omitempty"`
+	// Problems are in the order of their records. More counts those beyond
+	// Verifier.MaxProblems.
+	Problems []Problem `json:"problems,omitempty"`
+	More     uint64    `json:"more,omitempty"`
+}
+
+// OK reports whether nothing is wrong.
+func (r Result) OK() bool { return len(r.Problems) == 0 && r.More == 0 }
+
+// A Verifier checks a log. The zero Verifier checks the chain alone, which
+// proves that nobody changed part of it; only Known can prove that nobody
+// wrote all of it anew.
+type Verifier struct {
+	// Known are records noted elsewhere, such as the CTWARDEN_SEQ and
+	// CTWARDEN_HASH of the journal's copies. The last one proves that the
+	// tail is there; the more there are, the more exactly a rewriting is
+	// located.
+	Known []Head
+	// Redecide is called with every intact record, in the order of the
+	// files; an error disputes the record. The record is valid during the
+	// call.
+	Redecide func(Record) error
+	// MaxProblems bounds Result.Problems; 0 is 100.
+	MaxProblems int
+}
+
+// Verify reads the whole log at path in bounded memory. It returns an error
+// only for what it could not read; what is wrong is in the Result.
+func (v Verifier) Verify(ctx context.Context, path string) (Result, error) {
+	segments, err := openSegments(path)
+	if err != nil {
+		return Result{}, fmt.Errorf("verify audit log: %w", err)
+	}
+	defer closeSegments(segments)
+	c := newChain(v)
+	for _, s := range segments {
+		r, err := s.content()
+		if err == nil {
+			err = v.verifyLines(ctx, newLines(r), s.File, c)
+		}
+		if err != nil {
+			return Result{}, fmt.Errorf("verify audit log: %w", err)
+		}
+		c.result.Segments++
+	}
+	return c.end(), nil
+}
+
+func (v Verifier) verifyLines(ctx context.Context, l *lines, file string, c *chain) error {
+	for {
+		if l.no&0x3ff == 0 && ctx.Err() != nil {
+			return context.Cause(ctx)
+		}
+		text, err := l.next()
+		if errors.Is(err, io.EOF) {
+			return nil
+		}
+		e := entry{file: file, line: l.no}
+		switch {
+		case errors.Is(err, errTorn):
+			e.line, e.flaw = l.no+1, errTorn
+			e.guess(text)
+		case errors.Is(err, ErrTooLong):
+			e.flaw = err
+			e.guess(text)
+		case err != nil:
+			return fmt.Errorf("read %s: %w", file, err)
+		default:
+			v.entry(&e, text, c)
+		}
+		c.add(e)
+		if errors.Is(err, errTorn) {
+			return nil
+		}
+	}
+}
+
+// entry fills e from a whole line.
+func (v Verifier) entry(e *entry, text []byte, c *chain) {
+	r, err := parse(text)
+	if err == nil {
+		err = r.check()
+	}
+	if err != nil {
+		e.flaw = err
+		e.guess(text)
+		return
+	}
+	e.Head, e.prev = r.Head(), r.Prev
+	if r.Kind == KindGap {
+		var g Gap
+		if r.Decode(&g) == nil {
+			e.gap = &g
+		}
+	}
+	c.result.Records++
+	if v.Redecide != nil {
+		if err := v.Redecide(r); err != nil {
+			c.problem(Disputed, r.Seq, 0, *e, err.Error())
+		}
+	}
+}
+
+// An entry is what the chain needs to know of a line.
+type entry struct {
+	Head
+	prev Hash
+	gap  *Gap
+	file string
+	line int
+	flaw error // why the line is no intact record; Seq is then a guess or 0
+}
+
+// guess takes the sequence number from a damaged line, if it can be read.
+func (e *entry) guess(text []byte) {
+	if h, ok := parseHeader(text); ok {
+		e.Seq = h.seq
+	}
+}
+
+func (c *chain) problem(kind ProblemKind, seq, to uint64, e entry, text string) {
+	limit := c.maxProblems
+	if len(c.result.Problems) >= limit {
+		c.result.More++
+		return
+	}
+	c.result.Problems = append(c.result.Problems, Problem{
+		Kind: kind, Seq: seq, To: to, File: e.file, Line: e.line, Text: text,
+	})
+}
+
+func sortProblems(problems []Problem) {
+	slices.SortStableFunc(problems, func(a, b Problem) int {
+		switch {
+		case a.Seq < b.Seq:
+			return -1
+		case a.Seq > b.Seq:
+			return 1
+		}
+		return 0
+	})
+}
