@@ -176,11 +176,11 @@ func (d *document) scalar(n *yaml.Node, k key) bool {
 func (d *document) honest(n *yaml.Node, path string) bool {
 	switch {
 	case n.Kind == yaml.AliasNode:
-		d.report(n, path, "a value", "an alias, *"+printable(n.Value))
+		d.report(n, path, "a value", "an alias, *"+printable(n.Value, longest))
 	case n.Anchor != "":
-		d.report(n, path, "a value", "an anchor, &"+printable(n.Anchor))
+		d.report(n, path, "a value", "an anchor, &"+printable(n.Anchor, longest))
 	case n.Style&yaml.TaggedStyle != 0:
-		d.report(n, path, "a value", "a tag, "+printable(n.Tag))
+		d.report(n, path, "a value", "a tag, "+printable(n.Tag, longest))
 	default:
 		return true
 	}
@@ -201,7 +201,7 @@ func found(n *yaml.Node) string {
 	case n.ShortTag() == "!!str":
 		return quote(n.Value)
 	}
-	return printable(n.Value)
+	return printable(n.Value, longest)
 }
 
 func join(section, name string) string {

@@ -1,6 +1,7 @@
 package config_test
 
 import (
+	"encoding/json"
 	"errors"
 	"fmt"
 	"strings"
@@ -32,6 +33,9 @@ func TestMistakesInTheFile(t *testing.T) {
 			"f:1:1: levels.high.enter: unknown key; write levels: {high: {enter: …}}",
 		}},
 		{"a key that would write on the terminal", "\"\\e[31m\": 1\n", []string{`f:1:1: "\x1b[31m": unknown key`}},
+		{"a key that is an essay", strings.Repeat("x", 900) + ": 1\n", []string{
+			`f:1:1: "` + strings.Repeat("x", 80) + `"…: unknown key`,
+		}},
 		{"a key twice", "mode: enforce\nlease:\n  calm: 1m\n  step: 1m\n  calm: 2m\nmode: observe\n", []string{
 			"f:5:3: lease.calm: expected one value, found a second one; the first is in line 3",
 			"f:6:1: mode: expected one value, found a second one; the first is in line 1",
@@ -187,6 +191,15 @@ func TestProblemsAreTyped(t *testing.T) {
 	}
 	if diff := cmp.Diff(want, first); diff != "" {
 		t.Errorf("-want +got:\n%s", diff)
+	}
+}
+
+func TestProblemsAsJSON(t *testing.T) {
+	_, err := config.Load(config.Source{Environ: []string{"CTWARDEN_MODE=on"}})
+	got, jsonErr := json.Marshal(err)
+	want := `[{"origin":{"place":"environment","name":"CTWARDEN_MODE"},"key":"mode","expected":"one of observe, enforce","found":"\"on\""}]`
+	if jsonErr != nil || string(got) != want {
+		t.Errorf("got %s, %v, want %s", got, jsonErr, want)
 	}
 }
 

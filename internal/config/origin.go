@@ -18,9 +18,17 @@ const (
 	FromFlag
 )
 
+// String returns the name of the place.
+func (p Place) String() string {
+	return [...]string{"default", "file", "environment", "flag"}[p]
+}
+
+// MarshalText implements encoding.TextMarshaler.
+func (p Place) MarshalText() ([]byte, error) { return []byte(p.String()), nil }
+
 // An Origin is where one value was written. The zero Origin is a default.
 type Origin struct {
-	Place Place `json:"-"`
+	Place Place `json:"place"`
 	// Name is the path of the file, the name of the environment variable, or
 	// the key that the flag sets.
 	Name string `json:"name,omitempty"`
@@ -32,7 +40,7 @@ type Origin struct {
 // String returns the origin as in "/etc/ctwarden/ctwarden.yaml:5:13",
 // "environment CTWARDEN_MODE", "flag mode" or "default".
 func (o Origin) String() string {
-	name := printable(o.Name)
+	name := printable(o.Name, 4096) // a path is of use only as a whole
 	switch o.Place {
 	case FromFile:
 		if o.Line > 0 {
@@ -42,12 +50,10 @@ func (o Origin) String() string {
 			}
 		}
 		return name
-	case FromEnvironment:
-		return "environment " + name
-	case FromFlag:
-		return "flag " + name
+	case FromEnvironment, FromFlag:
+		return o.Place.String() + " " + name
 	}
-	return "default"
+	return o.Place.String()
 }
 
 // compare orders origins as a reader looks for them: line by line.
@@ -72,11 +78,11 @@ func quote(text string) string {
 	return strconv.Quote(text)
 }
 
-// printable returns text as it is, or quoted if it would not print as one
-// clean word.
-func printable(text string) string {
+// printable returns text as it is, or quoted if it would not print cleanly or
+// is too long.
+func printable(text string, most int) string {
 	odd := func(r rune) bool { return !unicode.IsPrint(r) || r == '"' || r == unicode.ReplacementChar }
-	if len(text) > 4096 || strings.ContainsFunc(text, odd) {
+	if len(text) > most || strings.ContainsFunc(text, odd) {
 		return quote(text)
 	}
 	return text

@@ -26,7 +26,7 @@ func (p Problem) Error() string {
 		b.WriteString(p.Origin.String() + ": ")
 	}
 	if p.Key != "" && !(p.Origin.Place == FromFlag && p.Origin.Name == p.Key) {
-		b.WriteString(printable(p.Key) + ": ")
+		b.WriteString(printable(p.Key, longest) + ": ")
 	}
 	if p.Expected != "" {
 		b.WriteString("expected " + p.Expected + ", found ")
