@@ -1,6 +1,7 @@
 package audit
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -95,7 +96,27 @@ func (t *tail) drain(ctx context.Context, yield func(Record, error) bool) (bool,
 		return false, err
 	}
 	t.lines.br.Reset(t.current.f)
+	if t.lines.off > 0 && t.strange() {
+		if _, err := t.current.f.Seek(0, io.SeekStart); err != nil {
+			return false, err
+		}
+		t.lines.br.Reset(t.current.f)
+		t.lines.off, t.lines.no = 0, 0
+		t.m.skipSeen()
+	}
 	return readLines(ctx, t.lines, t.current.File, t.m, yield), nil
+}
+
+// strange reports whether the next line is not the one that follows. The file
+// may have been truncated and have grown again between two looks, so that
+// there is more to read at its beginning.
+func (t *tail) strange() bool {
+	text, _ := t.lines.br.Peek(MaxLine)
+	h, ok := parseHeader(text)
+	if !ok {
+		return bytes.IndexByte(text, '\n') >= 0
+	}
+	return h.seq > t.m.seen+1
 }
 
 // reopen reads the segments that may hold more than was read, and stays in

@@ -69,7 +69,13 @@ func (r Record) Priority() journal.Priority {
 		return journal.PriInfo
 	case KindBreaker:
 		return journal.PriErr
-	case KindGap, KindSignal, KindHold, KindOverride, KindPause, KindMissed, KindIncidentOpen:
+	case KindGap:
+		// Retention is housekeeping; every other gap is something missing.
+		if plain(f.Reason) == string(GapRetention) {
+			return journal.PriNotice
+		}
+		return journal.PriWarning
+	case KindSignal, KindHold, KindOverride, KindPause, KindMissed, KindIncidentOpen:
 		return journal.PriWarning
 	case KindResume, KindRevert, KindIncidentClose:
 		return journal.PriNotice
