@@ -123,6 +123,10 @@ type Outcome struct {
 	// Foreign says that the value was no longer the one planned for, so that
 	// nothing was written.
 	Foreign bool `json:"foreign,omitempty"`
+	// Note is what a person should know although it went as planned.
+	Note string `json:"note,omitempty"`
+	// Entries tells of the entries that were looked at; nil for other acts.
+	Entries *Entries `json:"entries,omitempty"`
 	// Took is how long it took.
 	Took time.Duration `json:"took_ns"`
 }
