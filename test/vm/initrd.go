@@ -48,6 +48,9 @@ func writeInitrd(name string, s suite, modules []module) (err error) {
 		p.Modules = append(p.Modules, "/"+to)
 	}
 	for _, j := range s.jobs {
+		if j.unbuilt {
+			continue
+		}
 		if err := archive.copyJob(j); err != nil {
 			return err
 		}

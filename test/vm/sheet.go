@@ -34,6 +34,9 @@ type cell struct {
 
 // cell judges a job: a test binary by its events and its status, any other program by its status alone.
 func (c column) cell(j job) cell {
+	if j.unbuilt {
+		return lost("FAIL, not built")
+	}
 	for _, r := range c.results {
 		if r.job != j.Name {
 			continue
@@ -54,7 +57,7 @@ func (c column) cell(j job) cell {
 		case !j.Events:
 			t.Passed = 1
 			return cell{t, true, "ok"}
-		case t.Failed > 0 || t.Passed+t.Skipped == 0:
+		case t.Failed > 0 || t.Passed+t.Skipped == 0 && !j.narrowed:
 			t.Failed = max(1, t.Failed)
 			return cell{t, false, fmt.Sprintf("FAIL %d", t.Failed)}
 		case t.Skipped > 0:

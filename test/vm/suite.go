@@ -39,6 +39,10 @@ type job struct {
 	Events bool
 
 	binary, testdata string
+	// unbuilt is set when there is no binary: the job fails on every kernel and the others still run.
+	unbuilt bool
+	// narrowed is set when only some tests were asked for, which may be none of this package.
+	narrowed bool
 }
 
 // buildSuite builds everything as static binaries below bin. only narrows the tests and, like go test -run, leaves the
@@ -61,25 +65,28 @@ func buildSuite(ctx context.Context, root, bin, only string) (suite, error) {
 			continue
 		}
 		j := testJob(root, bin, p, only)
-		if err := goBuild(ctx, root, "test", j.binary, "./"+p); err != nil {
-			return suite{}, err
-		}
-		s.jobs = append(s.jobs, j)
+		s.add(j, goBuild(ctx, root, "test", j.binary, "./"+p))
 	}
 	if _, err := os.Stat(filepath.Join(root, drillSource)); err == nil && only == "" {
 		j := job{
 			Name: "ctwarden drill", Argv: []string{"/bin/ctwarden", "drill", "--host-wide"}, Dir: "/",
 			binary: filepath.Join(bin, "ctwarden"),
 		}
-		if err := goBuild(ctx, root, "build", j.binary, "./cmd/ctwarden"); err != nil {
-			return suite{}, err
-		}
-		s.jobs = append(s.jobs, j)
+		s.add(j, goBuild(ctx, root, "build", j.binary, "./cmd/ctwarden"))
 	}
 	if len(s.jobs) == 0 {
 		return suite{}, errors.New("no kernel-facing package has tests")
 	}
 	return s, nil
+}
+
+// add takes a job and how its build ended.
+func (s *suite) add(j job, build error) {
+	if build != nil {
+		fmt.Fprintln(os.Stderr, "vm: error:", build)
+		j.unbuilt = true
+	}
+	s.jobs = append(s.jobs, j)
 }
 
 func testJob(root, bin, p, only string) job {
@@ -92,7 +99,7 @@ func testJob(root, bin, p, only string) job {
 		binary: filepath.Join(bin, name),
 	}
 	if only != "" {
-		j.Argv = append(j.Argv, "-test.run="+only)
+		j.Argv, j.narrowed = append(j.Argv, "-test.run="+only), true
 	}
 	if data := filepath.Join(root, p, "testdata"); isDirectory(data) {
 		j.testdata = data

@@ -104,10 +104,16 @@ func TestSheet(t *testing.T) {
 		text string
 		ok   bool
 	}{
-		"tests passed":      {jobs, column{results: []result{{"watcher", true, 0, []byte(passingEvents)}}}, "ok 1", true},
-		"nothing ran":       {jobs, column{results: []result{{"watcher", true, 0, nil}}}, "FAIL 1", false},
+		"tests passed": {jobs, column{results: []result{{"watcher", true, 0, []byte(passingEvents)}}}, "ok 1", true},
+		"nothing ran":  {jobs, column{results: []result{{"watcher", true, 0, nil}}}, "FAIL 1", false},
+		"nothing ran as only other tests were asked for": {
+			[]job{{Name: "watcher", Events: true, narrowed: true}}, column{results: []result{{"watcher", true, 0, nil}}}, "ok 0", true,
+		},
 		"the job never ran": {jobs, column{}, "FAIL, not run", false},
-		"a panic in a job":  {jobs, column{results: []result{{"watcher", false, 0, nil}}}, "FAIL, did not end", false},
+		"the job was not built": {
+			[]job{{Name: "watcher", unbuilt: true}}, column{}, "FAIL, not built", false,
+		},
+		"a panic in a job": {jobs, column{results: []result{{"watcher", false, 0, nil}}}, "FAIL, did not end", false},
 		"a status without a failed test": {
 			jobs, column{results: []result{{"watcher", true, 2, []byte(passingEvents)}}}, "FAIL 1, exit 2", false,
 		},
