@@ -26,7 +26,7 @@ type Edges struct {
 	Record func(kind audit.Kind, payload any) error
 	// Yield notes that a value belongs to somebody else now, so that it is
 	// not put back later. Nil: there is nobody to tell.
-	Yield func(policy.Override) error
+	Yield func(netns uint32, ov policy.Override) error
 	// Census looks into a table within a bounded time; it runs beside the
 	// loop. Nil: no census.
 	Census func(ctx context.Context, netns uint32) (census.Summary, error)

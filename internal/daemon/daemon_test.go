@@ -57,7 +57,7 @@ func (w *world) edges() daemon.Edges {
 			w.records = append(w.records, fmt.Sprintf("%s %s", time.Since(w.start).Round(time.Second), kind))
 			return nil
 		},
-		Yield:  func(policy.Override) error { w.yielded++; return nil },
+		Yield:  func(uint32, policy.Override) error { w.yielded++; return nil },
 		Census: func(context.Context, uint32) (census.Summary, error) { return w.census, nil },
 	}
 }

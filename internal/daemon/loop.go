@@ -83,7 +83,7 @@ func (d *Daemon) decide(ctx context.Context, t *table, o *policy.Observation) bo
 	}
 	for i := range plan.Overrides {
 		if d.edges.Yield != nil {
-			d.told("yield", d.edges.Yield(plan.Overrides[i]))
+			d.told("yield", d.edges.Yield(t.netns, plan.Overrides[i]))
 		}
 	}
 	changed := len(plan.Verdicts)+len(plan.Overrides)+len(outcomes) > 0 || plan.Trips

@@ -1,0 +1,98 @@
+package census
+
+import (
+	"time"
+
+	"github.com/ctwarden/ctwarden/internal/nfct"
+)
+
+// A Count adds entries up to a Summary. Its fields say what counts as
+// deletable and as ageable; they are set before the first Add.
+type Count struct {
+	// Timeouts are those in force: what is missing from one is how long an
+	// entry has been idle.
+	Timeouts nfct.Timeouts
+	// MinIdle and SynSentIdle (TCP in SYN_SENT) make an unreplied entry
+	// deletable, more than Remaining seconds left a closing one ageable.
+	MinIdle, SynSentIdle time.Duration
+	Remaining            uint32
+
+	Summary Summary
+}
+
+// untouchable entries are never deleted or aged.
+const untouchable = nfct.StatusExpected | nfct.StatusDying | nfct.StatusFixedTimeout | nfct.StatusHelper |
+	nfct.StatusOffload | nfct.StatusHWOffload
+
+// staleAfter is how long an established connection is idle before it counts as
+// stale.
+const staleAfter = 24 * time.Hour
+
+// Add counts one entry. It does not keep it.
+func (c *Count) Add(e *nfct.Entry) {
+	s := &c.Summary
+	s.Seen++
+	touchable := e.Status&untouchable == 0 && !e.HasHelper && !e.HasMaster
+	unreplied := e.Status&nfct.StatusSeenReply == 0
+	if unreplied {
+		s.Unreplied++
+	}
+	if e.Status&nfct.StatusAssured != 0 {
+		s.Assured++
+	}
+	if e.Orig.Src.IsLoopback() && e.Orig.Dst.IsLoopback() {
+		s.Loopback++
+	}
+	halfOpen := unreplied
+	idle := c.idle(e)
+	switch e.State {
+	case nfct.StateSynSent, nfct.StateSynSent2, nfct.StateSynRecv:
+		halfOpen = true
+	case nfct.StateEstablished:
+		s.Established++
+		if idle >= staleAfter {
+			s.Stale++
+		}
+	case nfct.StateTimeWait:
+		s.TimeWait++
+		s.Closing++
+	case nfct.StateFinWait, nfct.StateCloseWait, nfct.StateLastAck, nfct.StateClose:
+		s.Closing++
+	}
+	if halfOpen {
+		s.HalfOpen++
+	}
+	if touchable && unreplied && e.Status&nfct.StatusDstNAT == 0 && idle >= c.need(e) {
+		s.Deletable++
+	}
+	if touchable && closing(e.State) && e.Timeout > c.Remaining {
+		s.Ageable++
+	}
+}
+
+// closing reports whether ageing may touch the state: CLOSE_WAIT is left out,
+// whose peer may take its time to close.
+func closing(state nfct.TCPState) bool {
+	switch state {
+	case nfct.StateFinWait, nfct.StateLastAck, nfct.StateTimeWait, nfct.StateClose:
+		return true
+	}
+	return false
+}
+
+func (c *Count) need(e *nfct.Entry) time.Duration {
+	if e.State == nfct.StateSynSent || e.State == nfct.StateSynSent2 {
+		return c.SynSentIdle
+	}
+	return c.MinIdle
+}
+
+// idle is how long ago the entry's last packet was, at least; 0 if that can't
+// be told.
+func (c *Count) idle(e *nfct.Entry) time.Duration {
+	full := c.Timeouts[e.LivesBy()]
+	if e.Timeout >= full {
+		return 0
+	}
+	return time.Duration(full-e.Timeout) * time.Second
+}
