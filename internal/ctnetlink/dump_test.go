@@ -197,7 +197,7 @@ func TestDumpFiltersAgain(t *testing.T) {
 }
 
 func TestDumpStops(t *testing.T) {
-	const n = 20_000
+	const n = 5000
 	ns := cttest.NewNS(t)
 	cttest.Fill(t, ns, n, cttest.Unreplied())
 	told := 0

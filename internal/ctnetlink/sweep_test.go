@@ -53,7 +53,7 @@ func ids(entries []nfct.Entry, want func(*nfct.Entry) bool) map[uint32]string {
 }
 
 func TestSweepSparesTheRepliedUnderChurn(t *testing.T) {
-	const n = 20_000
+	const n = 2500 // all together fit the limit of a machine of 1 GiB
 	ns := cttest.NewNS(t)
 	cttest.Fill(t, ns, n, cttest.Unreplied())
 	cttest.Fill(t, ns, n, cttest.Replied())
@@ -68,7 +68,7 @@ func TestSweepSparesTheRepliedUnderChurn(t *testing.T) {
 	var wg sync.WaitGroup
 	for _, features := range []ctnetlink.Features{{}, f} {
 		wg.Go(func() { // two at once: each finds entries of the other gone
-			for range 3 {
+			for range 10 {
 				s := ctnetlink.Sweep{NS: ns, Limit: 2 * n, Query: ctnetlink.Query{Features: features, StatusMask: nfct.StatusSeenReply}}
 				swept, err := s.Delete(t.Context(), anyEntry)
 				if err != nil || swept.Failed != 0 || swept.Chosen != swept.Done+swept.Gone {
@@ -78,7 +78,7 @@ func TestSweepSparesTheRepliedUnderChurn(t *testing.T) {
 		})
 	}
 	churn := cttest.Unreplied()
-	for range 20 { // the same tuples again and again, as their entries are deleted
+	for range 40 { // the same tuples again and again, as their entries are deleted
 		churn.Mark++
 		cttest.Refill(t, ns, 500, churn)
 	}
@@ -155,7 +155,7 @@ func TestSweepCountsWhatIsGone(t *testing.T) {
 }
 
 func TestSweepEndsWithTheContext(t *testing.T) {
-	const n = 20_000
+	const n = 5000
 	ns := cttest.NewNS(t)
 	cttest.Fill(t, ns, n, cttest.Unreplied())
 	ctx, cancel := context.WithCancel(t.Context())

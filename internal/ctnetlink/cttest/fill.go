@@ -2,6 +2,7 @@ package cttest
 
 import (
 	"encoding/binary"
+	"errors"
 	"net/netip"
 	"testing"
 	"time"
@@ -132,7 +133,10 @@ func create(tb testing.TB, ns *netns.NS, n int, excl netlink.HeaderFlags, entry 
 		if _, err := conn.SendMessages(messages); err != nil {
 			tb.Fatalf("create entries %d to %d: %v", from, to, err)
 		}
-		if _, err := conn.Receive(); err != nil {
+		switch _, err := conn.Receive(); {
+		case errors.Is(err, unix.ENOMEM):
+			tb.Fatalf("create entries %d to %d: %v: is nf_conntrack_max too low? see NeedRoom", from, to, err)
+		case err != nil:
 			tb.Fatalf("create entries %d to %d: %v", from, to, err)
 		}
 	}
