@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"slices"
+	"strconv"
 	"sync"
 	"testing"
 
@@ -263,19 +264,22 @@ func TestSweepInAClosedNamespace(t *testing.T) {
 }
 
 func BenchmarkSweepDelete(b *testing.B) {
-	const n = 200_000
-	ns := cttest.NewNS(b)
-	cttest.NeedRoom(b, n)
-	b.ReportAllocs()
-	for b.Loop() {
-		b.StopTimer()
-		cttest.Fill(b, ns, n, cttest.Unreplied())
-		b.StartTimer()
-		s := ctnetlink.Sweep{NS: ns, Limit: n, Query: ctnetlink.Query{StatusMask: nfct.StatusSeenReply}}
-		swept, err := s.Delete(b.Context(), anyEntry)
-		if err != nil || swept.Done != n {
-			b.Fatalf("%+v, %v", swept, err)
-		}
+	for _, n := range []int{200_000, 1_000_000} {
+		b.Run(strconv.Itoa(n), func(b *testing.B) {
+			ns := cttest.NewNS(b)
+			cttest.NeedRoom(b, n)
+			b.ReportAllocs()
+			for b.Loop() {
+				b.StopTimer()
+				cttest.Fill(b, ns, n, cttest.Unreplied())
+				b.StartTimer()
+				s := ctnetlink.Sweep{NS: ns, Limit: uint64(n), Query: ctnetlink.Query{StatusMask: nfct.StatusSeenReply}}
+				swept, err := s.Delete(b.Context(), anyEntry)
+				if err != nil || swept.Done != uint64(n) {
+					b.Fatalf("%+v, %v", swept, err)
+				}
+			}
+			b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N*n), "ns/entry")
+		})
 	}
-	b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N*n), "ns/entry")
 }
