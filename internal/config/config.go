@@ -21,7 +21,7 @@ type Config struct {
 	Control Control
 	Protect Protect
 
-	// origins say where the values that are not defaults come from, by key.
+	// origins say where the values come from, by key.
 	origins map[string]Origin
 }
 

@@ -100,12 +100,16 @@ func TestMistakesInTheFile(t *testing.T) {
 		{"established entries aged too early", "age: {established_floor: 2h3m59s}\n", []string{
 			`f:1:26: age.established_floor: expected 0s (never) or a duration between 2h4m and 365d, found "2h3m59s"`,
 		}},
-		{"a list with wrong items", "protect:\n  cidr: [10.1.2.3/8, '::ffff:10.0.0.0/104', fe80::1%eth0, x]\n  marks: [0x100/0xff]\n  zones: [65536]\n", []string{
+		{"a list with wrong items", "protect:\n  cidr: [10.1.2.3/8, '::ffff:10.0.0.0/104', fe80::1%eth0, x, '::ffff:10.0.0.1']\n  marks: [0x100/0xff, 0/0, 4294967296, 0x100000000]\n  zones: [65536]\n", []string{
 			`f:2:10: protect.cidr: expected a network without host bits, such as 10.0.0.0/8 or 2001:db8::/32, or an address, found "10.1.2.3/8"`,
 			`f:2:22: protect.cidr: expected a network without host bits, such as 10.0.0.0/8 or 2001:db8::/32, or an address, found "::ffff:10.0.0.0/104"`,
 			`f:2:45: protect.cidr: expected a network without host bits, such as 10.0.0.0/8 or 2001:db8::/32, or an address, found "fe80::1%eth0"`,
 			`f:2:59: protect.cidr: expected a network without host bits, such as 10.0.0.0/8 or 2001:db8::/32, or an address, found "x"`,
+			`f:2:62: protect.cidr: expected a network without host bits, such as 10.0.0.0/8 or 2001:db8::/32, or an address, found "::ffff:10.0.0.1"`,
 			`f:3:11: protect.marks: expected a mark such as 0x1, or a mark within its mask such as 0x1/0xff, found "0x100/0xff"`,
+			`f:3:23: protect.marks: expected a mark such as 0x1, or a mark within its mask such as 0x1/0xff, found "0/0"`,
+			`f:3:28: protect.marks: expected a mark such as 0x1, or a mark within its mask such as 0x1/0xff, found 4294967296`,
+			`f:3:40: protect.marks: expected a mark such as 0x1, or a mark within its mask such as 0x1/0xff, found 0x100000000`,
 			"f:4:11: protect.zones: expected a zone between 0 and 65535, found 65536",
 		}},
 		{"ports that are none", "protect: {ports: [0, 9-8, 65536, -1, 1-]}\n", []string{
@@ -192,6 +196,24 @@ func TestProblemsAreTyped(t *testing.T) {
 	if diff := cmp.Diff(want, first); diff != "" {
 		t.Errorf("-want +got:\n%s", diff)
 	}
+}
+
+func TestPathsThatLeadAstray(t *testing.T) {
+	for _, path := range []string{"", "/", "x/y", "./x", "/a/../b", "/a/", "/a//b", "/a\tb", "/a\u202eb", "/a\xff"} {
+		_, err := config.Load(config.Source{Flags: map[string]string{"state.dir": path}})
+		want := fmt.Sprintf(`flag state.dir: expected an absolute path of at most 4095 bytes, without "..", "//" or a slash at its end, found %q`, path)
+		if err == nil || err.Error() != want {
+			t.Errorf("got %v, want %s", err, want)
+		}
+	}
+}
+
+func TestAListMayBeFull(t *testing.T) {
+	list := strings.Repeat("1,", 255) + "1"
+	loaded(t, config.Source{
+		Path:  write(t, "protect: {zones: ["+list+"]}\n"),
+		Flags: map[string]string{"protect.ports": list},
+	})
 }
 
 func TestProblemsAsJSON(t *testing.T) {

@@ -34,14 +34,14 @@ func Load(src Source) (*Config, error) {
 	return load(text, src, ps)
 }
 
-// load goes on from the text of the file, nil if there is none, and the
-// problems found with it.
+// load goes on from the text of the file, or from the problems that there
+// were in reading it. No text and no problems: there is no file.
 func load(text []byte, src Source, ps Problems) (*Config, error) {
 	ks := keys()
 	file := layer{}
 	if text != nil {
 		d := readDocument(text, src.Path, ks)
-		file, ps = d.values, append(ps, d.problems...)
+		file, ps = d.values, d.problems
 	}
 	environment := environmentLayer(src.Environ, ks, &ps)
 	flags := flagLayer(src.Flags, ks, &ps)
@@ -56,9 +56,7 @@ func load(text []byte, src Source, ps Problems) (*Config, error) {
 			return nil, fmt.Errorf("merge settings: %s is lost", k.path)
 		}
 		k.set(&c, s.texts)
-		if s.origin != (Origin{}) {
-			c.origins[k.path] = s.origin
-		}
+		c.origins[k.path] = s.origin
 	}
 	ps = append(ps, c.conflicts(ks, ps)...)
 	if err := ps.inOrder(); err != nil {
