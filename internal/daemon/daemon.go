@@ -27,11 +27,11 @@ type Edges struct {
 	// Yield notes that a value belongs to somebody else now, so that it is
 	// not put back later. Nil: there is nobody to tell.
 	Yield func(netns uint32, ov policy.Override) error
-	// Census looks into a table within a bounded time; it runs beside the
-	// loop. Nil: no census.
-	Census func(ctx context.Context, netns uint32) (census.Summary, error)
-	// Save keeps the states for the next start. Nil: they are forgotten.
-	Save func(map[uint32]policy.State) error
+	// Census looks into the table of an observation within a bounded time; it
+	// runs beside the loop. Nil: no census.
+	Census func(context.Context, policy.Observation) (census.Summary, error)
+	// Save keeps what the next start should know. Nil: it is forgotten.
+	Save func(map[uint32]Kept) error
 	// Alive is called once a turn: the loop does its work. Nil: nobody asks.
 	Alive func()
 	// Trouble is told of an error that the loop lives with, once for each
@@ -48,8 +48,6 @@ type Line struct {
 	Count uint64 `json:"count"`
 	// Source is kmsg or journald.
 	Source string `json:"source"`
-	// Text is the kernel's text.
-	Text string `json:"text"`
 	// Lost is the number of log records that were overwritten unread.
 	Lost uint64 `json:"lost,omitempty"`
 }
@@ -68,6 +66,13 @@ type Daemon struct {
 	trouble  map[string]string
 }
 
+// Kept is what one table's decisions remember beyond a restart.
+type Kept struct {
+	State policy.State `json:"state"`
+	// Incident is the name of the incident that was open, if one was.
+	Incident string `json:"incident,omitempty"`
+}
+
 // counted is the answer of a census.
 type counted struct {
 	netns   uint32
@@ -76,16 +81,18 @@ type counted struct {
 	err     error
 }
 
-// New returns a daemon under these limits that listens to lines. States are
-// what an earlier run on the same boot saved, or the ledger knows; nil is a
-// good start.
-func New(edges Edges, limits policy.Limits, lines <-chan Line, states map[uint32]policy.State) *Daemon {
+// New returns a daemon under these limits that listens to lines. Kept is what
+// an earlier run on the same boot saved, by namespace, with the claims of the
+// ledger; nil is a good start.
+func New(edges Edges, limits policy.Limits, lines <-chan Line, kept map[uint32]Kept) *Daemon {
 	d := &Daemon{
 		edges: edges, limits: limits, lines: lines,
 		asks: make(chan func()), done: make(chan struct{}), censuses: make(chan counted, 1), trouble: map[string]string{},
 	}
-	for netns, state := range states {
-		d.tables = append(d.tables, &table{netns: netns, state: state})
+	for netns, k := range kept {
+		d.tables = append(d.tables, &table{
+			netns: netns, state: k.State, level: k.State.Level, incident: k.Incident,
+		})
 	}
 	d.status.Store(&Status{})
 	return d

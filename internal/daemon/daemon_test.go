@@ -58,7 +58,7 @@ func (w *world) edges() daemon.Edges {
 			return nil
 		},
 		Yield:  func(uint32, policy.Override) error { w.yielded++; return nil },
-		Census: func(context.Context, uint32) (census.Summary, error) { return w.census, nil },
+		Census: func(context.Context, policy.Observation) (census.Summary, error) { return w.census, nil },
 	}
 }
 

@@ -86,11 +86,12 @@ func (d *Daemon) decide(ctx context.Context, t *table, o *policy.Observation) bo
 			d.told("yield", d.edges.Yield(t.netns, plan.Overrides[i]))
 		}
 	}
-	changed := len(plan.Verdicts)+len(plan.Overrides)+len(outcomes) > 0 || plan.Trips
+	changed := len(plan.Verdicts)+len(plan.Overrides)+len(outcomes) > 0 || plan.Trips ||
+		assessment.Level != t.state.Level
 	t.state = t.state.Next(&d.limits, &plan, outcomes)
 	t.plan = plan
 	if changed && d.edges.Save != nil {
-		d.told("save state", d.edges.Save(d.states()))
+		d.told("save state", d.edges.Save(d.kept()))
 	}
 	return hostWide(outcomes)
 }

@@ -1,6 +1,7 @@
 package daemon
 
 import (
+	"fmt"
 	"time"
 
 	"github.com/ctwarden/ctwarden/internal/audit"
@@ -68,6 +69,7 @@ type overrideRecord struct {
 type signalRecord struct {
 	Incident string `json:"incident,omitempty"`
 	Line
+	Text string `json:"text"`
 }
 
 type censusRecord struct {
@@ -168,9 +170,15 @@ func (d *Daemon) recordCensus(t *table) {
 	d.record(audit.KindCensus, censusRecord{t.incident, t.netns, t.census})
 }
 
-// heard keeps a line for the record.
 func (d *Daemon) recordLine(t *table, line Line) {
-	d.record(audit.KindSignal, signalRecord{t.incident, line})
+	text := "the kernel said: table full, dropping packet"
+	if line.Named {
+		text = fmt.Sprintf("the kernel said: table full in netns %d, dropping packet", line.NetNS)
+	}
+	if line.Count > 1 {
+		text += fmt.Sprintf(" (%d times)", line.Count)
+	}
+	d.record(audit.KindSignal, signalRecord{t.incident, line, text})
 }
 
 // incidentName names an incident after the second it began in: sortable, and

@@ -98,12 +98,12 @@ func (d *Daemon) share(from *table) {
 	}
 }
 
-func (d *Daemon) states() map[uint32]policy.State {
-	states := make(map[uint32]policy.State, len(d.tables))
+func (d *Daemon) kept() map[uint32]Kept {
+	kept := make(map[uint32]Kept, len(d.tables))
 	for _, t := range d.tables {
-		states[t.netns] = t.state
+		kept[t.netns] = Kept{t.state, t.incident}
 	}
-	return states
+	return kept
 }
 
 // look has the entries of a table counted, beside the loop: a raise must not
@@ -116,11 +116,11 @@ func (d *Daemon) look(ctx context.Context, t *table) {
 		return
 	}
 	t.counting = true
-	netns := t.netns
+	o := t.plan.Assessment.Observation
 	go func() {
-		summary, err := d.edges.Census(ctx, netns)
+		summary, err := d.edges.Census(ctx, o)
 		select {
-		case d.censuses <- counted{netns: netns, at: now, summary: summary, err: err}:
+		case d.censuses <- counted{netns: o.Table.NetNS, at: now, summary: summary, err: err}:
 		case <-ctx.Done():
 		}
 	}()
