@@ -12,10 +12,12 @@ type facts struct {
 	Level    string          `json:"level"`
 	Incident string          `json:"incident"`
 	Verdict  string          `json:"verdict"`
+	Result   string          `json:"result"`
 	Held     json.RawMessage `json:"held"`
 	Reason   json.RawMessage `json:"reason"`
 	Actions  []actionFacts   `json:"actions"`
 	Action   json.RawMessage `json:"action"`
+	Type     string          `json:"type"`
 	OK       *bool           `json:"ok"`
 	Error    string          `json:"error"`
 	Before   json.RawMessage `json:"before"`
@@ -38,13 +40,19 @@ func (r Record) facts() facts {
 	var f facts
 	// encoding/json goes on behind a field of the wrong type.
 	_ = r.Decode(&f)
+	if f.Verdict == "" && r.Kind == KindVerdict {
+		f.Verdict = f.Result
+	}
 	return f
 }
 
 // action returns the action that an outcome or a verdict is about, whether
-// the payload holds it whole or by its type's name.
+// the payload holds it whole, by its type's name, or is flat.
 func (f facts) action() actionFacts {
 	var a actionFacts
+	if len(f.Action) == 0 {
+		return actionFacts{Type: f.Type}
+	}
 	if json.Unmarshal(f.Action, &a) != nil {
 		a = actionFacts{Type: plain(f.Action)}
 	}
@@ -53,13 +61,13 @@ func (f facts) action() actionFacts {
 
 // acts reports whether a plan holds at least one action, and whether all of
 // them are only told.
-func (f facts) acts() (any, would bool) {
+func (f facts) acts() (acts, would bool) {
 	would = true
 	for _, a := range f.Actions {
-		any = true
+		acts = true
 		would = would && a.Would
 	}
-	return any, any && (would || f.Would)
+	return acts, acts && (would || f.Would)
 }
 
 // held returns why nothing is done, "" if something is.

@@ -275,14 +275,14 @@ func TestSecondWriterIsRefused(t *testing.T) {
 }
 
 func TestOpenRefusesWhatIsNoFile(t *testing.T) {
-	for name, make := range map[string]func(string) error{
+	for name, mk := range map[string]func(string) error{
 		"a directory": func(p string) error { return os.Mkdir(p, 0o700) },
 		"a FIFO":      func(p string) error { return syscall.Mkfifo(p, 0o600) },
 		"a link":      func(p string) error { return os.Symlink("/dev/null", p) },
 	} {
 		t.Run(name, func(t *testing.T) {
 			path := filepath.Join(t.TempDir(), "audit.jsonl")
-			if err := make(path); err != nil {
+			if err := mk(path); err != nil {
 				t.Fatal(err)
 			}
 			if _, err := Open(path, Options{}); err == nil || !strings.Contains(err.Error(), "not a regular file") {

@@ -220,12 +220,9 @@ func (h header) record(line []byte) (Record, error) {
 // hash field taken out, which is the line up to there and a closing brace.
 func (r Record) check() error {
 	const cut = len(tagHash) - 1 + hashText + len(tagEnd) // from the comma on
-	text := r.line[:len(r.line)-cut]
-	d := sha256.New()
-	d.Write(text)
-	d.Write([]byte{'}'})
-	var sum Hash
-	if d.Sum(sum[:0]); sum != r.Hash {
+	var small [2048]byte                                  // most lines; a larger one is allocated
+	text := append(small[:0], r.line[:len(r.line)-cut]...)
+	if sum := sha256.Sum256(append(text, '}')); sum != r.Hash {
 		return errHash
 	}
 	return nil

@@ -84,9 +84,9 @@ func (f facts) outcome() string {
 	return s + ": done" + f.change()
 }
 
-// change says what was before and after.
+// change says what was before and after, if that is one value.
 func (f facts) change() string {
-	if len(f.Before) == 0 || len(f.After) == 0 {
+	if len(f.Before) == 0 || len(f.After) == 0 || f.Before[0] == '{' || f.After[0] == '{' {
 		return ""
 	}
 	return fmt.Sprintf(" (before %s, after %s)", plain(f.Before), plain(f.After))

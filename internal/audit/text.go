@@ -36,17 +36,14 @@ func Sanitise(s string) string {
 	return b.String()
 }
 
-// Clip returns s, or as much of its beginning as fits into max bytes together
+// Clip returns s, or as much of its beginning as fits into limit bytes together
 // with a note of how many bytes are missing. It never cuts a character in two.
-func Clip(s string, max int) string {
-	if len(s) <= max {
+func Clip(s string, limit int) string {
+	if len(s) <= limit {
 		return s
 	}
 	const note = "… (+%d bytes)"
-	keep := max - len(fmt.Sprintf(note, len(s)))
-	if keep < 0 {
-		keep = 0
-	}
+	keep := max(0, limit-len(fmt.Sprintf(note, len(s))))
 	for keep > 0 && !utf8.RuneStart(s[keep]) {
 		keep--
 	}

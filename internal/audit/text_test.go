@@ -27,10 +27,10 @@ func TestSanitise(t *testing.T) {
 
 func TestClip(t *testing.T) {
 	long := strings.Repeat("ä", 100)
-	for _, max := range []int{20, 21, 22, 199} {
-		got := Clip(long, max)
-		if len(got) > max || !utf8.ValidString(got) || !strings.Contains(got, "bytes)") {
-			t.Errorf("Clip to %d: %q", max, got)
+	for _, limit := range []int{20, 21, 22, 199} {
+		got := Clip(long, limit)
+		if len(got) > limit || !utf8.ValidString(got) || !strings.Contains(got, "bytes)") {
+			t.Errorf("Clip to %d: %q", limit, got)
 		}
 	}
 	if got := Clip(long, 200); got != long {
@@ -79,6 +79,7 @@ func TestSentenceAndPriority(t *testing.T) {
 		{KindOutcome, `{"action":"raise_max"}`, "raise_max: unknown", journal.PriWarning},
 		{KindVerdict, `{"action":"raise_max","verdict":"helped","before":9,"after":5}`, "raise_max: helped (before 9, after 5)", journal.PriInfo},
 		{KindVerdict, `{"action":"raise_max","verdict":"no_effect"}`, "raise_max: no_effect", journal.PriWarning},
+		{KindVerdict, `{"type":"raise_max","result":"worse","before":{"fill":1},"after":{"fill":2}}`, "raise_max: worse", journal.PriWarning},
 		{KindHold, `{"held":"breaker"}`, "held: breaker", journal.PriWarning},
 		{KindHold, `{"held":{"reason":"budget"}}`, "held: budget", journal.PriWarning},
 		{KindLevel, `{"level":"exhausted","from":"high"}`, "level=exhausted from=high", journal.PriErr},
