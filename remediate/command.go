@@ -1,0 +1,73 @@
+package remediate
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"strconv"
+	"strings"
+)
+
+// RevertCommands returns the shell commands that do what Revert with force
+// does, in its order. Nothing is executed. What can't be put back, or belongs
+// to somebody else by now, is a comment that says so.
+func (k *Kernel) RevertCommands() []string {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	var commands []string
+	for _, e := range k.ledger.sorted() {
+		if c := k.command(&e); c != "" {
+			commands = append(commands, c)
+		}
+	}
+	return commands
+}
+
+// RevertCommands reads the ledger of an instance that may be running, without
+// its lock, and changes nothing.
+func RevertCommands(o Options) (_ []string, err error) {
+	k := newKernel(o)
+	defer func() { err = errors.Join(err, k.Close()) }()
+	if err := k.see(); err != nil {
+		return nil, err
+	}
+	if _, err := os.Stat(k.options.Dir); errors.Is(err, os.ErrNotExist) {
+		return nil, nil // never installed: nothing was changed
+	}
+	if k.ledger, err = k.store.read(); err != nil {
+		return nil, err
+	}
+	return k.RevertCommands(), nil
+}
+
+func (k *Kernel) command(e *Entry) string {
+	note := k.compare(e)
+	set := fmt.Sprintf("sysctl -w net.netfilter.%s=%d", e.Sysctl, e.Original)
+	switch note.Kind {
+	case Returned, Rebooted, NamespaceGone, ModuleGone:
+		return ""
+	case Foreign, Unknown:
+		return "# " + note.Sentence() + ": " + set
+	}
+	if e.NetNS == 0 || k.shown(e.NetNS) == 0 {
+		return set
+	}
+	ns, err := k.find(e.NetNS)
+	if err != nil {
+		return "# " + err.Error() + ": " + set
+	}
+	// The link of a process' own threads means another process to the shell.
+	path := strings.Replace(ns.File().Name(), "/proc/self/", "/proc/"+strconv.Itoa(os.Getpid())+"/", 1)
+	return "nsenter --net=" + quoted(path) + " " + set
+}
+
+// quoted makes one word of the shell.
+func quoted(s string) string {
+	safe := func(r rune) bool {
+		return r >= 'a' && r <= 'z' || r >= 'A' && r <= 'Z' || r >= '0' && r <= '9' || strings.ContainsRune("/._-:@", r)
+	}
+	if s != "" && strings.IndexFunc(s, func(r rune) bool { return !safe(r) }) < 0 {
+		return s
+	}
+	return "'" + strings.ReplaceAll(s, "'", `'\''`) + "'"
+}

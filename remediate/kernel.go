@@ -1,0 +1,298 @@
+package remediate
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/ctwarden/ctwarden/internal/ctnetlink"
+	"github.com/ctwarden/ctwarden/internal/netns"
+	"github.com/ctwarden/ctwarden/internal/nfct"
+	"github.com/ctwarden/ctwarden/policy"
+)
+
+// Options say where a Kernel works. The zero Options are the running kernel,
+// the process' own namespace, and nothing protected.
+type Options struct {
+	// Dir holds the ledger; "" is /var/lib/ctwarden.
+	Dir string
+	// Proc is where procfs is mounted; "" is /proc.
+	Proc string
+	// Own is the namespace that an action means by 0, and in which the
+	// host-wide values are written: the first one of the host, or else the
+	// kernel refuses. Nil is the namespace of the process. The Kernel does
+	// not close it.
+	Own *netns.NS
+	// Find returns another namespace by its inode number, or os.ErrNotExist
+	// when there is none. The Kernel does not close it. Nil: there are no
+	// others to act in, and what the ledger has of them stays as it is.
+	Find func(inode uint32) (*netns.NS, error)
+	// Entries returns the number of entries in all namespaces, by which the
+	// stall of a resize is predicted. Nil: those of Own are counted.
+	Entries func() (uint64, error)
+	// Features are what the kernel's ctnetlink was proven to do.
+	Features ctnetlink.Features
+	Protect  Protect
+	// Hash bounds the stall of giving the hash back; the zero HashLimits are
+	// the policy's defaults.
+	Hash policy.HashLimits
+	// Now returns the wall clock with its monotonic part, which stands still
+	// while the machine is suspended, as the kernel's timeouts do. Nil is
+	// time.Now.
+	Now func() time.Time
+}
+
+// A Kernel applies actions. Its methods may be called at the same time; what
+// changes a value waits for its turn, and a resize of the hash for dumps.
+type Kernel struct {
+	options Options
+	sysctls sysctls
+	store   store
+	lock    *os.File
+	boot    string
+	notes   []Note // of Open, for Reconcile
+	closers []func() error
+
+	mu     sync.Mutex // the ledger, and the order of writes
+	ledger Ledger
+	// table is held for reading by whoever dumps a table and for writing by
+	// a resize: a dump that meets one skips or repeats entries without a
+	// word, and before "netfilter: ctnetlink: fix refcount leak on table
+	// dump" (Linux 6.17) could leak an entry.
+	table sync.RWMutex
+
+	watching sync.Mutex
+	watches  map[uint32]*watch
+	protect  Protect
+}
+
+// Open takes the lock and reads the ledger. One that can't be trusted is
+// renamed, which Reconcile tells. Errors: ErrLocked (a LockedError) when
+// another instance runs, ErrUntrusted, or one of the file system. It writes
+// nothing to the kernel.
+func Open(o Options) (*Kernel, error) {
+	k := newKernel(o)
+	if err := k.open(); err != nil {
+		return nil, errors.Join(fmt.Errorf("open ledger: %w", err), k.Close())
+	}
+	return k, nil
+}
+
+func newKernel(o Options) *Kernel {
+	if o.Dir == "" {
+		o.Dir = "/var/lib/ctwarden"
+	}
+	if o.Proc == "" {
+		o.Proc = "/proc"
+	}
+	if o.Now == nil {
+		o.Now = time.Now
+	}
+	if o.Hash == (policy.HashLimits{}) {
+		o.Hash = policy.Defaults().Hash
+	}
+	return &Kernel{
+		options: o, protect: o.Protect, watches: map[uint32]*watch{},
+		sysctls: sysctls{proc: o.Proc}, store: store{dir: o.Dir},
+	}
+}
+
+func (k *Kernel) open() (err error) {
+	if err := k.see(); err != nil {
+		return err
+	}
+	if k.lock, err = k.store.lock(); err != nil {
+		return err
+	}
+	k.closers = append(k.closers, k.lock.Close)
+	k.ledger, k.notes, err = k.store.load()
+	return err
+}
+
+// see finds out which boot and which namespace this is.
+func (k *Kernel) see() error {
+	boot, err := os.ReadFile(filepath.Join(k.options.Proc, "sys/kernel/random/boot_id"))
+	if err != nil {
+		return fmt.Errorf("read boot id: %w", err)
+	}
+	if k.boot = strings.TrimSpace(string(boot)); k.boot == "" {
+		return errors.New("read boot id: it is empty")
+	}
+	if k.options.Own == nil {
+		own, err := netns.Current()
+		if err != nil {
+			return err
+		}
+		k.options.Own = own
+		k.closers = append(k.closers, own.Close)
+	}
+	return nil
+}
+
+// Close gives the lock back. It leaves the kernel as it is.
+func (k *Kernel) Close() error {
+	var err error
+	for _, c := range k.closers {
+		err = errors.Join(err, c())
+	}
+	k.closers = nil
+	return err
+}
+
+// Ledger returns what ctwarden has replaced and not put back.
+func (k *Kernel) Ledger() Ledger {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	return Ledger{Entries: k.ledger.sorted(), History: append([]Voided(nil), k.ledger.History...)}
+}
+
+// SetProtect replaces what is protected, from the next action on.
+func (k *Kernel) SetProtect(p Protect) {
+	k.watching.Lock()
+	defer k.watching.Unlock()
+	k.protect = p
+}
+
+// Dumping says that the caller is about to dump a table, and returns what to
+// call when it has ended. The hash is not resized meanwhile; a resize that
+// runs is waited for.
+func (k *Kernel) Dumping() (done func()) {
+	k.table.RLock()
+	return sync.OnceFunc(k.table.RUnlock)
+}
+
+// Can says what may be written in a namespace, by opening the files and
+// writing nothing. Entries is what Features say of deleting.
+func (k *Kernel) Can(inode uint32) policy.Kernel {
+	var can policy.Kernel
+	own := k.options.Own
+	_ = own.Do(func() error { // only a closed namespace fails, and then nothing is permitted
+		can.MaxWritable = k.sysctls.writable(maxName)
+		can.BucketsWritable = k.sysctls.writable(bucketName)
+		return nil
+	})
+	ns, err := k.find(inode)
+	if err != nil {
+		return can
+	}
+	_ = ns.Do(func() error {
+		can.TimeoutsWritable = k.sysctls.writable("nf_conntrack_udp_timeout")
+		return nil
+	})
+	if c, err := ctnetlink.Dial(ns); err == nil {
+		can.Entries = k.options.Features.DeleteByID != ctnetlink.No && c.Close() == nil
+	}
+	return can
+}
+
+// Apply carries out one action, which an incident (or nothing, "") called
+// for, and says what the kernel said. A value that is not the action's From is
+// left alone: the outcome is Foreign. An action that is only told (Would)
+// touches nothing, and its outcome is not OK.
+//
+// Between reading a sysctl and writing it lie some microseconds in which
+// somebody else's write is lost: the kernel has no compare-and-set.
+func (k *Kernel) Apply(ctx context.Context, incident string, act policy.Action) policy.Outcome {
+	start := k.options.Now()
+	out := policy.Outcome{Action: act}
+	if err := k.apply(ctx, incident, &out); err != nil {
+		out.OK, out.Error = false, err.Error()
+	}
+	out.Took = k.options.Now().Sub(start)
+	return out
+}
+
+func (k *Kernel) apply(ctx context.Context, incident string, out *policy.Outcome) error {
+	act := &out.Action
+	if act.Would {
+		return nil
+	}
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	if err := checkAction(act); err != nil {
+		return err
+	}
+	if sysctlOf(act) == "" {
+		return k.sweep(ctx, out)
+	}
+	ns, err := k.find(act.NetNS)
+	if err != nil {
+		return err
+	}
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	return k.set(ns, incident, out)
+}
+
+// checkAction refuses an action that would go the wrong way.
+func checkAction(act *policy.Action) error {
+	up := act.To > act.From
+	wrong := false
+	switch act.Type {
+	case policy.AgeEntries, policy.DeleteEntries:
+		return nil
+	case policy.ResizeHash:
+		wrong = !up && act.Reason != policy.ReasonAsked // never shrunk unasked
+	case policy.RaiseMax:
+		wrong = !up
+	case policy.RestoreMax:
+	case policy.ShortenTimeout:
+		wrong = act.To >= act.From
+	case policy.RestoreTimeout:
+		wrong = !up
+	default:
+		return fmt.Errorf("action of type %s: %w", act.Type, ErrInvalid)
+	}
+	if act.Type.HostWide() && act.NetNS != 0 {
+		return fmt.Errorf("%s in netns %d: it is host-wide: %w", act.Type, act.NetNS, ErrInvalid)
+	}
+	if wrong {
+		return fmt.Errorf("%s from %d to %d: %w", act.Type, act.From, act.To, ErrInvalid)
+	}
+	name := sysctlOf(act)
+	if !hostWide(name) && (act.Knob == nfct.NoTimeout || act.Knob >= nfct.NumTimeouts) {
+		return fmt.Errorf("%s without a timeout: %w", act.Type, ErrInvalid)
+	}
+	// From is what is put back one day.
+	if err := checkValue(name, act.From); err != nil {
+		return err
+	}
+	return checkValue(name, act.To)
+}
+
+// find returns the namespace with this inode number; 0 is the own one.
+func (k *Kernel) find(inode uint32) (*netns.NS, error) {
+	if inode == 0 || inode == k.options.Own.Inode() {
+		return k.options.Own, nil
+	}
+	if k.options.Find == nil {
+		return nil, fmt.Errorf("find netns %d: only the own network namespace is known", inode)
+	}
+	ns, err := k.options.Find(inode)
+	if err != nil {
+		return nil, fmt.Errorf("find netns %d: %w", inode, err)
+	}
+	return ns, nil
+}
+
+// netnsOf is the number that the ledger has for the namespace of a sysctl.
+func netnsOf(name string, ns *netns.NS) uint32 {
+	if hostWide(name) {
+		return 0
+	}
+	return ns.Inode()
+}
+
+// shown is the number that policy has for a namespace of the ledger.
+func (k *Kernel) shown(inode uint32) uint32 {
+	if inode == k.options.Own.Inode() {
+		return 0
+	}
+	return inode
+}

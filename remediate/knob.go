@@ -1,0 +1,185 @@
+package remediate
+
+import (
+	"errors"
+	"fmt"
+
+	"github.com/ctwarden/ctwarden/internal/netns"
+	"github.com/ctwarden/ctwarden/policy"
+)
+
+// read reads a sysctl in its namespace.
+func (k *Kernel) read(ns *netns.NS, name string) (v uint64, err error) {
+	err = ns.Do(func() error {
+		v, err = k.sysctls.read(name)
+		return err
+	})
+	return v, err
+}
+
+// write writes a sysctl in its namespace: /proc/sys/net is that of the
+// calling thread. Our own dumps must not meet a resize.
+func (k *Kernel) write(ns *netns.NS, name string, v uint64) error {
+	if name == bucketName {
+		k.table.Lock()
+		defer k.table.Unlock()
+	}
+	return ns.Do(func() error { return k.sysctls.write(name, v) })
+}
+
+// save makes l the ledger, on the disk first.
+func (k *Kernel) save(l Ledger) error {
+	if err := k.store.save(l); err != nil {
+		return err
+	}
+	k.ledger = l
+	return nil
+}
+
+// set is one compare-and-set, with the ledger written before and after.
+func (k *Kernel) set(ns *netns.NS, incident string, out *policy.Outcome) error {
+	act := &out.Action
+	name := sysctlOf(act)
+	before, err := k.read(ns, name)
+	if err != nil {
+		return err
+	}
+	out.Before, out.After = before, before
+	if before != act.From {
+		out.Foreign = true
+		return k.yield(name, netnsOf(name, ns), before)
+	}
+	earlier := k.ledger
+	intended := k.intend(name, netnsOf(name, ns), incident, out)
+	if err := k.save(intended); err != nil {
+		return err
+	}
+	if err := k.write(ns, name, act.To); err != nil {
+		return k.failed(ns, name, out, earlier, err)
+	}
+	return k.settle(ns, name, out, earlier)
+}
+
+// intend returns the ledger as it must be on the disk before the kernel is
+// written. It is true whether the write then happens or not.
+func (k *Kernel) intend(name string, netns uint32, incident string, out *policy.Outcome) Ledger {
+	now := k.options.Now()
+	ledger := k.ledger
+	e, known := ledger.find(name, netns)
+	if known && e.Boot != k.boot {
+		ledger = ledger.voided(e, Rebooted, out.Before)
+		known = false
+	}
+	if known && !e.owns(out.Before) && out.Before != e.Original {
+		// Somebody else's value is what is put back later.
+		ledger = ledger.voided(e, Foreign, out.Before)
+		known = false
+	}
+	if !known {
+		e = Entry{Sysctl: name, NetNS: netns, Original: out.Before, Since: now, Leased: !hostWide(name), Boot: k.boot}
+	}
+	e.Before, e.Written, e.ReadBack = out.Before, out.Action.To, 0
+	e.Reason, e.Incident, e.At = out.Action.Reason, incident, now
+	return ledger.with(e)
+}
+
+// failed looks what stands there after a write that failed: if nothing was
+// changed the ledger is as before.
+func (k *Kernel) failed(ns *netns.NS, name string, out *policy.Outcome, earlier Ledger, err error) error {
+	after, readErr := k.read(ns, name)
+	if readErr != nil {
+		return err // the intent stands: it covers both
+	}
+	out.After = after
+	if after != out.Before {
+		return err
+	}
+	return errors.Join(err, k.save(earlier))
+}
+
+// settle reads back what was written and makes the ledger say so.
+func (k *Kernel) settle(ns *netns.NS, name string, out *policy.Outcome, earlier Ledger) error {
+	after, err := k.read(ns, name)
+	if err != nil {
+		return err // the intent stands
+	}
+	out.After = after
+	e, _ := k.ledger.find(name, netnsOf(name, ns))
+	if !reached(name, out.Action.To, after) {
+		err := fmt.Errorf("%s: wrote %d, read %d: %w", name, out.Action.To, after, ErrReadBack)
+		if after == out.Before {
+			return errors.Join(err, k.save(earlier))
+		}
+		return errors.Join(err, k.save(k.ledger.voided(e, Foreign, after)))
+	}
+	e.ReadBack = after
+	settled := k.ledger.with(e)
+	if after == e.Original {
+		settled = k.ledger.without(e.Sysctl, e.NetNS)
+	}
+	out.OK = true
+	if err := k.save(settled); err != nil {
+		// What is on the disk was written before and covers it.
+		out.Note = "the ledger does not show the value that was read back: " + err.Error()
+	}
+	return nil
+}
+
+// yield ends the claim on a sysctl at which found stands, if that is neither
+// ctwarden's nor the original.
+func (k *Kernel) yield(name string, netns uint32, found uint64) error {
+	e, known := k.ledger.find(name, netns)
+	switch {
+	case !known || e.Boot == k.boot && e.owns(found):
+		return nil
+	case e.Boot == k.boot && found == e.Original:
+		return k.save(k.ledger.without(name, netns))
+	}
+	return k.save(k.ledger.voided(e, Foreign, found))
+}
+
+// Yield ends the claim on a value that the policy found overridden, in the
+// namespace in which it did: it is not put back later, even if what ctwarden
+// wrote should stand there again.
+func (k *Kernel) Yield(inode uint32, ov policy.Override) error {
+	name := sysctlOf(&policy.Action{Type: ov.Type, Knob: ov.Knob})
+	netns := k.options.Own.Inode()
+	if inode != 0 {
+		netns = inode
+	}
+	if hostWide(name) {
+		netns = 0
+	}
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	e, known := k.ledger.find(name, netns)
+	if !known {
+		return nil
+	}
+	return k.save(k.ledger.voided(e, Foreign, ov.Found))
+}
+
+// Undo returns the action that takes an outcome back. Nothing was changed, or
+// it can't be taken back (deleted and aged entries: a deleted one is made
+// anew by its next packet, an aged one gets its time back from it): false.
+func Undo(out policy.Outcome) (policy.Action, bool) {
+	if !out.OK || out.Action.Would || out.Before == out.After {
+		return policy.Action{}, false
+	}
+	act := policy.Action{
+		Type: out.Action.Type, NetNS: out.Action.NetNS, Knob: out.Action.Knob,
+		From: out.After, To: out.Before, Reason: policy.ReasonAsked,
+	}
+	switch out.Action.Type {
+	case policy.RaiseMax, policy.RestoreMax:
+		act.Type = policy.RestoreMax
+	case policy.ShortenTimeout:
+		act.Type = policy.RestoreTimeout
+	case policy.RestoreTimeout:
+		act.Type = policy.ShortenTimeout
+	case policy.ResizeHash:
+	default:
+		return policy.Action{}, false
+	}
+	return act, true
+}

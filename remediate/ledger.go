@@ -1,0 +1,131 @@
+package remediate
+
+import (
+	"bytes"
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"slices"
+)
+
+const (
+	ledgerVersion = 1
+	// historyMost bounds what is remembered of claims that ended.
+	historyMost = 64
+)
+
+// errTorn says that the bytes of a ledger can't be trusted.
+var errTorn = errors.New("not a whole ledger")
+
+// A Ledger is every value that ctwarden replaced and has not put back. The
+// zero Ledger is that of a kernel that was never touched. Its methods return
+// a new Ledger and leave the old one as it is.
+type Ledger struct {
+	Entries []Entry `json:"entries,omitempty"`
+	// History holds the latest claims that ended otherwise than by putting
+	// the original back.
+	History []Voided `json:"history,omitempty"`
+}
+
+// find returns the entry about a sysctl of a namespace.
+func (l Ledger) find(sysctl string, netns uint32) (Entry, bool) {
+	for i := range l.Entries {
+		if l.Entries[i].is(sysctl, netns) {
+			return l.Entries[i], true
+		}
+	}
+	return Entry{}, false
+}
+
+// with returns the ledger with e in the place of the entry about the same.
+func (l Ledger) with(e Entry) Ledger {
+	n := l.without(e.Sysctl, e.NetNS)
+	n.Entries = append(n.Entries, e)
+	return n
+}
+
+// without returns the ledger without the entry about a sysctl.
+func (l Ledger) without(sysctl string, netns uint32) Ledger {
+	n := Ledger{History: l.History}
+	for i := range l.Entries {
+		if !l.Entries[i].is(sysctl, netns) {
+			n.Entries = append(n.Entries, l.Entries[i])
+		}
+	}
+	return n
+}
+
+// voided returns the ledger with the claim e moved to the history.
+func (l Ledger) voided(e Entry, why NoteKind, found uint64) Ledger {
+	n := l.without(e.Sysctl, e.NetNS)
+	n.History = append(slices.Clone(l.History), Voided{Entry: e, Why: why, Found: found})
+	n.History = n.History[max(0, len(n.History)-historyMost):]
+	return n
+}
+
+// sorted returns the entries in the order in which they are put back.
+func (l Ledger) sorted() []Entry {
+	entries := slices.Clone(l.Entries)
+	slices.SortStableFunc(entries, func(a, b Entry) int { return a.rank() - b.rank() })
+	return entries
+}
+
+// envelope is the file: the checksum is over the content without white space.
+type envelope struct {
+	Version  int             `json:"version"`
+	Checksum string          `json:"checksum"`
+	Content  json.RawMessage `json:"content"`
+}
+
+func checksum(content []byte) (string, error) {
+	var compact bytes.Buffer
+	if err := json.Compact(&compact, content); err != nil {
+		return "", err
+	}
+	sum := sha256.Sum256(compact.Bytes())
+	return "sha256:" + hex.EncodeToString(sum[:]), nil
+}
+
+// encode returns the text of the ledger's file.
+func (l Ledger) encode() ([]byte, error) {
+	content, err := json.Marshal(l)
+	if err != nil {
+		return nil, err
+	}
+	sum, err := checksum(content)
+	if err != nil {
+		return nil, err
+	}
+	text, err := json.MarshalIndent(envelope{Version: ledgerVersion, Checksum: sum, Content: content}, "", "  ")
+	return append(text, '\n'), err
+}
+
+// decodeLedger reads what encode wrote, or says why it can't be trusted.
+func decodeLedger(text []byte) (Ledger, error) {
+	var file envelope
+	if err := json.Unmarshal(text, &file); err != nil {
+		return Ledger{}, fmt.Errorf("%w: %w", errTorn, err)
+	}
+	if file.Version != ledgerVersion {
+		return Ledger{}, fmt.Errorf("%w: version %d, this program writes %d", errTorn, file.Version, ledgerVersion)
+	}
+	sum, err := checksum(file.Content)
+	if err != nil {
+		return Ledger{}, fmt.Errorf("%w: %w", errTorn, err)
+	}
+	if sum != file.Checksum {
+		return Ledger{}, fmt.Errorf("%w: the checksum does not match", errTorn)
+	}
+	var l Ledger
+	if err := json.Unmarshal(file.Content, &l); err != nil {
+		return Ledger{}, fmt.Errorf("%w: %w", errTorn, err)
+	}
+	for i := range l.Entries {
+		if err := l.Entries[i].check(); err != nil {
+			return Ledger{}, fmt.Errorf("%w: %w", errTorn, err)
+		}
+	}
+	return l, nil
+}

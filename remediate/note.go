@@ -1,0 +1,101 @@
+package remediate
+
+import "fmt"
+
+// A NoteKind names what was found out about the ledger.
+type NoteKind uint8
+
+// The kinds.
+const (
+	// Kept: the value is what ctwarden wrote.
+	Kept NoteKind = iota + 1
+	// Returned: the original stands there; the write never happened, or was
+	// undone. The entry is dropped.
+	Returned
+	// Foreign: somebody else changed the value; it is theirs now.
+	Foreign
+	// Rebooted: the entry is from another boot.
+	Rebooted
+	// NamespaceGone: the entry's namespace does not exist any more.
+	NamespaceGone
+	// ModuleGone: nf_conntrack was unloaded, and its values with it.
+	ModuleGone
+	// Unknown: the value could not be read now. The entry stays.
+	Unknown
+	// SetAside: the ledger could not be trusted; it was renamed.
+	SetAside
+)
+
+// names of the kinds, for the audit log.
+func noteNames() []string {
+	return []string{
+		"none", "kept", "returned", "foreign", "rebooted", "namespace_gone",
+		"module_gone", "unknown", "set_aside",
+	}
+}
+
+// String returns the name used in the audit log.
+func (k NoteKind) String() string {
+	if names := noteNames(); int(k) < len(names) {
+		return names[k]
+	}
+	return fmt.Sprintf("invalid(%d)", uint8(k))
+}
+
+// MarshalText implements encoding.TextMarshaler.
+func (k NoteKind) MarshalText() ([]byte, error) { return []byte(k.String()), nil }
+
+// UnmarshalText implements encoding.TextUnmarshaler.
+func (k *NoteKind) UnmarshalText(text []byte) error {
+	for i, name := range noteNames() {
+		if name == string(text) {
+			*k = NoteKind(i)
+			return nil
+		}
+	}
+	return fmt.Errorf("unknown note %q", text)
+}
+
+// A Note is one thing that a person, or the audit log, should be told about
+// the ledger.
+type Note struct {
+	Kind NoteKind `json:"kind"`
+	// Sysctl and NetNS (0 is ctwarden's own) name the value, and Original,
+	// Written and Found what is known of it.
+	Sysctl   string `json:"sysctl,omitempty"`
+	NetNS    uint32 `json:"netns,omitempty"`
+	Original uint64 `json:"original,omitempty"`
+	Written  uint64 `json:"written,omitempty"`
+	Found    uint64 `json:"found,omitempty"`
+	// Path is where a ledger was set aside.
+	Path string `json:"path,omitempty"`
+	// Error says why a ledger was set aside, or a value could not be read.
+	Error string `json:"error,omitempty"`
+}
+
+// Sentence says the note in words, without a full stop.
+func (n *Note) Sentence() string {
+	name := n.Sysctl
+	if n.NetNS != 0 {
+		name += fmt.Sprintf(" of netns %d", n.NetNS)
+	}
+	switch n.Kind {
+	case Kept:
+		return fmt.Sprintf("%s is still %d, as ctwarden set it (originally %d)", name, n.Found, n.Original)
+	case Returned:
+		return fmt.Sprintf("%s is %d, as it was originally", name, n.Original)
+	case Foreign:
+		return fmt.Sprintf("%s was set to %d by somebody else (ctwarden wrote %d); left alone", name, n.Found, n.Written)
+	case Rebooted:
+		return name + " was changed before the last boot; nothing is left of that"
+	case NamespaceGone:
+		return name + ": the network namespace is gone, and the change with it"
+	case ModuleGone:
+		return name + ": nf_conntrack was unloaded, and the change is gone with it"
+	case Unknown:
+		return name + " can't be compared now: " + n.Error
+	case SetAside:
+		return fmt.Sprintf("the ledger can't be trusted (%s); it was set aside as %s", n.Error, n.Path)
+	}
+	return "nothing"
+}

@@ -1,0 +1,127 @@
+package remediate
+
+import (
+	"context"
+	"errors"
+	"os"
+	"path/filepath"
+
+	"github.com/ctwarden/ctwarden/internal/nfct"
+	"github.com/ctwarden/ctwarden/policy"
+)
+
+// Claims are what ctwarden still holds after a start: the values in the
+// kernel that it wrote. The zero Claims hold nothing.
+type Claims struct {
+	Max, Buckets policy.Knob
+	// Timeouts by namespace; 0 is ctwarden's own.
+	Timeouts map[uint32]policy.Knobs
+	// Notes are what a person should be told.
+	Notes []Note
+}
+
+// Seed puts the claims into the state of a namespace's table. What the state
+// remembers of yielding stays.
+func (c *Claims) Seed(s *policy.State, netns uint32) {
+	claim(&s.Max, c.Max)
+	claim(&s.Buckets, c.Buckets)
+	timeouts := c.Timeouts[netns]
+	for t := nfct.TCPSynSent; t < nfct.NumTimeouts; t++ {
+		claim(&s.Timeouts[t], timeouts[t])
+	}
+}
+
+func claim(k *policy.Knob, by policy.Knob) { k.Original, k.Written = by.Original, by.Written }
+
+// Reconcile compares the ledger with the kernel, after a start: what ctwarden
+// wrote is still its, an original ends the claim quietly, anything else
+// belongs to somebody else. Another boot, or the end of a namespace or of the
+// module, ends the claims on their values. It writes the ledger only.
+func (k *Kernel) Reconcile(ctx context.Context) (Claims, error) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	c := Claims{Timeouts: map[uint32]policy.Knobs{}, Notes: k.notes}
+	k.notes = nil
+	ledger := k.ledger
+	for _, e := range k.ledger.sorted() {
+		if err := ctx.Err(); err != nil {
+			return Claims{}, err
+		}
+		note := k.compare(&e)
+		c.Notes = append(c.Notes, note)
+		switch note.Kind {
+		case Kept:
+			// An interrupted write is settled by what stands there.
+			e.Written, e.ReadBack = note.Found, note.Found
+			ledger = ledger.with(e)
+			c.add(&e, note.NetNS)
+		case Returned:
+			ledger = ledger.without(e.Sysctl, e.NetNS)
+		case Unknown:
+		default:
+			ledger = ledger.voided(e, note.Kind, note.Found)
+		}
+	}
+	if len(k.ledger.Entries) == 0 {
+		return c, nil
+	}
+	if err := k.save(ledger); err != nil {
+		return c, err
+	}
+	return c, nil
+}
+
+func (c *Claims) add(e *Entry, netns uint32) {
+	knob := policy.Knob{Original: e.Original, Written: e.ReadBack}
+	switch e.Sysctl {
+	case maxName:
+		c.Max = knob
+	case bucketName:
+		c.Buckets = knob
+	default:
+		knobs := c.Timeouts[netns]
+		knobs[e.timeout()] = knob
+		c.Timeouts[netns] = knobs
+	}
+}
+
+// compare says what became of an entry.
+func (k *Kernel) compare(e *Entry) Note {
+	n := Note{Sysctl: e.Sysctl, NetNS: k.shown(e.NetNS), Original: e.Original, Written: e.Written}
+	if e.Boot != k.boot {
+		n.Kind = Rebooted
+		return n
+	}
+	if e.NetNS != 0 && k.shown(e.NetNS) != 0 && k.options.Find == nil {
+		n.Kind, n.Error = Unknown, "only the own network namespace is known"
+		return n
+	}
+	ns, err := k.find(e.NetNS)
+	if err != nil {
+		n.Kind, n.Error = Unknown, err.Error()
+		if errors.Is(err, os.ErrNotExist) {
+			n.Kind, n.Error = NamespaceGone, ""
+		}
+		return n
+	}
+	n.Found, err = k.read(ns, e.Sysctl)
+	switch {
+	case errors.Is(err, ErrNoConntrack) && k.hasSysctls():
+		n.Kind = ModuleGone
+	case err != nil:
+		n.Kind, n.Error = Unknown, err.Error()
+	case n.Found == e.Original:
+		n.Kind = Returned
+	case e.owns(n.Found):
+		n.Kind = Kept
+	default:
+		n.Kind = Foreign
+	}
+	return n
+}
+
+// hasSysctls tells a module that is gone from a sandbox that hides /proc/sys.
+func (k *Kernel) hasSysctls() bool {
+	_, err := os.Stat(filepath.Join(k.options.Proc, "sys/net"))
+	return err == nil
+}

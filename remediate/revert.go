@@ -1,0 +1,149 @@
+package remediate
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/ctwarden/ctwarden/internal/netns"
+	"github.com/ctwarden/ctwarden/internal/nfct"
+	"github.com/ctwarden/ctwarden/policy"
+)
+
+// maxHeldFrom is the share of the original max from which entries hold back
+// its return: the table would be full at once.
+const maxHeldFrom = nfct.Permyriad(9000)
+
+// Revert puts back everything in the ledger: timeouts first, then max, then
+// the hash. Each is a compare-and-set: a value that somebody else has changed
+// is left alone, and its outcome Foreign. What is back already is OK.
+//
+// Without force max is held back while the own table holds 90 % of its
+// original, and the hash while the predicted stall of tracked packets is above
+// the limit; the outcome's Error says so, and the ledger keeps them. The
+// error is that of the context; everything else is in the outcomes.
+func (k *Kernel) Revert(ctx context.Context, force bool) ([]policy.Outcome, error) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	var outcomes []policy.Outcome
+	for _, e := range k.ledger.sorted() {
+		if err := ctx.Err(); err != nil {
+			return outcomes, fmt.Errorf("revert: %w", err)
+		}
+		if out, about := k.revert(e, force); about {
+			outcomes = append(outcomes, out)
+		}
+	}
+	return outcomes, nil
+}
+
+// revert puts one value back. It is not about anything when the value is gone
+// with its boot, namespace or module.
+func (k *Kernel) revert(e Entry, force bool) (out policy.Outcome, about bool) {
+	start := k.options.Now()
+	note := k.compare(&e)
+	out.Action = e.restore(note.NetNS, note.Found)
+	out.Before, out.After = note.Found, note.Found
+	about = true
+	var err error
+	switch note.Kind {
+	case Kept:
+		err = k.putBack(&e, &out, force)
+	case Returned:
+		out.OK = true
+		out.Note = "it was back already"
+		err = k.save(k.ledger.without(e.Sysctl, e.NetNS))
+	case Foreign:
+		out.Foreign = true
+		err = k.save(k.ledger.voided(e, Foreign, note.Found))
+	case Unknown:
+		err = errors.New(note.Error)
+	default:
+		err = k.save(k.ledger.voided(e, note.Kind, note.Found))
+		about = err != nil
+	}
+	if err != nil {
+		out.OK, out.Error = false, err.Error()
+	}
+	out.Took = k.options.Now().Sub(start)
+	return out, about
+}
+
+// putBack writes the original. The ledger needs no note before: whatever
+// happens, the entry there is true of the value before and after.
+func (k *Kernel) putBack(e *Entry, out *policy.Outcome, force bool) error {
+	ns, err := k.find(e.NetNS)
+	if err != nil {
+		return err
+	}
+	if err := k.mayReturn(ns, e, out, force); err != nil {
+		return err
+	}
+	if err := k.write(ns, e.Sysctl, e.Original); err != nil {
+		return err
+	}
+	after, err := k.read(ns, e.Sysctl)
+	if err != nil {
+		return err
+	}
+	out.After = after
+	if after != e.Original {
+		return fmt.Errorf("%s: wrote %d, read %d: %w", e.Sysctl, e.Original, after, ErrReadBack)
+	}
+	out.OK = true
+	if err := k.save(k.ledger.without(e.Sysctl, e.NetNS)); err != nil {
+		out.Note = "the ledger still has it: " + err.Error()
+	}
+	return nil
+}
+
+// ErrHeldBack says that a revert without force left a value as it is.
+var ErrHeldBack = errors.New("held back")
+
+// mayReturn holds back what would hurt.
+func (k *Kernel) mayReturn(ns *netns.NS, e *Entry, out *policy.Outcome, force bool) error {
+	if !hostWide(e.Sysctl) {
+		return nil
+	}
+	count, err := k.read(ns, countName)
+	if err != nil && !force {
+		return err
+	}
+	if e.Sysctl == bucketName {
+		return k.mayResize(count, out, force)
+	}
+	full := nfct.Table{Entries: count, Max: e.Original}.Fullness()
+	if e.Original > out.Before || full < maxHeldFrom {
+		return nil
+	}
+	if !force {
+		return fmt.Errorf("%w: %d entries are %s of the original max %d, so that new connections would soon fail; "+
+			"force it, or wait", ErrHeldBack, count, policy.Percent(full), e.Original)
+	}
+	if count >= e.Original {
+		out.Note = fmt.Sprintf("%d entries are at or above max: new connections fail until some expire", count)
+	}
+	return nil
+}
+
+func (k *Kernel) mayResize(count uint64, out *policy.Outcome, force bool) error {
+	if k.options.Entries != nil {
+		all, err := k.options.Entries()
+		if err != nil && !force {
+			return fmt.Errorf("count the entries of all namespaces: %w", err)
+		}
+		count = max(count, all)
+	}
+	h := &k.options.Hash
+	stall := time.Duration(min(float64(count)*float64(h.StallPerEntry), float64(time.Hour)))
+	if stall <= h.MaxStall {
+		return nil
+	}
+	if !force {
+		return fmt.Errorf("%w: moving %d entries would stall tracked packets for some %s, at most %s are permitted; "+
+			"force it, or wait", ErrHeldBack, count, stall.Round(time.Millisecond), h.MaxStall)
+	}
+	out.Note = fmt.Sprintf("tracked packets stalled for some %s, as predicted", stall.Round(time.Millisecond))
+	return nil
+}

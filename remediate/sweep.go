@@ -1,0 +1,292 @@
+package remediate
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/ctwarden/ctwarden/internal/ctnetlink"
+	"github.com/ctwarden/ctwarden/internal/netns"
+	"github.com/ctwarden/ctwarden/internal/nfct"
+	"github.com/ctwarden/ctwarden/policy"
+)
+
+// samplesMost is how many of the chosen entries an outcome shows.
+const samplesMost = 8
+
+// longestRun bounds one act on entries: a table of 4 million is walked in
+// less than ten seconds, and the daemon must look again.
+const longestRun = 30 * time.Second
+
+// Saw notes the timeouts that stand in a namespace (0 is ctwarden's own) now.
+// Called with every observation it is what idle times are proven by; without
+// it, or for as long as the idle time asked for after a start, entries count
+// as FateIdleUnknown and are spared.
+func (k *Kernel) Saw(inode uint32, timeouts nfct.Timeouts) {
+	if inode == 0 {
+		inode = k.options.Own.Inode()
+	}
+	k.watching.Lock()
+	defer k.watching.Unlock()
+	k.saw(inode, &timeouts)
+}
+
+func (k *Kernel) saw(inode uint32, timeouts *nfct.Timeouts) *watch {
+	w := k.watches[inode]
+	if w == nil {
+		w = &watch{}
+		k.watches[inode] = w
+	}
+	now := k.options.Now()
+	w.look(timeouts, now)
+	// A namespace that is not looked at any more is forgotten.
+	for other, w := range k.watches {
+		if now.Sub(w.last) > lookApart {
+			delete(k.watches, other)
+		}
+	}
+	return w
+}
+
+// choose returns the rule for an act in a namespace, by the timeouts that
+// stand there now and stood before.
+func (k *Kernel) choice(ns *netns.NS, act *policy.Action) (*choice, error) {
+	timeouts, err := k.timeouts(ns)
+	if err != nil {
+		return nil, err
+	}
+	k.watching.Lock()
+	defer k.watching.Unlock()
+	w := k.saw(ns.Inode(), &timeouts)
+	return &choice{
+		act: *act, protect: k.protect,
+		idle: w.idleness(max(act.MinIdle, act.SynSentIdle)),
+	}, nil
+}
+
+// timeouts reads those that this kernel has.
+func (k *Kernel) timeouts(ns *netns.NS) (timeouts nfct.Timeouts, err error) {
+	err = ns.Do(func() error {
+		for t := nfct.TCPSynSent; t < nfct.NumTimeouts; t++ {
+			v, err := k.sysctls.read(t.Sysctl())
+			if errors.Is(err, os.ErrNotExist) && t != nfct.UDP {
+				continue // GRE's came with Linux 5.4
+			}
+			if err != nil {
+				return err
+			}
+			timeouts[t] = uint32(min(v, most(t.Sysctl())))
+		}
+		return nil
+	})
+	return timeouts, err
+}
+
+// sweep deletes or ages entries: it walks the table on one socket and changes
+// what it chose on another.
+//
+// What is chosen was idle and unreplied when the kernel told it. It can be
+// answered in the milliseconds until its deletion is read: the kernel compares
+// a tuple and an id, and no status, so that such an entry is deleted although
+// it was just answered. Small batches that are sent at once keep that time
+// short; its connection is made anew by the next packet, as after an early
+// drop.
+func (k *Kernel) sweep(ctx context.Context, out *policy.Outcome) (err error) {
+	act := &out.Action
+	if err := checkSweep(act, &k.options.Features); err != nil {
+		return err
+	}
+	ns, err := k.find(act.NetNS)
+	if err != nil {
+		return err
+	}
+	c, err := k.choice(ns, act)
+	if err != nil {
+		return err
+	}
+	if out.Before, err = k.read(ns, countName); err != nil {
+		return err
+	}
+	out.After = out.Before
+	defer k.Dumping()()
+	ctx, cancel := context.WithTimeout(ctx, longestRun)
+	defer cancel()
+	swept, err := c.run(ctx, ns, k.options.Features)
+	c.tell(out, &swept)
+	after, readErr := k.read(ns, countName)
+	if readErr == nil {
+		out.After = after
+	}
+	if err = errors.Join(err, readErr); err != nil {
+		return err
+	}
+	out.OK = true
+	return nil
+}
+
+// checkSweep refuses an act whose bounds are missing.
+func checkSweep(act *policy.Action, f *ctnetlink.Features) error {
+	switch {
+	case act.Cap == 0:
+		return fmt.Errorf("%s without a cap: %w", act.Type, ErrInvalid)
+	case act.Type == policy.DeleteEntries && act.Class != policy.Unreplied:
+		return fmt.Errorf("delete %s entries: only unreplied ones may be: %w", act.Class, ErrInvalid)
+	case act.Type == policy.DeleteEntries && (act.MinIdle <= 0 || act.SynSentIdle <= 0):
+		return fmt.Errorf("delete entries without a least idle time: %w", ErrInvalid)
+	case act.Type == policy.DeleteEntries && f.DeleteByID == ctnetlink.No:
+		return fmt.Errorf("delete entries: this kernel does not compare their id: %w", errors.ErrUnsupported)
+	case act.Type == policy.DeleteEntries:
+		return nil
+	case f.UpdateTimeout == ctnetlink.No:
+		return fmt.Errorf("age entries: %w", errors.ErrUnsupported)
+	case act.Class != policy.Closing && act.Class != policy.Established:
+		return fmt.Errorf("age %s entries: only closing and established ones may be: %w", act.Class, ErrInvalid)
+	case act.Class == policy.Established && act.MinIdle <= 0:
+		return fmt.Errorf("age established entries without a least idle time: %w", ErrInvalid)
+	case act.Remaining == 0:
+		return fmt.Errorf("age entries to 0 s: %w", ErrInvalid)
+	case max(act.MinIdle, act.SynSentIdle) > remembered:
+		return fmt.Errorf("age entries idle for more than %s: %w", remembered, ErrInvalid)
+	}
+	return nil
+}
+
+// A choice says which entries an act may touch, and counts.
+type choice struct {
+	act     policy.Action
+	protect Protect
+	idle    idleness
+	told    policy.Entries
+}
+
+func (c *choice) run(ctx context.Context, ns *netns.NS, features ctnetlink.Features) (ctnetlink.Swept, error) {
+	s := ctnetlink.Sweep{NS: ns, Limit: c.act.Cap, Query: ctnetlink.Query{Features: features}}
+	if c.act.Type == policy.DeleteEntries {
+		s.Query.StatusMask = nfct.StatusSeenReply
+		return s.Delete(ctx, c.take)
+	}
+	return s.Age(ctx, func(e *nfct.Entry) (uint32, bool) { return c.act.Remaining, c.take(e) })
+}
+
+// take decides about one entry.
+func (c *choice) take(e *nfct.Entry) bool {
+	fate := c.fate(e)
+	c.told.Fates[fate]++
+	if fate != policy.FateEligible {
+		return false
+	}
+	if len(c.told.Samples) < samplesMost {
+		c.told.Samples = append(c.told.Samples, policy.Sample{
+			Proto: e.Proto, State: e.State, Src: e.Orig.Src, Dst: e.Orig.Dst,
+			SrcPort: e.Orig.SrcPort, DstPort: e.Orig.DstPort, Zone: e.Zone, Left: e.Timeout,
+		})
+	}
+	return true
+}
+
+func (c *choice) fate(e *nfct.Entry) policy.Fate {
+	if fate := c.class(e); fate != policy.FateEligible {
+		return fate
+	}
+	if fate := c.spared(e); fate != policy.FateEligible {
+		return fate
+	}
+	if c.act.Type == policy.AgeEntries && e.Timeout <= c.act.Remaining {
+		return policy.FateShort
+	}
+	return c.age(e)
+}
+
+// class says whether an entry is of the class of the act.
+func (c *choice) class(e *nfct.Entry) policy.Fate {
+	tcp := e.Proto == protoTCP
+	switch c.act.Class {
+	case policy.Unreplied:
+		switch {
+		case e.Status&nfct.StatusSeenReply != 0:
+			return policy.FateReplied
+		case e.Status&nfct.StatusAssured != 0:
+			return policy.FateAssured
+		case tcp && (e.State == nfct.StateEstablished || e.State == nfct.StateCloseWait):
+			return policy.FateEstablished
+		}
+		return policy.FateEligible
+	case policy.Closing:
+		switch e.State {
+		case nfct.StateFinWait, nfct.StateLastAck, nfct.StateTimeWait, nfct.StateClose:
+			if tcp {
+				return policy.FateEligible
+			}
+		}
+	case policy.Established:
+		if tcp && e.State == nfct.StateEstablished {
+			return policy.FateEligible
+		}
+	}
+	return policy.FateWrongClass
+}
+
+// spared says what else keeps an entry from being touched.
+func (c *choice) spared(e *nfct.Entry) policy.Fate {
+	switch {
+	case e.Status&nfct.StatusDying != 0:
+		return policy.FateDying
+	case e.HasMaster || e.Status&nfct.StatusExpected != 0:
+		return policy.FateExpected
+	case e.HasHelper || e.Status&nfct.StatusHelper != 0:
+		return policy.FateHelper
+	case e.Status&nfct.StatusFixedTimeout != 0:
+		return policy.FateFixedTimeout
+	case e.Status&(nfct.StatusOffload|nfct.StatusHWOffload) != 0:
+		return policy.FateOffload
+	case c.act.Type == policy.DeleteEntries && e.Status&nfct.StatusDstNAT != 0:
+		return policy.FateDNAT
+	case c.protect.covers(e):
+		return policy.FateProtected
+	}
+	return policy.FateEligible
+}
+
+// age says whether an entry has been idle for long enough.
+func (c *choice) age(e *nfct.Entry) policy.Fate {
+	least := c.act.MinIdle
+	if c.act.Class == policy.Unreplied && e.Proto == protoTCP && e.State == nfct.StateSynSent {
+		least = c.act.SynSentIdle
+	}
+	if least <= 0 {
+		return policy.FateEligible
+	}
+	switch idle, known := c.idle.atLeast(e); {
+	case !known:
+		return policy.FateIdleUnknown
+	case idle < least:
+		return policy.FateTooYoung
+	}
+	return policy.FateEligible
+}
+
+// tell writes what was done into the outcome.
+func (c *choice) tell(out *policy.Outcome, swept *ctnetlink.Swept) {
+	out.Changed, out.Gone, out.Examined = swept.Done, swept.Gone, swept.Dump.Seen
+	if c.act.Type == policy.DeleteEntries {
+		// What the query kept from us had been replied to.
+		c.told.Fates[policy.FateReplied] += swept.Dump.Seen - swept.Dump.Unread - swept.Dump.Entries
+	}
+	c.told.Refused = swept.Refused + swept.Failed
+	out.Entries = &c.told
+	var notes []string
+	if swept.Failed > 0 {
+		notes = append(notes, strconv.FormatUint(swept.Failed, 10)+" entries were refused by the kernel: "+swept.First.Error())
+	}
+	if swept.Dump.Unread > 0 {
+		notes = append(notes, strconv.FormatUint(swept.Dump.Unread, 10)+" entries could not be read")
+	}
+	if swept.Limited {
+		notes = append(notes, "stopped at the cap")
+	}
+	out.Note = strings.Join(notes, "; ")
+}
