@@ -114,15 +114,26 @@ func TestMirrorThatRefusesDoesNotHurtTheFile(t *testing.T) {
 	}
 }
 
-func TestFullDisk(t *testing.T) {
-	if !inMountNamespace(t) {
-		return
-	}
+// smallDisk mounts a disk of 64 KiB.
+func smallDisk(t *testing.T) string {
+	t.Helper()
 	dir := t.TempDir()
 	if err := syscall.Mount("tmpfs", dir, "tmpfs", 0, "size=64k"); err != nil {
 		t.Fatal(err)
 	}
-	defer syscall.Unmount(dir, syscall.MNT_DETACH)
+	t.Cleanup(func() {
+		if err := syscall.Unmount(dir, syscall.MNT_DETACH); err != nil {
+			t.Error(err)
+		}
+	})
+	return dir
+}
+
+func TestFullDisk(t *testing.T) {
+	if !inMountNamespace(t) {
+		return
+	}
+	dir := smallDisk(t)
 	path := filepath.Join(dir, "audit.jsonl")
 	ballast := filepath.Join(dir, "ballast")
 	write(t, ballast, make([]byte, 32<<10))
@@ -188,11 +199,7 @@ func TestTornLineOnAFullDisk(t *testing.T) {
 	if !inMountNamespace(t) {
 		return
 	}
-	dir := t.TempDir()
-	if err := syscall.Mount("tmpfs", dir, "tmpfs", 0, "size=64k"); err != nil {
-		t.Fatal(err)
-	}
-	defer syscall.Unmount(dir, syscall.MNT_DETACH)
+	dir := smallDisk(t)
 	l := &bench{path: filepath.Join(dir, "audit.jsonl")}
 	l.reopen(t)
 	l.add(t, 3)

@@ -37,7 +37,7 @@ type Journal struct {
 	timeout time.Duration
 
 	mu      sync.Mutex
-	pending chan error // a send that journald has not answered yet
+	pending chan struct{} // closed when a send that was left behind ends
 }
 
 // Mirror sends a copy of r. Samples are not sent (ErrNotMirrored): once a
@@ -85,12 +85,16 @@ func (j *Journal) deliver(message string, p journal.Priority, fields map[string]
 	if timeout == 0 {
 		timeout = sendTimeout
 	}
-	done := make(chan error, 1)
-	go func() { done <- send(message, p, fields) }()
+	var err error // written before done is closed, read after
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		err = send(message, p, fields)
+	}()
 	timer := time.NewTimer(timeout)
 	defer timer.Stop()
 	select {
-	case err := <-done:
+	case <-done:
 		return err
 	case <-timer.C:
 		j.pending = done

@@ -241,7 +241,12 @@ func startJournald(t *testing.T, daemon string) {
 		cmd.Wait() //nolint:errcheck // it is killed
 		ready.Close()
 	}()
-	t.Cleanup(func() { cmd.Process.Kill(); <-exited })
+	t.Cleanup(func() {
+		if err := cmd.Process.Kill(); err != nil {
+			t.Error(err)
+		}
+		<-exited
+	})
 	for buf := make([]byte, 4096); ; {
 		n, err := ready.Read(buf)
 		if err != nil {

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"compress/gzip"
 	"errors"
+	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
@@ -85,8 +86,9 @@ func TestSomebodyElseTouchesTheFile(t *testing.T) {
 			func(t *testing.T, p string) {
 				var b bytes.Buffer
 				z := gzip.NewWriter(&b)
-				z.Write(read(t, p))
-				z.Close()
+				if _, err := z.Write(read(t, p)); err != nil || z.Close() != nil {
+					t.Fatal(err)
+				}
 				write(t, p+".2.gz", b.Bytes())
 				os.Remove(p)
 			},
@@ -281,8 +283,9 @@ func dieAt(t *testing.T, step string) {
 			return
 		}
 		if n--; n == 0 {
-			syscall.Kill(os.Getpid(), syscall.SIGKILL)
-			select {}
+			if err := syscall.Kill(os.Getpid(), syscall.SIGKILL); err == nil {
+				select {}
+			}
 		}
 	}
 	o := Options{Now: clock(), SegmentSize: 600, KeepSize: 3000, Mirror: func(Record) error { return ErrNotMirrored }}
@@ -293,7 +296,9 @@ func dieAt(t *testing.T, step string) {
 		}
 		for range 9 {
 			if r, err := l.Append(KindSample, map[string]int{"round": round}); err == nil {
-				acks.Write(append(r.Line(), '\n'))
+				if _, err := fmt.Fprintf(acks, "%s\n", r.Line()); err != nil {
+					t.Fatal(err)
+				}
 			}
 		}
 		l.sync = func(*os.File) error { l.sync = (*os.File).Sync; return errors.New("no") }
@@ -304,8 +309,12 @@ func dieAt(t *testing.T, step string) {
 			rename(t, path, path+"."+string(rune('1'+round)))
 			tail = []byte("hello\n")
 		}
-		f, _ := os.OpenFile(path, os.O_APPEND|os.O_WRONLY|os.O_CREATE, 0o640)
-		f.Write(tail)
-		f.Close()
+		f, err := os.OpenFile(path, os.O_APPEND|os.O_WRONLY|os.O_CREATE, 0o640)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := f.Write(tail); err != nil || f.Close() != nil {
+			t.Fatal(err)
+		}
 	}
 }
