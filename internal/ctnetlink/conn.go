@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"sync/atomic"
 	"syscall"
 	"time"
 
@@ -33,6 +34,7 @@ const (
 type Conn struct {
 	netlink *netlink.Conn
 	raw     syscall.RawConn
+	closed  atomic.Bool
 	seq     uint32
 	buf     []byte
 
@@ -131,9 +133,13 @@ func (c *Conn) greet() error {
 	}
 }
 
-// Close closes the socket, which ends a dump at once.
+// Close closes the socket, which ends a dump at once; its error, and that of
+// anything asked later, is os.ErrClosed. Closing twice is harmless.
 func (c *Conn) Close() error {
-	if err := c.netlink.Close(); err != nil && !errors.Is(err, os.ErrClosed) {
+	if c.closed.Swap(true) {
+		return nil
+	}
+	if err := c.netlink.Close(); err != nil {
 		return fmt.Errorf("close ctnetlink: %w", err)
 	}
 	return nil
@@ -148,7 +154,10 @@ func (c *Conn) wait(ctx context.Context) error {
 	if d, ok := ctx.Deadline(); ok && d.Before(deadline) {
 		deadline = d
 	}
-	return c.netlink.SetDeadline(deadline)
+	if err := c.netlink.SetDeadline(deadline); err != nil {
+		return c.told(ctx, err)
+	}
+	return nil
 }
 
 // send writes messages, all in one datagram. The kernel has worked through
@@ -159,7 +168,7 @@ func (c *Conn) send(ctx context.Context, messages []byte) error {
 	}
 	c.out = messages
 	if err := c.raw.Write(c.write); err != nil {
-		return waited(ctx, err)
+		return c.told(ctx, err)
 	}
 	return os.NewSyscallError("write", c.err)
 }
@@ -170,7 +179,7 @@ func (c *Conn) receive(ctx context.Context) ([]byte, error) {
 		return nil, err
 	}
 	if err := c.raw.Read(c.read); err != nil {
-		return nil, waited(ctx, err)
+		return nil, c.told(ctx, err)
 	}
 	if c.err != nil {
 		return nil, os.NewSyscallError("read", c.err)
@@ -178,8 +187,12 @@ func (c *Conn) receive(ctx context.Context) ([]byte, error) {
 	return c.buf[:c.n], nil
 }
 
-// waited tells the caller's deadline from the kernel's silence.
-func waited(ctx context.Context, err error) error {
+// told names an error of the socket: the runtime's poller has an error of its
+// own for a closed file, and one for two kinds of deadline.
+func (c *Conn) told(ctx context.Context, err error) error {
+	if c.closed.Load() {
+		return os.ErrClosed
+	}
 	if !errors.Is(err, os.ErrDeadlineExceeded) {
 		return err
 	}

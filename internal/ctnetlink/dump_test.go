@@ -228,8 +228,8 @@ func TestDumpStops(t *testing.T) {
 			if exact := test.want == ctnetlink.ByCaller || test.want == ctnetlink.ByEntries; exact && told != 10 {
 				t.Errorf("told %d, want 10", told)
 			}
-			if _, err := c.Stats(t.Context()); err == nil {
-				t.Error("the socket of a dump that was broken off is still open")
+			if _, err := c.Stats(t.Context()); !errors.Is(err, os.ErrClosed) {
+				t.Errorf("after a dump that was broken off: %v, want closed", err)
 			}
 		})
 	}
@@ -275,6 +275,21 @@ func TestDumpAllocatesNothingForAnEntry(t *testing.T) {
 	// A few for the request; 5000 entries come in some thirty datagrams.
 	if entries != 5000 || perRun > 20 {
 		t.Errorf("%v allocations for %d entries", perRun, entries)
+	}
+}
+
+func TestCloseEndsADump(t *testing.T) {
+	ns := cttest.NewNS(t)
+	cttest.Fill(t, ns, 1000, cttest.Unreplied())
+	c := dial(t, ns)
+	_, err := c.Dump(t.Context(), ctnetlink.Query{}, func(*nfct.Entry, *ctnetlink.Key) bool {
+		if err := c.Close(); err != nil {
+			t.Error(err)
+		}
+		return true
+	})
+	if !errors.Is(err, os.ErrClosed) {
+		t.Errorf("got %v, want closed", err)
 	}
 }
 

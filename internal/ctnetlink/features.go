@@ -83,9 +83,7 @@ func Probe(ctx context.Context, ns *netns.NS) (Features, error) {
 	if err = errors.Join(err, scratch.Close()); err != nil {
 		return f, fmt.Errorf("probe ctnetlink: %w", err)
 	}
-	if status != Yes { // two signs are asked for
-		tried.StatusFilter = status
-	}
+	tried.StatusFilter = min(tried.StatusFilter, status) // Yes only if both say so
 	return tried, nil
 }
 

@@ -105,6 +105,12 @@ func (s Sweep) run(ctx context.Context, pick pick) (swept Swept, err error) {
 	if err != nil {
 		return swept, err
 	}
+	return s.walk(ctx, reader, changer, pick)
+}
+
+// walk reads on one socket until the table, the limit or the context ends, or
+// the other socket fails, and then waits for what was handed over.
+func (s Sweep) walk(ctx context.Context, reader *Conn, changer *changer, pick pick) (swept Swept, err error) {
 	w := walk{changer: changer, pick: pick, limit: s.Limit}
 	swept.Dump, err = reader.dump(ctx, s.Query, w.visit, w.boundary)
 	w.handOver()
