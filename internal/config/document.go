@@ -67,12 +67,21 @@ func (d *document) syntax(text []byte, err error) {
 		_, message, _ = strings.Cut(message, ": ")
 	}
 	lines := slices.Collect(bytes.Lines(text))
-	above := bytes.Join(lines[:min(line, len(lines))], nil)
-	if line < len(lines) && yaml.Unmarshal(above, new(yaml.Node)) == nil {
+	if isYAML(bytes.Join(lines[:min(line, len(lines))], nil)) {
 		line++
 	}
 	origin := Origin{Place: FromFile, Name: d.name, Line: line}
 	d.problems = append(d.problems, Problem{Origin: origin, Found: "not YAML: " + message})
+}
+
+// isYAML reports whether every document of text can be parsed.
+func isYAML(text []byte) bool {
+	decoder := yaml.NewDecoder(bytes.NewReader(text))
+	for {
+		if err := decoder.Decode(new(yaml.Node)); err != nil {
+			return errors.Is(err, io.EOF)
+		}
+	}
 }
 
 func (d *document) origin(n *yaml.Node) Origin {

@@ -154,6 +154,7 @@ func TestMistakesInTheFile(t *testing.T) {
 			"f:3: not YAML: mapping values are not allowed in this context",
 		}},
 		{"an indentation that fits nowhere", "lease:\n   calm: 1m\n  step: 1m\n", []string{"f:3: not YAML: did not find expected key"}},
+		{"no YAML after the first document", "mode: observe\n---\na: {b: 1\n", []string{"f:3: not YAML: did not find expected ',' or '}'"}},
 		{"no YAML in the first line", "mode: observe: enforce", []string{"f:1: not YAML: mapping values are not allowed in this context"}},
 		{"a tab", "lease:\n\tcalm: 1m\n", []string{"f:2:1: expected spaces to indent with, found a tab"}},
 		{"a tab after spaces", "lease:\n  \tcalm: 1m\n", []string{"f:2:3: expected spaces to indent with, found a tab"}},

@@ -36,9 +36,10 @@ func TestMistakesInTheEnvironmentAndTheFlags(t *testing.T) {
 		{"a variable twice", []string{"CTWARDEN_MODE=observe", "CTWARDEN_MODE=enforce"}, nil, []string{
 			"environment CTWARDEN_MODE: mode: expected one value, found a second one",
 		}},
-		{"a variable that would write on the terminal", []string{"CTWARDEN_\x1b[2J=1", "CTWARDEN_MODE=\x1b[2J\n"}, nil, []string{
+		{"a variable that would write on the terminal", []string{"CTWARDEN_\x1b[2J=1", "CTWARDEN_\xff=1", "CTWARDEN_MODE=\x1b[2J\n"}, nil, []string{
 			`environment "CTWARDEN_\x1b[2J": unknown variable; did you mean CTWARDEN_MODE?`,
 			`environment CTWARDEN_MODE: mode: expected one of observe, enforce, found "\x1b[2J\n"`,
+			`environment "CTWARDEN_\xff": unknown variable`,
 		}},
 		{"a list that is wrong in two places", []string{"CTWARDEN_PROTECT_PORTS=22,,x"}, nil, []string{
 			`environment CTWARDEN_PROTECT_PORTS: protect.ports: expected a port between 1 and 65535, or a range such as 8000-8010, found ""`,

@@ -81,7 +81,7 @@ func quote(text string) string {
 // printable returns text as it is, or quoted if it would not print cleanly or
 // is too long.
 func printable(text string, most int) string {
-	odd := func(r rune) bool { return !unicode.IsPrint(r) || r == '"' || r == unicode.ReplacementChar }
+	odd := func(r rune) bool { return !unicode.IsPrint(r) || r == unicode.ReplacementChar }
 	if len(text) > most || strings.ContainsFunc(text, odd) {
 		return quote(text)
 	}

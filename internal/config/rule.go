@@ -1,8 +1,6 @@
 package config
 
-import (
-	"strings"
-)
+import "strings"
 
 // A rule says that one value is below another, or not above it. A value of 0
 // switches something off, so that there is nothing to compare.
@@ -85,8 +83,11 @@ func (c *Config) samePaths(byPath map[string]key, known Problems) Problems {
 	var ps Problems
 	users := map[string]string{}
 	for _, path := range []string{"audit.path", "state.dir", "control.socket"} {
+		if known.concern(path) {
+			continue
+		}
 		text := byPath[path].get(c)[0]
-		if user, taken := users[text]; taken && !known.concern(path) {
+		if user, taken := users[text]; taken {
 			ps = append(ps, Problem{
 				Origin: c.origins[path], Key: path,
 				Expected: "another path than that of " + user, Found: quote(text),

@@ -86,6 +86,21 @@ func TestValuesAtOdds(t *testing.T) {
 			`f:1:24: levels.high.enter: expected more than levels.elevated.enter (75%, the default), found "10%"`,
 			`f:1:36: levels.high.leave: expected a share between 1% and 100%, found "101%"`,
 		}},
+		{"nor what is below it", "levels: {high: {enter: 101%, leave: 89%}}\naudit: {keep_age: 1, max_age: 100d}\n", nil, nil, []string{
+			`f:1:24: levels.high.enter: expected a share between 1% and 100%, found "101%"`,
+			"f:2:19: audit.keep_age: expected 0s (for ever) or a duration between 1d and 3650d, found 1",
+		}},
+		{
+			"nor a path with one that is wrong", "state: {dir: /run/ctwarden/control.sock}\ncontrol: {socket: x}\n", nil, nil,
+			[]string{`f:2:19: control.socket: expected an absolute path of at most 107 bytes, without "..", "//" or a slash at its end, found "x"`},
+		},
+		{
+			"an unknown variable hides nothing", "levels: {high: {enter: 79%}}\n", []string{"CTWARDEN_X="}, nil,
+			[]string{
+				`f:1:24: levels.high.enter: expected more than levels.high.leave (80%, the default), found "79%"`,
+				"environment CTWARDEN_X: unknown variable",
+			},
+		},
 		{"nor one beside a key that was misspelt", "levels: {high: {leave: 89%, entr: 90%}}\nlease: {calm: 1}\n", nil, nil, []string{
 			"f:1:29: levels.high.entr: unknown key; did you mean levels.high.enter?",
 			"f:2:15: lease.calm: expected a duration between 1s and 7d, found 1",

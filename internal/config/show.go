@@ -47,7 +47,7 @@ func (k key) yaml(c *Config) string {
 	plain := regexp.MustCompile(`^[0-9A-Za-z/][0-9A-Za-z/._%-]*$`)
 	texts := k.get(c)
 	for i, text := range texts {
-		if !k.plain && !plain.MatchString(text) {
+		if !plain.MatchString(text) {
 			texts[i] = strconv.Quote(text)
 		}
 	}

@@ -29,7 +29,7 @@ func (d *document) hint(section, name string) string {
 	if best := nearest(name, siblings); best != "" {
 		return "did you mean " + join(section, best) + "?"
 	}
-	if n := len(namesakes); n > 0 && n <= 3 {
+	if len(namesakes) > 0 {
 		return "did you mean " + strings.Join(namesakes, " or ") + "?"
 	}
 	return ""
