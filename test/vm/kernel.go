@@ -82,24 +82,22 @@ func (k kernel) fetch(ctx context.Context, cache string) (root string, err error
 	if _, err := aptCommand(ctx, work, "apt-get", "update"); err != nil {
 		return "", err
 	}
-	depends, err := aptCommand(ctx, work, "apt-cache", "depends", metaPackage)
+	packages, err := k.packages(ctx, work)
 	if err != nil {
 		return "", err
 	}
-	image, err := imagePackage(depends)
-	if err != nil {
-		return "", err
-	}
-	if _, err := aptCommand(ctx, work, "apt-get", "download", image); err != nil {
+	if _, err := aptCommand(ctx, work, append([]string{"apt-get", "download"}, packages...)...); err != nil {
 		return "", err
 	}
 	debs, err := filepath.Glob(filepath.Join(work, "*.deb"))
-	if err != nil || len(debs) != 1 {
-		return "", fmt.Errorf("download of %s left %d packages, want 1", image, len(debs))
+	if err != nil || len(debs) != len(packages) {
+		return "", fmt.Errorf("download of %s left %d packages", packages, len(debs))
 	}
 	unpacked := filepath.Join(work, "root")
-	if out, err := exec.CommandContext(ctx, "dpkg-deb", "-x", debs[0], unpacked).CombinedOutput(); err != nil {
-		return "", fmt.Errorf("unpack %s: %w: %s", debs[0], err, bytes.TrimSpace(out))
+	for _, deb := range debs {
+		if out, err := exec.CommandContext(ctx, "dpkg-deb", "-x", deb, unpacked).CombinedOutput(); err != nil {
+			return "", fmt.Errorf("unpack %s: %w: %s", deb, err, bytes.TrimSpace(out))
+		}
 	}
 	// The rename comes last: a directory that exists is complete.
 	return root, os.Rename(unpacked, root)
@@ -155,20 +153,51 @@ func aptCommand(ctx context.Context, work string, argv ...string) (string, error
 	return string(out), nil
 }
 
-// imagePackage finds the versioned image in what `apt-cache depends` says of the metapackage.
-func imagePackage(depends string) (string, error) {
-	m := regexp.MustCompile(`(?m)^\s*Depends: (linux-image-[0-9]\S*)$`).FindStringSubmatch(depends)
-	if m == nil {
-		return "", fmt.Errorf("%s depends on no versioned image: %q", metaPackage, depends)
+// packages names the packages that make up the newest kernel of the suites. Until Debian 13 an image package has the
+// kernel and its modules; later it depends on packages for each.
+func (k kernel) packages(ctx context.Context, work string) ([]string, error) {
+	depends, err := aptCommand(ctx, work, "apt-cache", "depends", metaPackage)
+	if err != nil {
+		return nil, err
 	}
-	return m[1], nil
+	image := dependencies(depends, "linux-image-[0-9]")
+	if len(image) != 1 {
+		return nil, fmt.Errorf("%s depends on %d versioned images, want 1: %q", metaPackage, len(image), depends)
+	}
+	if depends, err = aptCommand(ctx, work, "apt-cache", "depends", image[0]); err != nil {
+		return nil, err
+	}
+	return append(image, dependencies(depends, "linux-(base|binary|modules)-[0-9]")...), nil
 }
 
-// findImage returns the path of the kernel in an unpacked package and the kernel's release.
-func findImage(root string) (image, release string, err error) {
-	images, err := filepath.Glob(filepath.Join(root, "boot", "vmlinuz-*"))
-	if err != nil || len(images) != 1 {
-		return "", "", fmt.Errorf("%s has %d kernel images, want 1", filepath.Join(root, "boot"), len(images))
+// dependencies finds the packages that begin with an expression in what `apt-cache depends` says.
+func dependencies(depends, begin string) []string {
+	var names []string
+	for _, m := range regexp.MustCompile(`(?m)^\s*Depends: (`+begin+`\S*)$`).FindAllStringSubmatch(depends, -1) {
+		names = append(names, m[1])
 	}
-	return images[0], strings.TrimPrefix(filepath.Base(images[0]), "vmlinuz-"), nil
+	return names
+}
+
+// find returns the kernel and the directory of its modules in an unpacked package. Debian 13 moved /lib to /usr/lib.
+func find(root string) (image, modules, release string, err error) {
+	var images, dirs []string
+	for _, pattern := range []string{"boot/vmlinuz-*", "usr/lib/modules/*/vmlinuz", "usr/lib/linux/*/vmlinuz*"} {
+		names, err := filepath.Glob(filepath.Join(root, pattern))
+		if err != nil {
+			return "", "", "", err
+		}
+		images = append(images, names...)
+	}
+	for _, pattern := range []string{"lib/modules/*", "usr/lib/modules/*"} {
+		names, err := filepath.Glob(filepath.Join(root, pattern))
+		if err != nil {
+			return "", "", "", err
+		}
+		dirs = append(dirs, names...)
+	}
+	if len(images) != 1 || len(dirs) != 1 {
+		return "", "", "", fmt.Errorf("%s has the kernels %q and the modules %q, want one of each", root, images, dirs)
+	}
+	return images[0], dirs[0], filepath.Base(dirs[0]), nil
 }

@@ -97,11 +97,11 @@ func bootKernel(ctx context.Context, k kernel, s suite, m machine, c *column) (r
 	if err != nil {
 		return "", fmt.Errorf("fetch: %w", err)
 	}
-	image, release, err := findImage(root)
+	image, dir, release, err := find(root)
 	if err != nil {
 		return "", err
 	}
-	modules, err := loadOrder(filepath.Join(root, "lib", "modules", release))
+	modules, err := loadOrder(dir)
 	if err != nil {
 		return release, fmt.Errorf("order modules: %w", err)
 	}

@@ -165,13 +165,56 @@ func TestChooseKernels(t *testing.T) {
 	}
 }
 
-func TestImagePackage(t *testing.T) {
-	got, err := imagePackage("linux-image-cloud-amd64\n  Depends: linux-base-cloud-amd64\n  Depends: linux-image-7.2.12+deb13-cloud-amd64\n")
-	if err != nil || got != "linux-image-7.2.12+deb13-cloud-amd64" {
-		t.Errorf("image = %q, %v", got, err)
+func TestDependencies(t *testing.T) {
+	const depends = `linux-image-7.2.13+deb14-cloud-amd64
+  PreDepends: linux-base
+ |Depends: dracut
+  Depends: <linux-initramfs-tool>
+  Depends: linux-base-7.2.13+deb14-cloud-amd64
+  Depends: linux-binary-7.2.13+deb14-cloud-amd64
+  Depends: linux-modules-7.2.13+deb14-cloud-amd64
+  Suggests: linux-modules-9
+`
+	want := []string{"linux-base-7.2.13+deb14-cloud-amd64", "linux-binary-7.2.13+deb14-cloud-amd64", "linux-modules-7.2.13+deb14-cloud-amd64"}
+	if diff := cmp.Diff(want, dependencies(depends, "linux-(base|binary|modules)-[0-9]")); diff != "" {
+		t.Errorf("dependencies (-want +got):\n%s", diff)
 	}
-	if got, err := imagePackage("linux-image-cloud-amd64\n"); err == nil {
+	if got := dependencies("linux-image-cloud-amd64\n", "linux-image-[0-9]"); got != nil {
 		t.Errorf("no dependency gave %q", got)
+	}
+}
+
+// TestFind has the places of the kernel and its modules on Debian 12, 13 and later.
+func TestFind(t *testing.T) {
+	tests := map[string][]string{
+		"Debian 12": {"boot/vmlinuz-6.1", "lib/modules/6.1/modules.builtin"},
+		"Debian 13": {"boot/vmlinuz-6.12", "usr/lib/modules/6.12/modules.builtin"},
+		"later":     {"usr/lib/modules/7.2/vmlinuz", "usr/lib/modules/7.2/modules.builtin"},
+	}
+	for name, files := range tests {
+		t.Run(name, func(t *testing.T) {
+			root := t.TempDir()
+			for _, f := range files {
+				if err := os.MkdirAll(filepath.Join(root, filepath.Dir(f)), 0o755); err != nil {
+					t.Fatal(err)
+				}
+				if err := os.WriteFile(filepath.Join(root, f), nil, 0o644); err != nil {
+					t.Fatal(err)
+				}
+			}
+			image, modules, _, err := find(root)
+			if err != nil {
+				t.Fatal(err)
+			}
+			got := []string{image, filepath.Join(modules, "modules.builtin")}
+			want := []string{filepath.Join(root, files[0]), filepath.Join(root, files[1])}
+			if diff := cmp.Diff(want, got); diff != "" {
+				t.Errorf("kernel and modules (-want +got):\n%s", diff)
+			}
+		})
+	}
+	if _, _, _, err := find(t.TempDir()); err == nil {
+		t.Error("an empty package has a kernel")
 	}
 }
 
