@@ -1,0 +1,69 @@
+package main
+
+import (
+	"fmt"
+	"os"
+
+	"github.com/spf13/cobra"
+
+	"github.com/ctwarden/ctwarden/internal/config"
+)
+
+func newConfig() *cobra.Command {
+	c := &cobra.Command{
+		Use:   "config",
+		Short: "check, show and explain the configuration",
+	}
+	c.AddCommand(
+		&cobra.Command{
+			Use:   "check [FILE]",
+			Short: "say every mistake of the configuration, with its line",
+			Args:  cobra.MaximumNArgs(1),
+			RunE: func(cmd *cobra.Command, args []string) error {
+				src := source(cmd)
+				if len(args) == 1 {
+					src.Path, src.Explicit = args[0], true
+				}
+				if _, err := config.Load(src); err != nil {
+					return err
+				}
+				_, err := fmt.Fprintln(cmd.OutOrStdout(), "the configuration is fine")
+				return err
+			},
+		},
+		&cobra.Command{
+			Use:   "show",
+			Short: "print the configuration in force, and where each value comes from",
+			Args:  cobra.NoArgs,
+			RunE: func(cmd *cobra.Command, _ []string) error {
+				cfg, err := config.Load(source(cmd))
+				if err != nil {
+					return err
+				}
+				return cfg.Show(cmd.OutOrStdout())
+			},
+		},
+		&cobra.Command{
+			Use:   "reference",
+			Short: "print every key with its default and what it means",
+			Args:  cobra.NoArgs,
+			RunE: func(cmd *cobra.Command, _ []string) error {
+				return config.Reference(cmd.OutOrStdout())
+			},
+		},
+	)
+	return c
+}
+
+// source says where the configuration comes from.
+func source(cmd *cobra.Command) config.Source {
+	path, err := cmd.Flags().GetString("config")
+	src := config.Source{Path: path, Explicit: true, Environ: os.Environ()}
+	if err != nil || path == "" {
+		src.Path, src.Explicit = config.DefaultPath, false
+	}
+	if mode := cmd.Flags().Lookup("mode"); mode != nil && mode.Changed {
+		src.Flags = map[string]string{"mode": mode.Value.String()}
+	}
+	return src
+}

@@ -1,0 +1,131 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/ctwarden/ctwarden/internal/ctnetlink"
+	"github.com/ctwarden/ctwarden/internal/netns"
+	"github.com/ctwarden/ctwarden/internal/nfct"
+	"github.com/ctwarden/ctwarden/policy"
+	"github.com/ctwarden/ctwarden/watcher"
+)
+
+// A lookout turns what the watcher measures in one namespace into
+// observations.
+type lookout struct {
+	ns    *netns.NS
+	netns uint32 // 0 is the daemon's own
+	gauge watcher.Gauge
+	size  watcher.EntrySize
+	// entries says that ctnetlink answers in this namespace, asked when.
+	entries bool
+	asked   policy.Moment
+	// memory and kernel change slowly and are read once a second.
+	memory policy.Memory
+	kernel policy.Kernel
+	slow   policy.Moment
+}
+
+// newLookout watches the table of a namespace. Foreign is false for the
+// daemon's own.
+func newLookout(ns *netns.NS, foreign bool) *lookout {
+	l := &lookout{ns: ns, size: watcher.ReadEntrySize("")}
+	l.gauge.Stats = l.stats
+	if foreign {
+		l.netns = ns.Inode()
+		l.gauge.NetNS = ns
+	}
+	return l
+}
+
+// stats reads the counters through ctnetlink, for a kernel whose procfs has
+// none.
+func (l *lookout) stats() (_ []nfct.CPUStat, err error) {
+	conn, err := ctnetlink.Dial(l.ns)
+	if err != nil {
+		return nil, err
+	}
+	defer func() { err = errors.Join(err, conn.Close()) }()
+	return conn.Stats(context.Background())
+}
+
+// canListEntries reports whether ctnetlink answers in this namespace.
+func (l *lookout) canListEntries() bool {
+	conn, err := ctnetlink.Dial(l.ns)
+	if err != nil {
+		return false
+	}
+	return conn.Close() == nil
+}
+
+func (l *lookout) close() error { return l.gauge.Close() }
+
+// slowly is how often what changes slowly is read.
+const slowly = time.Second
+
+// observe takes one observation. A missing table is an observation, too.
+func (l *lookout) observe(context.Context) (policy.Observation, error) {
+	wall, now := clock()
+	o := policy.Observation{At: wall, Now: now}
+	o.Table.NetNS = l.netns
+	sample, err := l.gauge.Read()
+	if errors.Is(err, watcher.ErrNoTable) {
+		o.Absent = true
+		l.slow, l.asked = 0, 0
+		return o, nil
+	}
+	if err != nil {
+		return o, err
+	}
+	o.Table = sample.Table
+	o.Table.NetNS = l.netns
+	if o.Timeouts, err = l.gauge.Timeouts(); err != nil {
+		return o, err
+	}
+	if l.slow == 0 || now.Since(l.slow) >= slowly {
+		if err := l.readSlow(now); err != nil {
+			return o, err
+		}
+		l.slow = now
+	}
+	o.Memory, o.Kernel = l.memory, l.kernel
+	o.Host = policy.Host{Entries: o.Table.Entries, Tables: 1}
+	return o, nil
+}
+
+func (l *lookout) readSlow(now policy.Moment) error {
+	if !l.entries && (l.asked == 0 || now.Since(l.asked) > time.Minute) {
+		l.entries, l.asked = l.canListEntries(), now
+	}
+	memory, err := watcher.ReadMemory("")
+	if err != nil {
+		return err
+	}
+	l.memory = policy.Memory{
+		Total: memory.Total, Available: memory.Available, Pressure: memory.Pressure,
+		EntryBytes: l.size.Bytes, Assumed: l.size.Assumed,
+	}
+	access, err := l.gauge.Access()
+	if err != nil {
+		return err
+	}
+	l.kernel = policy.Kernel{
+		MaxWritable: access.Max, BucketsWritable: access.Buckets,
+		TimeoutsWritable: access.Timeouts, Entries: l.entries,
+	}
+	return nil
+}
+
+// clock returns the wall clock and the time since boot.
+func clock() (time.Time, policy.Moment) {
+	var ts unix.Timespec
+	if err := unix.ClockGettime(unix.CLOCK_BOOTTIME, &ts); err != nil {
+		// Linux has had this clock since 2.6.39; Go needs a newer kernel.
+		panic("read CLOCK_BOOTTIME: " + err.Error())
+	}
+	return time.Now(), policy.Moment(ts.Nano())
+}

@@ -1,0 +1,109 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+
+	"github.com/spf13/cobra"
+
+	"github.com/ctwarden/ctwarden/internal/config"
+	"github.com/ctwarden/ctwarden/internal/netns"
+	"github.com/ctwarden/ctwarden/policy"
+	"github.com/ctwarden/ctwarden/remediate"
+)
+
+func newRevert() *cobra.Command {
+	var print, force bool
+	cmd := &cobra.Command{
+		Use:   "revert",
+		Short: "put every kernel value back as it was",
+		Long: `Revert puts back every value that ctwarden changed and nobody else has changed
+since. It works after a crash, too: what was changed stands in the ledger.
+
+Without --force, max stays raised while the table holds 90 % of the original
+max, because new connections would fail at once; and the hash stays while giving
+it back would stall packets.`,
+		Example: `  ctwarden revert --print   the commands that would do it
+  systemctl stop ctwarden && ctwarden revert`,
+		Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) (err error) {
+			cfg, err := config.Load(source(cmd))
+			if err != nil {
+				return err
+			}
+			o := remediate.Options{Dir: cfg.State.Dir, Hash: cfg.Limits.Hash}
+			if print {
+				commands, err := remediate.RevertCommands(o)
+				if err != nil {
+					return err
+				}
+				for _, line := range commands {
+					fmt.Fprintln(cmd.OutOrStdout(), line)
+				}
+				return nil
+			}
+			return revert(cmd.Context(), cmd.OutOrStdout(), o, force)
+		},
+	}
+	cmd.Flags().BoolVar(&print, "print", false, "print the commands instead, change nothing")
+	cmd.Flags().BoolVar(&force, "force", false, "put max and the hash back although new connections or packets suffer")
+	return cmd
+}
+
+func revert(ctx context.Context, w io.Writer, o remediate.Options, force bool) (err error) {
+	own, err := netns.Current()
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, own.Close()) }()
+	o.Own = own
+	kernel, err := remediate.Open(o)
+	if err != nil {
+		return hint(err, hintsForLedger(err)...)
+	}
+	defer func() { err = errors.Join(err, kernel.Close()) }()
+	claims, err := kernel.Reconcile(ctx)
+	if err != nil {
+		return err
+	}
+	for i := range claims.Notes {
+		if claims.Notes[i].Kind != remediate.Kept {
+			fmt.Fprintln(w, claims.Notes[i].Sentence())
+		}
+	}
+	outcomes, err := kernel.Revert(ctx, force)
+	return errors.Join(err, printReverted(w, outcomes))
+}
+
+// printReverted says what became of each value, and fails if one stayed.
+func printReverted(w io.Writer, outcomes []policy.Outcome) error {
+	if len(outcomes) == 0 {
+		_, err := fmt.Fprintln(w, "nothing to put back: every value is as it was")
+		return err
+	}
+	left := 0
+	for i := range outcomes {
+		fmt.Fprintln(w, outcomes[i].Sentence())
+		if !outcomes[i].OK && !outcomes[i].Foreign {
+			left++
+		}
+	}
+	if left > 0 {
+		return hint(fmt.Errorf("%d of %d values could not be put back", left, len(outcomes)),
+			"ctwarden revert --force", "ctwarden revert --print")
+	}
+	return nil
+}
+
+// hintsForLedger says what to do about a ledger that can't be opened.
+func hintsForLedger(err error) []string {
+	if errors.Is(err, remediate.ErrLocked) {
+		return []string{
+			"ctwarden status   # the daemon runs and would change the values again",
+			"systemctl stop ctwarden && ctwarden revert",
+		}
+	}
+	return hintsFor(err)
+}

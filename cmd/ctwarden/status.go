@@ -1,0 +1,237 @@
+package main
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"strings"
+	"syscall"
+	"text/tabwriter"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/ctwarden/ctwarden/internal/audit"
+	"github.com/ctwarden/ctwarden/internal/config"
+	"github.com/ctwarden/ctwarden/internal/control"
+	"github.com/ctwarden/ctwarden/internal/daemon"
+	"github.com/ctwarden/ctwarden/internal/netns"
+	"github.com/ctwarden/ctwarden/policy"
+	"github.com/ctwarden/ctwarden/remediate"
+	"github.com/ctwarden/ctwarden/watcher"
+)
+
+// A report is what status prints. Its JSON is a contract.
+type report struct {
+	// Running says that a daemon answered; without one, only the table and
+	// the ledger are told.
+	Running bool      `json:"running"`
+	Version string    `json:"version"`
+	Since   time.Time `json:"since,omitzero"`
+	daemon.Status
+	Sources map[string]sourceReport `json:"sources,omitempty"`
+	// Changed are the kernel values that ctwarden replaced.
+	Changed []remediate.Entry `json:"changed"`
+	Audit   *auditReport      `json:"audit,omitempty"`
+}
+
+type sourceReport struct {
+	Alive    bool      `json:"alive"`
+	At       time.Time `json:"last_record,omitzero"`
+	Heard    uint64    `json:"heard"`
+	Lost     uint64    `json:"lost"`
+	Reopened uint64    `json:"reopened"`
+	Missed   uint64    `json:"missed"`
+	Error    string    `json:"error,omitempty"`
+}
+
+type auditReport struct {
+	audit.Head
+	audit.Health
+	Error string `json:"error,omitempty"`
+}
+
+// status is what the control socket answers.
+func (d *running) status() any {
+	health := d.post.log.Health()
+	r := report{
+		Running: true, Version: version, Since: d.since, Status: d.post.loop.Status(),
+		Changed: d.post.kernel.Ledger().Entries,
+		Audit:   &auditReport{Head: d.post.log.Head(), Health: health},
+		Sources: map[string]sourceReport{},
+	}
+	if health.Err != nil {
+		r.Audit.Error = health.Err.Error()
+	}
+	if d.post.kmsg != nil {
+		r.Sources[string(watcher.SourceKmsg)] = reportSource(d.post.kmsg.Status())
+	}
+	return r
+}
+
+func reportSource(s watcher.Status) sourceReport {
+	r := sourceReport{
+		Alive: s.Alive, At: s.At, Heard: s.Heard, Lost: s.Lost, Reopened: s.Reopened, Missed: s.Missed,
+	}
+	if s.Err != nil {
+		r.Error = s.Err.Error()
+	}
+	return r
+}
+
+func newStatus() *cobra.Command {
+	var asJSON bool
+	cmd := &cobra.Command{
+		Use:   "status",
+		Short: "how the table stands, what ctwarden changed, what it holds back and why",
+		Long: `Status asks the running daemon. Without one it looks at the table itself and at
+the ledger, and says so.`,
+		Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			cfg, err := config.Load(source(cmd))
+			if err != nil {
+				return err
+			}
+			text, err := control.Status(cmd.Context(), cfg.Control.Socket)
+			var r report
+			switch {
+			case err == nil:
+				if err := json.Unmarshal(text, &r); err != nil {
+					return fmt.Errorf("read answer of daemon: %w", err)
+				}
+			case errors.Is(err, fs.ErrNotExist), errors.Is(err, syscall.ECONNREFUSED):
+				if r, err = lookMyself(cmd, cfg); err != nil {
+					return err
+				}
+			default:
+				return err
+			}
+			if asJSON {
+				encoder := json.NewEncoder(cmd.OutOrStdout())
+				encoder.SetIndent("", "  ")
+				return encoder.Encode(r)
+			}
+			return r.print(cmd.OutOrStdout())
+		},
+	}
+	cmd.Flags().BoolVar(&asJSON, "json", false, "print as JSON")
+	return cmd
+}
+
+// lookMyself tells what can be told without a daemon.
+func lookMyself(cmd *cobra.Command, cfg *config.Config) (r report, err error) {
+	r = report{Version: version}
+	own, err := netns.Current()
+	if err != nil {
+		return r, err
+	}
+	look := newLookout(own, false)
+	defer func() { err = errors.Join(err, look.close(), own.Close()) }()
+	o, err := look.observe(cmd.Context())
+	if err != nil {
+		return r, fmt.Errorf("look at table: %w", err)
+	}
+	var s policy.State
+	a := cfg.Limits.Assess(&s, &o)
+	r.At, r.Mode = o.At, cfg.Limits.Mode
+	r.Tables = []daemon.TableStatus{{Level: a.Level, Cause: a.Cause, Assessment: a, Text: a.Sentence()}}
+	ledger, err := remediate.ReadLedger(remediate.Options{Dir: cfg.State.Dir})
+	if err != nil && !errors.Is(err, fs.ErrPermission) {
+		return r, err
+	}
+	r.Changed = ledger.Entries
+	return r, nil
+}
+
+// print prints one screen.
+func (r *report) print(out io.Writer) error {
+	w := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
+	line := func(what, format string, args ...any) {
+		fmt.Fprintf(w, "%s\t%s\n", what, audit.Sanitise(fmt.Sprintf(format, args...)))
+	}
+	if r.Running {
+		line("daemon", "running since %s, version %s, mode %s", r.Since.Local().Format(time.DateTime), r.Version, r.Mode)
+	} else {
+		line("daemon", "not running (this is a look of my own)")
+	}
+	for i := range r.Tables {
+		printTable(&r.Tables[i], line)
+	}
+	for name, s := range r.Sources {
+		switch {
+		case !s.Alive:
+			line(name, "silent: %s", s.Error)
+		default:
+			line(name, "listening, %d lines about full tables heard, %d records lost, %d lines missed before the start", s.Heard, s.Lost, s.Missed)
+		}
+	}
+	if r.Audit != nil {
+		line("audit", "record %d, hash %.12s…", r.Audit.Seq, r.Audit.Hash)
+		if r.Audit.Error != "" {
+			line("audit", "TROUBLE: %s", r.Audit.Error)
+		}
+	}
+	for what, text := range r.Trouble {
+		line("trouble", "%s: %s", what, text)
+	}
+	for i, e := range r.Changed {
+		what := ""
+		if i == 0 {
+			what = "changed"
+		}
+		line(what, "%s %d -> %d (%s)", e.Sysctl, e.Original, e.ReadBack, e.Reason.Sentence())
+	}
+	if len(r.Changed) == 0 {
+		line("changed", "nothing")
+	} else {
+		line("undo", "ctwarden revert --print")
+	}
+	return w.Flush()
+}
+
+func printTable(t *daemon.TableStatus, line func(string, string, ...any)) {
+	a := &t.Assessment
+	o := &a.Observation
+	name := "table"
+	if t.NetNS != 0 {
+		name = fmt.Sprintf("netns %d", t.NetNS)
+	}
+	if o.Absent {
+		line(name, "none: nf_conntrack is not loaded")
+		return
+	}
+	line(name, "%s %s  %d of %d entries, %d buckets", bar(a.Fullness.Of(barWidth), barWidth), policy.Percent(a.Fullness), o.Table.Entries, o.Table.Max, o.Table.Buckets)
+	level := t.Level.String()
+	if t.Cause != policy.NoCause {
+		level += ", cause " + t.Cause.String()
+	}
+	if t.Incident != "" {
+		level += ", incident " + t.Incident
+	}
+	line("level", "%s", level)
+	forecast := "not growing"
+	if a.FullIn < policy.Never {
+		forecast = fmt.Sprintf("full in %s at %+.0f entries/s", a.FullIn.Round(time.Second), a.Trend.Rate())
+	}
+	line("forecast", "%s", forecast)
+	line("budget", "max may go up to %d (%d MiB, %d bytes an entry)", a.Budget.Max, a.Budget.Bytes>>20, a.Budget.PerEntry)
+	line("lost", "%d packets dropped, %d entries early dropped, %d insertions failed", o.Table.Counters.FullDrops(), o.Table.Counters.EarlyDrop, o.Table.Counters.InsertFailed)
+	if t.Held != policy.NotHeld {
+		line("held", "%s", t.HeldText)
+	}
+	for _, rung := range t.Ladder {
+		if rung.Type != policy.NoAction {
+			line("", "%s: %s", rung.Type, rung.Held.Sentence())
+		}
+	}
+}
+
+const barWidth = 30
+
+// bar draws n of width.
+func bar(n, width uint64) string {
+	n = min(n, width)
+	return "[" + strings.Repeat("#", int(n)) + strings.Repeat("-", int(width-n)) + "]"
+}
