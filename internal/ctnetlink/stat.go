@@ -68,12 +68,16 @@ func (c *Conn) stats(ctx context.Context) ([]nfct.CPUStat, error) {
 			break
 		}
 	}
+	return inOrder(rows), nil
+}
+
+func inOrder(rows []cpuStat) []nfct.CPUStat {
 	slices.SortFunc(rows, func(a, b cpuStat) int { return int(a.cpu) - int(b.cpu) })
 	stats := make([]nfct.CPUStat, len(rows))
 	for i, row := range rows {
 		stats[i] = row.stat
 	}
-	return stats, nil
+	return stats
 }
 
 func (c *Conn) statRows(datagram []byte, rows []cpuStat) (_ []cpuStat, done bool, err error) {

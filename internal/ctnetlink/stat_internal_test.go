@@ -45,6 +45,9 @@ func TestStatRows(t *testing.T) {
 	if diff := cmp.Diff(want, rows, cmp.AllowUnexported(cpuStat{})); diff != "" {
 		t.Errorf("-want +got\n%s", diff)
 	}
+	if diff := cmp.Diff([]nfct.CPUStat{want[1].stat, want[0].stat}, inOrder(rows)); diff != "" {
+		t.Errorf("in order: -want +got\n%s", diff)
+	}
 	refused := ack(9, unix.EPERM)
 	if _, over, err := c.statRows(refused, nil); !over || err != unix.EPERM {
 		t.Errorf("a refusal: %v, %v", over, err)

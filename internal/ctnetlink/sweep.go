@@ -131,9 +131,7 @@ type walk struct {
 
 func (w *walk) visit(e *nfct.Entry, k *Key) bool {
 	if w.batch == nil {
-		if w.batch = w.changer.empty(); w.batch == nil {
-			return false
-		}
+		w.batch = <-w.changer.free
 	}
 	chosen, err := w.pick(w.batch, e, k)
 	if !chosen {
@@ -213,16 +211,6 @@ func (c *changer) run(ctx context.Context) {
 		}
 		b.reset()
 		c.free <- b
-	}
-}
-
-// empty waits for a batch to fill; nil when the changer has failed.
-func (c *changer) empty() *batch {
-	select {
-	case <-c.broken:
-		return nil
-	case b := <-c.free:
-		return b
 	}
 }
 
