@@ -124,7 +124,7 @@ func TestGaugeReadsOddValues(t *testing.T) {
 			}
 		})
 	}
-	for _, text := range []string{"", "-", "x", "12x", "4294967296", "-2147483649", "99999999999999999999999", "1\n2", "+1", " 1", "1.0"} {
+	for _, text := range []string{"", "-", "x", "12x", "4294967296", "-2147483649", "99999999999999999999999", "18446744073709551621", "1\n2", "+1", " 1", "1.0"} {
 		t.Run(fmt.Sprintf("no number: %q", text), func(t *testing.T) {
 			f := plain()
 			f[netfilter+"max"] = text
@@ -232,15 +232,20 @@ func TestGaugeSwitchesItsSourceOfCounters(t *testing.T) {
 	stats := []nfct.CPUStat{{Drop: 1000}}
 	g.Stats = func() ([]nfct.CPUStat, error) { return stats, nil }
 	read(t, g)
-	stats = []nfct.CPUStat{{Drop: 1005}}
+	stats = []nfct.CPUStat{{Drop: 1003}}
+	read(t, g)
+	stats = []nfct.CPUStat{{Drop: 2}} // a reset
 	read(t, g)
 	// procfs appears and knows a part only: no reset, and nothing twice.
 	tree{statPath: statText([4]uint32{0, 3, 0, 0})}.write(t, root)
+	if s := read(t, g); s.CountersFrom != watcher.CountersCtnetlink {
+		t.Errorf("reading is %+v, want no second look for a file that this kernel has not", s)
+	}
 	if err := g.Close(); err != nil {
 		t.Fatal(err)
 	}
-	if s := read(t, g); s.CountersFrom != watcher.CountersProcfs || s.Table.Counters.Drop != 5 || s.Resets != 0 {
-		t.Errorf("reading is %+v, want still 5 drops, from procfs", s)
+	if s := read(t, g); s.CountersFrom != watcher.CountersProcfs || s.Table.Counters.Drop != 5 || s.Resets != 1 {
+		t.Errorf("reading is %+v, want still 5 drops and one reset, from procfs", s)
 	}
 	tree{statPath: statText([4]uint32{0, 4, 0, 0})}.write(t, root)
 	if s := read(t, g); s.Table.Counters.Drop != 6 {

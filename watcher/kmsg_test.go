@@ -192,6 +192,10 @@ func TestKmsgHears(t *testing.T) {
 			map[string]uint64{unnamed: 1, "lost": 8},
 		},
 		{
+			"a gap is told once", []kmsg.Message{record(20, fullLine), record(21, fmt.Sprintf(fullNetNS, 7))},
+			map[string]uint64{unnamed: 1, "table full netns=7 named=true": 1, "lost": 9},
+		},
+		{
 			"a gap before the first record", []kmsg.Message{record(15, fullLine)},
 			map[string]uint64{unnamed: 1, "lost": 4},
 		},
@@ -312,24 +316,55 @@ func TestKmsgBacksOff(t *testing.T) {
 }
 
 func TestKmsgWithoutProgressIsNotAlive(t *testing.T) {
+	for _, c := range []struct {
+		name string
+		err  error
+		want string
+	}{
+		{"a broken log", &fs.PathError{Op: "read", Path: "/dev/kmsg", Err: syscall.EIO}, "read kernel log: read /dev/kmsg: input/output error"},
+		{"a log that is overrun before each reading", overrun(), "kernel log overrun"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				s := &script{}
+				for range 40 {
+					s.logs = append(s.logs, &fakeLog{err: c.err})
+				}
+				k := &watcher.Kmsg{Open: s.Open, Past: pastUpTo(10)}
+				listen(t, k, func() {
+					time.Sleep(20 * time.Second)
+					synctest.Wait()
+					st := k.Status()
+					if st.Alive || st.Err == nil || st.Err.Error() != c.want {
+						t.Errorf("Status is %+v, want not alive because: %s", st, c.want)
+					}
+					if n := len(s.opens); n > 15 {
+						t.Errorf("%d attempts in 20 s, want the back-off to grow", n)
+					}
+				})
+			})
+		})
+	}
+}
+
+func TestKmsgSignalsWhileTheLogIsAway(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		broken := &fs.PathError{Op: "read", Path: "/dev/kmsg", Err: syscall.EIO}
-		s := &script{}
-		for range 40 {
-			s.logs = append(s.logs, &fakeLog{err: broken})
+		s := &script{logs: []*fakeLog{{records: records(11, 12, fullLine), err: errors.New("broken")}}, fails: map[int]error{}}
+		for i := 1; i < 40; i++ {
+			s.fails[i] = os.ErrPermission
 		}
 		k := &watcher.Kmsg{Open: s.Open, Past: pastUpTo(10)}
-		listen(t, k, func() {
-			time.Sleep(20 * time.Second)
-			synctest.Wait()
-			st := k.Status()
-			if st.Alive || !errors.Is(st.Err, syscall.EIO) {
-				t.Errorf("Status is %+v, want not alive because of EIO", st)
-			}
-			if n := len(s.opens); n > 15 {
-				t.Errorf("%d attempts in 20 s, want the back-off to grow", n)
-			}
-		})
+		ctx, cancel := context.WithCancel(t.Context())
+		out, ran := make(chan watcher.Signal), make(chan struct{})
+		go func() { defer close(ran); k.Run(ctx, out) }()
+		time.Sleep(20 * time.Second) // it is in the middle of a back-off of 5 s
+		synctest.Wait()
+		before := len(s.opens)
+		if got := <-out; got.Count != 2 || got.Seq != 12 || len(s.opens) != before {
+			t.Errorf("signal %+v after %d more attempts, want both lines at once", got, len(s.opens)-before)
+		}
+		cancel()
+		<-ran
 	})
 }
 
@@ -387,7 +422,7 @@ func TestKmsgTellsWhatItMissed(t *testing.T) {
 }
 
 func TestKmsgNeverWaitsForItsReader(t *testing.T) {
-	const lines = 200_000
+	const lines = 100_000
 	synctest.Test(t, func(t *testing.T) {
 		var rs []kmsg.Message
 		for i := range lines {

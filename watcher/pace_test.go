@@ -24,6 +24,7 @@ func TestInterval(t *testing.T) {
 		{"a full table", watcher.Pace{}, 0, 1000, 50 * ms},
 		{"a full table that does not grow", watcher.Pace{}, 0, 0, time.Second},
 		{"an unlimited table", watcher.Pace{}, math.MaxUint64, 1, time.Second},
+		{"just within 64 bits of nanoseconds", watcher.Pace{}, math.MaxUint64, 1_000_000_000, time.Second},
 		{"the largest numbers", watcher.Pace{}, math.MaxUint64, math.MaxUint64, time.Second},
 		{"an absurd rate", watcher.Pace{}, 1, math.MaxUint64, 50 * ms},
 		{"bounds of one's own", watcher.Pace{Least: 10 * ms, Most: 250 * ms}, 20, 1000, 20 * ms},

@@ -84,7 +84,7 @@ const (
 // merely contains such a message is somebody else's.
 func ParseMessage(line string) (Message, bool) {
 	if rest, ok := strings.CutPrefix(line, legacyPrefix); ok {
-		if strings.TrimSuffix(rest, ".") == fullText && !strings.HasSuffix(rest, "..") {
+		if strings.TrimSuffix(rest, ".") == fullText {
 			return Message{Kind: TableFull}, true
 		}
 		return Message{}, false
