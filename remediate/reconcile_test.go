@@ -1,0 +1,170 @@
+package remediate
+
+import (
+	"errors"
+	"os"
+	"testing"
+
+	"github.com/ctwarden/ctwarden/internal/netns"
+	"github.com/ctwarden/ctwarden/internal/nfct"
+	"github.com/ctwarden/ctwarden/policy"
+)
+
+// TestReconcile starts ctwarden on a ledger and a kernel that somebody made.
+func TestReconcile(t *testing.T) {
+	const gone = 77 // no namespace has such a number
+	base := Entry{
+		Sysctl: maxName, Original: 1000, Before: 1000, Written: 2000, ReadBack: 2000, Boot: thisBoot,
+	}
+	with := func(change func(*Entry)) Entry {
+		e := base
+		change(&e)
+		return e
+	}
+	interrupted := with(func(e *Entry) { e.ReadBack = 0 })
+	again := with(func(e *Entry) { e.Before, e.Written, e.ReadBack = 2000, 3000, 0 })
+	buckets := with(func(e *Entry) {
+		e.Sysctl, e.Original, e.Before, e.Written, e.ReadBack = bucketName, 512, 512, 1000, 0
+	})
+	tests := map[string]struct {
+		entry  Entry
+		value  uint64
+		find   func(uint32) (*netns.NS, error)
+		before func(fakeProc)
+		want   NoteKind
+		claim  policy.Knob // on max or buckets
+		kept   bool        // in the ledger
+		voided bool
+	}{
+		"still ours":                                 {base, 2000, nil, nil, Kept, policy.Knob{Original: 1000, Written: 2000}, true, false},
+		"put back by somebody":                       {base, 1000, nil, nil, Returned, policy.Knob{}, false, false},
+		"raised further by somebody":                 {base, 2500, nil, nil, Foreign, policy.Knob{}, false, true},
+		"what was asked for is not what was made":    {with(func(e *Entry) { e.ReadBack = 2048 }), 2000, nil, nil, Foreign, policy.Knob{}, false, true},
+		"the first write was interrupted before":     {interrupted, 1000, nil, nil, Returned, policy.Knob{}, false, false},
+		"the first write was interrupted after":      {interrupted, 2000, nil, nil, Kept, policy.Knob{Original: 1000, Written: 2000}, true, false},
+		"a later write was interrupted before":       {again, 2000, nil, nil, Kept, policy.Knob{Original: 1000, Written: 2000}, true, false},
+		"a later write was interrupted after":        {again, 3000, nil, nil, Kept, policy.Knob{Original: 1000, Written: 3000}, true, false},
+		"a later write was interrupted, then undone": {again, 1000, nil, nil, Returned, policy.Knob{}, false, false},
+		"an interrupted resize that was rounded":     {buckets, 1024, nil, nil, Kept, policy.Knob{Original: 512, Written: 1024}, true, false},
+		"another boot": {
+			with(func(e *Entry) { e.Boot = "another" }), 2000, nil, nil, Rebooted, policy.Knob{}, false, true,
+		},
+		"the namespace is gone": {
+			with(func(e *Entry) { e.Sysctl, e.NetNS = nfct.UDP.Sysctl(), gone }), 0,
+			func(uint32) (*netns.NS, error) { return nil, os.ErrNotExist }, nil, NamespaceGone, policy.Knob{}, false, true,
+		},
+		"the namespace can't be entered": {
+			with(func(e *Entry) { e.Sysctl, e.NetNS = nfct.UDP.Sysctl(), gone }), 0,
+			func(uint32) (*netns.NS, error) { return nil, os.ErrPermission }, nil, Unknown, policy.Knob{}, true, false,
+		},
+		"nobody can find namespaces": {
+			with(func(e *Entry) { e.Sysctl, e.NetNS = nfct.UDP.Sysctl(), gone }), 0, nil, nil, Unknown, policy.Knob{}, true, false,
+		},
+		"the module was unloaded": {
+			base, 2000, nil, func(p fakeProc) {
+				if err := os.RemoveAll(p.path("")); err != nil {
+					p.tb.Fatal(err)
+				}
+			}, ModuleGone, policy.Knob{}, false, true,
+		},
+		"a sandbox hides proc/sys": {
+			base, 2000, nil, func(p fakeProc) {
+				if err := os.RemoveAll(p.root + "/sys/net"); err != nil {
+					p.tb.Fatal(err)
+				}
+			}, Unknown, policy.Knob{}, true, false,
+		},
+	}
+	for name, tt := range tests {
+		t.Run(name, func(t *testing.T) {
+			proc, dir := newProc(t), stateDir(t)
+			if err := (store{dir: dir}).save(Ledger{Entries: []Entry{tt.entry}}); err != nil {
+				t.Fatal(err)
+			}
+			if hostWide(tt.entry.Sysctl) {
+				proc.set(tt.entry.Sysctl, tt.value)
+			}
+			if tt.before != nil {
+				tt.before(proc)
+			}
+			k := openAt(t, proc.root, dir)
+			k.options.Find = tt.find
+			claims, err := k.Reconcile(t.Context())
+			if err != nil {
+				t.Fatal(err)
+			}
+			if len(claims.Notes) != 1 || claims.Notes[0].Kind != tt.want {
+				t.Fatalf("notes %+v, want %s", claims.Notes, tt.want)
+			}
+			claimed := claims.Max
+			if tt.entry.Sysctl == bucketName {
+				claimed = claims.Buckets
+			}
+			wantDiff(t, "claim", tt.claim, claimed)
+			stored, err := store{dir: dir}.read()
+			if err != nil {
+				t.Fatal(err)
+			}
+			if (len(stored.Entries) == 1) != tt.kept || (len(stored.History) == 1) != tt.voided {
+				t.Errorf("ledger %+v", stored)
+			}
+			again, err := k.Reconcile(t.Context())
+			if err != nil {
+				t.Fatal(err)
+			}
+			if (len(again.Notes) == 1) != tt.kept {
+				t.Errorf("the second time: %+v", again.Notes)
+			}
+		})
+	}
+}
+
+func TestSeedKeepsWhatTheStateRemembersOfYielding(t *testing.T) {
+	c := Claims{
+		Max:      policy.Knob{Original: 1, Written: 2},
+		Timeouts: map[uint32]policy.Knobs{7: {nfct.UDP: {Original: 30, Written: 20}}},
+	}
+	s := policy.State{Max: policy.Knob{Original: 9, Written: 9, YieldPause: 3}, Buckets: policy.Knob{Written: 5, YieldUntil: 4}}
+	c.Seed(&s, 7)
+	var want policy.State
+	want.Max = policy.Knob{Original: 1, Written: 2, YieldPause: 3}
+	want.Buckets = policy.Knob{YieldUntil: 4}
+	want.Timeouts[nfct.UDP] = policy.Knob{Original: 30, Written: 20}
+	wantDiff(t, "state", want, s)
+}
+
+// TestAFreshStartWritesNothing: no ledger is made where none is needed.
+func TestAFreshStartWritesNothing(t *testing.T) {
+	proc, dir := newProc(t), stateDir(t)
+	k := openAt(t, proc.root, dir)
+	claims, err := k.Reconcile(t.Context())
+	if err != nil || len(claims.Notes) != 0 {
+		t.Errorf("claims %+v, %v", claims, err)
+	}
+	if outcomes, err := k.Revert(t.Context(), true); err != nil || outcomes != nil {
+		t.Errorf("reverted %+v, %v", outcomes, err)
+	}
+	if _, err := os.Stat(k.store.path(ledgerName)); !errors.Is(err, os.ErrNotExist) {
+		t.Errorf("a ledger was written: %v", err)
+	}
+}
+
+// TestALedgerOfAnotherBootIsNotMixedIn: an action before Reconcile does not
+// take over what another boot left.
+func TestALedgerOfAnotherBootIsNotMixedIn(t *testing.T) {
+	proc, dir := newProc(t), stateDir(t)
+	old := Entry{Sysctl: maxName, Original: 500, Before: 500, Written: 1000, ReadBack: 1000, Boot: "another"}
+	if err := (store{dir: dir}).save(Ledger{Entries: []Entry{old}}); err != nil {
+		t.Fatal(err)
+	}
+	k := openAt(t, proc.root, dir)
+	must(t, k, raise(1000, 2000))
+	if _, err := k.Revert(t.Context(), true); err != nil {
+		t.Fatal(err)
+	}
+	wantValue(t, proc, maxName, 1000)
+	h := k.Ledger().History
+	if len(h) != 1 || h[0].Why != Rebooted {
+		t.Errorf("history %+v", h)
+	}
+}

@@ -1,0 +1,256 @@
+package remediate
+
+import (
+	"context"
+	"errors"
+	"strings"
+	"testing"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/ctwarden/ctwarden/internal/nfct"
+	"github.com/ctwarden/ctwarden/policy"
+)
+
+// changed is a kernel on which everything was changed.
+func changed(tb testing.TB) (fakeProc, *Kernel) {
+	tb.Helper()
+	proc := newProc(tb)
+	k := openAt(tb, proc.root, stateDir(tb))
+	must(tb, k, resize(512, 1024))
+	must(tb, k, raise(1000, 2000))
+	must(tb, k, shorten(nfct.UDP, 120, 60))
+	must(tb, k, shorten(nfct.TCPTimeWait, 120, 30))
+	return proc, k
+}
+
+func TestRevertGoesInOrder(t *testing.T) {
+	proc, k := changed(t)
+	var wrote []string
+	k.sysctls.fault = func(step string) error {
+		if name, ok := strings.CutPrefix(step, "wrote "); ok {
+			wrote = append(wrote, name)
+		}
+		return nil
+	}
+	outcomes, err := k.Revert(t.Context(), false)
+	if err != nil {
+		t.Fatal(err)
+	}
+	wantDiff(t, "order", []string{
+		"nf_conntrack_udp_timeout", "nf_conntrack_tcp_timeout_time_wait", maxName, bucketName,
+	}, wrote)
+	want := []policy.Outcome{
+		{
+			Action: policy.Action{Type: policy.RestoreTimeout, Knob: nfct.UDP, From: 60, To: 120, Reason: policy.ReasonAsked},
+			OK:     true, Before: 60, After: 120,
+		},
+		{
+			Action: policy.Action{Type: policy.RestoreTimeout, Knob: nfct.TCPTimeWait, From: 30, To: 120, Reason: policy.ReasonAsked},
+			OK:     true, Before: 30, After: 120,
+		},
+		{
+			Action: policy.Action{Type: policy.RestoreMax, From: 2000, To: 1000, Reason: policy.ReasonAsked},
+			OK:     true, Before: 2000, After: 1000,
+		},
+		{
+			Action: policy.Action{Type: policy.ResizeHash, From: 1024, To: 512, Reason: policy.ReasonAsked},
+			OK:     true, Before: 1024, After: 512,
+		},
+	}
+	wantDiff(t, "outcomes", want, outcomes)
+	for name, v := range map[string]uint64{maxName: 1000, bucketName: 512, nfct.UDP.Sysctl(): 120, nfct.TCPTimeWait.Sysctl(): 120} {
+		wantValue(t, proc, name, v)
+	}
+}
+
+func TestRevertHoldsBackWhatWouldHurt(t *testing.T) {
+	tests := map[string]struct {
+		count      uint64
+		everywhere uint64 // entries in all namespaces; 0: nobody counts
+		force      bool
+		max        uint64
+		buckets    uint64
+		noted      int
+	}{
+		"a nearly empty table":           {10, 0, false, 1000, 512, 0},
+		"just below 90 %":                {899, 0, false, 1000, 512, 0},
+		"90 % of the original":           {900, 0, false, 2000, 512, 0},
+		"more than the original":         {1500, 0, false, 2000, 512, 0},
+		"more than the original, forced": {1500, 0, true, 1000, 512, 1},
+		"90 %, forced":                   {900, 0, true, 1000, 512, 0},
+		"a stall by others' entries":     {10, 1_000_000, false, 1000, 1024, 0},
+		"that stall, forced":             {10, 1_000_000, true, 1000, 512, 1},
+		"a stall by the own entries":     {1_000_000, 0, false, 2000, 1024, 0},
+		"entries beyond any count":       {10, 1<<64 - 1, false, 1000, 1024, 0},
+	}
+	for name, tt := range tests {
+		t.Run(name, func(t *testing.T) {
+			proc, k := changed(t)
+			proc.set(countName, tt.count)
+			if tt.everywhere != 0 {
+				k.options.Entries = func() (uint64, error) { return tt.everywhere, nil }
+			}
+			outcomes, err := k.Revert(t.Context(), tt.force)
+			if err != nil || len(outcomes) != 4 {
+				t.Fatalf("outcomes %+v, %v", outcomes, err)
+			}
+			wantValue(t, proc, nfct.UDP.Sysctl(), 120)
+			wantValue(t, proc, maxName, tt.max)
+			wantValue(t, proc, bucketName, tt.buckets)
+			noted := 0
+			for _, out := range outcomes {
+				if out.Note != "" {
+					noted++
+				}
+				if out.OK != (out.After == out.Action.To) || out.OK == strings.Contains(out.Error, ErrHeldBack.Error()) {
+					t.Errorf("outcome %+v", out)
+				}
+			}
+			if noted != tt.noted {
+				t.Errorf("%d notes in %+v, want %d", noted, outcomes, tt.noted)
+			}
+			// What was held back is put back later.
+			proc.set(countName, 0)
+			k.options.Entries = nil
+			if _, err := k.Revert(t.Context(), false); err != nil {
+				t.Fatal(err)
+			}
+			wantValue(t, proc, maxName, 1000)
+			wantValue(t, proc, bucketName, 512)
+		})
+	}
+}
+
+func TestRevertLeavesForeignValuesAlone(t *testing.T) {
+	proc, k := changed(t)
+	proc.set(nfct.UDP.Sysctl(), 45)
+	proc.set(maxName, 1000)
+	outcomes, err := k.Revert(t.Context(), false)
+	if err != nil || len(outcomes) != 4 {
+		t.Fatalf("outcomes %+v, %v", outcomes, err)
+	}
+	if out := outcomes[0]; !out.Foreign || out.OK || out.Before != 45 || out.After != 45 {
+		t.Errorf("the foreign one: %+v", out)
+	}
+	if out := outcomes[2]; !out.OK || out.Note == "" {
+		t.Errorf("the one that is back already: %+v", out)
+	}
+	wantValue(t, proc, nfct.UDP.Sysctl(), 45)
+	wantValue(t, proc, bucketName, 512)
+	l := k.Ledger()
+	if len(l.Entries) != 0 || len(l.History) != 1 {
+		t.Errorf("ledger %+v", l)
+	}
+}
+
+// TestRevertWhenAStepFails: what failed stays in the ledger, and the rest is
+// put back.
+func TestRevertWhenAStepFails(t *testing.T) {
+	udp := nfct.UDP.Sysctl()
+	for name, tt := range map[string]struct {
+		step string
+		err  error
+		left int // claims that are left
+		ok   bool
+	}{
+		"a value can't be read":           {"read " + udp, unix.EIO, 1, false},
+		"a value can't be written":        {"write " + udp, unix.EROFS, 1, false},
+		"the ledger can't be written":     {"ledger write", unix.ENOSPC, 4, true},
+		"the write reports an error late": {"wrote " + udp, unix.EIO, 1, false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			proc, k := changed(t)
+			fault := func(step string) error {
+				if step == tt.step {
+					return tt.err
+				}
+				return nil
+			}
+			k.sysctls.fault, k.store.fault = fault, fault
+			outcomes, err := k.Revert(t.Context(), false)
+			if err != nil || len(outcomes) != 4 || outcomes[0].OK != tt.ok {
+				t.Errorf("outcomes %+v, %v", outcomes, err)
+			}
+			wantValue(t, proc, maxName, 1000)
+			wantValue(t, proc, bucketName, 512)
+			if l := k.Ledger(); len(l.Entries) != tt.left {
+				t.Errorf("ledger %+v", l)
+			}
+			k.sysctls.fault, k.store.fault = nil, nil
+			if _, err := k.Revert(t.Context(), false); err != nil {
+				t.Fatal(err)
+			}
+			wantValue(t, proc, udp, 120)
+			if l := k.Ledger(); len(l.Entries)+len(l.History) != 0 {
+				t.Errorf("ledger %+v", l)
+			}
+		})
+	}
+}
+
+func TestRevertWhenTheKernelIgnoresIt(t *testing.T) {
+	proc, k := changed(t)
+	k.sysctls.fault = func(step string) error {
+		if step == "wrote "+maxName {
+			proc.set(maxName, 2000)
+		}
+		return nil
+	}
+	outcomes, err := k.Revert(t.Context(), false)
+	if err != nil || outcomes[2].OK || !strings.Contains(outcomes[2].Error, ErrReadBack.Error()) {
+		t.Errorf("outcomes %+v, %v", outcomes, err)
+	}
+	if l := k.Ledger(); len(l.Entries) != 1 {
+		t.Errorf("ledger %+v", l)
+	}
+}
+
+func TestRevertStopsWithItsContext(t *testing.T) {
+	_, k := changed(t)
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	outcomes, err := k.Revert(ctx, true)
+	if !errors.Is(err, context.Canceled) || outcomes != nil {
+		t.Errorf("outcomes %+v, %v", outcomes, err)
+	}
+}
+
+func TestRevertCommands(t *testing.T) {
+	proc, k := changed(t)
+	want := []string{
+		"sysctl -w net.netfilter.nf_conntrack_udp_timeout=120",
+		"sysctl -w net.netfilter.nf_conntrack_tcp_timeout_time_wait=120",
+		"sysctl -w net.netfilter.nf_conntrack_max=1000",
+		"sysctl -w net.netfilter.nf_conntrack_buckets=512",
+	}
+	wantDiff(t, "commands", want, k.RevertCommands())
+	wantValue(t, proc, maxName, 2000)
+	// The same without the lock, while the daemon holds it.
+	commands, err := RevertCommands(Options{Proc: proc.root, Dir: k.options.Dir})
+	if err != nil {
+		t.Fatal(err)
+	}
+	wantDiff(t, "commands without the lock", want, commands)
+
+	proc.set(nfct.UDP.Sysctl(), 45)
+	proc.set(maxName, 1000)
+	commands = k.RevertCommands()
+	if len(commands) != 3 || !strings.HasPrefix(commands[0], "# ") || commands[1] != want[1] || commands[2] != want[3] {
+		t.Errorf("commands %q", commands)
+	}
+}
+
+func TestQuoted(t *testing.T) {
+	for in, want := range map[string]string{
+		"/run/netns/blue": "/run/netns/blue",
+		"/run/netns/a b":  "'/run/netns/a b'",
+		"/run/netns/a'b":  `'/run/netns/a'\''b'`,
+		"$(reboot)":       "'$(reboot)'",
+		"":                "''",
+	} {
+		if got := quoted(in); got != want {
+			t.Errorf("quoted(%q) = %s, want %s", in, got, want)
+		}
+	}
+}
