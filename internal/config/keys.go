@@ -164,7 +164,7 @@ func entryKeys() []key {
 	return []key{
 		number("age.cap", share, between("0.01%", "100%").orZero("never age"),
 			func(c *Config) *nfct.Permyriad { return &c.Limits.Age.Cap },
-			"Largest share of the table whose remaining time is lowered in one act."),
+			"Largest share of the table whose remaining time is lowered in one act, to the floor of tcp_timeout_time_wait; without that floor nothing is aged."),
 		number("age.established_floor", duration, between(establishedFloor, "365d").orZero("never"),
 			func(c *Config) *time.Duration { return &c.Limits.Age.EstablishedFloor },
 			"How long an ESTABLISHED entry must have been idle to be aged. Setting it gives up the promise that such entries are left alone."),
