@@ -1,0 +1,92 @@
+package audit
+
+import (
+	"path/filepath"
+	"testing"
+)
+
+// sealAll writes records with sound hashes, each after the head given.
+func sealAll(t *testing.T, records ...Record) string {
+	t.Helper()
+	path := filepath.Join(t.TempDir(), "audit.jsonl")
+	var text []byte
+	for _, r := range records {
+		text = append(append(text, r.line...), '\n')
+	}
+	write(t, path, text)
+	return path
+}
+
+func after(t *testing.T, prev Head, kind Kind, payload any) Record {
+	t.Helper()
+	inner, err := encodePayload(payload)
+	if err != nil {
+		t.Fatal(err)
+	}
+	r, err := seal(prev, epoch, kind, inner)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return r
+}
+
+// TestGapRecordsExplainOnlyTheirOwnGap: the hashes of each log are sound.
+func TestGapRecordsExplainOnlyTheirOwnGap(t *testing.T) {
+	one := after(t, Head{}, KindStart, nil)
+	four := Head{Seq: 4, Hash: Hash{4}}
+	gap := func(from, to uint64, h Hash) Record {
+		return after(t, four, KindGap, Gap{Reason: GapNotDurable, From: from, To: to, After: &h})
+	}
+	five := after(t, four, KindSample, nil)
+	retained := func(last uint64, h Hash) []Record {
+		g := Gap{Reason: GapRetention, Segments: []RemovedSegment{{File: "x", First: 1, Last: last, LastHash: h}}}
+		return []Record{five, after(t, five.Head(), KindGap, g)}
+	}
+	tests := []struct {
+		name    string
+		records []Record
+		want    []string
+	}{
+		{"the right gap", []Record{one, gap(2, 4, one.Hash)}, nil},
+		{"a gap that begins too late", []Record{one, gap(3, 4, one.Hash)}, []string{"removed 2-4"}},
+		{"a gap that ends too early", []Record{one, gap(2, 3, one.Hash)}, []string{"removed 2-4"}},
+		{"a gap after another record", []Record{one, gap(2, 4, Hash{9})}, []string{"removed 2-4"}},
+		{"no gap record", []Record{one, five}, []string{"removed 2-4"}},
+		{"the right retention", retained(4, Hash{4}), nil},
+		{"retention of fewer records", retained(3, Hash{4}), []string{"removed 1-4"}},
+		{"retention of other records", retained(4, Hash{9}), []string{"removed 1-4"}},
+		{"a first record that follows another", []Record{after(t, Head{Hash: Hash{1}}, KindStart, nil)}, []string{"altered 1"}},
+		{"one removed, and the next one twice", []Record{one, after(t, Head{Seq: 2, Hash: Hash{2}}, KindSample, nil), after(t, Head{Seq: 2, Hash: Hash{2}}, KindSample, nil)}, []string{"removed 2", "inserted 3"}},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			wantProblems(t, sealAll(t, tt.records...), Verifier{}, tt.want...)
+		})
+	}
+}
+
+func TestParseRefuses(t *testing.T) {
+	const (
+		at   = `"time":"2026-11-20T19:00:02.000000000Z"`
+		tail = `,"prev":"0000000000000000000000000000000000000000000000000000000000000000","hash":"0000000000000000000000000000000000000000000000000000000000000000"}`
+	)
+	if _, err := parse([]byte(`{"seq":1,` + at + `,"kind":"start"` + tail)); err != nil {
+		t.Fatal(err)
+	}
+	for name, line := range map[string]string{
+		"a leading zero":          `{"seq":01,` + at + `,"kind":"start"` + tail,
+		"the number zero":         `{"seq":0,` + at + `,"kind":"start"` + tail,
+		"a number beyond 64 bits": `{"seq":18446744073709551616,` + at + `,"kind":"start"` + tail,
+		"no such day":             `{"seq":1,"time":"2026-02-30T19:00:02.000000000Z","kind":"start"` + tail,
+		"a kind in capitals":      `{"seq":1,` + at + `,"kind":"Start"` + tail,
+		"a kind without an end":   `{"seq":1,` + at + `,"kind":"startstartstartstartstartstartstartstart"` + tail,
+		"no comma":                `{"seq":1,` + at + `,"kind":"start" "a":1` + tail,
+		"a control character":     `{"seq":1,` + at + `,"kind":"start","a":"` + "\x1b" + `"` + tail,
+		"text behind the end":     `{"seq":1,` + at + `,"kind":"start"` + tail + " ",
+		"nothing":                 "",
+	} {
+		if r, err := parse([]byte(line)); err == nil {
+			t.Errorf("%s: parsed as %+v", name, r.Head())
+		}
+	}
+}
