@@ -1,0 +1,208 @@
+package remediate
+
+import (
+	"net/netip"
+	"testing"
+	"time"
+
+	"github.com/ctwarden/ctwarden/internal/nfct"
+	"github.com/ctwarden/ctwarden/policy"
+)
+
+func tuple(src string, sport uint16, dst string, dport uint16) nfct.Tuple {
+	return nfct.Tuple{Src: netip.MustParseAddr(src), SrcPort: sport, Dst: netip.MustParseAddr(dst), DstPort: dport}
+}
+
+// oldUDP is an entry that anybody may delete: unreplied, idle for 18 s.
+func oldUDP() nfct.Entry {
+	return nfct.Entry{
+		Orig: tuple("10.0.0.1", 1000, "192.0.2.1", 53), Reply: tuple("192.0.2.1", 53, "198.51.100.1", 2000),
+		Proto: protoUDP, Status: nfct.StatusConfirmed, Timeout: 100,
+	}
+}
+
+func oldTCP(state nfct.TCPState, status nfct.Status) nfct.Entry {
+	e := oldUDP()
+	e.Proto, e.State, e.Status = protoTCP, state, status|nfct.StatusConfirmed
+	return e
+}
+
+func changedUDP(change func(*nfct.Entry)) nfct.Entry {
+	e := oldUDP()
+	change(&e)
+	return e
+}
+
+func TestFateOfADeletion(t *testing.T) {
+	act := policy.Action{
+		Type: policy.DeleteEntries, Class: policy.Unreplied, Cap: 1, MinIdle: 10 * time.Second, SynSentIdle: 15 * time.Second,
+	}
+	left := func(s uint32) nfct.Entry { return changedUDP(func(e *nfct.Entry) { e.Timeout = s }) }
+	status := func(s nfct.Status) nfct.Entry { return changedUDP(func(e *nfct.Entry) { e.Status |= s }) }
+	syn := func(s uint32) nfct.Entry {
+		e := oldTCP(nfct.StateSynSent, 0)
+		e.Timeout = s
+		return e
+	}
+	tests := map[string]struct {
+		entry nfct.Entry
+		want  policy.Fate
+	}{
+		"idle and unreplied":                     {oldUDP(), policy.FateEligible},
+		"idle for just long enough":              {left(108), policy.FateEligible},
+		"idle for a second less":                 {left(109), policy.FateTooYoung},
+		"SYN_SENT, idle for just long enough":    {syn(103), policy.FateEligible},
+		"SYN_SENT, idle for a second less":       {syn(104), policy.FateTooYoung},
+		"more left than the timeout":             {left(121), policy.FateIdleUnknown},
+		"replied":                                {status(nfct.StatusSeenReply), policy.FateReplied},
+		"assured":                                {status(nfct.StatusAssured), policy.FateAssured},
+		"one direction of a live connection":     {oldTCP(nfct.StateEstablished, 0), policy.FateEstablished},
+		"one direction, its peer to close":       {oldTCP(nfct.StateCloseWait, 0), policy.FateEstablished},
+		"being removed":                          {status(nfct.StatusDying), policy.FateDying},
+		"made by an expectation":                 {status(nfct.StatusExpected), policy.FateExpected},
+		"part of another connection":             {changedUDP(func(e *nfct.Entry) { e.HasMaster = true }), policy.FateExpected},
+		"followed by a helper":                   {changedUDP(func(e *nfct.Entry) { e.HasHelper = true }), policy.FateHelper},
+		"given a helper by a rule":               {status(nfct.StatusHelper), policy.FateHelper},
+		"fixed timeout":                          {status(nfct.StatusFixedTimeout), policy.FateFixedTimeout},
+		"offloaded":                              {status(nfct.StatusOffload), policy.FateOffload},
+		"offloaded to hardware":                  {status(nfct.StatusHWOffload), policy.FateOffload},
+		"DNAT":                                   {status(nfct.StatusDstNAT), policy.FateDNAT},
+		"SNAT is no reason":                      {status(nfct.StatusSrcNAT), policy.FateEligible},
+		"GRE":                                    {changedUDP(func(e *nfct.Entry) { e.Proto = protoGRE }), policy.FateIdleUnknown},
+		"protected":                              {changedUDP(func(e *nfct.Entry) { e.Zone = 9 }), policy.FateProtected},
+		"protection speaks before the idle time": {changedUDP(func(e *nfct.Entry) { e.Zone, e.Timeout = 9, 120 }), policy.FateProtected},
+	}
+	for name, tt := range tests {
+		t.Run(name, func(t *testing.T) {
+			c := choice{act: act, idle: watched(60, nil).idleness(15 * time.Second), protect: Protect{Zones: []uint16{9}}}
+			if got := c.fate(&tt.entry); got != tt.want {
+				t.Errorf("fate %s, want %s", got, tt.want)
+			}
+			if took := c.take(&tt.entry); took != (tt.want == policy.FateEligible) || c.told.Fates[tt.want] != 1 {
+				t.Errorf("taken: %t, counted %v", took, c.told.Fates)
+			}
+		})
+	}
+}
+
+func TestFateOfAgeing(t *testing.T) {
+	closing := policy.Action{Type: policy.AgeEntries, Class: policy.Closing, Cap: 1, Remaining: 30}
+	stale := policy.Action{Type: policy.AgeEntries, Class: policy.Established, Cap: 1, Remaining: 30, MinIdle: 7440 * time.Second}
+	const seen = nfct.StatusSeenReply | nfct.StatusAssured
+	left := func(e nfct.Entry, s uint32) nfct.Entry { e.Timeout = s; return e }
+	tests := map[string]struct {
+		act   policy.Action
+		entry nfct.Entry
+		want  policy.Fate
+	}{
+		"TIME_WAIT":                           {closing, oldTCP(nfct.StateTimeWait, seen), policy.FateEligible},
+		"FIN_WAIT":                            {closing, oldTCP(nfct.StateFinWait, seen), policy.FateEligible},
+		"LAST_ACK":                            {closing, oldTCP(nfct.StateLastAck, seen), policy.FateEligible},
+		"CLOSE":                               {closing, oldTCP(nfct.StateClose, seen), policy.FateEligible},
+		"CLOSE_WAIT, whose peer is to close":  {closing, oldTCP(nfct.StateCloseWait, seen), policy.FateWrongClass},
+		"ESTABLISHED":                         {closing, oldTCP(nfct.StateEstablished, seen), policy.FateWrongClass},
+		"not TCP":                             {closing, changedUDP(func(e *nfct.Entry) { e.State = nfct.StateTimeWait }), policy.FateWrongClass},
+		"as little left already":              {closing, left(oldTCP(nfct.StateTimeWait, seen), 30), policy.FateShort},
+		"a second more left":                  {closing, left(oldTCP(nfct.StateTimeWait, seen), 31), policy.FateEligible},
+		"closing behind DNAT":                 {closing, oldTCP(nfct.StateTimeWait, seen|nfct.StatusDstNAT), policy.FateEligible},
+		"closing with fixed timeout":          {closing, oldTCP(nfct.StateTimeWait, seen|nfct.StatusFixedTimeout), policy.FateFixedTimeout},
+		"idle for a day":                      {stale, left(oldTCP(nfct.StateEstablished, seen), 432000-86400), policy.FateEligible},
+		"idle for just long enough":           {stale, left(oldTCP(nfct.StateEstablished, seen), 432000-7442), policy.FateEligible},
+		"idle for a second less":              {stale, left(oldTCP(nfct.StateEstablished, seen), 432000-7441), policy.FateTooYoung},
+		"a live one with data unacknowledged": {stale, left(oldTCP(nfct.StateEstablished, seen), 290), policy.FateTooYoung},
+		"closing is not established":          {stale, oldTCP(nfct.StateTimeWait, seen), policy.FateWrongClass},
+	}
+	day := watched(0, nil)
+	timeouts := nfct.Timeouts{}
+	for i := nfct.TCPSynSent; i < nfct.NumTimeouts; i++ {
+		if seen := day.changes[i]; len(seen) > 0 {
+			timeouts[i] = seen[0].seconds
+		}
+	}
+	for m := range 24 * 60 {
+		day.look(&timeouts, start.Add(time.Duration(m+1)*time.Minute))
+	}
+	for name, tt := range tests {
+		t.Run(name, func(t *testing.T) {
+			c := choice{act: tt.act, idle: day.idleness(tt.act.MinIdle)}
+			if got := c.fate(&tt.entry); got != tt.want {
+				t.Errorf("fate %s, want %s", got, tt.want)
+			}
+		})
+	}
+}
+
+func TestProtect(t *testing.T) {
+	prefix := func(s string) []netip.Prefix { return []netip.Prefix{netip.MustParsePrefix(s)} }
+	six := nfct.Entry{Orig: tuple("2001:db8::1", 1, "2001:db8::2", 2), Reply: tuple("2001:db8::2", 2, "2001:db8::1", 1), Proto: protoTCP}
+	marked := changedUDP(func(e *nfct.Entry) { e.Mark = 0x1234 })
+	tests := map[string]struct {
+		protect Protect
+		entry   nfct.Entry
+		want    bool
+	}{
+		"nothing":                    {Protect{}, oldUDP(), false},
+		"its source":                 {Protect{CIDRs: prefix("10.0.0.0/8")}, oldUDP(), true},
+		"its destination":            {Protect{CIDRs: prefix("192.0.2.1/32")}, oldUDP(), true},
+		"its address behind NAT":     {Protect{CIDRs: prefix("198.51.100.0/24")}, oldUDP(), true},
+		"another network":            {Protect{CIDRs: prefix("203.0.113.0/24")}, oldUDP(), false},
+		"one of several networks":    {Protect{CIDRs: append(prefix("203.0.113.0/24"), prefix("10.0.0.1/32")...)}, oldUDP(), true},
+		"an IPv6 network":            {Protect{CIDRs: prefix("2001:db8::/32")}, six, true},
+		"all of IPv4 is not IPv6":    {Protect{CIDRs: prefix("0.0.0.0/0")}, six, false},
+		"its destination port":       {Protect{Ports: []PortRange{{53, 53}}}, oldUDP(), true},
+		"its source port":            {Protect{Ports: []PortRange{{999, 1000}}}, oldUDP(), true},
+		"its port behind NAT":        {Protect{Ports: []PortRange{{2000, 3000}}}, oldUDP(), true},
+		"a port beside it":           {Protect{Ports: []PortRange{{54, 999}, {1001, 1999}}}, oldUDP(), false},
+		"the key of GRE is no port":  {Protect{Ports: []PortRange{{53, 53}}}, changedUDP(func(e *nfct.Entry) { e.Proto = protoGRE }), false},
+		"its mark":                   {Protect{Marks: []Mark{{0x1234, 1<<32 - 1}}}, marked, true},
+		"its mark within a mask":     {Protect{Marks: []Mark{{0x34, 0xff}}}, marked, true},
+		"another mark within a mask": {Protect{Marks: []Mark{{0x35, 0xff}}}, marked, false},
+		"its zone":                   {Protect{Zones: []uint16{3, 7}}, changedUDP(func(e *nfct.Entry) { e.Zone = 7 }), true},
+		"another zone":               {Protect{Zones: []uint16{3}}, changedUDP(func(e *nfct.Entry) { e.Zone = 7 }), false},
+	}
+	for name, tt := range tests {
+		t.Run(name, func(t *testing.T) {
+			if got := tt.protect.covers(&tt.entry); got != tt.want {
+				t.Errorf("protected: %t", got)
+			}
+		})
+	}
+}
+
+func TestSamplesAreFew(t *testing.T) {
+	c := choice{
+		act:  policy.Action{Type: policy.DeleteEntries, Class: policy.Unreplied, MinIdle: 1, SynSentIdle: 1},
+		idle: watched(60, nil).idleness(time.Second),
+	}
+	for range 3 * samplesMost {
+		e := oldUDP()
+		c.take(&e)
+	}
+	if len(c.told.Samples) != samplesMost || c.told.Fates[policy.FateEligible] != 3*samplesMost {
+		t.Errorf("told %+v", c.told)
+	}
+	want := policy.Sample{
+		Proto: protoUDP, Src: netip.MustParseAddr("10.0.0.1"), Dst: netip.MustParseAddr("192.0.2.1"),
+		SrcPort: 1000, DstPort: 53, Left: 100,
+	}
+	if got := c.told.Samples[0]; got != want {
+		t.Errorf("sample %+v, want %+v", got, want)
+	}
+}
+
+func BenchmarkTake(b *testing.B) {
+	c := choice{
+		act:  policy.Action{Type: policy.DeleteEntries, Class: policy.Unreplied, MinIdle: time.Second, SynSentIdle: time.Second},
+		idle: watched(60, map[int]uint32{55: 60}).idleness(time.Second),
+		protect: Protect{
+			CIDRs: []netip.Prefix{netip.MustParsePrefix("203.0.113.0/24"), netip.MustParsePrefix("2001:db8::/32")},
+			Ports: []PortRange{{22, 22}, {4500, 4500}},
+		},
+	}
+	e := oldUDP()
+	e.Timeout = 20
+	b.ReportAllocs()
+	for b.Loop() {
+		c.take(&e)
+	}
+}

@@ -1,0 +1,188 @@
+package remediate
+
+import (
+	"math/rand/v2"
+	"testing"
+	"time"
+
+	"github.com/ctwarden/ctwarden/internal/nfct"
+)
+
+// seconds makes a moment of the simulated clock.
+func seconds(s int) time.Time { return start.Add(time.Duration(s) * time.Second) }
+
+// watched makes a watch that has looked once a second from 0 to until, at a
+// udp timeout that changes at the given seconds.
+func watched(until int, changes map[int]uint32) *watch {
+	w := &watch{}
+	timeouts := nfct.Timeouts{nfct.UDP: 120, nfct.TCPSynSent: 120, nfct.TCPEstablished: 432000, nfct.TCPMaxRetrans: 300, nfct.TCPUnacknowledged: 300, nfct.TCPClose: 10, nfct.Generic: 600, nfct.ICMP: 30, nfct.ICMPv6: 31, nfct.GRE: 30}
+	for s := range until + 1 {
+		if v, ok := changes[s]; ok {
+			timeouts[nfct.UDP] = v
+		}
+		w.look(&timeouts, seconds(s))
+	}
+	return w
+}
+
+func TestIdleAtLeast(t *testing.T) {
+	const d = 10 * time.Second
+	udp := func(left uint32) nfct.Entry { return nfct.Entry{Proto: protoUDP, Timeout: left} }
+	tcp := func(state nfct.TCPState, left uint32) nfct.Entry {
+		return nfct.Entry{Proto: protoTCP, State: state, Timeout: left}
+	}
+	tests := map[string]struct {
+		watch *watch
+		entry nfct.Entry
+		want  time.Duration
+		known bool
+	}{
+		"by the only timeout there was, less the rounding": {
+			watched(60, nil), udp(100), 18 * time.Second, true,
+		},
+		"an entry that was just seen": {watched(60, nil), udp(119), 0, true},
+		"an entry that has expired":   {watched(60, nil), udp(0), 118 * time.Second, true},
+		"a watch that is too short":   {watched(9, nil), udp(100), 0, false},
+		"a watch that is just enough": {watched(10, nil), udp(100), 18 * time.Second, true},
+		"more left than any timeout":  {watched(60, nil), udp(121), 0, false},
+		"an entry of before a shortening, that has more left than the new timeout": {
+			watched(60, map[int]uint32{55: 60}), udp(100), 18 * time.Second, true,
+		},
+		"either timeout may be the one after a shortening: the shorter counts": {
+			watched(60, map[int]uint32{55: 60}), udp(50), 8 * time.Second, true,
+		},
+		"either timeout may be the one after it was given back: the shorter counts": {
+			watched(60, map[int]uint32{1: 30, 55: 120}), udp(25), 3 * time.Second, true,
+		},
+		"a timeout that ended before the window no longer counts": {
+			watched(60, map[int]uint32{1: 30, 49: 120}), udp(25), 93 * time.Second, true,
+		},
+		"a timeout that ended at the edge of the window counts": {
+			watched(60, map[int]uint32{1: 30, 50: 120}), udp(25), 3 * time.Second, true,
+		},
+		"a short visit of another timeout counts": {
+			watched(60, map[int]uint32{55: 27, 56: 120}), udp(25), 0, true,
+		},
+		"UDP-Lite lives by the timeout of UDP": {
+			watched(60, nil), nfct.Entry{Proto: protoUDPLite, Timeout: 100}, 18 * time.Second, true,
+		},
+		"SYN_SENT": {watched(60, nil), tcp(nfct.StateSynSent, 100), 18 * time.Second, true},
+		"a TCP timeout that a shorter may replace": {watched(60, nil), tcp(nfct.StateEstablished, 250), 48 * time.Second, true},
+		"one that none of the shorter can have made": {
+			watched(60, nil), tcp(nfct.StateEstablished, 400000), 31998 * time.Second, true,
+		},
+		"SYN_SENT is not made by a longer one":  {watched(60, nil), tcp(nfct.StateSynSent, 130), 0, false},
+		"an RST may have left it":               {watched(60, nil), tcp(nfct.StateSynSent, 5), 3 * time.Second, true},
+		"a state without a sysctl":              {watched(60, nil), tcp(nfct.StateSynSent2, 5), 0, false},
+		"no state":                              {watched(60, nil), tcp(nfct.StateNone, 5), 0, false},
+		"a state beyond all":                    {watched(60, nil), tcp(200, 5), 0, false},
+		"ICMP":                                  {watched(60, nil), nfct.Entry{Proto: protoICMP, Timeout: 10}, 18 * time.Second, true},
+		"ICMPv6":                                {watched(60, nil), nfct.Entry{Proto: protoICMPv6, Timeout: 10}, 19 * time.Second, true},
+		"any other protocol":                    {watched(60, nil), nfct.Entry{Proto: 50, Timeout: 500}, 98 * time.Second, true},
+		"GRE keeps the timeout of its creation": {watched(60, nil), nfct.Entry{Proto: protoGRE, Timeout: 10}, 0, false},
+		"SCTP is not watched":                   {watched(60, nil), nfct.Entry{Proto: protoSCTP, Timeout: 10}, 0, false},
+		"nobody has looked":                     {&watch{}, udp(10), 0, false},
+	}
+	for name, tt := range tests {
+		t.Run(name, func(t *testing.T) {
+			in := tt.watch.idleness(d)
+			got, known := in.atLeast(&tt.entry)
+			if got != tt.want || known != tt.known {
+				t.Errorf("idle for at least %v, %t; want %v, %t", got, known, tt.want, tt.known)
+			}
+		})
+	}
+}
+
+// TestIdleIsNeverOverestimated plays random histories of a timeout against
+// entries whose true idle time is known: whoever passes for idle is.
+func TestIdleIsNeverOverestimated(t *testing.T) {
+	r := rand.New(rand.NewPCG(1, 2))
+	passed := 0
+	for range 3000 {
+		const until = 200
+		changes := map[int]uint32{0: 20 + r.Uint32N(100)}
+		for range r.IntN(6) {
+			changes[1+r.IntN(until)] = 5 + r.Uint32N(120)
+		}
+		w := watched(until, changes)
+		d := time.Duration(1+r.IntN(60)) * time.Second
+		in := w.idleness(d)
+		// A look sees a change up to a second after it was made.
+		late := r.Float64()
+		inForce := func(at float64) (v uint32) {
+			for s := range until + 1 {
+				if c, ok := changes[s]; ok && float64(s)-late <= at {
+					v = c
+				}
+			}
+			return v
+		}
+		for range 50 {
+			last := r.Float64() * until
+			left := last + float64(inForce(last)) - until
+			if left < 0 {
+				continue // it has expired
+			}
+			e := nfct.Entry{Proto: protoUDP, Timeout: uint32(left)}
+			least, known := in.atLeast(&e)
+			idle := time.Duration((until - last) * float64(time.Second))
+			if !known || least < d {
+				continue
+			}
+			passed++
+			if idle < d {
+				t.Fatalf("idle for %v passes for %v (asked for %v): %d s left, changes %v", idle, least, d, e.Timeout, changes)
+			}
+		}
+	}
+	if passed < 1000 {
+		t.Errorf("only %d entries passed: the test proves little", passed)
+	}
+}
+
+func TestAWatchBeginsAnew(t *testing.T) {
+	timeouts := nfct.Timeouts{nfct.UDP: 30}
+	tests := map[string]struct {
+		next time.Time
+		want bool
+	}{
+		"not after a minute":            {seconds(60 + 60), true},
+		"after more than a minute":      {seconds(60 + 61), false},
+		"when the clock goes backwards": {seconds(59), false},
+	}
+	for name, tt := range tests {
+		t.Run(name, func(t *testing.T) {
+			w := watched(60, nil)
+			w.look(&timeouts, tt.next)
+			if got := w.covers(30 * time.Second); got != tt.want {
+				t.Errorf("covers 30 s: %t", got)
+			}
+		})
+	}
+}
+
+func TestAWatchIsBounded(t *testing.T) {
+	w := &watch{}
+	for s := range 1000 {
+		w.look(&nfct.Timeouts{nfct.UDP: uint32(s%2 + 10)}, seconds(s))
+		if n := len(w.changes[nfct.UDP]); n > changesMost {
+			t.Fatalf("%d changes after %d s", n, s)
+		}
+	}
+	if w.covers(changesMost * time.Second) {
+		t.Error("covers what it had to forget")
+	}
+	// Changes that are over for long make room.
+	w = &watch{}
+	at := start
+	for i := range 3 * changesMost {
+		for range 60 * 24 {
+			at = at.Add(time.Minute)
+			w.look(&nfct.Timeouts{nfct.UDP: uint32(i%2 + 10)}, at)
+		}
+	}
+	if n := len(w.changes[nfct.UDP]); n > 10 || !w.covers(remembered) {
+		t.Errorf("%d changes, since %v", n, w.since)
+	}
+}

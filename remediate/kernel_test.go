@@ -1,0 +1,449 @@
+package remediate
+
+import (
+	"context"
+	"errors"
+	"net/netip"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/ctwarden/ctwarden/internal/ctnetlink"
+	"github.com/ctwarden/ctwarden/internal/ctnetlink/cttest"
+	"github.com/ctwarden/ctwarden/internal/netns"
+	"github.com/ctwarden/ctwarden/internal/nfct"
+	"github.com/ctwarden/ctwarden/policy"
+)
+
+// writeTimeout sets a timeout of a test's own namespace without the code
+// under test.
+func writeTimeout(tb testing.TB, ns *netns.NS, timeout nfct.Timeout, v uint64) {
+	tb.Helper()
+	err := ns.Do(func() error {
+		return os.WriteFile("/proc/sys/net/netfilter/"+timeout.Sysctl(), []byte(strconv.FormatUint(v, 10)), 0)
+	})
+	if err != nil {
+		tb.Fatal(err)
+	}
+}
+
+// A bench is a real namespace, a Kernel on it, and a clock that is turned.
+type bench struct {
+	ns  *netns.NS
+	k   *Kernel
+	now time.Time
+}
+
+// newBench makes timeouts so long that nothing expires by itself, and a watch
+// that has lasted for a minute.
+func newBench(t *testing.T, protect Protect) *bench {
+	t.Helper()
+	b := &bench{ns: cttest.NewNS(t), now: start}
+	cttest.Count(t, b.ns) // the module is there
+	writeTimeout(t, b.ns, nfct.UDP, 600)
+	writeTimeout(t, b.ns, nfct.TCPSynSent, 600)
+	writeTimeout(t, b.ns, nfct.TCPTimeWait, 600)
+	writeTimeout(t, b.ns, nfct.TCPMaxRetrans, 600)
+	writeTimeout(t, b.ns, nfct.TCPUnacknowledged, 600)
+	features, err := ctnetlink.Probe(t.Context(), b.ns)
+	if err != nil {
+		t.Fatal(err)
+	}
+	b.k, err = Open(Options{
+		Dir: stateDir(t), Own: b.ns, Protect: protect, Features: features, Now: func() time.Time { return b.now },
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := b.k.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	b.look(t)
+	b.now = b.now.Add(time.Minute)
+	b.look(t)
+	return b
+}
+
+func (b *bench) look(t *testing.T) {
+	t.Helper()
+	timeouts, err := b.k.timeouts(b.ns)
+	if err != nil {
+		t.Fatal(err)
+	}
+	b.k.Saw(0, timeouts)
+}
+
+// entries dumps the table by id.
+func (b *bench) entries(t *testing.T) map[uint32]nfct.Entry {
+	t.Helper()
+	c, err := ctnetlink.Dial(b.ns)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	list := map[uint32]nfct.Entry{}
+	if _, err := c.Dump(t.Context(), ctnetlink.Query{}, func(e *nfct.Entry, _ *ctnetlink.Key) bool {
+		list[e.ID] = *e
+		return true
+	}); err != nil {
+		t.Fatal(err)
+	}
+	return list
+}
+
+func like(e nfct.Entry, left uint32, dst string) nfct.Entry {
+	e.Timeout = left
+	e.Orig.Dst = tuple("10.0.0.1", 1, dst, 1).Dst
+	return e
+}
+
+func deletion(most uint64) policy.Action {
+	return policy.Action{
+		Type: policy.DeleteEntries, Class: policy.Unreplied, Cap: most,
+		MinIdle: 10 * time.Second, SynSentIdle: 15 * time.Second, Reason: policy.ReasonHalfOpen,
+	}
+}
+
+// TestDeletionSparesWhatItMust deletes under churn, and finds each entry that
+// it must not touch again by its id.
+func TestDeletionSparesWhatItMust(t *testing.T) {
+	b := newBench(t, Protect{CIDRs: []netip.Prefix{netip.MustParsePrefix("203.0.113.0/24")}})
+	const old, each, most = 8_000, 500, 3_000
+	cttest.NeedRoom(t, 20_000)
+	cttest.Fill(t, b.ns, old, like(cttest.Unreplied(), 300, "192.0.2.101"))
+	cttest.Fill(t, b.ns, each, like(cttest.TCP(nfct.StateSynSent), 300, "192.0.2.102"))
+	spared := []nfct.Entry{
+		like(cttest.Unreplied(), 598, "192.0.2.103"), // young
+		like(cttest.Unreplied(), 300, "203.0.113.1"), // protected
+		like(cttest.Replied(), 300, "192.0.2.104"),
+		like(cttest.Assured(), 300, "192.0.2.105"),
+		like(cttest.TCP(nfct.StateEstablished), 300, "192.0.2.106"),
+		like(cttest.TCP(nfct.StateTimeWait), 300, "192.0.2.107"),
+	}
+	oneWay := like(cttest.TCP(nfct.StateEstablished), 300, "192.0.2.108")
+	oneWay.Status = 0
+	fixed := like(cttest.Unreplied(), 300, "192.0.2.109")
+	fixed.Status = nfct.StatusFixedTimeout
+	spared = append(spared, oneWay, fixed)
+	for _, e := range spared {
+		cttest.Fill(t, b.ns, each, e)
+	}
+	before := b.entries(t)
+
+	var churn sync.WaitGroup
+	stop := make(chan struct{})
+	churn.Go(func() {
+		for i := range most {
+			select {
+			case <-stop:
+				return
+			default:
+			}
+			for _, e := range []nfct.Entry{
+				like(cttest.Replied(), 300, "192.0.2.110"), like(cttest.Unreplied(), 600, "192.0.2.111"),
+			} {
+				cttest.Create(t, b.ns, cttest.Like(e, i))
+			}
+		}
+	})
+	out := b.k.Apply(t.Context(), "i1", deletion(1<<20))
+	close(stop)
+	churn.Wait()
+	if !out.OK || out.Foreign {
+		t.Fatalf("outcome %+v", out)
+	}
+	if out.Changed != old+each || out.Gone != 0 {
+		t.Errorf("deleted %d, gone %d; want %d and 0", out.Changed, out.Gone, old+each)
+	}
+	after := b.entries(t)
+	for id, e := range before {
+		_, left := after[id]
+		young := e.Timeout > 590
+		must := e.Status&nfct.StatusSeenReply != 0 || young || e.Status&nfct.StatusFixedTimeout != 0 ||
+			e.State == nfct.StateEstablished || b.k.protect.covers(&e)
+		if left != must {
+			t.Fatalf("left: %t, must be: %t: %+v", left, must, e)
+		}
+	}
+	fates := out.Entries.Fates
+	for fate, want := range map[policy.Fate]uint64{
+		policy.FateEligible: old + each, policy.FateProtected: each, policy.FateFixedTimeout: each, policy.FateEstablished: each,
+	} {
+		if fates[fate] != want {
+			t.Errorf("%s: %d, want %d", fate, fates[fate], want)
+		}
+	}
+	if fates[policy.FateTooYoung] < each {
+		t.Errorf("too young: %d, want at least %d", fates[policy.FateTooYoung], each)
+	}
+	t.Logf("examined %d, fates %v, took %v", out.Examined, fates, out.Took)
+}
+
+// TestTheCapIsExact: never one more, and the count is true.
+func TestTheCapIsExact(t *testing.T) {
+	b := newBench(t, Protect{})
+	cttest.Fill(t, b.ns, 5000, like(cttest.Unreplied(), 300, "192.0.2.101"))
+	for _, most := range []uint64{1, 128, 1000} {
+		before := len(b.entries(t))
+		out := b.k.Apply(t.Context(), "", deletion(most))
+		if gone := before - len(b.entries(t)); !out.OK || out.Changed != most || gone != int(most) {
+			t.Errorf("cap %d: %d deleted, %d gone from the table: %+v", most, out.Changed, gone, out)
+		}
+	}
+}
+
+// TestCancellingADeletionKeepsTheCountTrue whenever the context ends.
+func TestCancellingADeletionKeepsTheCountTrue(t *testing.T) {
+	b := newBench(t, Protect{})
+	const n = 20_000
+	cttest.NeedRoom(t, n)
+	cttest.Fill(t, b.ns, n, like(cttest.Unreplied(), 300, "192.0.2.101"))
+	ctx, cancel := context.WithCancel(t.Context())
+	done := make(chan policy.Outcome)
+	go func() { done <- b.k.Apply(ctx, "", deletion(n)) }()
+	for cttest.Count(t, b.ns) > n-1000 {
+	}
+	cancel()
+	out := <-done
+	left := uint64(len(b.entries(t)))
+	if out.Changed == 0 || out.Changed+left != n {
+		t.Errorf("%d deleted, %d left of %d: %+v", out.Changed, left, n, out)
+	}
+	if !out.OK && !strings.Contains(out.Error, context.Canceled.Error()) {
+		t.Errorf("outcome %+v", out)
+	}
+}
+
+// TestNothingIsProvenAtTheStart: without a watch nobody is known to be idle.
+func TestNothingIsProvenAtTheStart(t *testing.T) {
+	b := newBench(t, Protect{})
+	cttest.Fill(t, b.ns, 10, like(cttest.Unreplied(), 300, "192.0.2.101"))
+	b.k.watches = map[uint32]*watch{}
+	out := b.k.Apply(t.Context(), "", deletion(10))
+	if !out.OK || out.Changed != 0 || out.Entries.Fates[policy.FateIdleUnknown] != 10 {
+		t.Errorf("outcome %+v", out)
+	}
+}
+
+// TestAShortenedTimeoutMakesNobodyOld: the entries of before have more left
+// than the timeout that stands there now.
+func TestAShortenedTimeoutMakesNobodyOld(t *testing.T) {
+	b := newBench(t, Protect{})
+	cttest.Fill(t, b.ns, 10, like(cttest.Unreplied(), 595, "192.0.2.101")) // of before, young
+	cttest.Fill(t, b.ns, 10, like(cttest.Unreplied(), 58, "192.0.2.102"))  // of after, young
+	must(t, b.k, shorten(nfct.UDP, 600, 60))
+	b.now = b.now.Add(2 * time.Second)
+	b.look(t)
+	out := b.k.Apply(t.Context(), "", deletion(20))
+	if !out.OK || out.Changed != 0 || out.Entries.Fates[policy.FateTooYoung] != 20 {
+		t.Errorf("after shortening: %+v", out)
+	}
+	must(t, b.k, lengthen(nfct.UDP, 60, 600))
+	b.now = b.now.Add(2 * time.Second)
+	b.look(t)
+	out = b.k.Apply(t.Context(), "", deletion(20))
+	if !out.OK || out.Changed != 0 || out.Entries.Fates[policy.FateTooYoung] != 20 {
+		t.Errorf("after giving it back: %+v", out)
+	}
+}
+
+func TestAgeingLeavesTheLiveAlone(t *testing.T) {
+	b := newBench(t, Protect{Ports: []PortRange{{2222, 2222}}})
+	closing := []nfct.TCPState{nfct.StateFinWait, nfct.StateLastAck, nfct.StateTimeWait, nfct.StateClose}
+	for _, state := range closing {
+		e := cttest.TCP(state)
+		e.Timeout = 500
+		cttest.Fill(t, b.ns, 100, e)
+	}
+	live := []nfct.Entry{
+		like(cttest.TCP(nfct.StateEstablished), 500, "192.0.2.102"),
+		like(cttest.TCP(nfct.StateCloseWait), 500, "192.0.2.103"),
+		like(cttest.Assured(), 500, "192.0.2.104"),
+	}
+	protected := like(cttest.TCP(nfct.StateTimeWait), 500, "192.0.2.105")
+	protected.Orig.DstPort = 2222
+	for _, e := range append(live, protected) {
+		cttest.Fill(t, b.ns, 100, e)
+	}
+	out := b.k.Apply(t.Context(), "", policy.Action{
+		Type: policy.AgeEntries, Class: policy.Closing, Cap: 1000, Remaining: 30, Reason: policy.ReasonChurn,
+	})
+	for _, e := range b.entries(t) {
+		aged := e.Timeout <= 30
+		is := slices.Contains(closing, e.State) && e.Orig.DstPort != 2222
+		if aged != is {
+			t.Fatalf("aged: %t, should be: %t: %+v", aged, is, e)
+		}
+	}
+	want := policy.Fates{policy.FateEligible: 400, policy.FateWrongClass: 300, policy.FateProtected: 100}
+	if !out.OK || out.Changed != 400 || out.Entries.Fates != want {
+		t.Errorf("outcome %+v, fates %v", out, out.Entries)
+	}
+}
+
+// TestATimeoutIsShortenedAndPutBack in a namespace that is not the own one.
+func TestATimeoutIsShortenedAndPutBack(t *testing.T) {
+	ns := cttest.NewNS(t)
+	cttest.Count(t, ns)
+	find := func(inode uint32) (*netns.NS, error) {
+		if inode != ns.Inode() {
+			return nil, os.ErrNotExist
+		}
+		return ns, nil
+	}
+	k, err := Open(Options{Dir: stateDir(t), Find: find})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer k.Close()
+	own, err := netns.Current()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer own.Close()
+	hosts := timeoutOf(t, own, nfct.TCPTimeWait)
+	act := shorten(nfct.TCPTimeWait, 120, 30)
+	act.NetNS = ns.Inode()
+	must(t, k, act)
+	if got := timeoutOf(t, ns, nfct.TCPTimeWait); got != 30 {
+		t.Errorf("the namespace has %d", got)
+	}
+	if got := timeoutOf(t, own, nfct.TCPTimeWait); got != hosts {
+		t.Errorf("the host has %d, had %d", got, hosts)
+	}
+	if can := k.Can(ns.Inode()); !can.TimeoutsWritable || !can.Entries {
+		t.Errorf("can %+v", can)
+	}
+	commands := k.RevertCommands()
+	if len(commands) != 1 || !strings.HasPrefix(commands[0], "nsenter --net=/proc/") {
+		t.Fatalf("commands %q", commands)
+	}
+	outcomes, err := k.Revert(t.Context(), false)
+	if err != nil || len(outcomes) != 1 || !outcomes[0].OK || outcomes[0].Action.NetNS != ns.Inode() {
+		t.Errorf("reverted %+v, %v", outcomes, err)
+	}
+	if got := timeoutOf(t, ns, nfct.TCPTimeWait); got != 120 {
+		t.Errorf("the namespace has %d after the revert", got)
+	}
+	for _, program := range []string{"sh", "nsenter", "sysctl"} {
+		if _, err := exec.LookPath(program); err != nil {
+			t.Skip("needs the program to run the printed command: ", err)
+		}
+	}
+	must(t, k, act)
+	if text, err := exec.Command("sh", "-c", commands[0]).CombinedOutput(); err != nil {
+		t.Fatalf("%s: %v\n%s", commands[0], err, text)
+	}
+	if got := timeoutOf(t, ns, nfct.TCPTimeWait); got != 120 {
+		t.Errorf("the namespace has %d after %s", got, commands[0])
+	}
+}
+
+// TestMaxIsReadOnlyInANamespace: the kernel refuses, and the ledger is as
+// before.
+func TestMaxIsReadOnlyInANamespace(t *testing.T) {
+	b := newBench(t, Protect{})
+	now, err := b.k.read(b.ns, maxName)
+	if err != nil {
+		t.Fatal(err)
+	}
+	out := policy.Outcome{Action: raise(now, now+1)}
+	if err := b.k.apply(t.Context(), "", &out); !errors.Is(err, ErrNotPermitted) || !errors.Is(err, os.ErrPermission) {
+		t.Errorf("error %v, want ErrNotPermitted", err)
+	}
+	if l := b.k.Ledger(); len(l.Entries)+len(l.History) != 0 {
+		t.Errorf("ledger %+v", l)
+	}
+	if can := b.k.Can(0); can.MaxWritable || can.BucketsWritable || !can.TimeoutsWritable {
+		t.Errorf("can %+v", can)
+	}
+}
+
+// TestProcSysIsReadOnly in a sandbox as systemd and containers make it.
+func TestProcSysIsReadOnly(t *testing.T) {
+	ns := cttest.NewNS(t)
+	cttest.Count(t, ns)
+	root := t.TempDir()
+	sys := filepath.Join(root, "sys")
+	if err := os.Mkdir(sys, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	if err := unix.Mount("/proc/sys", sys, "", unix.MS_BIND|unix.MS_REC, ""); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := unix.Unmount(sys, unix.MNT_DETACH); err != nil {
+			t.Error(err)
+		}
+	})
+	if err := unix.Mount("", sys, "", unix.MS_BIND|unix.MS_REMOUNT|unix.MS_RDONLY, ""); err != nil {
+		t.Fatal(err)
+	}
+	k, err := Open(Options{Dir: stateDir(t), Own: ns, Proc: root})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer k.Close()
+	out := policy.Outcome{Action: shorten(nfct.UDP, 30, 20)}
+	if err := k.apply(t.Context(), "", &out); !errors.Is(err, ErrReadOnly) {
+		t.Errorf("error %v, want ErrReadOnly", err)
+	}
+	if l := k.Ledger(); len(l.Entries)+len(l.History) != 0 {
+		t.Errorf("ledger %+v", l)
+	}
+	if can := k.Can(0); can.TimeoutsWritable {
+		t.Errorf("can %+v", can)
+	}
+}
+
+// TestTheHostsValues raises max and the hash of this host by the least, and
+// puts them back.
+func TestTheHostsValues(t *testing.T) {
+	if os.Getenv("CTWARDEN_TEST_HOST") != "1" {
+		t.Skip("needs CTWARDEN_TEST_HOST=1 to write the host's nf_conntrack_max")
+	}
+	if os.Geteuid() != 0 {
+		t.Skip("needs root to write the host's nf_conntrack_max")
+	}
+	k, err := Open(Options{Dir: stateDir(t)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer k.Close()
+	originals := map[string]uint64{}
+	for _, name := range []string{maxName, bucketName} {
+		v, err := k.read(k.options.Own, name)
+		if errors.Is(err, ErrNoConntrack) {
+			t.Skip("needs the nf_conntrack module: ", err)
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		originals[name] = v
+	}
+	must(t, k, raise(originals[maxName], originals[maxName]+1000))
+	// One more than a page: the kernel rounds up.
+	out := must(t, k, resize(originals[bucketName], originals[bucketName]+1))
+	if out.After != originals[bucketName]+pageBuckets() {
+		t.Errorf("%d buckets became %d", out.Action.To, out.After)
+	}
+	outcomes, err := k.Revert(t.Context(), true)
+	if err != nil || len(outcomes) != 2 {
+		t.Errorf("reverted %+v, %v", outcomes, err)
+	}
+	for name, want := range originals {
+		if got, err := k.read(k.options.Own, name); err != nil || got != want {
+			t.Errorf("%s = %d, was %d, %v", name, got, want, err)
+		}
+	}
+}
