@@ -75,6 +75,13 @@ func TestCheck(t *testing.T) {
 			"policy/level.go", "package policy\nimport _ \"os\"\n",
 			[]string{"level.go:2: policy imports os: the package is pure"},
 		},
+		"what is compiled in is pure in the simulator": {
+			"internal/tablesim/doc.go", "// Package tablesim is.\npackage tablesim\nimport _ \"embed\"\n", nil,
+		},
+		"and nowhere else": {
+			"policy/level.go", "package policy\nimport _ \"embed\"\n",
+			[]string{"level.go:2: policy imports embed: the package is pure"},
+		},
 		"net/netip is pure and net is not": {
 			"internal/nfct/entry.go", "package nfct\nimport _ \"net/netip\"\nimport _ \"net\"\n",
 			[]string{"entry.go:3: internal/nfct imports net: the package is pure"},
