@@ -123,8 +123,8 @@ type RaiseLimits struct {
 // HashLimits bound resizing the hash table. A resize holds all bucket locks
 // while it moves every entry: tracked packets wait.
 type HashLimits struct {
-	// MaxRatio is the max/buckets to keep, StormRatio the one from which a
-	// resize is considered even in a storm. 0 forbids resizing.
+	// MaxRatio is the max/buckets to keep, and 0 forbids resizing. StormRatio
+	// is the one from which a resize is considered even in a storm.
 	MaxRatio   uint64 `json:"max_ratio"`
 	StormRatio uint64 `json:"storm_ratio"`
 	// MaxStall bounds the predicted stall, StallPerEntry its measure: 302 ms

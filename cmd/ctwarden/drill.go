@@ -221,6 +221,7 @@ func (e *exercise) rehearse(ctx context.Context) (err error) {
 	crew.start(func() { e.post.run(traffic) })
 	e.tell.begin(e)
 	e.watch(traffic, flood)
+	e.score.end()
 	calm()
 	crew.wait()
 	e.score.sent, e.score.refused = flood.Sent.Load(), flood.Refused.Load()

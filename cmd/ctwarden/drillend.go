@@ -32,11 +32,13 @@ type score struct {
 	entries                           uint64
 	verdicts                          map[policy.ActionType]policy.Result
 	failed                            []string
-	sent, refused, trips, shorts      uint64
-	alive, flows                      int
-	slowest                           time.Duration
-	floodErr                          error
-	firstTrouble, firstRaise          time.Time
+	// over says that the traffic has ended: what is cut short now is no failure.
+	over                         bool
+	sent, refused, trips, shorts uint64
+	alive, flows                 int
+	slowest                      time.Duration
+	floodErr                     error
+	firstTrouble, firstRaise     time.Time
 }
 
 // note takes a record of the loop into account.
@@ -69,6 +71,8 @@ func (s *score) outcome(out *policy.Outcome) {
 	case out.Action.Would:
 		s.told++
 		return
+	case !out.OK && s.over:
+		return
 	case !out.OK:
 		s.failed = append(s.failed, out.Sentence())
 		return
@@ -84,6 +88,12 @@ func (s *score) outcome(out *policy.Outcome) {
 			s.entries += out.Changed
 		}
 	}
+}
+
+func (s *score) end() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.over = true
 }
 
 // complete reports whether each remedy was seen, and its effect where that

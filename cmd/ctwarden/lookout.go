@@ -21,13 +21,14 @@ type lookout struct {
 	netns uint32 // 0 is the daemon's own
 	gauge watcher.Gauge
 	size  watcher.EntrySize
-	// entries says that ctnetlink answers in this namespace, asked when.
-	entries bool
-	asked   policy.Moment
-	// memory and kernel change slowly and are read once a second.
-	memory policy.Memory
-	kernel policy.Kernel
-	slow   policy.Moment
+	// can says what may be written; nil: nobody is going to write.
+	can func(netns uint32) policy.Kernel
+	// These change slowly and cost more than a reading of the table: they are
+	// read once a second, and after every act.
+	memory   policy.Memory
+	kernel   policy.Kernel
+	timeouts nfct.Timeouts
+	slow     policy.Moment
 }
 
 // newLookout watches the table of a namespace. Foreign is false for the
@@ -53,15 +54,6 @@ func (l *lookout) stats() (_ []nfct.CPUStat, err error) {
 	return conn.Stats(context.Background())
 }
 
-// canListEntries reports whether ctnetlink answers in this namespace.
-func (l *lookout) canListEntries() bool {
-	conn, err := ctnetlink.Dial(l.ns)
-	if err != nil {
-		return false
-	}
-	return conn.Close() == nil
-}
-
 func (l *lookout) close() error { return l.gauge.Close() }
 
 // slowly is how often what changes slowly is read.
@@ -75,7 +67,7 @@ func (l *lookout) observe(context.Context) (policy.Observation, error) {
 	sample, err := l.gauge.Read()
 	if errors.Is(err, watcher.ErrNoTable) {
 		o.Absent = true
-		l.slow, l.asked = 0, 0
+		l.slow = 0
 		return o, nil
 	}
 	if err != nil {
@@ -83,24 +75,18 @@ func (l *lookout) observe(context.Context) (policy.Observation, error) {
 	}
 	o.Table = sample.Table
 	o.Table.NetNS = l.netns
-	if o.Timeouts, err = l.gauge.Timeouts(); err != nil {
-		return o, err
-	}
 	if l.slow == 0 || now.Since(l.slow) >= slowly {
-		if err := l.readSlow(now); err != nil {
+		if err := l.readSlow(); err != nil {
 			return o, err
 		}
 		l.slow = now
 	}
-	o.Memory, o.Kernel = l.memory, l.kernel
+	o.Memory, o.Kernel, o.Timeouts = l.memory, l.kernel, l.timeouts
 	o.Host = policy.Host{Entries: o.Table.Entries, Tables: 1}
 	return o, nil
 }
 
-func (l *lookout) readSlow(now policy.Moment) error {
-	if !l.entries && (l.asked == 0 || now.Since(l.asked) > time.Minute) {
-		l.entries, l.asked = l.canListEntries(), now
-	}
+func (l *lookout) readSlow() error {
 	memory, err := watcher.ReadMemory("")
 	if err != nil {
 		return err
@@ -109,16 +95,15 @@ func (l *lookout) readSlow(now policy.Moment) error {
 		Total: memory.Total, Available: memory.Available, Pressure: memory.Pressure,
 		EntryBytes: l.size.Bytes, Assumed: l.size.Assumed,
 	}
-	access, err := l.gauge.Access()
-	if err != nil {
-		return err
+	if l.can != nil {
+		l.kernel = l.can(l.netns)
 	}
-	l.kernel = policy.Kernel{
-		MaxWritable: access.Max, BucketsWritable: access.Buckets,
-		TimeoutsWritable: access.Timeouts, Entries: l.entries,
-	}
-	return nil
+	l.timeouts, err = l.gauge.Timeouts()
+	return err
 }
+
+// refresh has everything read again: something was changed.
+func (l *lookout) refresh() { l.slow = 0 }
 
 // clock returns the wall clock and the time since boot.
 func clock() (time.Time, policy.Moment) {

@@ -40,10 +40,11 @@ type post struct {
 // in log.
 func (p *post) man(kept map[uint32]daemon.Kept) {
 	p.lines = make(chan daemon.Line, 64)
+	p.look.can = p.kernel.Can
 	p.loop = daemon.New(daemon.Edges{
 		Now:     clock,
 		Observe: p.observe,
-		Apply:   p.kernel.Apply,
+		Apply:   p.apply,
 		Record:  p.record,
 		Yield:   p.kernel.Yield,
 		Census:  p.census,
@@ -72,7 +73,15 @@ func (p *post) observe(ctx context.Context) ([]policy.Observation, error) {
 	if err != nil {
 		return nil, err
 	}
+	if !o.Absent {
+		p.kernel.Saw(o.Table.NetNS, o.Timeouts)
+	}
 	return []policy.Observation{o}, nil
+}
+
+func (p *post) apply(ctx context.Context, incident string, act policy.Action) policy.Outcome {
+	defer p.look.refresh()
+	return p.kernel.Apply(ctx, incident, act)
 }
 
 func (p *post) record(kind audit.Kind, payload any) error {

@@ -9,6 +9,7 @@ import (
 // journal field is made of. A field that is missing, or of another type than
 // expected, is zero: a later version may write what this one does not know.
 type facts struct {
+	Text     string          `json:"text"`
 	Level    string          `json:"level"`
 	Incident string          `json:"incident"`
 	Verdict  string          `json:"verdict"`
@@ -20,20 +21,14 @@ type facts struct {
 	Type     string          `json:"type"`
 	OK       *bool           `json:"ok"`
 	Error    string          `json:"error"`
-	Before   json.RawMessage `json:"before"`
-	After    json.RawMessage `json:"after"`
 	NetNS    json.RawMessage `json:"netns"`
 	Would    bool            `json:"would"`
 }
 
 type actionFacts struct {
-	Type   string          `json:"type"`
-	Knob   string          `json:"knob"`
-	From   json.RawMessage `json:"from"`
-	To     json.RawMessage `json:"to"`
-	NetNS  json.RawMessage `json:"netns"`
-	Reason json.RawMessage `json:"reason"`
-	Would  bool            `json:"would"`
+	Type  string          `json:"type"`
+	NetNS json.RawMessage `json:"netns"`
+	Would bool            `json:"would"`
 }
 
 func (r Record) facts() facts {

@@ -23,87 +23,19 @@ func (r Record) AppendText(dst []byte) []byte {
 	return fmt.Appendf(dst, "  %-14s  %s\n", r.Kind, r.Sentence())
 }
 
+// sentence is what the writer of the record said in its field "text"; records
+// without one list their plain fields.
 func (r Record) sentence() string {
-	f := r.facts()
-	switch r.Kind {
-	case KindPlan:
-		return f.plan()
-	case KindOutcome:
-		return f.outcome()
-	case KindVerdict:
-		if f.Verdict != "" {
-			return strings.TrimSpace(f.action().say()+": "+f.Verdict) + f.change()
-		}
-	case KindHold:
-		if why := f.held(); why != "" {
-			return "held: " + why
-		}
-	case KindGap:
+	if r.Kind == KindGap {
 		var g Gap
 		if r.Decode(&g) == nil {
 			return g.say()
 		}
 	}
+	if text := r.facts().Text; text != "" {
+		return text
+	}
 	return r.pairs()
-}
-
-func (f facts) plan() string {
-	var b strings.Builder
-	if f.Level != "" {
-		fmt.Fprintf(&b, "at %s, ", f.Level)
-	}
-	if why := f.held(); why != "" && len(f.Actions) == 0 {
-		return b.String() + "held: " + why
-	}
-	if len(f.Actions) == 0 {
-		return b.String() + "nothing to do"
-	}
-	if _, would := f.acts(); would {
-		b.WriteString("would ")
-	}
-	for i, a := range f.Actions {
-		if i > 0 {
-			b.WriteString("; ")
-		}
-		b.WriteString(a.say())
-		if why := plain(a.Reason); why != "" && why != "none" {
-			b.WriteString(", because: " + why)
-		}
-	}
-	return b.String()
-}
-
-func (f facts) outcome() string {
-	s := f.action().say()
-	switch {
-	case f.OK == nil:
-		return s + ": unknown"
-	case !*f.OK:
-		return s + ": failed: " + f.Error
-	}
-	return s + ": done" + f.change()
-}
-
-// change says what was before and after, if that is one value.
-func (f facts) change() string {
-	if len(f.Before) == 0 || len(f.After) == 0 || f.Before[0] == '{' || f.After[0] == '{' {
-		return ""
-	}
-	return fmt.Sprintf(" (before %s, after %s)", plain(f.Before), plain(f.After))
-}
-
-func (a actionFacts) say() string {
-	s := a.Type
-	if a.Knob != "" && a.Knob != "none" {
-		s += " " + a.Knob
-	}
-	if len(a.From) > 0 && len(a.To) > 0 {
-		s += fmt.Sprintf(" %s -> %s", plain(a.From), plain(a.To))
-	}
-	if n := plain(a.NetNS); n != "" && n != "0" {
-		s += " in netns " + n
-	}
-	return s
 }
 
 func (g Gap) say() string {

