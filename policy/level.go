@@ -63,11 +63,15 @@ func (l *Limits) calmEnough(s *State, o *Observation, a *Assessment) bool {
 	return s.LowSince != 0 && o.Now.Since(s.LowSince) >= l.Levels.CalmAfter
 }
 
-// lowSince returns since when the fullness has been below ElevatedLeave; 0 if
-// it is not.
+// lowSince returns since when the fullness has been below ElevatedLeave without
+// a forecast that calls for more than calm; 0 if it is not. The dwell begins
+// when the forecast ends: otherwise an incident that the forecast opened in a
+// table with room would end at the next look, and with it all that it learned.
 func (l *Limits) lowSince(s *State, o *Observation, a *Assessment) Moment {
+	soon := a.fullWithin(l.Levels.HighSoon) ||
+		a.Fullness >= l.Levels.ElevatedSoonFill && a.fullWithin(l.Levels.ElevatedSoon)
 	switch {
-	case a.Fullness >= l.Levels.ElevatedLeave:
+	case a.Fullness >= l.Levels.ElevatedLeave, soon && o.Table.Max != 0:
 		return 0
 	case s.LowSince == 0 || s.LowSince > o.Now:
 		return o.Now
