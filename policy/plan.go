@@ -113,11 +113,14 @@ func (l *Limits) decideCalm(s *State, a *Assessment, p *Plan) {
 		}
 		return
 	}
-	if hold := causeHold(a.Cause); hold != NotHeld {
-		p.Held = hold
+	// Trouble that is not the table's does not keep what was taken, unless it
+	// is that the kernel has no memory for more entries.
+	hold := causeHold(a.Cause)
+	if hold != HeldNoMemory && (p.try(l.restore(s, a)) || p.Held == HeldWouldRefill) {
 		return
 	}
-	if p.try(l.restore(s, a)) || p.Held == HeldWouldRefill {
+	if hold != NotHeld {
+		p.Held = hold
 		return
 	}
 	if !p.try(l.resize(s, a)) {
