@@ -475,3 +475,14 @@ func TestUnassuredShareFromTheCounters(t *testing.T) {
 		})
 	}
 }
+
+func TestLimitsHaveADigest(t *testing.T) {
+	a, b := Defaults(), Defaults()
+	if a.Digest() != b.Digest() || len(a.Digest()) != 64 {
+		t.Errorf("digests %q and %q of the same limits", a.Digest(), b.Digest())
+	}
+	b.Shorten.Floors[nfct.UDP]++
+	if a.Digest() == b.Digest() {
+		t.Error("other limits have the same digest")
+	}
+}

@@ -2,6 +2,7 @@ package policy
 
 import (
 	"math"
+	"slices"
 
 	"github.com/ctwarden/ctwarden/internal/nfct"
 )
@@ -152,6 +153,12 @@ func (l *Limits) raise(s *State, a *Assessment) ([]Action, Hold) {
 	if want < now+max(l.Raise.UsefulStep.Of(now), 1) {
 		return nil, HeldBudget
 	}
+	if a.Level < High {
+		// A raise is instant: it can wait for a forecast of half of what it
+		// is sized for. Made sooner, it would be followed by the next one at
+		// once, until the breaker opens with most of the budget unused.
+		return nil, HeldEnough
+	}
 	return []Action{{Type: RaiseMax, From: now, To: want, Reason: l.why(a)}}, NotHeld
 }
 
@@ -160,6 +167,13 @@ var (
 	closingTimeouts  = [...]nfct.Timeout{nfct.TCPTimeWait, nfct.TCPFinWait, nfct.TCPLastAck, nfct.TCPClose}
 	halfOpenTimeouts = [...]nfct.Timeout{nfct.TCPSynSent, nfct.TCPSynRecv, nfct.UDP}
 )
+
+// Shortens reports whether the policy ever shortens the timeout. The others
+// hold connections that are alive, or are not worth the risk: ESTABLISHED,
+// CLOSE_WAIT, UDP streams, ICMP.
+func Shortens(t nfct.Timeout) bool {
+	return slices.Contains(closingTimeouts[:], t) || slices.Contains(halfOpenTimeouts[:], t)
+}
 
 // shorten plans half of each timeout of the class, down to its floor.
 func (l *Limits) shorten(s *State, a *Assessment, class Class) ([]Action, Hold) {

@@ -1,12 +1,7 @@
 package config
 
 import (
-	"crypto/sha256"
-	"encoding/hex"
-	"encoding/json"
 	"slices"
-
-	"github.com/ctwarden/ctwarden/policy"
 )
 
 // A Change is a key whose value differs between two configurations. The
@@ -27,15 +22,4 @@ func Diff(from, to Config) []Change {
 		}
 	}
 	return changes
-}
-
-// Digest returns the SHA-256 of the limits' JSON in hexadecimal: it names, in
-// the audit log, the limits that a plan was made under.
-func Digest(l policy.Limits) string {
-	text, err := json.Marshal(l)
-	if err != nil {
-		panic("config: encode limits: " + err.Error()) // numbers and names only
-	}
-	sum := sha256.Sum256(text)
-	return hex.EncodeToString(sum[:])
 }

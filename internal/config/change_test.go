@@ -2,7 +2,6 @@ package config_test
 
 import (
 	"net/netip"
-	"regexp"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -34,20 +33,5 @@ func TestDiffIgnoresOrigins(t *testing.T) {
 	c := loaded(t, config.Source{Flags: map[string]string{"mode": "enforce"}})
 	if changes := config.Diff(config.Default(), *c); len(changes) > 0 {
 		t.Errorf("got %v", changes)
-	}
-}
-
-func TestDigest(t *testing.T) {
-	a := config.Digest(policy.Defaults())
-	if !regexp.MustCompile(`^[0-9a-f]{64}$`).MatchString(a) {
-		t.Errorf("%q is no SHA-256", a)
-	}
-	if config.Digest(policy.Defaults()) != a {
-		t.Error("the same limits have another digest")
-	}
-	l := policy.Defaults()
-	l.Shorten.Floors[1]++
-	if config.Digest(l) == a {
-		t.Error("other limits have the same digest")
 	}
 }

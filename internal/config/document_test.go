@@ -91,11 +91,10 @@ func TestMistakesInTheFile(t *testing.T) {
 			"f:1:6: mode: expected one of observe, enforce, found nothing",
 			"f:2:19: protect.ports: expected a port between 1 and 65535, or a range such as 8000-8010, found nothing",
 		}},
-		{"floors below what is harmless", "timeouts:\n  floors:\n    tcp_timeout_established: 1h\n    tcp_timeout_close_wait: 30s\n    udp_timeout: 5s\n    icmp_timeout: 10500ms\n", []string{
-			`f:3:30: timeouts.floors.tcp_timeout_established: expected 0s (never shorten) or a duration in whole seconds between 2h4m and 5d, found "1h"`,
-			`f:4:29: timeouts.floors.tcp_timeout_close_wait: expected 0s (never shorten) or a duration in whole seconds between 1m and 5d, found "30s"`,
-			`f:5:18: timeouts.floors.udp_timeout: expected 0s (never shorten) or a duration in whole seconds between 10s and 5d, found "5s"`,
-			`f:6:19: timeouts.floors.icmp_timeout: expected 0s (never shorten) or a duration in whole seconds between 10s and 5d, found "10500ms"`,
+		{"floors below what is harmless, or of timeouts that are never shortened", "timeouts:\n  floors:\n    tcp_timeout_established: 3h\n    tcp_timeout_close: 5s\n    udp_timeout: 10500ms\n", []string{
+			`f:3:5: timeouts.floors.tcp_timeout_established: unknown key`,
+			`f:4:24: timeouts.floors.tcp_timeout_close: expected 0s (never shorten) or a duration in whole seconds between 10s and 5d, found "5s"`,
+			`f:5:18: timeouts.floors.udp_timeout: expected 0s (never shorten) or a duration in whole seconds between 10s and 5d, found "10500ms"`,
 		}},
 		{"established entries aged too early", "age: {established_floor: 2h3m59s}\n", []string{
 			`f:1:26: age.established_floor: expected 0s (never) or a duration between 2h4m and 365d, found "2h3m59s"`,

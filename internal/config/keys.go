@@ -133,28 +133,24 @@ func hashKeys() []key {
 	}
 }
 
-// floorKeys returns a key for each timeout of the kernel.
+// floorKeys returns a key for each timeout that the policy may shorten.
 func floorKeys() []key {
-	floors := make([]key, 0, nfct.NumTimeouts)
+	var floors []key
 	for t := nfct.TCPSynSent; t < nfct.NumTimeouts; t++ {
+		if !policy.Shortens(t) {
+			continue
+		}
 		floors = append(floors, number("timeouts.floors."+t.String(), seconds,
-			between(leastFloor(t), "5d").orZero("never shorten"),
+			between(leastFloor, "5d").orZero("never shorten"),
 			func(c *Config) *uint32 { return &c.Limits.Shorten.Floors[t] },
 			"Least value that "+t.Sysctl()+" may be shortened to."))
 	}
 	return floors
 }
 
-// leastFloor is the least floor that may be asked for.
-func leastFloor(t nfct.Timeout) string {
-	switch t {
-	case nfct.TCPEstablished:
-		return establishedFloor
-	case nfct.TCPCloseWait, nfct.UDPStream, nfct.GREStream:
-		return "1m" // connections that both sides still believe in
-	}
-	return "10s" // a handshake or a close still completes
-}
+// leastFloor is the least floor that may be asked for: a handshake or a close
+// still completes.
+const leastFloor = "10s"
 
 // establishedFloor is RFC 5382, REQ-5: a NAT must not drop an established
 // connection that was idle for less than 2 hours and 4 minutes.

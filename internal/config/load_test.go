@@ -97,7 +97,7 @@ levels: {high: {enter: 87.25%, soon: 1m30s}}
 raise: {ceiling: 1000000}
 budget: {extension: 256B}
 breaker: {acts: 64, max_pause: 2d}
-timeouts: {floors: {tcp_timeout_established: 3h, udp_timeout: 10s}}
+timeouts: {floors: {tcp_timeout_last_ack: 15s, udp_timeout: 10s}}
 audit: {max_size: 1MiB, max_age: 0s, path: "/a b", mask: hash}
 protect:
   cidr: [10.0.0.0/8, 2001:db8::1]
@@ -109,7 +109,7 @@ protect:
 			l.Levels.HighEnter, l.Levels.HighSoon = 8725, 90*time.Second
 			l.Raise.Ceiling, l.Budget.ExtensionBytes = 1_000_000, 256
 			l.Breaker.Acts, l.Breaker.MaxPause = policy.MaxActs, 48*time.Hour
-			l.Shorten.Floors[3], l.Shorten.Floors[11] = 10800, 10
+			l.Shorten.Floors[6], l.Shorten.Floors[11] = 15, 10
 			c.Audit.MaxSize, c.Audit.MaxAge, c.Audit.Path, c.Audit.Mask = 1<<20, 0, "/a b", config.MaskHash
 			c.Protect = config.Protect{
 				Networks: []netip.Prefix{netip.MustParsePrefix("10.0.0.0/8"), netip.MustParsePrefix("2001:db8::1/128")},
