@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"slices"
 	"strconv"
 	"strings"
 )
@@ -28,16 +29,39 @@ func (k *Kernel) RevertCommands() []string {
 func RevertCommands(o Options) (_ []string, err error) {
 	k := newKernel(o)
 	defer func() { err = errors.Join(err, k.Close()) }()
-	if err := k.see(); err != nil {
-		return nil, err
-	}
-	if _, err := os.Stat(k.options.Dir); errors.Is(err, os.ErrNotExist) {
-		return nil, nil // never installed: nothing was changed
-	}
-	if k.ledger, err = k.store.read(); err != nil {
+	if err := k.peek(); err != nil {
 		return nil, err
 	}
 	return k.RevertCommands(), nil
+}
+
+// ReadLedger reads the ledger of an instance that may be running, without its
+// lock, and changes nothing. What another boot left in it is not told.
+func ReadLedger(o Options) (_ Ledger, err error) {
+	k := newKernel(o)
+	defer func() { err = errors.Join(err, k.Close()) }()
+	if err := k.peek(); err != nil {
+		return Ledger{}, err
+	}
+	l := k.Ledger()
+	l.Entries = slices.DeleteFunc(l.Entries, func(e Entry) bool { return e.Boot != k.boot })
+	return l, nil
+}
+
+// peek reads the ledger without the lock.
+func (k *Kernel) peek() error {
+	if err := k.see(); err != nil {
+		return err
+	}
+	if _, err := os.Stat(k.options.Dir); errors.Is(err, os.ErrNotExist) {
+		return nil // never installed: nothing was changed
+	}
+	l, err := k.store.read()
+	if err != nil {
+		return err
+	}
+	k.ledger = l
+	return nil
 }
 
 func (k *Kernel) command(e *Entry) string {

@@ -1,6 +1,7 @@
 package remediate
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"os"
@@ -28,24 +29,35 @@ const (
 	finished  = 3 // the exit code of a child that was not killed
 )
 
-// TestCrashChild is the process that is killed. It is run by the crash tests
-// only.
-func TestCrashChild(t *testing.T) {
+// TestMain runs the tests, or is the child that is killed.
+func TestMain(m *testing.M) {
+	if os.Getenv(crashAt) == "" {
+		os.Exit(m.Run())
+	}
+	if err := crashChild(context.Background()); err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		os.Exit(1)
+	}
+	os.Exit(finished)
+}
+
+// crashChild goes through a life of ctwarden and is killed at a step.
+func crashChild(ctx context.Context) error {
 	at, err := strconv.Atoi(os.Getenv(crashAt))
 	if err != nil {
-		t.Skip("needs to be run by a crash test")
+		return err
 	}
 	o := Options{Proc: os.Getenv(crashProc), Dir: os.Getenv(crashDir)}
 	if path := os.Getenv(crashNS); path != "" {
 		if o.Own, err = netns.Open(path); err != nil {
-			t.Fatal(err)
+			return err
 		}
 	}
 	o.Hash = policy.Defaults().Hash
 	o.Hash.MaxStall = time.Hour
 	k, err := Open(o)
 	if err != nil {
-		t.Fatal(err)
+		return err
 	}
 	reached := 0
 	fault := func(string) error {
@@ -58,8 +70,8 @@ func TestCrashChild(t *testing.T) {
 		return nil
 	}
 	k.store.fault, k.sysctls.fault = fault, fault
-	if _, err := k.Reconcile(t.Context()); err != nil {
-		t.Fatal(err)
+	if _, err := k.Reconcile(ctx); err != nil {
+		return err
 	}
 	actions := []policy.Action{
 		shorten(nfct.UDP, crashUDP, 20), shorten(nfct.UDP, 20, 10), lengthen(nfct.UDP, 10, 15),
@@ -68,20 +80,20 @@ func TestCrashChild(t *testing.T) {
 		actions = append(actions, raise(1000, 2000), raise(2000, 3000), resize(512, 1024))
 	}
 	for _, act := range actions {
-		if out := k.Apply(t.Context(), "i1", act); !out.OK {
-			t.Fatalf("%+v", out)
+		if out := k.Apply(ctx, "i1", act); !out.OK {
+			return fmt.Errorf("%+v", out)
 		}
 	}
-	outcomes, err := k.Revert(t.Context(), true)
+	outcomes, err := k.Revert(ctx, true)
 	if err != nil {
-		t.Fatal(err)
+		return err
 	}
 	for _, out := range outcomes {
 		if !out.OK {
-			t.Fatalf("%+v", out)
+			return fmt.Errorf("%+v", out)
 		}
 	}
-	os.Exit(finished)
+	return nil
 }
 
 // crashUDP is the udp_timeout that the child begins with, the kernel's default.
@@ -104,7 +116,7 @@ func (v victim) killEverywhere(t *testing.T, recover func(t *testing.T, dir stri
 	}
 	for at := 1; ; at++ {
 		dir := stateDir(t)
-		child := exec.Command(self, "-test.run=^TestCrashChild$")
+		child := exec.Command(self)
 		child.Env = append(os.Environ(), fmt.Sprintf("%s=%d", crashAt, at), crashProc+"="+v.proc,
 			crashDir+"="+dir, crashNS+"="+v.netns)
 		text, err := child.CombinedOutput()

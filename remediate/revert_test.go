@@ -232,6 +232,16 @@ func TestRevertCommands(t *testing.T) {
 		t.Fatal(err)
 	}
 	wantDiff(t, "commands without the lock", want, commands)
+	ledger, err := ReadLedger(Options{Proc: proc.root, Dir: k.options.Dir})
+	if err != nil {
+		t.Fatal(err)
+	}
+	wantDiff(t, "ledger without the lock", k.Ledger(), ledger)
+	proc.boot("another")
+	if ledger, err = ReadLedger(Options{Proc: proc.root, Dir: k.options.Dir}); err != nil || len(ledger.Entries) != 0 {
+		t.Errorf("after a reboot: %+v, %v", ledger, err)
+	}
+	proc.boot(thisBoot)
 
 	proc.set(nfct.UDP.Sysctl(), 45)
 	proc.set(maxName, 1000)
