@@ -14,7 +14,7 @@ type Key struct {
 	tuple  []byte // the whole CTA_TUPLE_ORIG attribute as the kernel wrote it
 	family uint8
 	zone   uint16 // CTA_ZONE; a zone of one direction stands in the tuple
-	id     uint32 // CTA_ID
+	id     uint32 // CTA_ID: a hash, so two entries of a large table can share one
 	hasID  bool
 }
 

@@ -37,7 +37,10 @@ type Query struct {
 // A Stop says why a dump ended before the end of the table.
 type Stop uint8
 
-// The reasons to stop. The zero Stop is a dump that was complete.
+// The reasons to stop. The zero Stop is a dump that the kernel ended. That is
+// the whole table only if nobody resized the hash meanwhile: on Linux 5.10 and
+// 6.1 a dump during which it was resized a dozen times told half of the
+// entries, some of them twice, and ended like any other.
 const (
 	Complete Stop = iota
 	ByCaller      // the callback returned false
