@@ -61,6 +61,10 @@ func TestCheck(t *testing.T) {
 			"internal/newcomer/doc.go", "// Package newcomer is new.\npackage newcomer\n",
 			[]string{"doc.go:2: package internal/newcomer has no arrows: draw them in test/arch first"},
 		},
+		"a package whose name begins like a command's is none": {
+			"watcher/kmsg.go", "package watcher\n" + imports("cmdline"),
+			[]string{"kmsg.go:2: watcher imports github.com/ctwarden/ctwarden/cmdline: no arrow leads there"},
+		},
 		"viper is for the configuration": {
 			"internal/config/load.go", "package config\nimport _ \"github.com/spf13/viper\"\n", nil,
 		},
@@ -211,6 +215,10 @@ func TestCheck(t *testing.T) {
 		"a variable whose address is taken is state": {
 			"watcher/kmsg.go", "package watcher\nvar c struct{ n int }\nfunc f() *int { return &c.n }\n",
 			[]string{"kmsg.go:3: package variable c is changed: keep state in a value"},
+		},
+		"a variable that a loop assigns is state": {
+			"watcher/kmsg.go", "package watcher\nvar n int\nfunc f() {\nfor n = range 3 {\n}\n}\n",
+			[]string{"kmsg.go:4: package variable n is changed: keep state in a value"},
 		},
 		"a lock is state": {
 			"watcher/kmsg.go", "package watcher\nimport \"sync\"\nvar mu sync.Mutex\n",

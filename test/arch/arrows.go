@@ -1,7 +1,6 @@
 package arch
 
 import (
-	"path"
 	"slices"
 	"strconv"
 	"strings"
@@ -127,5 +126,5 @@ func (p *Package) refuse(f *File, name string, allowed []string) string {
 
 // under reports whether name is dir or below it.
 func under(name, dir string) bool {
-	return name == dir || strings.HasPrefix(name, dir+"/") || path.Clean(name) == dir
+	return name == dir || strings.HasPrefix(name, dir+"/")
 }
