@@ -50,8 +50,8 @@ func (b *batch) delete(k *Key) error {
 }
 
 // update adds a new remaining time, in seconds. Without NLM_F_CREATE it never
-// makes an entry. The kernel does not compare the id in an update (up to
-// Linux 7.3), so an entry that is gone and came back is updated in its place;
+// makes an entry. The kernel does not compare the id in an update (seen on
+// Linux 6.18), so an entry that is gone and came back is updated in its place;
 // its next packet restores the time.
 func (b *batch) update(k *Key, timeout uint32) error {
 	return b.add(msgNew, k, timeout)

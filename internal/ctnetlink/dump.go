@@ -22,9 +22,9 @@ type Query struct {
 	// An entry is told if its status, masked with StatusMask, is Status. The
 	// zero mask takes any; {0, StatusSeenReply} takes the unreplied.
 	Status, StatusMask nfct.Status
-	// Features lets the kernel filter by status, which saves a third of the
-	// time of telling half a table. A kernel that cannot (Linux 5.14 and
-	// older) ignores the wish, so each entry is looked at again here.
+	// Features lets the kernel filter by status, which saves it the entries
+	// that are not wanted. A kernel that cannot (Linux 5.10) ignores the wish,
+	// so each entry is looked at again here.
 	Features Features
 	// MaxEntries, MaxBytes and Box stop the dump after so many entries told,
 	// bytes received or so much time; 0 is no bound. They are looked at after

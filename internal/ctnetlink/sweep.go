@@ -19,7 +19,8 @@ const batchesInFlight = 4
 // another, both at once. The zero Limit changes nothing.
 //
 // Between the dump that shows an entry and the message that changes it lie
-// one datagram and a few batches, some milliseconds. A deletion cannot hit
+// two datagrams and a few batches: milliseconds on an idle machine, as long as
+// the scheduler likes on a busy one. A deletion cannot hit
 // another entry that took the tuple meanwhile, because the kernel compares
 // the id; but an entry that is still there and saw its first answer meanwhile
 // is deleted all the same: no kernel compares the status of a single entry.
@@ -68,8 +69,8 @@ func (s Sweep) Delete(ctx context.Context, choose func(*nfct.Entry) bool) (Swept
 // change, and offloaded ones, whose time is the flowtable's.
 //
 // The next packet of a connection restores the time. The kernel does not
-// compare the id in an update, so a new connection that took the tuple in
-// those milliseconds is aged in the old one's place.
+// compare the id in an update, so a new connection that took the tuple
+// meanwhile is aged in the old one's place.
 func (s Sweep) Age(ctx context.Context, choose func(*nfct.Entry) (timeout uint32, ok bool)) (Swept, error) {
 	const untouchable = nfct.StatusFixedTimeout | nfct.StatusOffload | nfct.StatusHWOffload
 	swept, err := s.run(ctx, func(b *batch, e *nfct.Entry, k *Key) (bool, error) {
@@ -196,7 +197,7 @@ func startChanger(ctx context.Context, ns *netns.NS) (*changer, error) {
 }
 
 // run sends every batch that it is handed, also after the context has ended:
-// what was chosen is still right to change, and is a matter of milliseconds.
+// what was chosen is still right to change, and is a few batches at most.
 // After an error of the socket it only takes the batches away.
 func (c *changer) run(ctx context.Context) {
 	defer close(c.ended)
