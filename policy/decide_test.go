@@ -486,3 +486,36 @@ func TestLimitsHaveADigest(t *testing.T) {
 		t.Error("other limits have the same digest")
 	}
 }
+
+func TestShorteningIsJudgedByTheFill(t *testing.T) {
+	l := Defaults()
+	figures := func(entries uint64, rate float64, drops uint64) Figures {
+		return Figures{
+			Entries: entries, Max: 100_000, Fullness: nfct.Share(entries, 100_000), Rate: rate,
+			Counters: nfct.Counters{Drop: drops},
+		}
+	}
+	before := figures(80_000, 1000, 0)
+	tests := map[string]struct {
+		after Figures
+		drops uint64
+		want  Result
+	}{
+		"fewer entries":                             {figures(79_000, 900, 0), 0, Helped},
+		"not noticeably fewer":                      {figures(79_001, 900, 0), 0, NoEffect},
+		"growing at half the rate":                  {figures(85_000, 500, 0), 0, Helped},
+		"growing at more than half the rate":        {figures(85_000, 501, 0), 0, NoEffect},
+		"not growing because it is full":            {figures(100_000, 0, 0), 0, NoEffect},
+		"more entries, and packets are lost":        {figures(90_000, 900, 0), 5, Worse},
+		"hardly more entries, and packets are lost": {figures(80_999, 900, 0), 5, NoEffect},
+	}
+	for name, test := range tests {
+		t.Run(name, func(t *testing.T) {
+			r := Record{Before: before}
+			v := Verdict{Type: ShortenTimeout, Before: before, After: test.after}
+			if got := l.judgeFill(&r, &v, test.drops); got != test.want {
+				t.Errorf("result %v, want %v", got, test.want)
+			}
+		})
+	}
+}

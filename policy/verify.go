@@ -115,7 +115,8 @@ func (l *Limits) judgeFill(r *Record, v *Verdict, drops uint64) Result {
 	switch {
 	case v.After.Entries+useful <= r.Before.Entries:
 		return Helped
-	case r.Before.Rate > 0 && v.After.Rate <= r.Before.Rate/2:
+	case r.Before.Rate > 0 && v.After.Rate <= r.Before.Rate/2 && v.After.Fullness < l.Levels.ExhaustedEnter:
+		// It still grows, but at half the rate; a full table grows no more.
 		return Helped
 	case v.After.Entries >= r.Before.Entries+useful && drops > 0:
 		return Worse

@@ -99,11 +99,12 @@ func (t *teller) end(e *exercise, differ []string) {
 	t.say("max raised                  %s", raised)
 	t.say("timeouts shortened          %d", s.shortened)
 	t.say("entries deleted             %d in %d acts", s.entries, s.deleted)
-	for _, kind := range []policy.ActionType{policy.RaiseMax, policy.DeleteEntries, policy.ShortenTimeout} {
+	for _, kind := range []policy.ActionType{policy.RaiseMax, policy.DeleteEntries} {
 		if result, ok := s.verdicts[kind]; ok {
-			t.say("verdict on %-16s %s", kind.String()+":", result)
+			t.say("verdict on %-16s %s", kind, result)
 		}
 	}
+	t.say("verdict on %-16s due after %s: the drill does not wait for it", policy.ShortenTimeout, e.post.limits.Verify.Timeouts)
 	t.say("short TCP connections       %d made", s.shorts)
 	t.say("long-lived connections      %d of %d alive, %d round trips, slowest %s", s.alive, s.flows, s.trips, s.slowest.Round(time.Millisecond/10))
 	if len(differ) == 0 {

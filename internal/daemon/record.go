@@ -76,6 +76,7 @@ type censusRecord struct {
 	Incident string `json:"incident,omitempty"`
 	NetNS    uint32 `json:"netns,omitempty"`
 	census.Summary
+	Text string `json:"text"`
 }
 
 // recordChanges records what a plan tells besides its actions: the level, the
@@ -87,7 +88,7 @@ func (d *Daemon) recordChanges(t *table, p *policy.Plan) {
 	if level != t.level && t.level == policy.Calm {
 		t.incident = d.incidentName()
 		d.record(audit.KindIncidentOpen, incidentRecord{
-			t.incident, t.netns, a.Observation.Now, table.Entries, table.Max, a.Sentence(),
+			t.incident, t.netns, a.Observation.Now, table.Entries, table.Max, "incident " + t.incident + " begins",
 		})
 	}
 	if level != t.level {
@@ -112,7 +113,7 @@ func (d *Daemon) recordChanges(t *table, p *policy.Plan) {
 	d.recordHold(t, p)
 	if level == policy.Calm && t.level != policy.Calm {
 		d.record(audit.KindIncidentClose, incidentRecord{
-			t.incident, t.netns, a.Observation.Now, table.Entries, table.Max, a.Sentence(),
+			t.incident, t.netns, a.Observation.Now, table.Entries, table.Max, "incident " + t.incident + " is over",
 		})
 		t.incident = ""
 	}
@@ -155,7 +156,13 @@ func (d *Daemon) planRecord(t *table, p *policy.Plan) planRecord {
 	switch {
 	case p.Acts():
 		r.Would = p.Actions[0].Would
-		r.Text = p.Actions[0].Sentence() + ": " + p.Actions[0].Reason.Sentence()
+		for i := range p.Actions {
+			if i > 0 {
+				r.Text += ", "
+			}
+			r.Text += p.Actions[i].Sentence()
+		}
+		r.Text += ": " + p.Actions[0].Reason.Sentence()
 		if r.Would {
 			r.Text = "would " + r.Text
 		}
@@ -167,7 +174,11 @@ func (d *Daemon) planRecord(t *table, p *policy.Plan) planRecord {
 }
 
 func (d *Daemon) recordCensus(t *table) {
-	d.record(audit.KindCensus, censusRecord{t.incident, t.netns, t.census})
+	c := &t.census
+	text := fmt.Sprintf("of %d entries looked at %s are unreplied, %s closing, %s established; %d may be deleted, %d aged",
+		c.Seen, policy.Percent(c.Share(c.Unreplied)), policy.Percent(c.Share(c.Closing)),
+		policy.Percent(c.Share(c.Established)), c.Deletable, c.Ageable)
+	d.record(audit.KindCensus, censusRecord{t.incident, t.netns, *c, text})
 }
 
 func (d *Daemon) recordLine(t *table, line Line) {
