@@ -100,7 +100,7 @@ func (l *Limits) notTheTable(o *Observation, a *Assessment) Cause {
 		return LongChains
 	case t.Failed > noise:
 		return InsertFailed
-	case t.Dropped > noise && o.Table.Max != 0 && !a.wasFull():
+	case t.Dropped > noise && a.Drops.FullDrops() > 0 && o.Table.Max != 0 && !a.wasFull():
 		return NoMemory
 	case o.Elsewhere > 0, o.Full > 0 && a.Drops.FullDrops() == 0 && !a.wasFull():
 		return Elsewhere
