@@ -98,6 +98,10 @@ func (l *Limits) notTheTable(o *Observation, a *Assessment) Cause {
 	switch {
 	case t.Chains > noise:
 		return LongChains
+	case a.Level >= High:
+		// What else goes wrong on a busy host does not hide that this table
+		// is about to fill.
+		return NoCause
 	case t.Failed > noise:
 		return InsertFailed
 	case t.Dropped > noise && a.Drops.FullDrops() > 0 && o.Table.Max != 0 && !a.wasFull():
@@ -111,7 +115,7 @@ func (l *Limits) notTheTable(o *Observation, a *Assessment) Cause {
 // wasFull reports whether the drops can be due to a limit that was raised a
 // moment ago.
 func (a *Assessment) wasFull() bool {
-	return a.Level >= High || a.Trend.Rate() > float64(a.headroom())/10
+	return a.Trend.Rate() > float64(a.headroom())/10
 }
 
 func censusCause(o *Observation) Cause {
