@@ -32,6 +32,7 @@ type world struct {
 	refuse  error // of Record
 	applied []policy.Action
 	yielded int
+	fixed   uint64 // the entries, if not 0, whatever is done
 }
 
 func newWorld(t *testing.T) *world {
@@ -73,6 +74,9 @@ func (w *world) observe(context.Context) ([]policy.Observation, error) {
 		grown = room
 	}
 	w.table.Entries += grown
+	if w.fixed > 0 {
+		w.table.Max, w.table.Entries = 100_000, w.fixed
+	}
 	return []policy.Observation{{
 		At: time.Now(), Now: policy.Moment(time.Since(w.start) + time.Hour), Table: w.table,
 		Timeouts: nfct.Timeouts{nfct.UDP: 30, nfct.TCPSynSent: 120, nfct.TCPTimeWait: 120},
@@ -111,6 +115,20 @@ func (w *world) run(limits policy.Limits, lines <-chan daemon.Line, d time.Durat
 	time.Sleep(d)
 	cancel()
 	<-ended
+}
+
+// set changes how the table grows, and how full it is, from now on.
+func (w *world) set(rate float64, entries uint64) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.rate, w.table.Entries = rate, entries
+}
+
+// refuseWith makes every record fail from now on; nil makes them succeed.
+func (w *world) refuseWith(err error) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.refuse = err
 }
 
 func (w *world) count(kind audit.Kind) int {

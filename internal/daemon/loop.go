@@ -12,6 +12,7 @@ import (
 // in a flood must not shrink the table.
 func (d *Daemon) Run(ctx context.Context) {
 	defer close(d.done)
+	defer d.land()
 	counting, stop := context.WithCancel(ctx)
 	defer stop()
 	_, last := d.edges.Now()
@@ -60,6 +61,7 @@ func (d *Daemon) turn(ctx, counting context.Context) time.Duration {
 		acted := d.decide(ctx, t, &observations[i])
 		wait = min(wait, d.limits.Interval(&t.plan.Assessment))
 		d.look(counting, t)
+		d.fly(t)
 		if acted {
 			// What was read of the other tables is from before the act.
 			d.share(t)

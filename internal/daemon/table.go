@@ -29,6 +29,8 @@ type table struct {
 	census          census.Summary
 	censusAt        policy.Moment
 	counting        bool
+
+	recorder recorder
 }
 
 // match gives each observation its table, in the same order, and forgets the

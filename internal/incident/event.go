@@ -1,0 +1,116 @@
+package incident
+
+import (
+	"bytes"
+	"errors"
+	"time"
+)
+
+// An Event is one record of the audit log.
+type Event struct {
+	Seq  uint64
+	Time time.Time
+	Kind string
+	// Line is the whole record, a JSON object. It is not kept.
+	Line []byte
+}
+
+var errNotObject = errors.New("not a JSON object")
+
+// eachField calls visit with each field of a JSON object, its name without
+// quotes and its value as it stands, and stops at the first error. It walks
+// over values without reading them: of a long record, little is wanted. What
+// it accepts need not be JSON all through; what it hands on is read strictly.
+func eachField(text []byte, visit func(name, value []byte) error) error {
+	text = bytes.TrimSpace(text)
+	if len(text) < 2 || text[0] != '{' || text[len(text)-1] != '}' {
+		return errNotObject
+	}
+	text = text[1 : len(text)-1]
+	for len(text) > 0 {
+		if text[0] != '"' {
+			return errNotObject
+		}
+		n := stringLength(text)
+		if n < 2 || n >= len(text) || text[n] != ':' {
+			return errNotObject
+		}
+		name := text[1 : n-1]
+		text = text[n+1:]
+		if n = valueLength(text); n == 0 {
+			return errNotObject
+		}
+		if err := visit(name, text[:n]); err != nil {
+			return err
+		}
+		text = text[n:]
+		if len(text) > 0 {
+			if text[0] != ',' || len(text) == 1 {
+				return errNotObject
+			}
+			text = text[1:]
+		}
+	}
+	return nil
+}
+
+// valueLength is how long the value at the beginning of text is; 0 if there is
+// none.
+func valueLength(text []byte) int {
+	if len(text) == 0 {
+		return 0
+	}
+	switch text[0] {
+	case '"':
+		return stringLength(text)
+	case '{', '[':
+		return nestedLength(text)
+	}
+	n := 0
+	for n < len(text) && text[n] != ',' && text[n] != '}' && text[n] != ']' {
+		n++
+	}
+	return n
+}
+
+func nestedLength(text []byte) int {
+	depth := 0
+	for i := 0; i < len(text); i++ {
+		switch text[i] {
+		case '{', '[':
+			depth++
+		case '}', ']':
+			depth--
+			if depth == 0 {
+				return i + 1
+			}
+		case '"':
+			n := stringLength(text[i:])
+			if n == 0 {
+				return 0
+			}
+			i += n - 1
+		}
+	}
+	return 0
+}
+
+// stringLength is how long the string at the beginning of text is, with its
+// quotes; 0 if it has no end.
+func stringLength(text []byte) int {
+	for i := 1; i < len(text); i++ {
+		n := bytes.IndexByte(text[i:], '"')
+		if n < 0 {
+			return 0
+		}
+		i += n
+		slashes := 0
+		for text[i-1-slashes] == '\\' {
+			slashes++
+		}
+		if slashes%2 == 0 {
+			return i + 1
+		}
+	}
+	return 0
+}
