@@ -13,7 +13,7 @@ $(error needs Go 1.26 or later in PATH or in /usr/local/go: https://go.dev/dl/)
 endif
 export PATH := $(dir $(GO)):$(PATH)
 
-# Without a home that can be written to, the Go caches live here.
+# Without a home that can be written to, the caches of Go and of the linter live here.
 GO_CACHES_USABLE := $(shell for v in GOCACHE GOMODCACHE; do d=$$($(GO) env $$v 2>/dev/null) && \
 	[ -n "$$d" ] && mkdir -p "$$d" 2>/dev/null && [ -w "$$d" ] || exit; done; echo yes)
 ifneq ($(GO_CACHES_USABLE),yes)
@@ -21,6 +21,7 @@ CACHES := $(CURDIR)/.cache/go-$(shell id -u)
 export GOCACHE := $(CACHES)/build
 export GOPATH := $(CACHES)/path
 export GOMODCACHE := $(CACHES)/mod
+export GOLANGCI_LINT_CACHE := $(CACHES)/lint
 export GOFLAGS := $(GOFLAGS) -modcacherw
 endif
 # The version is in VERSION; asking git again fails in a tree of another user, as under sudo.
