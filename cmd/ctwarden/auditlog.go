@@ -156,12 +156,12 @@ func newAuditTail() *cobra.Command {
 		Short: "print the last records, and with -f those to come",
 		Args:  cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
+			if lines < 0 {
+				return usageError{fmt.Errorf("-n %d: expected a number from 0", lines), cmd.CommandPath()}
+			}
 			path, filter, err := c.place(cmd)
 			if err != nil {
 				return err
-			}
-			if lines < 0 {
-				return usageError{fmt.Errorf("-n %d: expected a number from 0", lines), cmd.CommandPath()}
 			}
 			last, err := lastRecords(cmd.Context(), path, filter, lines)
 			if err != nil {

@@ -1,0 +1,29 @@
+package main
+
+import (
+	"os"
+	"testing"
+
+	"github.com/rogpeppe/go-internal/testscript"
+)
+
+func TestMain(m *testing.M) {
+	testscript.Main(m, map[string]func(){"ctwarden": main})
+}
+
+// TestScripts runs the command line as a person would, and compares what it
+// says. Kernel values are never written: every script has its own directories.
+func TestScripts(t *testing.T) {
+	testscript.Run(t, testscript.Params{
+		Dir: "testdata",
+		Setup: func(e *testscript.Env) error {
+			e.Setenv("CTWARDEN_STATE_DIR", e.WorkDir+"/state")
+			e.Setenv("CTWARDEN_AUDIT_PATH", e.WorkDir+"/log/audit.jsonl")
+			e.Setenv("CTWARDEN_CONTROL_SOCKET", e.WorkDir+"/run/control.sock")
+			return nil
+		},
+		Condition: func(cond string) (bool, error) {
+			return cond == "root" && os.Getuid() == 0, nil
+		},
+	})
+}
