@@ -1,0 +1,171 @@
+package tablesim
+
+import (
+	"math"
+	"time"
+)
+
+// odds turns expected numbers into whole ones: what is left of one is carried
+// over to the next, so that sums are right.
+type odds struct {
+	failed, evicted, walked, chained float64
+}
+
+func whole(x float64, carry *float64) uint64 {
+	x += *carry
+	n := math.Floor(x)
+	*carry = x - n
+	return uint64(n)
+}
+
+// admit brings n connections of a load to a table, as __nf_conntrack_alloc and
+// __nf_conntrack_confirm do (net/netfilter/nf_conntrack_core.c).
+func (h *Host) admit(t *table, l *Load, n uint64, at, width time.Duration) {
+	if l.Class == Clash {
+		t.counters.Drop += n
+		t.counters.InsertFailed += n
+		h.losses.Clash += n
+		return
+	}
+	n -= h.starved(t, n)
+	room := n
+	if h.max != 0 {
+		room = 0
+		if entries := t.entries(); entries < h.max {
+			room = min(n, h.max-entries)
+		}
+	}
+	passed := room + h.earlyDrop(t, n-room)
+	passed -= h.tooLong(t, passed)
+	if passed > 0 {
+		t.add(l.Class, l.Lasting, passed, at, width)
+	}
+}
+
+// starved counts those of n packets for which there is no memory.
+func (h *Host) starved(t *table, n uint64) uint64 {
+	fit := h.available / h.bytesPerEntry()
+	entries := h.entries()
+	if entries+n <= fit {
+		return 0
+	}
+	lost := n
+	if entries < fit {
+		lost = entries + n - fit
+	}
+	t.counters.Drop += lost
+	h.losses.NoMemory += lost
+	return lost
+}
+
+// overMemory reports whether no entry can be allocated.
+func (h *Host) overMemory() bool { return h.entries() >= h.available/h.bytesPerEntry() }
+
+// evictionRange is how many buckets early drop looks at (NF_CT_EVICTION_RANGE).
+const evictionRange = 8
+
+// earlyDrop makes room for packets that met a full table. It returns how many
+// passed.
+func (h *Host) earlyDrop(t *table, packets uint64) uint64 {
+	if packets == 0 {
+		return 0
+	}
+	entries := float64(h.entries())
+	chain := 2 * entries / float64(h.buckets)
+	victims := float64(t.unassured()) / entries
+	fails, each := 1.0, 0.0
+	switch {
+	case victims == 0:
+	case !h.machine.Kernel.atLeast(4, 15):
+		// It looks at about 8 entries and evicts one.
+		fails, each = math.Pow(1-victims, evictionRange), 1
+	default:
+		// Of the first bucket with a victim it evicts all.
+		fails = math.Exp(-float64(evictionRange * chain * victims))
+		each = chain * victims / (1 - math.Exp(-chain*victims))
+	}
+	failed := min(whole(float64(float64(packets)*fails), &h.odds.failed), packets)
+	passed := packets - failed
+	evicted := whole(float64(float64(passed)*each), &h.odds.evicted)
+	evicted = t.take(func(q *queue, _ *cohort) bool { return !q.kind.assured() }, max(evicted, passed), nil)
+	if evicted < passed {
+		failed += passed - evicted
+		passed = evicted
+	}
+	// Expired entries on the way are freed, and are no victims.
+	walked := whole(float64(packets)*evictionRange*chain*float64(t.expired)/entries, &h.odds.walked)
+	t.expired -= min(walked, t.expired)
+	t.counters.EarlyDrop += evicted
+	t.counters.Drop += failed
+	h.losses.EarlyDropped += evicted
+	h.losses.Full += failed
+	if failed > 0 {
+		h.gc.asked = true
+	}
+	return passed
+}
+
+// The kernel refuses an insertion into a chain of more than 50 entries, plus a
+// random number below 30 (MIN_CHAINLEN and MAX_CHAINLEN, Linux 5.15 and later).
+const (
+	chainLeast = 50
+	chainMost  = 80
+)
+
+// tooLong counts those of n insertions that meet a chain that is too long.
+func (h *Host) tooLong(t *table, n uint64) uint64 {
+	if n == 0 || !h.machine.Kernel.boundsChains() {
+		return 0
+	}
+	chain := 2 * float64(h.entries()) / float64(h.buckets)
+	if chain < chainLeast/3 {
+		return 0
+	}
+	lost := min(whole(float64(float64(n)*longChains(chain)), &h.odds.chained), n)
+	t.counters.InsertFailed += lost
+	t.counters.ChainTooLong += lost
+	h.losses.Chains += lost
+	return lost
+}
+
+// longChains is the share of insertions that fail when chains hold mean
+// entries on average: lengths are Poisson distributed, and two chains are
+// looked at.
+func longChains(mean float64) float64 {
+	term := math.Exp(-mean)
+	below, refused := 0.0, 0.0
+	for length := range chainMost {
+		below += term
+		term *= mean / float64(length+1)
+		if length >= chainLeast {
+			refused += (1 - below) / (chainMost - chainLeast)
+		}
+	}
+	refused = max(refused, 0)
+	return 1 - (1-refused)*(1-refused)
+}
+
+// A limiter is the kernel's net_ratelimit: 10 lines in 5 s for all of
+// networking and all namespaces together.
+type limiter struct {
+	since time.Duration
+	said  uint64
+}
+
+// say returns how many of n lines get through, when others have some to say at
+// the same time.
+func (l *limiter) say(now time.Duration, n, others uint64) uint32 {
+	const (
+		window = 5 * time.Second
+		burst  = 10
+	)
+	if n+others == 0 {
+		return 0
+	}
+	if l.said == 0 || now-l.since >= window {
+		l.since, l.said = now, 0
+	}
+	through := min(n+others, burst-l.said)
+	l.said += through
+	return uint32(scale(through, n, n+others))
+}

@@ -1,0 +1,154 @@
+package tablesim
+
+import (
+	"time"
+
+	"github.com/ctwarden/ctwarden/internal/nfct"
+	"github.com/ctwarden/ctwarden/policy"
+)
+
+// What an action costs on a real kernel, per entry: a resize by the measure of
+// policy.HashLimits, a dump, and a batched delete or update.
+const (
+	resizeCost = 302 * time.Nanosecond
+	dumpCost   = 1720 * time.Nanosecond
+	writeCost  = 1600 * time.Nanosecond
+	sysctlCost = 20 * time.Microsecond
+)
+
+// Apply does what the action says, as the package remediate does: it refuses a
+// value that is no longer the one planned for, and keeps to the action's cap.
+// An action that is only told changes nothing.
+func (h *Host) Apply(act policy.Action) policy.Outcome {
+	out := policy.Outcome{Action: act, Took: sysctlCost}
+	t := &h.tables[0]
+	switch {
+	case act.Would:
+		out.OK, out.Before, out.After, out.Took = true, act.From, act.From, 0
+		return out
+	case h.absent:
+		out.Error = "no such file or directory"
+		return out
+	}
+	switch act.Type {
+	case policy.RaiseMax, policy.RestoreMax:
+		return h.write(out, &h.max, PartMax)
+	case policy.ResizeHash:
+		out.Took = time.Duration(h.entries()) * resizeCost
+		h.worst = max(h.worst, out.Took)
+		out = h.write(out, &h.buckets, PartBuckets)
+		h.buckets = roundBuckets(h.buckets)
+		out.After = h.buckets
+		return out
+	case policy.ShortenTimeout, policy.RestoreTimeout:
+		value := uint64(t.timeouts[act.Knob])
+		out = h.write(out, &value, PartTimeouts)
+		t.timeouts[act.Knob] = uint32(value)
+		return out
+	case policy.AgeEntries, policy.DeleteEntries:
+		return h.touch(t, out)
+	}
+	out.Error = "unknown action " + act.Type.String()
+	return out
+}
+
+// write compares and sets.
+func (h *Host) write(out policy.Outcome, value *uint64, p Part) policy.Outcome {
+	out.Before, out.After = *value, *value
+	switch {
+	case h.machine.ReadOnly.Has(p), p == PartBuckets && !h.machine.Kernel.resizes():
+		out.Error = "permission denied"
+	case *value != out.Action.From:
+		out.Foreign, out.Error = true, "not the value that was planned for"
+	default:
+		*value = out.Action.To
+		out.After, out.OK = *value, true
+	}
+	return out
+}
+
+// touch deletes or ages entries.
+func (h *Host) touch(t *table, out policy.Outcome) policy.Outcome {
+	act := &out.Action
+	out.Before = t.entries()
+	out.After = out.Before
+	if h.machine.ReadOnly.Has(PartEntries) {
+		out.Error = "operation not permitted"
+		return out
+	}
+	out.OK = true
+	out.Examined = out.Before - t.expired
+	// The dump frees what has expired.
+	t.expired = 0
+	switch {
+	case act.Type == policy.DeleteEntries && act.Class == policy.Unreplied:
+		out.Changed = t.take(h.deletable(act.MinIdle, act.SynSentIdle), act.Cap, nil)
+	case act.Type == policy.AgeEntries && act.Class == policy.Closing:
+		out.Changed = h.age(t, h.closing(act.Remaining), act)
+	case act.Type == policy.AgeEntries && act.Class == policy.Established:
+		out.Changed = h.age(t, func(q *queue, c *cohort) bool {
+			return q.kind == established && !q.live && h.idle(c) >= act.MinIdle &&
+				c.expires-h.clock > time.Duration(act.Remaining)*time.Second
+		}, act)
+	}
+	out.After = t.entries()
+	out.Took = time.Duration(out.Examined)*dumpCost + time.Duration(out.Changed)*writeCost
+	return out
+}
+
+// age leaves the remaining seconds to the entries that are meant. They stay as
+// idle as they were: only a packet would renew them, and none comes.
+func (h *Host) age(t *table, m match, act *policy.Action) uint64 {
+	var aged [numKinds]uint64
+	n := t.take(m, act.Cap, func(k kind, n uint64) { aged[k] += n })
+	left := time.Duration(act.Remaining) * time.Second
+	for k, count := range aged {
+		if count == 0 {
+			continue
+		}
+		t.counts[k] += count
+		t.queue(kind(k), false, left).insert(cohort{
+			n: count, last: h.clock - act.MinIdle, expires: h.clock + left,
+		})
+	}
+	return n
+}
+
+// Set writes a value as an administrator or another program would.
+func (h *Host) Set(k Knob, value uint64) {
+	switch k.Part {
+	case PartMax:
+		h.max = value
+	case PartBuckets:
+		h.buckets = roundBuckets(max(value, 1))
+	case PartTimeouts:
+		h.tables[0].timeouts[k.Timeout] = uint32(value)
+	}
+}
+
+// Get reads a value.
+func (h *Host) Get(k Knob) uint64 {
+	switch k.Part {
+	case PartMax:
+		return h.max
+	case PartBuckets:
+		return h.buckets
+	case PartTimeouts:
+		return uint64(h.tables[0].timeouts[k.Timeout])
+	}
+	return 0
+}
+
+// A Knob names a value of the host's own namespace.
+type Knob struct {
+	Part    Part         `json:"part"`
+	Timeout nfct.Timeout `json:"timeout,omitzero"`
+}
+
+// String returns the name used in scenarios.
+func (k Knob) String() string {
+	if k.Part == PartTimeouts {
+		return k.Timeout.String()
+	}
+	return k.Part.String()
+}

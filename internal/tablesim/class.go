@@ -1,0 +1,147 @@
+package tablesim
+
+import (
+	"fmt"
+	"time"
+
+	"github.com/ctwarden/ctwarden/internal/nfct"
+)
+
+// A Class is a kind of connection that arrives. The zero Class is none.
+type Class uint8
+
+// The classes.
+const (
+	NoClass Class = iota
+	// UDPUnreplied: one UDP packet that nobody answers (scans, floods, syslog).
+	UDPUnreplied
+	// UDPReplied: a UDP exchange that goes on for its duration and then
+	// lingers for udp_timeout_stream. ASSURED (from its third second on a
+	// real kernel, at once here).
+	UDPReplied
+	// DNS: one question and one answer. Never ASSURED on Linux 5.4 and later.
+	DNS
+	// Syn: TCP that stays in SYN_SENT. A retransmitted SYN does not renew it.
+	Syn
+	// SynRecv: TCP that was answered and never completed (a SYN flood as the
+	// flooded server sees it).
+	SynRecv
+	// TCPShort: TCP that closes soon and lingers in TIME_WAIT, ASSURED.
+	TCPShort
+	// TCP: a long-lived connection with traffic; it closes like TCPShort.
+	TCP
+	// TCPIdle: TCP that is established and then silent for ever.
+	TCPIdle
+	// Clash: a packet whose entry can't be inserted, because NAT ran out of
+	// ports or lost a race. It takes no room.
+	Clash
+	numClasses
+)
+
+var classNames = [numClasses]string{
+	"none", "udp_unreplied", "udp_replied", "dns", "syn", "syn_recv",
+	"tcp_short", "tcp", "tcp_idle", "clash",
+}
+
+// String returns the name used in scenarios.
+func (c Class) String() string {
+	if c < numClasses {
+		return classNames[c]
+	}
+	return fmt.Sprintf("invalid(%d)", uint8(c))
+}
+
+// MarshalText implements encoding.TextMarshaler.
+func (c Class) MarshalText() ([]byte, error) { return []byte(c.String()), nil }
+
+// UnmarshalText implements encoding.TextUnmarshaler.
+func (c *Class) UnmarshalText(text []byte) error {
+	for i := UDPUnreplied; i < numClasses; i++ {
+		if classNames[i] == string(text) {
+			*c = i
+			return nil
+		}
+	}
+	return fmt.Errorf("unknown class %q", text)
+}
+
+// Lasts is how long a connection of the class has traffic unless the scenario
+// says otherwise; 0 for a class that has none after its first packets.
+func (c Class) Lasts() time.Duration {
+	switch c {
+	case UDPReplied:
+		return 30 * time.Second
+	case TCPShort:
+		return 200 * time.Millisecond
+	case TCP:
+		return 10 * time.Minute
+	}
+	return 0
+}
+
+// first is the kind of entry that a connection of the class makes.
+func (c Class) first() kind {
+	switch c {
+	case UDPUnreplied:
+		return udpUnreplied
+	case UDPReplied:
+		return udpStream
+	case DNS:
+		return udpReplied
+	case Syn:
+		return synSent
+	case SynRecv:
+		return synRecv
+	case TCPShort, TCP, TCPIdle:
+		return established
+	}
+	return noKind
+}
+
+// A kind is what an entry is: protocol, state and status in one.
+type kind uint8
+
+const (
+	noKind kind = iota
+	udpUnreplied
+	udpReplied
+	udpStream
+	synSent
+	synRecv
+	established
+	timeWait
+	numKinds
+)
+
+// timeout is the one that an entry of the kind lives by after its last packet.
+func (k kind) timeout() nfct.Timeout {
+	switch k {
+	case udpUnreplied, udpReplied:
+		return nfct.UDP
+	case udpStream:
+		return nfct.UDPStream
+	case synSent:
+		return nfct.TCPSynSent
+	case synRecv:
+		return nfct.TCPSynRecv
+	case established:
+		return nfct.TCPEstablished
+	case timeWait:
+		return nfct.TCPTimeWait
+	}
+	return nfct.NoTimeout
+}
+
+// after is what an entry of the kind becomes when its traffic ends.
+func (k kind) after() kind {
+	if k == established {
+		return timeWait
+	}
+	return k
+}
+
+// assured entries are spared by early drop.
+func (k kind) assured() bool { return k == udpStream || k == established || k == timeWait }
+
+// unreplied entries have seen no packet in the reply direction.
+func (k kind) unreplied() bool { return k == udpUnreplied || k == synSent }

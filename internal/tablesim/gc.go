@@ -1,0 +1,104 @@
+package tablesim
+
+import "time"
+
+// A collector is the kernel's gc worker.
+type collector struct {
+	next time.Duration
+	// asked says that early drop found no victim since the last pass: the gc
+	// then helps out. running says that a pass has not ended yet.
+	asked, running bool
+}
+
+const (
+	gcFirst = 60 * time.Second
+	// gcRate is how many entries a pass evicts a second, at most: 64,000/HZ
+	// in one run, then a pause of a jiffy.
+	gcRate = 64000
+	// gcHelps is the fullness from which the gc evicts what is not expired.
+	gcHelps = 9500
+)
+
+// collect lets the gc work for one stretch of time.
+func (h *Host) collect(step time.Duration) {
+	switch h.machine.Kernel.reaper() {
+	case byTimer:
+		for i := range h.tables {
+			h.tables[i].expired = 0
+		}
+	case bySlice:
+		// In 16 s it comes by everywhere once.
+		part := min(step, 16*time.Second)
+		for i := range h.tables {
+			t := &h.tables[i]
+			t.expired -= min(t.expired, scale(t.expired+15, uint64(part), uint64(8*time.Second)))
+		}
+		if h.gc.asked {
+			h.help(scale(h.entries(), uint64(part), uint64(16*time.Second)))
+			h.gc.asked = false
+		}
+	case byScan:
+		if h.clock < h.gc.next {
+			return
+		}
+		h.reap(h.entries())
+		h.gc.next = h.clock + 120*time.Second
+	case byMean:
+		h.collectByMean(step)
+	}
+}
+
+func (h *Host) collectByMean(step time.Duration) {
+	if !h.gc.running && h.clock < h.gc.next {
+		return
+	}
+	most := uint64(gcRate) * uint64(step) / uint64(time.Second)
+	if h.gc.running = h.reap(most) >= most; h.gc.running {
+		return
+	}
+	var sum float64
+	var n uint64
+	for i := range h.tables {
+		s, c := h.tables[i].remaining(h.clock)
+		sum, n = sum+s, n+c
+	}
+	wait := 60 * time.Second
+	if n > 0 {
+		wait = min(wait, max(time.Second, time.Duration(sum/float64(n)*float64(time.Second))))
+	}
+	h.gc.next = h.clock + wait
+}
+
+// reap frees up to most entries that have expired, and then, when early drop
+// asked for it, others. It returns how many.
+func (h *Host) reap(most uint64) uint64 {
+	left := most
+	for i := range h.tables {
+		n := min(h.tables[i].expired, left)
+		h.tables[i].expired -= n
+		left -= n
+	}
+	if h.gc.asked && left > 0 {
+		left -= h.help(left)
+		h.gc.asked = false
+	}
+	return most - left
+}
+
+// help evicts entries that are not ASSURED, and TCP that is closing, in every
+// namespace that is nearly full (gc_worker_can_early_drop in
+// net/netfilter/nf_conntrack_core.c). They are counted nowhere.
+func (h *Host) help(most uint64) uint64 {
+	var done uint64
+	for i := range h.tables {
+		t := &h.tables[i]
+		if h.max == 0 || t.entries() < scale(h.max, gcHelps, 10000) {
+			continue
+		}
+		done += t.take(func(q *queue, _ *cohort) bool {
+			return !q.kind.assured() || q.kind == timeWait
+		}, most-done, nil)
+	}
+	h.losses.Collected += done
+	return done
+}

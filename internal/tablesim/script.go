@@ -1,0 +1,116 @@
+package tablesim
+
+import (
+	"math"
+	"time"
+
+	"github.com/ctwarden/ctwarden/internal/nfct"
+)
+
+// A script plays a scenario on a host: it lets time pass and does what the
+// scenario says, at its time.
+type script struct {
+	scenario *Scenario
+	host     *Host
+	// loads is how many loads have begun (they are sorted), events when each
+	// event is due next.
+	loads  []time.Duration
+	events []time.Duration
+	// done is told of everything that happens.
+	done func(text string, e *Event)
+}
+
+const never = time.Duration(math.MaxInt64)
+
+func newScript(s *Scenario) *script {
+	c := &script{scenario: s, host: NewHost(s), done: func(string, *Event) {}}
+	for i := range s.Loads {
+		c.loads = append(c.loads, s.Loads[i].At)
+	}
+	for i := range s.Events {
+		c.events = append(c.events, s.Events[i].At)
+	}
+	return c
+}
+
+// next is when something happens next.
+func (c *script) next() time.Duration {
+	next := never
+	for _, at := range c.loads {
+		next = min(next, at)
+	}
+	for _, at := range c.events {
+		next = min(next, at)
+	}
+	return next
+}
+
+// advance lets d pass, and returns early when the kernel logs a full table.
+func (c *script) advance(d time.Duration) {
+	end := min(c.host.clock+d, c.scenario.Run)
+	c.play()
+	for c.host.clock < end {
+		step := min(end, c.next()) - c.host.clock
+		if left := c.host.Advance(step); left > 0 {
+			return
+		}
+		c.play()
+	}
+}
+
+// play does what is due.
+func (c *script) play() {
+	now := c.host.clock
+	for i, at := range c.loads {
+		if at <= now {
+			l := &c.scenario.Loads[i]
+			c.loads[i] = never
+			c.host.Begin(l)
+			c.done(l.String()+" for "+l.For.String(), nil)
+		}
+	}
+	for i, at := range c.events {
+		if at > now {
+			continue
+		}
+		e := &c.scenario.Events[i]
+		c.events[i] = never
+		if again := at + e.Every; e.Every > 0 && again <= e.At+e.For {
+			c.events[i] = again
+		}
+		c.host.happen(e)
+		c.done(e.String(), e)
+	}
+}
+
+// happen does to the host what the event says.
+func (h *Host) happen(e *Event) {
+	switch e.Deed {
+	case SetKnob:
+		h.Set(e.Knob, e.Value)
+	case MultiplyKnob:
+		h.Set(e.Knob, min(h.Get(e.Knob)*e.Value, math.MaxInt32))
+	case SetMemory:
+		h.available = e.Value
+	case SetPressure:
+		h.pressure = nfct.Permyriad(e.Value)
+	case LogNoise:
+		h.logNoise = e.Value
+	case StepWall:
+		h.wall += e.Span
+	case StepBoot:
+		h.booted = min(h.booted-e.Span, h.clock)
+	case Reboot:
+		h.booted = h.clock - bootTime
+		h.absent = false
+		h.boot()
+	case Unload:
+		h.absent = true
+	case Reload:
+		h.absent = false
+		h.boot()
+	}
+}
+
+// bootTime is how long a host has been up when ctwarden starts.
+const bootTime = 20 * time.Second

@@ -1,0 +1,192 @@
+package tablesim
+
+import (
+	"time"
+
+	"github.com/ctwarden/ctwarden/internal/nfct"
+)
+
+// A table holds the entries of one network namespace.
+type table struct {
+	netns    uint32
+	timeouts nfct.Timeouts
+	queues   []queue
+	// counts are the entries of each kind that have not expired, and expired
+	// those that the gc has yet to reap: they still count.
+	counts   [numKinds]uint64
+	expired  uint64
+	counters nfct.Counters
+	full     uint32 // table full lines heard since the last look
+}
+
+// entries is nf_conntrack_count.
+func (t *table) entries() uint64 {
+	n := t.expired
+	for _, c := range t.counts {
+		n += c
+	}
+	return n
+}
+
+func (t *table) unassured() uint64 {
+	var n uint64
+	for k, c := range t.counts {
+		if !kind(k).assured() {
+			n += c
+		}
+	}
+	return n
+}
+
+// queue finds the queue for entries of a kind that live for span, or makes it.
+func (t *table) queue(k kind, live bool, span time.Duration) *queue {
+	spare := -1
+	for i := range t.queues {
+		q := &t.queues[i]
+		if q.kind == k && q.live == live && q.span == span {
+			return q
+		}
+		if q.empty() {
+			spare = i
+		}
+	}
+	q := queue{kind: k, live: live, span: span}
+	if spare >= 0 {
+		q.cohorts = t.queues[spare].cohorts[:0]
+		t.queues[spare] = q
+		return &t.queues[spare]
+	}
+	t.queues = append(t.queues, q)
+	return &t.queues[len(t.queues)-1]
+}
+
+// add puts n new entries into the table that arrive from at on, within width.
+func (t *table) add(c Class, lasts time.Duration, n uint64, at, width time.Duration) {
+	k := c.first()
+	t.counts[k] += n
+	if lasts > 0 {
+		t.queue(k, true, lasts).push(n, at, width)
+		return
+	}
+	t.queue(k, false, t.lifetime(k)).push(n, at, width)
+}
+
+// lifetime is how long an entry of the kind lives after a packet, by the
+// timeouts now in force.
+func (t *table) lifetime(k kind) time.Duration {
+	return time.Duration(t.timeouts[k.timeout()]) * time.Second
+}
+
+// expire lets the time of every entry come that is due by now: traffic ends,
+// and what has no traffic expires.
+func (t *table) expire(now time.Duration) {
+	// By index: a transition may add a queue.
+	for i := 0; i < len(t.queues); i++ {
+		for t.queues[i].live {
+			c, ok := t.queues[i].due(now)
+			if !ok {
+				break
+			}
+			k := t.queues[i].kind
+			t.counts[k] -= c.n
+			k = k.after()
+			t.counts[k] += c.n
+			t.queue(k, false, t.lifetime(k)).push(c.n, c.expires, c.width)
+		}
+	}
+	for i := range t.queues {
+		q := &t.queues[i]
+		if q.live {
+			continue
+		}
+		for {
+			c, ok := q.due(now)
+			if !ok {
+				break
+			}
+			t.counts[q.kind] -= c.n
+			t.expired += c.n
+		}
+	}
+}
+
+// A match says how many entries of a cohort are meant.
+type match func(q *queue, c *cohort) bool
+
+// matching counts the entries that are meant.
+func (t *table) matching(m match) uint64 {
+	var n uint64
+	for i := range t.queues {
+		q := &t.queues[i]
+		cohorts := q.all()
+		for j := range cohorts {
+			if m(q, &cohorts[j]) {
+				n += cohorts[j].n
+			}
+		}
+	}
+	return n
+}
+
+// take removes up to most of the entries that are meant, evenly from all
+// cohorts, as a walk in hash order would. It calls moved with what it took
+// from each.
+func (t *table) take(m match, most uint64, moved func(k kind, n uint64)) uint64 {
+	total := t.matching(m)
+	most = min(most, total)
+	if most == 0 {
+		return 0
+	}
+	var seen, taken uint64
+	for i := range t.queues {
+		q := &t.queues[i]
+		cohorts := q.all()
+		for j := range cohorts {
+			c := &cohorts[j]
+			if c.n == 0 || !m(q, c) {
+				continue
+			}
+			seen += c.n
+			n := scale(most, seen, total) - taken
+			taken += n
+			c.n -= n
+			t.counts[q.kind] -= n
+			if moved != nil {
+				moved(q.kind, n)
+			}
+		}
+	}
+	return taken
+}
+
+// remaining is the mean time until the entries expire, each counted as 5
+// minutes at most, as the kernel's gc reckons it (gc_worker in
+// net/netfilter/nf_conntrack_core.c, Linux 5.19 and later).
+func (t *table) remaining(now time.Duration) (sum float64, n uint64) {
+	const most = 5 * time.Minute
+	for i := range t.queues {
+		q := &t.queues[i]
+		cohorts := q.all()
+		for j := range cohorts {
+			left := most
+			if !q.live {
+				left = min(max(cohorts[j].expires-now, 0), most)
+			}
+			sum += float64(float64(cohorts[j].n) * left.Seconds())
+			n += cohorts[j].n
+		}
+	}
+	return sum, n
+}
+
+// defaultTimeouts are the kernel's compiled-in values, in seconds. A new
+// namespace starts from them, not from what the host is tuned to.
+func defaultTimeouts() nfct.Timeouts {
+	return nfct.Timeouts{
+		nfct.TCPSynSent: 120, nfct.TCPSynRecv: 60, nfct.TCPEstablished: 432000,
+		nfct.TCPFinWait: 120, nfct.TCPCloseWait: 60, nfct.TCPLastAck: 30,
+		nfct.TCPTimeWait: 120, nfct.TCPClose: 10, nfct.TCPMaxRetrans: 300,
+		nfct.TCPUnacknowledged: 300, nfct.UDP: 30, nfct.UDPStream: 120,
+		nfct.ICMP: 30, nfct.ICMPv6: 30, nfct.Generic: 600, nfct.GRE: 30, nfct.GREStream: 180,
+	}
+}

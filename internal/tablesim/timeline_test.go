@@ -1,0 +1,52 @@
+package tablesim_test
+
+import (
+	"flag"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/ctwarden/ctwarden/internal/tablesim"
+	"github.com/ctwarden/ctwarden/policy"
+)
+
+var update = flag.Bool("update", false, "write the golden timelines anew")
+
+// run plays a shipped scenario under the default limits.
+func run(t *testing.T, name string) *tablesim.Result {
+	t.Helper()
+	s, err := tablesim.Ship(name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	l := policy.Defaults()
+	return tablesim.Run(s, &l)
+}
+
+func TestTimelines(t *testing.T) {
+	for _, name := range tablesim.Shipped() {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			var b strings.Builder
+			if err := run(t, name).WriteTimeline(&b); err != nil {
+				t.Fatal(err)
+			}
+			golden := filepath.Join("testdata", name+".golden")
+			if *update {
+				if err := os.WriteFile(golden, []byte(b.String()), 0o644); err != nil {
+					t.Fatal(err)
+				}
+			}
+			want, err := os.ReadFile(golden)
+			if err != nil {
+				t.Fatalf("%v (go test -run Timelines -update writes it)", err)
+			}
+			if diff := cmp.Diff(string(want), b.String()); diff != "" {
+				t.Errorf("timeline (-want +got):\n%s", diff)
+			}
+		})
+	}
+}

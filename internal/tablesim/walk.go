@@ -1,0 +1,77 @@
+package tablesim
+
+import (
+	"time"
+
+	"github.com/ctwarden/ctwarden/policy"
+)
+
+// A Turn is one look, what was decided, and what came of it.
+type Turn struct {
+	// At is the time since the scenario began.
+	At time.Duration
+	// Host is as it is after the turn. It may be read, not moved.
+	Host *Host
+	// State is what was remembered before, Next what is afterwards. The
+	// observation and the assessment are in the plan.
+	State    *policy.State
+	Plan     *policy.Plan
+	Outcomes []policy.Outcome
+	Next     *policy.State
+	// Events are those that happened since the turn before.
+	Events []*Event
+}
+
+// censusEvery is how often the table is looked into, at most.
+const censusEvery = 10 * time.Second
+
+// Walk plays a scenario under these limits as the daemon would: look, decide,
+// act, remember, wait. It calls visit after each turn and ends with the
+// scenario, or when visit returns false. What the Turn points to is overwritten
+// by the next one.
+func Walk(s *Scenario, l *policy.Limits, visit func(*Turn) bool) {
+	c := newScript(s)
+	walk(c, l, visit)
+}
+
+func walk(c *script, l *policy.Limits, visit func(*Turn) bool) {
+	h := c.host
+	var state, next policy.State
+	turn := Turn{Host: h, State: &state, Next: &next}
+	told := c.done
+	c.done = func(text string, e *Event) {
+		told(text, e)
+		if e == nil {
+			return
+		}
+		turn.Events = append(turn.Events, e)
+		switch e.Deed {
+		case Reboot:
+			// Another boot voids what was remembered.
+			state = policy.State{}
+		case Pause:
+			state.Pause(h.Now(), e.Span)
+		case Resume:
+			state.Resume()
+		}
+	}
+	c.play()
+	for h.clock < c.scenario.Run {
+		if state.Level != policy.Calm && (h.census.at == 0 || h.Now().Since(h.census.at) >= censusEvery) {
+			h.Census(l)
+		}
+		o := h.Observe()
+		a := l.Assess(&state, &o)
+		plan := l.Decide(&state, &a)
+		turn.At, turn.Plan, turn.Outcomes = h.clock, &plan, turn.Outcomes[:0]
+		for _, act := range plan.Actions {
+			turn.Outcomes = append(turn.Outcomes, h.Apply(act))
+		}
+		next = state.Next(l, &plan, turn.Outcomes)
+		if !visit(&turn) {
+			return
+		}
+		state, turn.Events = next, turn.Events[:0]
+		c.advance(max(l.Interval(&a), shortest))
+	}
+}
