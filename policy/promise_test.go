@@ -1,0 +1,198 @@
+package policy_test
+
+import (
+	"encoding/binary"
+	"fmt"
+	"math/rand/v2"
+	"testing"
+	"time"
+
+	"github.com/ctwarden/ctwarden/internal/nfct"
+	"github.com/ctwarden/ctwarden/internal/tablesim"
+	"github.com/ctwarden/ctwarden/policy"
+)
+
+// stretch is how long each step of a load program lasts, calm how long the
+// quiet after it.
+const (
+	stretch = 10 * time.Second
+	quiet   = 50 * time.Minute
+	steps   = 40
+)
+
+// program turns bytes into a host and a load: four bytes choose the host, and
+// then each two what happens in the next ten seconds.
+func program(data []byte) *tablesim.Scenario {
+	at := func(i int) byte {
+		if i < len(data) {
+			return data[i]
+		}
+		return 0
+	}
+	releases := [...]tablesim.Release{{Major: 3, Minor: 10}, {Major: 4, Minor: 18}, {Major: 5, Minor: 10}, {Major: 6, Minor: 1}, {Major: 6, Minor: 17}, {Major: 7, Minor: 0}}
+	memory := uint64(256<<20) << (at(1) % 6)
+	s := &tablesim.Scenario{
+		Name: "program", Seed: uint64(at(3)), Noise: nfct.Permyriad(at(3)) * 20,
+		Machine: tablesim.Machine{
+			Memory: memory, Available: memory / 2, Kernel: releases[int(at(0))%len(releases)],
+			Max: 4096 << (at(2) % 6), Buckets: 1024 << (at(2) >> 4 % 8),
+			NetNS: []tablesim.NetNS{{Name: "other", Inode: 4026532177}},
+		},
+		Start: []tablesim.Start{{Class: tablesim.TCP, Entries: 500}},
+	}
+	if at(3)&1 == 1 {
+		s.Start = append(s.Start, tablesim.Start{Class: tablesim.TCPIdle, Entries: 1000, Idle: 30 * time.Hour})
+	}
+	now := time.Duration(0)
+	for i := 4; i+1 < len(data) && now < steps*stretch; i += 2 {
+		step(s, now, data[i], data[i+1])
+		now += stretch
+	}
+	s.Run = now + quiet
+	if at(3)&6 == 6 {
+		// Insertions that clash, day in, day out: ordinary on a busy gateway.
+		s.Loads = append(s.Loads, tablesim.Load{For: s.Run, Class: tablesim.Clash, Rate: 5, To: 5})
+	}
+	return s
+}
+
+// step adds what happens in one stretch: mostly a load, sometimes an event.
+func step(s *tablesim.Scenario, now time.Duration, what, value byte) {
+	event := func(e tablesim.Event) {
+		e.At = now
+		s.Events = append(s.Events, e)
+	}
+	knob := tablesim.Knob{Part: tablesim.PartMax}
+	switch {
+	case what < 200:
+		classes := [...]tablesim.Class{
+			tablesim.UDPUnreplied, tablesim.UDPReplied, tablesim.DNS, tablesim.Syn, tablesim.SynRecv,
+			tablesim.TCPShort, tablesim.TCPShort, tablesim.TCP, tablesim.TCPIdle, tablesim.Clash,
+		}
+		c := classes[int(what)%len(classes)]
+		l := tablesim.Load{At: now, For: stretch * time.Duration(1+what/50), Class: c, Lasting: c.Lasts()}
+		l.Rate = float64(value) * float64(value) / 8
+		l.To = l.Rate * float64(1+what%3) / 2
+		if what%16 == 0 {
+			l.NetNS = "other"
+		}
+		s.Loads = append(s.Loads, l)
+	case what < 210:
+		event(tablesim.Event{Deed: tablesim.SetKnob, Knob: knob, Value: 2048 * uint64(value)})
+	case what < 215:
+		event(tablesim.Event{Deed: tablesim.MultiplyKnob, Knob: knob, Value: 2})
+	case what < 222:
+		knob = tablesim.Knob{Part: tablesim.PartTimeouts, Timeout: nfct.TCPTimeWait}
+		if what%2 == 0 {
+			knob.Timeout = nfct.UDP
+		}
+		event(tablesim.Event{Deed: tablesim.SetKnob, Knob: knob, Value: 5 + uint64(value)})
+	case what < 226:
+		event(tablesim.Event{Deed: tablesim.SetMemory, Value: uint64(value) << 20})
+	case what < 230:
+		event(tablesim.Event{Deed: tablesim.SetPressure, Value: uint64(value) * 20})
+	case what < 234:
+		event(tablesim.Event{Deed: tablesim.LogNoise, Value: uint64(value)})
+	case what < 238:
+		event(tablesim.Event{Deed: tablesim.StepBoot, Span: -time.Duration(value) * time.Minute})
+	case what < 241:
+		event(tablesim.Event{Deed: tablesim.StepWall, Span: -time.Duration(value) * time.Hour})
+	case what < 243:
+		event(tablesim.Event{Deed: tablesim.Reboot})
+	case what < 246:
+		event(tablesim.Event{Deed: tablesim.Unload})
+	case what < 250:
+		event(tablesim.Event{Deed: tablesim.Reload})
+	case what < 252:
+		event(tablesim.Event{Deed: tablesim.Pause, Span: time.Duration(1+value) * time.Second})
+	case what < 254:
+		event(tablesim.Event{Deed: tablesim.Resume})
+	}
+}
+
+// coarse are the default limits, but for looks that are further apart: a
+// program must not take longer than a fuzzer has patience.
+func coarse() policy.Limits {
+	l := policy.Defaults()
+	l.Sampling = policy.SampleLimits{Calm: 5 * time.Second, High: time.Second, Min: 500 * time.Millisecond}
+	return l
+}
+
+// keeps runs a program and checks every promise at every turn.
+func keeps(t *testing.T, s *tablesim.Scenario, l policy.Limits) {
+	t.Helper()
+	w := witness{t: t, limits: &l, scenario: s}
+	tablesim.Walk(s, &l, w.look)
+	w.end()
+	if t.Failed() {
+		t.Logf("scenario:\n%s", s)
+	}
+}
+
+func FuzzPromises(f *testing.F) {
+	for _, data := range seeds(16) {
+		f.Add(data)
+	}
+	f.Fuzz(func(t *testing.T, data []byte) { keeps(t, program(data), coarse()) })
+}
+
+func TestPromises(t *testing.T) {
+	n := 400
+	if testing.Short() {
+		n = 50
+	}
+	for _, data := range seeds(n) {
+		t.Run(fmt.Sprintf("%x", data), func(t *testing.T) { keeps(t, program(data), coarse()) })
+	}
+}
+
+// seeds returns n programs from a fixed source.
+func seeds(n int) [][]byte {
+	random := rand.New(rand.NewPCG(1, 2))
+	programs := make([][]byte, n)
+	for i := range programs {
+		data := make([]byte, 4+2*random.IntN(steps))
+		for j := 0; j+8 <= len(data); j += 8 {
+			binary.LittleEndian.PutUint64(data[j:], random.Uint64())
+		}
+		if i%3 > 0 { // loads only: an event cuts most stories short
+			for j := 4; j < len(data); j += 2 {
+				data[j] %= 200
+			}
+		}
+		programs[i] = data
+	}
+	return programs
+}
+
+// A day of random load, at the intervals of the daemon.
+func TestPromisesHoldForADay(t *testing.T) {
+	days := 3
+	if testing.Short() {
+		days = 1
+	}
+	for day := range days {
+		s := randomDay(uint64(day))
+		if keeps(t, s, policy.Defaults()); t.Failed() {
+			t.Fatalf("day %d", day)
+		}
+	}
+}
+
+func randomDay(seed uint64) *tablesim.Scenario {
+	random := rand.New(rand.NewPCG(seed, 24))
+	s := program([]byte{byte(random.Uint32()), 4 + byte(random.IntN(2)), byte(random.Uint32()), byte(random.Uint32())})
+	s.Run = 24 * time.Hour
+	for range 40 {
+		at := time.Duration(random.Int64N(int64(22 * time.Hour)))
+		step(s, at.Truncate(time.Second), byte(random.IntN(200)), byte(random.IntN(256)))
+		l := &s.Loads[len(s.Loads)-1]
+		l.For = time.Duration(1+random.IntN(20)) * time.Minute
+		l.Rate, l.To = l.Rate/8, l.To/8
+	}
+	for range 6 {
+		at := time.Duration(random.Int64N(int64(22 * time.Hour)))
+		step(s, at.Truncate(time.Second), 200+byte(random.IntN(30)), byte(random.IntN(256)))
+	}
+	return s
+}

@@ -1,0 +1,387 @@
+package policy_test
+
+import (
+	"encoding/json"
+	"reflect"
+	"testing"
+	"time"
+
+	"github.com/ctwarden/ctwarden/internal/nfct"
+	"github.com/ctwarden/ctwarden/internal/tablesim"
+	"github.com/ctwarden/ctwarden/policy"
+)
+
+// A knob is a value that the witness watches, as actions name it.
+type knob struct {
+	kind    policy.ActionType
+	timeout nfct.Timeout
+}
+
+// knobOf returns what an action writes; ok is false for actions on entries.
+func knobOf(act *policy.Action) (k knob, ok bool) {
+	switch act.Type {
+	case policy.RaiseMax, policy.RestoreMax:
+		return knob{kind: policy.RaiseMax}, true
+	case policy.ResizeHash:
+		return knob{kind: policy.ResizeHash}, true
+	case policy.ShortenTimeout, policy.RestoreTimeout:
+		return knob{kind: policy.ShortenTimeout, timeout: act.Knob}, true
+	}
+	return knob{}, false
+}
+
+// A claim is what the witness knows of a knob that was written.
+type claim struct {
+	written, original uint64
+	lowered           bool // the last direction
+	turns             int  // changes of direction since it was original
+}
+
+// A witness watches a walk and keeps its own books: it asks the policy nothing
+// that it can see in the kernel.
+type witness struct {
+	t        *testing.T
+	limits   *policy.Limits
+	scenario *tablesim.Scenario
+
+	turn      int
+	acts      []time.Duration
+	waiting   map[policy.ActionType]int // the turn of the act whose effect is not known
+	claims    map[knob]claim
+	yields    map[knob]time.Duration
+	opened    time.Duration // when the incident began
+	calmSince time.Duration
+	resized   time.Duration
+	last      policy.Hold
+	owned     nfct.Timeouts
+	now       policy.Moment
+}
+
+func (w *witness) look(t *tablesim.Turn) bool {
+	w.turn++
+	if w.turn == 1 {
+		w.forget()
+	}
+	disturbed := false
+	for _, e := range t.Events {
+		switch e.Deed {
+		case tablesim.Reboot:
+			w.forget()
+			disturbed = true
+		case tablesim.SetKnob, tablesim.MultiplyKnob, tablesim.SetMemory, tablesim.Unload, tablesim.Reload:
+			disturbed = true
+		}
+	}
+	p := t.Plan
+	w.explained(p)
+	w.notice(t)
+	for i := range p.Actions {
+		w.bounded(t, &p.Actions[i])
+		w.harmless(&p.Actions[i])
+	}
+	w.deferent(t)
+	w.paced(t)
+	w.observed(t, disturbed)
+	w.pure(t)
+	w.note(t)
+	return !w.t.Failed()
+}
+
+// forget starts anew after a boot: the kernel's values are the configured ones.
+func (w *witness) forget() {
+	w.waiting, w.claims, w.yields = map[policy.ActionType]int{}, map[knob]claim{}, map[knob]time.Duration{}
+	w.acts, w.resized = nil, 0
+}
+
+// P3: a plan acts or says why it is held; never both, never neither.
+func (w *witness) explained(p *policy.Plan) {
+	if p.Acts() == (p.Held != policy.NotHeld) {
+		w.t.Errorf("P3: %d actions and held %q", len(p.Actions), p.Held)
+	}
+	for i := range p.Actions {
+		if p.Actions[i].Reason == policy.NoReason {
+			w.t.Errorf("P3: %s has no reason", p.Actions[i].Sentence())
+		}
+	}
+	o := &p.Assessment.Observation
+	if p.Held == policy.HeldWouldRefill && nfct.Share(2*o.Table.Entries, o.Table.Max) < w.limits.Levels.ElevatedSoonFill {
+		w.t.Errorf("P5: held for %q with %s", p.Held, p.Assessment.Sentence())
+	}
+	if p.Trips && p.Held != policy.HeldBreaker {
+		w.t.Errorf("P3: the breaker trips, and it is held for %q", p.Held)
+	}
+}
+
+// P1: no action ever leaves its limits.
+func (w *witness) bounded(t *tablesim.Turn, act *policy.Action) {
+	l, o := w.limits, &t.Plan.Assessment.Observation
+	ok := true
+	switch act.Type {
+	case policy.RaiseMax:
+		ok = act.From == o.Table.Max && act.To > act.From && act.To <= l.Raise.Ceiling &&
+			act.To-act.From <= l.Raise.MaxStep.Of(act.From) && w.fits(o, act.To, o.Table.Buckets)
+	case policy.ResizeHash:
+		stall := time.Duration(max(o.Host.Entries, o.Table.Entries)) * l.Hash.StallPerEntry
+		ok = act.From == o.Table.Buckets && act.To > act.From && stall <= l.Hash.MaxStall && w.fits(o, 0, act.From+act.To) &&
+			(w.resized == 0 || t.At-w.resized >= l.Hash.MinInterval)
+	case policy.ShortenTimeout:
+		floor := uint64(l.Shorten.Floors[act.Knob])
+		ok = act.From == uint64(o.Timeouts[act.Knob]) && act.To < act.From && floor > 0 && act.To >= floor && act.To >= act.From/2
+	case policy.RestoreTimeout:
+		ok = act.From == uint64(o.Timeouts[act.Knob]) && act.To > act.From && act.To <= 2*act.From &&
+			act.To <= w.claims[knob{policy.ShortenTimeout, act.Knob}].original
+	case policy.AgeEntries:
+		ok = act.Cap <= max(l.Age.Cap.Of(o.Table.Entries), 1) && act.Remaining >= l.Shorten.Floors[nfct.TCPTimeWait]
+	case policy.DeleteEntries:
+		ok = act.Cap <= max(l.Delete.Cap.Of(o.Table.Entries), 1) && act.MinIdle >= l.Delete.MinIdle && act.SynSentIdle >= l.Delete.SynSentIdle
+	default:
+		ok = false
+	}
+	if !ok {
+		w.t.Errorf("P1: %s leaves its limits: %s, hash %d, claim %+v", act.Sentence(),
+			t.Plan.Assessment.Sentence(), o.Table.Buckets, w.claims)
+	}
+}
+
+// fits reckons the budget again from the bare facts: the entries of every
+// table at max and the hash take at most 3 % of the memory, and at most 20 % of
+// what would be available without the entries.
+func (w *witness) fits(o *policy.Observation, most, buckets uint64) bool {
+	each := uint64(o.Memory.EntryBytes) + uint64(w.limits.Budget.ExtensionBytes)
+	need := most*each*uint64(max(o.Host.Tables, 1)) + 8*buckets
+	return o.Memory.Pressure <= w.limits.Budget.MaxPressure &&
+		need <= w.limits.Budget.TotalShare.Of(o.Memory.Total) &&
+		need <= w.limits.Budget.AvailableShare.Of(o.Memory.Available+o.Host.Entries*each)
+}
+
+// P7: nothing is ever aimed at what is ASSURED or established.
+func (w *witness) harmless(act *policy.Action) {
+	ok := true
+	switch act.Type {
+	case policy.DeleteEntries:
+		ok = act.Class == policy.Unreplied
+	case policy.AgeEntries:
+		ok = act.Class == policy.Closing
+	case policy.ShortenTimeout:
+		switch act.Knob {
+		case nfct.TCPSynSent, nfct.TCPSynRecv, nfct.TCPFinWait, nfct.TCPTimeWait, nfct.UDP:
+		default:
+			ok = false
+		}
+	}
+	if !ok {
+		w.t.Errorf("P7: %s", act.Sentence())
+	}
+}
+
+// P1: at most so many acts within any hour. Giving back does not count.
+func (w *witness) paced(t *tablesim.Turn) {
+	p := t.Plan
+	if !p.Acts() || p.Actions[0].Type.Restores() {
+		return
+	}
+	w.acts = append(w.acts, t.At)
+	most := int(w.limits.Breaker.Acts)
+	if n := len(w.acts); n > most && t.At-w.acts[n-1-most] < w.limits.Breaker.Window {
+		w.t.Errorf("P1: more than %d acts since %s", most, w.acts[n-1-most])
+	}
+}
+
+// P2: one act of a kind, and then its effect is looked at.
+func (w *witness) observed(t *tablesim.Turn, disturbed bool) {
+	p := t.Plan
+	for i := range p.Verdicts {
+		v := &p.Verdicts[i]
+		if _, ok := w.waiting[v.Type]; !ok {
+			w.t.Errorf("P2: a verdict on %s, of which none waits", v.Type)
+		}
+		delete(w.waiting, v.Type)
+	}
+	seen := map[nfct.Timeout]bool{}
+	for i := range p.Actions {
+		act := &p.Actions[i]
+		if act.Type != p.Actions[0].Type || seen[act.Knob] {
+			w.t.Errorf("P2: %s and %s in one plan", p.Actions[0].Sentence(), act.Sentence())
+		}
+		seen[act.Knob] = true
+	}
+	if p.Acts() && !p.Actions[0].Type.Restores() {
+		kind := p.Actions[0].Type
+		if at, ok := w.waiting[kind]; ok && !p.Actions[0].Would {
+			w.t.Errorf("P2: %s again; its effect at turn %d was not looked at", kind, at)
+		}
+		if t.Outcomes[0].OK && !t.Outcomes[0].Action.Would {
+			w.waiting[kind] = w.turn
+		}
+	}
+	level := p.Assessment.Level
+	switch {
+	case t.State.Level == policy.Calm && level != policy.Calm:
+		w.opened = t.At
+	case t.State.Level != policy.Calm && level == policy.Calm:
+		w.calmSince = t.At
+		absent := p.Held == policy.HeldNoTable || p.Held == policy.HeldUnlimited
+		if t.At-w.opened < w.limits.Levels.CalmAfter && !disturbed && !absent && !w.clockStepped() {
+			w.t.Errorf("no flapping: the incident of %s ended after %s", w.opened, t.At-w.opened)
+		}
+		if absent {
+			clear(w.waiting)
+		}
+	}
+}
+
+func (w *witness) clockStepped() bool {
+	for _, e := range w.scenario.Events {
+		if e.Deed == tablesim.StepBoot || e.Deed == tablesim.Reboot {
+			return true
+		}
+	}
+	return false
+}
+
+// notice compares what stands in the kernel with what was written.
+func (w *witness) notice(t *tablesim.Turn) {
+	o := &t.Plan.Assessment.Observation
+	if o.Absent || o.Now < t.State.PausedUntil || o.Table.Max == 0 {
+		// It is noticed when decisions are made again.
+		for i := range t.Plan.Actions {
+			w.t.Errorf("P6: %s while held", t.Plan.Actions[i].Sentence())
+		}
+		return
+	}
+	for k, c := range w.claims {
+		found := w.read(o, k)
+		if found == c.written {
+			continue
+		}
+		delete(w.claims, k)
+		if found < c.written || k.kind == policy.ShortenTimeout {
+			w.yields[k] = t.At + w.limits.Yield.Pause
+		}
+	}
+}
+
+// P6: a value that is not what was last written is not touched until the yield
+// ends; one that somebody else raised is the new base.
+func (w *witness) deferent(t *tablesim.Turn) {
+	for i := range t.Outcomes {
+		out := &t.Outcomes[i]
+		k, ok := knobOf(&out.Action)
+		if !ok {
+			continue
+		}
+		if until := w.yields[k]; t.At < until {
+			w.t.Errorf("P6: %s, though it is left to somebody else until %s", out.Action.Sentence(), until)
+		}
+		if out.OK && !out.Action.Would {
+			w.write(k, out)
+		}
+	}
+}
+
+// write notes what was written, and counts the changes of direction.
+func (w *witness) write(k knob, out *policy.Outcome) {
+	c, ok := w.claims[k]
+	lowered := out.After < out.Before
+	if !ok {
+		c = claim{original: out.Before, lowered: lowered}
+	}
+	if lowered != c.lowered {
+		c.turns++
+	}
+	if c.turns > 2 {
+		w.t.Errorf("no flapping: %s changes direction for the %d. time", out.Action.Sentence(), c.turns)
+	}
+	c.written, c.lowered = out.After, lowered
+	w.claims[k] = c
+	if c.written == c.original {
+		delete(w.claims, k)
+	}
+}
+
+func (w *witness) read(o *policy.Observation, k knob) uint64 {
+	switch k.kind {
+	case policy.RaiseMax:
+		return o.Table.Max
+	case policy.ResizeHash:
+		return o.Table.Buckets
+	}
+	return uint64(o.Timeouts[k.timeout])
+}
+
+// P8: the same inputs give the same plan and are not changed, and what is
+// written down decides to the same plan again.
+func (w *witness) pure(t *tablesim.Turn) {
+	if !t.Plan.Acts() && w.turn%32 != 0 && len(t.Plan.Verdicts)+len(t.Plan.Overrides) == 0 {
+		return
+	}
+	again(w.t, w.limits, t.State, t.Plan)
+}
+
+func again(t *testing.T, l *policy.Limits, s *policy.State, p *policy.Plan) {
+	t.Helper()
+	var limits policy.Limits
+	var state policy.State
+	var o policy.Observation
+	roundTrip(t, l, &limits)
+	roundTrip(t, s, &state)
+	roundTrip(t, &p.Assessment.Observation, &o)
+	if limits != *l || state != *s || !reflect.DeepEqual(o, p.Assessment.Observation) {
+		t.Errorf("P8: limits, state or observation change by JSON:\n%+v\n%+v\n%+v\n%+v", *s, state, p.Assessment.Observation, o)
+	}
+	a := limits.Assess(&state, &o)
+	plan := limits.Decide(&state, &a)
+	if !reflect.DeepEqual(&plan, p) {
+		t.Errorf("P8: decided again: %+v, at first %+v", plan, *p)
+	}
+	if state != *s || !reflect.DeepEqual(o, p.Assessment.Observation) {
+		t.Error("P8: the decision changed its inputs")
+	}
+}
+
+// roundTrip fails on what JSON can't hold, such as NaN.
+func roundTrip(t *testing.T, from, to any) {
+	t.Helper()
+	text, err := json.Marshal(from)
+	if err != nil {
+		t.Errorf("P9: %v", err)
+		return
+	}
+	if err := json.Unmarshal(text, to); err != nil {
+		t.Errorf("P8: %v", err)
+	}
+}
+
+func (w *witness) note(t *tablesim.Turn) {
+	for i := range t.Outcomes {
+		if t.Outcomes[i].Action.Type == policy.ResizeHash && t.Outcomes[i].OK {
+			w.resized = t.At
+		}
+	}
+	a := &t.Plan.Assessment
+	if a.Level != policy.Calm {
+		w.calmSince = t.At
+	}
+	w.last, w.owned, w.now = t.Plan.Held, t.Next.Owned(), a.Observation.Now
+}
+
+// end checks P5: after enough calm the timeouts are what they were, and nothing
+// is claimed any more.
+func (w *witness) end() {
+	calm := w.scenario.Run - w.calmSince
+	switch {
+	case w.t.Failed() || calm < w.limits.Lease.Calm+25*w.limits.Lease.Step:
+		return
+	case w.last == policy.HeldWouldRefill, w.last == policy.HeldPaused,
+		w.last == policy.HeldNoTable, w.last == policy.HeldUnlimited, w.last == policy.HeldNoMemory:
+		return
+	}
+	if w.owned != (nfct.Timeouts{}) {
+		w.t.Errorf("P5: after %s of calm, held for %q, these timeouts are not given back: %v", calm, w.last, w.owned)
+	}
+	for k, c := range w.claims {
+		if k.kind == policy.ShortenTimeout {
+			w.t.Errorf("P5: %s is %d and was %d", k.timeout, c.written, c.original)
+		}
+	}
+}
