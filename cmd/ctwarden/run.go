@@ -147,6 +147,7 @@ func (d *running) open(ctx context.Context) (err error) {
 		return hint(err, hintsForLedger(err)...)
 	}
 	p.kernel = kernel
+	d.sayLimits()
 	if err := d.recordStart(&claims); err != nil {
 		return err
 	}
@@ -176,6 +177,19 @@ func (d *running) recordStart(claims *remediate.Claims) error {
 			Text: "the limits in force",
 		}),
 	)
+}
+
+// sayLimits says once what this process may not do, and what it takes.
+func (d *running) sayLimits() {
+	can := d.post.kernel.Can(0)
+	if !can.MaxWritable || !can.TimeoutsWritable {
+		d.say.Warn("some kernel values can't be written, and what needs them is held",
+			"max", can.MaxWritable, "buckets", can.BucketsWritable, "timeouts", can.TimeoutsWritable,
+			"needs", "CAP_NET_ADMIN in the host's network namespace, and /proc/sys writable")
+	}
+	if !can.Entries {
+		d.say.Warn("entries can't be listed, and nothing is deleted or aged", "needs", "CAP_NET_ADMIN and nf_conntrack_netlink")
+	}
 }
 
 func (d *running) close() error {
