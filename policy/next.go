@@ -40,26 +40,39 @@ func (s *State) Next(l *Limits, p *Plan, outcomes []Outcome) State {
 }
 
 // shift moves every moment so that what was at from is at to: a clock that
-// went back, or a state from another boot, must not freeze the policy.
+// went back, or a state from another boot, must not freeze the policy. A moment
+// may come to lie before the boot; only 0 is no moment.
 func (s *State) shift(from, to Moment) {
-	moments := []*Moment{
-		&s.LowSince, &s.CalmSince, &s.IncidentSince, &s.LastAct, &s.HandsOffUntil,
-		&s.PausedUntil, &s.LastResize, &s.LastRestore, &s.Max.YieldUntil, &s.Buckets.YieldUntil,
+	move := func(m *Moment) {
+		if *m == 0 {
+			return
+		}
+		if *m += to - from; *m == 0 {
+			*m = 1
+		}
 	}
+	move(&s.LowSince)
+	move(&s.CalmSince)
+	move(&s.IncidentSince)
+	move(&s.LastAct)
+	move(&s.HandsOffUntil)
+	move(&s.PausedUntil)
+	move(&s.LastResize)
+	move(&s.LastRestore)
+	move(&s.Max.YieldUntil)
+	move(&s.Buckets.YieldUntil)
 	for i := range s.Timeouts {
-		moments = append(moments, &s.Timeouts[i].YieldUntil)
+		move(&s.Timeouts[i].YieldUntil)
 	}
 	for i := range s.Acts {
-		moments = append(moments, &s.Acts[i])
+		move(&s.Acts[i])
 	}
 	for i := range s.Records {
 		r := &s.Records[i]
-		moments = append(moments, &r.At, &r.WaitUntil, &r.Before.At, &r.Base.At)
-	}
-	for _, m := range moments {
-		if *m != 0 {
-			*m = max(*m-from+to, 1)
-		}
+		move(&r.At)
+		move(&r.WaitUntil)
+		move(&r.Before.At)
+		move(&r.Base.At)
 	}
 }
 
