@@ -190,3 +190,19 @@ func TestClashesDoNotHideAForecast(t *testing.T) {
 		t.Errorf("max is raised after %s, and after %s without the clashes", with, without)
 	}
 }
+
+func TestAClockThatWentBackDoesNotMakeOldActsRecent(t *testing.T) {
+	l := policy.Defaults()
+	s := policy.State{Trend: policy.Trend{At: policy.Moment(100 * time.Hour)}, ActsNext: 12}
+	for i := range 12 {
+		s.Acts[i] = policy.Moment(time.Duration(i+1) * time.Hour)
+	}
+	o := steady()["calm"]
+	o.Now = policy.Moment(time.Minute)
+	s = decide(&l, &s, &o) // the clock is seen to go back
+	o.Now, o.Table.Entries = o.Now.Add(time.Second), 97_000
+	a := l.Assess(&s, &o)
+	if p := l.Decide(&s, &a); !p.Acts() {
+		t.Errorf("held for %q by acts of days ago", p.Held)
+	}
+}
