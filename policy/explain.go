@@ -111,16 +111,21 @@ func (v *Verdict) Sentence() string {
 	return text
 }
 
-// Sentence says the override in words.
-func (ov *Override) Sentence() string {
-	name := "nf_conntrack_max"
+// Sysctl returns the name of the sysctl that was overridden, below
+// net.netfilter.
+func (ov *Override) Sysctl() string {
 	switch ov.Type {
 	case ResizeHash:
-		name = "nf_conntrack_buckets"
+		return "nf_conntrack_buckets"
 	case ShortenTimeout:
-		name = ov.Knob.Sysctl()
+		return ov.Knob.Sysctl()
 	}
-	text := fmt.Sprintf("%s was set to %d by somebody else (ctwarden wrote %d)", name, ov.Found, ov.Wrote)
+	return "nf_conntrack_max"
+}
+
+// Sentence says the override in words.
+func (ov *Override) Sentence() string {
+	text := fmt.Sprintf("%s was set to %d by somebody else (ctwarden wrote %d)", ov.Sysctl(), ov.Found, ov.Wrote)
 	if ov.Foreign == Raised {
 		return text + "; taken as the value to work from"
 	}

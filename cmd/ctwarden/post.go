@@ -47,6 +47,7 @@ func (p *post) man(kept map[uint32]daemon.Kept) {
 		Apply:   p.apply,
 		Record:  p.record,
 		Yield:   p.kernel.Yield,
+		Writer:  func(sysctl string, value uint64) string { return watcher.LikelyWriter("", sysctl, value) },
 		Census:  p.census,
 		Trouble: p.trouble,
 		Save:    p.save,

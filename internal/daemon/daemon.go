@@ -27,6 +27,8 @@ type Edges struct {
 	// Yield notes that a value belongs to somebody else now, so that it is
 	// not put back later. Nil: there is nobody to tell.
 	Yield func(netns uint32, ov policy.Override) error
+	// Writer says who probably set a sysctl to a value. Nil: nobody knows.
+	Writer func(sysctl string, value uint64) string
 	// Census looks into the table of an observation within a bounded time; it
 	// runs beside the loop. Nil: no census.
 	Census func(context.Context, policy.Observation) (census.Summary, error)

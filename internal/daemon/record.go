@@ -63,7 +63,9 @@ type verdictRecord struct {
 type overrideRecord struct {
 	NetNS uint32 `json:"netns,omitempty"`
 	policy.Override
-	Text string `json:"text"`
+	// Likely is who probably wrote the value.
+	Likely string `json:"likely,omitempty"`
+	Text   string `json:"text"`
 }
 
 type signalRecord struct {
@@ -102,7 +104,12 @@ func (d *Daemon) recordChanges(t *table, p *policy.Plan) {
 	}
 	for i := range p.Overrides {
 		ov := &p.Overrides[i]
-		d.record(audit.KindOverride, overrideRecord{t.netns, *ov, ov.Sentence()})
+		r := overrideRecord{t.netns, *ov, "", ov.Sentence()}
+		if d.edges.Writer != nil {
+			r.Likely = d.edges.Writer(ov.Sysctl(), ov.Found)
+			r.Text += ", probably by " + r.Likely
+		}
+		d.record(audit.KindOverride, r)
 	}
 	if p.Trips {
 		d.record(audit.KindBreaker, d.planRecord(t, p))

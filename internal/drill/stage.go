@@ -24,7 +24,7 @@ type Stage struct {
 func NewStage() (*Stage, error) {
 	ns, err := netns.New()
 	if err != nil {
-		return nil, fmt.Errorf("make network namespace: %w", err)
+		return nil, err
 	}
 	if err := track(ns); err != nil {
 		return nil, errors.Join(fmt.Errorf("turn tracking on: %w", err), ns.Close())

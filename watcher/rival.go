@@ -1,0 +1,132 @@
+package watcher
+
+import (
+	"bufio"
+	"bytes"
+	"cmp"
+	"os"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+)
+
+// A Rival is a running program that is known to write the sysctls of
+// connection tracking.
+type Rival struct {
+	Name string `json:"name"`
+	PID  int    `json:"pid"`
+}
+
+// rivalNames are programs by the name that the kernel shows, at most 15 bytes.
+var rivalNames = []string{"kube-proxy", "tuned", "bpftune", "calico-node", "cilium-agent"}
+
+// Rivals lists the rivals that run now. A process that ends meanwhile, or that
+// may not be looked at (hidepid), is left out.
+func Rivals(root string) []Rival {
+	paths, err := filepath.Glob(filepath.Join(cmp.Or(root, "/"), "proc", "[0-9]*", "comm"))
+	if err != nil {
+		return nil // only a bad pattern fails
+	}
+	var found []Rival
+	for _, path := range paths {
+		text, err := os.ReadFile(path)
+		if err != nil {
+			continue
+		}
+		name := string(bytes.TrimSpace(text))
+		if !slices.Contains(rivalNames, name) {
+			continue
+		}
+		if pid, err := strconv.Atoi(filepath.Base(filepath.Dir(path))); err == nil {
+			found = append(found, Rival{name, pid})
+		}
+	}
+	slices.SortFunc(found, func(a, b Rival) int { return cmp.Compare(a.PID, b.PID) })
+	return found
+}
+
+// A Setting is a line of a sysctl.d file about connection tracking.
+type Setting struct {
+	// Sysctl is the name below net.netfilter, as in nf_conntrack_max.
+	Sysctl string `json:"sysctl"`
+	Value  string `json:"value"`
+	File   string `json:"file"`
+	Line   int    `json:"line"`
+}
+
+// sysctlDirs are where systemd-sysctl and sysctl --system look, the strongest
+// first. A file hides those of the same name in later directories.
+var sysctlDirs = []string{"etc/sysctl.d", "run/sysctl.d", "usr/local/lib/sysctl.d", "usr/lib/sysctl.d", "lib/sysctl.d"}
+
+// Settings reads what sysctl.d says about connection tracking, in the order in
+// which it is applied: the last line about a sysctl counts. See sysctl.d(5).
+func Settings(root string) []Setting {
+	root = cmp.Or(root, "/")
+	files := map[string]string{}
+	for _, dir := range sysctlDirs {
+		paths, err := filepath.Glob(filepath.Join(root, dir, "*.conf"))
+		if err != nil {
+			continue // only a bad pattern fails
+		}
+		for _, path := range paths {
+			if name := filepath.Base(path); files[name] == "" {
+				files[name] = path
+			}
+		}
+	}
+	names := make([]string, 0, len(files))
+	for name := range files {
+		names = append(names, name)
+	}
+	slices.Sort(names)
+	var found []Setting
+	for _, name := range names {
+		found = append(found, settingsIn(files[name])...)
+	}
+	// sysctl --system reads this one last; systemd-sysctl only where
+	// 99-sysctl.conf links to it.
+	return append(found, settingsIn(filepath.Join(root, "etc/sysctl.conf"))...)
+}
+
+func settingsIn(path string) []Setting {
+	text, err := os.ReadFile(path)
+	if err != nil {
+		return nil
+	}
+	var found []Setting
+	lines := bufio.NewScanner(bytes.NewReader(text))
+	for n := 1; lines.Scan(); n++ {
+		key, value, ok := strings.Cut(strings.TrimSpace(lines.Text()), "=")
+		key = strings.ReplaceAll(strings.TrimPrefix(strings.TrimSpace(key), "-"), "/", ".")
+		// net.nf_conntrack_max is another name of the same value.
+		name, netfilter := strings.CutPrefix(key, "net.netfilter.")
+		if !netfilter {
+			name, netfilter = strings.CutPrefix(key, "net.")
+		}
+		if ok && netfilter && strings.HasPrefix(name, "nf_conntrack_") {
+			found = append(found, Setting{name, strings.TrimSpace(value), path, n})
+		}
+	}
+	return found
+}
+
+// LikelyWriter says who probably set a sysctl to a value that ctwarden did not
+// write: the kernel does not tell.
+func LikelyWriter(root, sysctl string, value uint64) string {
+	for _, s := range slices.Backward(Settings(root)) {
+		if s.Sysctl == sysctl && s.Value == strconv.FormatUint(value, 10) {
+			return "systemd-sysctl or sysctl --system, from " + s.File + ":" + strconv.Itoa(s.Line)
+		}
+	}
+	rivals := Rivals(root)
+	for _, r := range rivals {
+		// kube-proxy sets max, and the timeouts of ESTABLISHED and CLOSE_WAIT.
+		others := sysctl != "nf_conntrack_max" && !strings.HasSuffix(sysctl, "_established") && !strings.HasSuffix(sysctl, "_close_wait")
+		if r.Name == "kube-proxy" && others {
+			continue
+		}
+		return r.Name + " (pid " + strconv.Itoa(r.PID) + ")"
+	}
+	return "an administrator"
+}
