@@ -44,7 +44,8 @@ func (c *Count) Add(e *nfct.Entry) {
 		s.Loopback++
 	}
 	halfOpen := unreplied
-	idle := c.idle(e)
+	seconds, _ := c.idle(e)
+	idle := time.Duration(seconds) * time.Second
 	switch e.State {
 	case nfct.StateSynSent, nfct.StateSynSent2, nfct.StateSynRecv:
 		halfOpen = true
@@ -87,12 +88,12 @@ func (c *Count) need(e *nfct.Entry) time.Duration {
 	return c.MinIdle
 }
 
-// idle is how long ago the entry's last packet was, at least; 0 if that can't
-// be told.
-func (c *Count) idle(e *nfct.Entry) time.Duration {
+// idle is how many seconds ago the entry's last packet was, at least; 0 if that
+// is not known, because it has more left than the timeout would give it.
+func (c *Count) idle(e *nfct.Entry) (seconds uint32, known bool) {
 	full := c.Timeouts[e.LivesBy()]
-	if e.Timeout >= full {
-		return 0
+	if full == 0 || e.Timeout > full {
+		return 0, false
 	}
-	return time.Duration(full-e.Timeout) * time.Second
+	return full - e.Timeout, true
 }

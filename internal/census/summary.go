@@ -1,6 +1,10 @@
 package census
 
-import "github.com/ctwarden/ctwarden/internal/nfct"
+import (
+	"math"
+
+	"github.com/ctwarden/ctwarden/internal/nfct"
+)
 
 // A Summary counts the entries of one table by what can be done about them.
 // An entry can stand in several counts. The zero Summary says that nobody has
@@ -47,4 +51,42 @@ func (s Summary) Scale(n, entries uint64) uint64 {
 		return n
 	}
 	return s.Share(n).Of(entries)
+}
+
+// StandardError estimates by how much the share of the kind of which n were
+// seen is off, as a fraction of 1, for a table of entries. It is 0 if all of
+// the table was seen. Two in three shares are off by less than it, 95 in 100
+// by less than twice as much.
+//
+// It is that of a simple random sample without replacement: the hash of an
+// entry is keyed with a secret of the kernel (hash_conntrack_raw in
+// net/netfilter/nf_conntrack_core.c), so each is as likely as any other to lie
+// in the part of the table that was walked. One entry of the kind and one of
+// the others are added to what was seen, or a share of 0 would claim to be
+// exact.
+func (s Summary) StandardError(n, entries uint64) float64 {
+	if !s.Sampled || s.Seen >= entries {
+		return 0
+	}
+	seen := float64(s.Seen)
+	p := (float64(min(n, s.Seen)) + 1) / (seen + 2)
+	rest := 1 - seen/float64(entries)
+	return math.Sqrt(rest * p * (1 - p) / (seen + 1))
+}
+
+// Merge adds another summary up. It is a sample if one of them is; the shares
+// of both together are right only if both saw the same share of their tables.
+func (s *Summary) Merge(other Summary) {
+	s.Seen += other.Seen
+	s.Sampled = s.Sampled || other.Sampled
+	s.Unreplied += other.Unreplied
+	s.Assured += other.Assured
+	s.HalfOpen += other.HalfOpen
+	s.Closing += other.Closing
+	s.TimeWait += other.TimeWait
+	s.Established += other.Established
+	s.Stale += other.Stale
+	s.Loopback += other.Loopback
+	s.Deletable += other.Deletable
+	s.Ageable += other.Ageable
 }

@@ -50,10 +50,16 @@ type Tuple struct {
 	ICMPCode         uint8
 }
 
+// The address families of an entry: AF_INET and AF_INET6.
+const (
+	IPv4 uint8 = 2
+	IPv6 uint8 = 10
+)
+
 // An Entry is one tracked connection.
 type Entry struct {
 	Orig, Reply Tuple
-	Family      uint8  // 2 is IPv4 (AF_INET), 10 is IPv6 (AF_INET6)
+	Family      uint8  // IPv4 or IPv6
 	Proto       uint8  // IP protocol number
 	Zone        uint16 // 0 is the default zone
 	Status      Status

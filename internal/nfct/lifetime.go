@@ -28,7 +28,7 @@ func (e *Entry) LivesBy() Timeout {
 			return NoTimeout
 		}
 		return tcpTimeouts[e.State]
-	case ProtoUDP:
+	case ProtoUDP, ProtoUDPLite:
 		// A stream is an entry that is ASSURED; before Linux 5.4 one that saw
 		// a reply, too (nf_conntrack_udp_packet).
 		if e.Status&StatusAssured != 0 {

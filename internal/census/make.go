@@ -1,0 +1,155 @@
+package census
+
+import (
+	"encoding/json"
+
+	"github.com/ctwarden/ctwarden/internal/nfct"
+)
+
+// A Make says what kinds of entries a table holds. An entry stands in each
+// count that it fits. The zero Make is that of an empty table.
+type Make struct {
+	IPv4      uint64    `json:"ipv4"`
+	IPv6      uint64    `json:"ipv6"`
+	Protocols Protocols `json:"protocols"`
+	States    States    `json:"tcp_states"`
+	// SrcNAT and DstNAT have their source or destination translated.
+	SrcNAT uint64 `json:"src_nat"`
+	DstNAT uint64 `json:"dst_nat"`
+	// Offload entries are carried by a flowtable, HWOffload by the hardware.
+	Offload   uint64 `json:"offload"`
+	HWOffload uint64 `json:"hw_offload"`
+	// Expected were made by an expectation, Helper are followed by one.
+	Expected uint64 `json:"expected"`
+	Helper   uint64 `json:"helper"`
+	// Remaining is the time that is left, unknown for offloaded entries. Idle
+	// is how long ago the last packet was, if the timeout that it gave is the
+	// one of the Count.
+	Remaining Histogram `json:"remaining"`
+	Idle      Histogram `json:"idle"`
+}
+
+// Protocols counts entries by IP protocol number.
+type Protocols [256]Protocol
+
+// A Protocol counts the entries of one protocol.
+type Protocol struct {
+	Entries   uint64 `json:"entries"`
+	Unreplied uint64 `json:"unreplied"`
+	Assured   uint64 `json:"assured"`
+}
+
+// States counts TCP entries by state.
+type States [nfct.NumTCPStates]uint64
+
+func (m *Make) add(e *nfct.Entry) {
+	if e.Family == nfct.IPv6 {
+		m.IPv6++
+	} else {
+		m.IPv4++
+	}
+	p := &m.Protocols[e.Proto]
+	p.Entries++
+	p.Unreplied += one(e.Status.Unreplied())
+	p.Assured += one(e.Status.Has(nfct.StatusAssured))
+	if e.Proto == nfct.ProtoTCP && e.State < nfct.NumTCPStates {
+		m.States[e.State]++
+	}
+	m.SrcNAT += one(e.Status.Has(nfct.StatusSrcNAT))
+	m.DstNAT += one(e.Status.Has(nfct.StatusDstNAT))
+	m.Offload += one(e.Status.Has(nfct.StatusOffload))
+	m.HWOffload += one(e.Status.Has(nfct.StatusHWOffload))
+	m.Expected += one(e.HasMaster || e.Status.Has(nfct.StatusExpected))
+	m.Helper += one(e.HasHelper || e.Status.Has(nfct.StatusHelper))
+	if e.Status&(nfct.StatusOffload|nfct.StatusHWOffload) != 0 {
+		m.Remaining.AddUnknown()
+	} else {
+		m.Remaining.Add(e.Timeout)
+	}
+}
+
+func one(b bool) uint64 {
+	if b {
+		return 1
+	}
+	return 0
+}
+
+// Merge adds another one up.
+func (m *Make) Merge(other *Make) {
+	m.IPv4 += other.IPv4
+	m.IPv6 += other.IPv6
+	for i := range other.Protocols {
+		p, o := &m.Protocols[i], &other.Protocols[i]
+		p.Entries += o.Entries
+		p.Unreplied += o.Unreplied
+		p.Assured += o.Assured
+	}
+	for i, n := range other.States {
+		m.States[i] += n
+	}
+	m.SrcNAT += other.SrcNAT
+	m.DstNAT += other.DstNAT
+	m.Offload += other.Offload
+	m.HWOffload += other.HWOffload
+	m.Expected += other.Expected
+	m.Helper += other.Helper
+	m.Remaining.Merge(&other.Remaining)
+	m.Idle.Merge(&other.Idle)
+}
+
+// MarshalJSON writes the protocols that have entries, by name.
+func (p Protocols) MarshalJSON() ([]byte, error) {
+	set := map[string]Protocol{}
+	for number, c := range p {
+		if c.Entries > 0 {
+			set[nfct.ProtoName(uint8(number))] = c
+		}
+	}
+	return json.Marshal(set)
+}
+
+// UnmarshalJSON reads what MarshalJSON wrote.
+func (p *Protocols) UnmarshalJSON(text []byte) error {
+	var set map[string]Protocol
+	if err := json.Unmarshal(text, &set); err != nil {
+		return err
+	}
+	*p = Protocols{}
+	for name, c := range set {
+		number, err := nfct.ParseProto(name)
+		if err != nil {
+			return err
+		}
+		p[number] = c
+	}
+	return nil
+}
+
+// MarshalJSON writes the states that have entries, by name.
+func (s States) MarshalJSON() ([]byte, error) {
+	set := map[string]uint64{}
+	for state, n := range s {
+		if n > 0 {
+			set[nfct.TCPState(state).String()] = n
+		}
+	}
+	return json.Marshal(set)
+}
+
+// UnmarshalJSON reads what MarshalJSON wrote.
+func (s *States) UnmarshalJSON(text []byte) error {
+	var set map[string]uint64
+	if err := json.Unmarshal(text, &set); err != nil {
+		return err
+	}
+	*s = States{}
+	for name, n := range set {
+		state, err := nfct.ParseTCPState(name)
+		if err != nil {
+			return err
+		}
+		s[state] = n
+	}
+	return nil
+}
