@@ -1,0 +1,257 @@
+package incident
+
+import (
+	"encoding/json"
+	"strconv"
+
+	"github.com/ctwarden/ctwarden/policy"
+)
+
+// fields are those that many records have. The slices are parts of the line.
+type fields struct {
+	Incident string
+	NetNS    uint32
+	Level    policy.Level
+	Cause    policy.Cause
+	Held     policy.Hold
+	Text     string
+	Moment   policy.Moment
+	Entries  uint64
+	Max      uint64
+	Count    uint64
+
+	actions, observation, budget []byte
+}
+
+// read reads the fields of a line. An unknown level, cause or hold of a later
+// version is the zero one.
+func (f *fields) read(line []byte) error {
+	return eachField(line, func(name, value []byte) error {
+		switch string(name) {
+		case "incident":
+			f.Incident = unquoted(value)
+		case "text":
+			f.Text = unquoted(value)
+		case "netns":
+			return json.Unmarshal(value, &f.NetNS)
+		case "entries":
+			f.Entries = number(value)
+		case "max":
+			f.Max = number(value)
+		case "count":
+			f.Count = number(value)
+		case "level":
+			_ = f.Level.UnmarshalText([]byte(unquoted(value)))
+		case "cause":
+			_ = f.Cause.UnmarshalText([]byte(unquoted(value)))
+		case "held":
+			_ = f.Held.UnmarshalText([]byte(unquoted(value)))
+		case "moment":
+			return f.Moment.UnmarshalText([]byte(unquoted(value)))
+		case "actions":
+			f.actions = value
+		case "observation":
+			f.observation = value
+		case "budget":
+			f.budget = value
+		}
+		return nil
+	})
+}
+
+// number returns a whole number, 0 for what is none: some records have another
+// thing by the same name.
+func number(value []byte) uint64 {
+	n, err := strconv.ParseUint(string(value), 10, 64)
+	if err != nil {
+		return 0
+	}
+	return n
+}
+
+// startFields are what is wanted of the record of a start.
+type startFields struct {
+	Version string `json:"version"`
+	Kernel  string `json:"kernel"`
+	Boot    string `json:"boot_id"`
+	Mode    string `json:"mode"`
+}
+
+// absorb takes one event in.
+func (g *Grouper) absorb(e Event) error {
+	switch e.Kind {
+	case "sample":
+		return g.sampled(e)
+	case "start":
+		return g.started(e)
+	case "stop", "config", "missed":
+		return nil
+	}
+	var f fields
+	if err := f.read(e.Line); err != nil {
+		return err
+	}
+	switch e.Kind {
+	case "pause", "resume", "revert":
+		return g.person(e, &f)
+	case "gap":
+		g.gap(e.Time, "records are missing from the log here: see ctwarden audit verify")
+		return nil
+	}
+	if f.Incident == "" && e.Kind == "outcome" {
+		return g.restored(e)
+	}
+	i := g.belongs(&f, &e)
+	if i == nil {
+		return nil
+	}
+	i.touch(e.Time)
+	i.moment(f.Moment)
+	i.Level = max(i.Level, f.Level)
+	switch e.Kind {
+	case "incident.open", "incident.close":
+		g.bounded(i, e, &f)
+	case "level":
+		i.rose(g, e, &f)
+	case "signal":
+		i.Lines += max(f.Count, 1)
+		g.tell(i, Decision{Seq: e.Seq, Time: e.Time, Kind: Heard, Text: f.Text})
+	case "census":
+		return g.looked(i, e)
+	case "plan", "hold", "breaker":
+		return g.planned(i, e, &f)
+	case "outcome":
+		return g.outcome(i, e)
+	case "verdict":
+		return g.judged(i, e)
+	case "override":
+		return g.overruled(i, e, &f)
+	}
+	return nil
+}
+
+// tell adds a decision to an incident that is kept whole.
+func (g *Grouper) tell(i *Incident, d Decision) *Decision {
+	if !g.detailed(i) {
+		return nil
+	}
+	return i.decided(d)
+}
+
+// bounded begins or ends an incident.
+func (g *Grouper) bounded(i *Incident, e Event, f *fields) {
+	p := Point{Time: e.Time, At: f.Moment, Entries: f.Entries, Max: f.Max, Level: i.Level}
+	if e.Kind == "incident.open" {
+		i.Partial = false
+		g.told(i).add(p, nil)
+		return
+	}
+	p.Level = policy.Calm
+	g.told(i).add(p, nil)
+	i.Status = Closed
+}
+
+func (i *Incident) rose(g *Grouper, e Event, f *fields) {
+	g.tell(i, Decision{Seq: e.Seq, Time: e.Time, Kind: Rose, Level: f.Level, Text: f.Text})
+}
+
+func (g *Grouper) sampled(e Event) error {
+	s := &g.samples
+	if err := s.UnmarshalJSON(e.Line); err != nil {
+		return err
+	}
+	i := g.belongs(&fields{Incident: s.Incident, NetNS: s.NetNS}, &e)
+	if i == nil || len(s.Rows) == 0 {
+		return nil
+	}
+	i.touch(e.Time)
+	t := g.sampledTrack(i)
+	for n := range s.Rows {
+		p, counters := s.point(n)
+		i.Level = max(i.Level, p.Level)
+		t.add(p, &counters)
+	}
+	return nil
+}
+
+func (g *Grouper) sampledTrack(i *Incident) *track {
+	i.sampled.most = g.points(i)
+	return &i.sampled
+}
+
+func (g *Grouper) told(i *Incident) *track {
+	i.told.most = g.points(i)
+	return &i.told
+}
+
+func (g *Grouper) points(i *Incident) int {
+	if g.detailed(i) {
+		return curvePoints
+	}
+	return sparkPoints
+}
+
+// started takes the start of a daemon in: a restart in the same boot changes
+// nothing but its counters, another boot ends everything.
+func (g *Grouper) started(e Event) error {
+	var s startFields
+	if err := json.Unmarshal(e.Line, &s); err != nil {
+		return err
+	}
+	another := g.daemon.Boot != "" && s.Boot != g.daemon.Boot
+	g.daemon = s
+	for _, i := range g.open {
+		i.sampled.restart()
+		i.told.restart()
+		switch {
+		case i.Status != Open:
+		case another || i.boot != "" && i.boot != s.Boot:
+			i.Status = Interrupted
+		default:
+			i.Tally.Restarts++
+			i.touch(e.Time)
+			g.tell(i, Decision{Seq: e.Seq, Time: e.Time, Kind: Restarted, Text: "ctwarden was started again"})
+		}
+	}
+	if another {
+		clear(g.knobs)
+	}
+	return nil
+}
+
+// person tells every open incident what a person asked for.
+func (g *Grouper) person(e Event, f *fields) error {
+	text := map[string]string{
+		"pause": "a person paused ctwarden", "resume": "a person told ctwarden to go on",
+		"revert": "a person had the kernel's values put back",
+	}[e.Kind]
+	if f.Text != "" {
+		text += ": " + f.Text
+	}
+	for _, i := range g.open {
+		if i.Status == Open {
+			g.tell(i, Decision{Seq: e.Seq, Time: e.Time, Kind: Person, Text: text})
+		}
+	}
+	var r struct {
+		Outcomes []policy.Outcome `json:"outcomes"`
+	}
+	if err := json.Unmarshal(e.Line, &r); err != nil {
+		return err
+	}
+	for n := range r.Outcomes {
+		g.knobs.wrote(&r.Outcomes[n], nil, e.Time)
+	}
+	return nil
+}
+
+// restored takes an act outside of any incident in: the giving back of a
+// timeout, or the hash made larger in calm.
+func (g *Grouper) restored(e Event) error {
+	var out policy.Outcome
+	if err := json.Unmarshal(e.Line, &out); err != nil {
+		return err
+	}
+	g.knobs.wrote(&out, nil, e.Time)
+	return nil
+}

@@ -1,0 +1,202 @@
+package incident
+
+import (
+	"encoding/json"
+	"fmt"
+
+	"github.com/ctwarden/ctwarden/internal/census"
+	"github.com/ctwarden/ctwarden/internal/nfct"
+	"github.com/ctwarden/ctwarden/policy"
+)
+
+func (g *Grouper) looked(i *Incident, e Event) error {
+	if !g.detailed(i) {
+		return nil
+	}
+	var s census.Summary
+	if err := json.Unmarshal(e.Line, &s); err != nil {
+		return err
+	}
+	look := &Look{Time: e.Time, Summary: s}
+	if i.Before == nil {
+		i.Before = look
+	} else {
+		i.After = look
+	}
+	return nil
+}
+
+// observed takes what a plan was decided on in.
+func (g *Grouper) observed(i *Incident, e Event, f *fields) (policy.Moment, error) {
+	var o struct {
+		Now   policy.Moment `json:"now"`
+		Table nfct.Table    `json:"table"`
+	}
+	if f.observation == nil {
+		return 0, nil
+	}
+	err := eachField(f.observation, func(name, value []byte) error {
+		switch string(name) {
+		case "now":
+			return o.Now.UnmarshalText([]byte(unquoted(value)))
+		case "table":
+			return json.Unmarshal(value, &o.Table)
+		}
+		return nil
+	})
+	if err != nil {
+		return 0, fmt.Errorf("observation: %w", err)
+	}
+	i.moment(o.Now)
+	t := &o.Table
+	g.told(i).add(Point{
+		Time: e.Time, At: o.Now, Entries: t.Entries, Max: t.Max, Buckets: t.Buckets, Level: f.Level,
+	}, &t.Counters)
+	if i.Scene.known() || !g.detailed(i) {
+		return o.Now, nil
+	}
+	if err := json.Unmarshal(f.observation, &i.Scene); err != nil {
+		return 0, fmt.Errorf("observation: %w", err)
+	}
+	if f.budget != nil {
+		err = json.Unmarshal(f.budget, &i.Scene.Budget)
+	}
+	return o.Now, err
+}
+
+func (g *Grouper) planned(i *Incident, e Event, f *fields) error {
+	i.named(f.Cause)
+	now, err := g.observed(i, e, f)
+	if err != nil {
+		return err
+	}
+	d := Decision{
+		Seq: e.Seq, Time: e.Time, At: now, Level: f.Level, Cause: f.Cause, Hold: f.Held, Text: f.Text, Kind: Held,
+	}
+	switch e.Kind {
+	case "breaker":
+		i.Tally.Breakers++
+		d.Kind = Tripped
+		g.tell(i, d)
+		return nil
+	case "hold":
+		i.Tally.Holds++
+		g.tell(i, d)
+		return nil
+	}
+	if !g.detailed(i) {
+		return nil
+	}
+	var actions []policy.Action
+	if f.actions != nil {
+		if err := json.Unmarshal(f.actions, &actions); err != nil {
+			return fmt.Errorf("actions: %w", err)
+		}
+	}
+	d.Kind = Acted
+	for n := range actions {
+		d.Action = &actions[n]
+		d.Text = actions[n].Sentence()
+		i.decided(d)
+	}
+	return nil
+}
+
+func (g *Grouper) outcome(i *Incident, e Event) error {
+	var out policy.Outcome
+	if err := json.Unmarshal(e.Line, &out); err != nil {
+		return err
+	}
+	switch act := &out.Action; {
+	case act.Would:
+		i.Tally.Would++
+	case !out.OK:
+		i.Tally.Failed++
+	default:
+		i.Tally.Done++
+		if act.Type.Restores() {
+			i.Tally.Back++
+		}
+	}
+	g.knobs.wrote(&out, i, e.Time)
+	if !g.detailed(i) {
+		return nil
+	}
+	i.Sacrificed.add(&out)
+	if d := i.awaiting(&out.Action); d != nil {
+		d.Outcome = &out
+		return nil
+	}
+	i.decided(Decision{Seq: e.Seq, Time: e.Time, Kind: Acted, Action: &out.Action, Outcome: &out, Text: out.Action.Sentence()})
+	return nil
+}
+
+// awaiting finds the decision whose outcome this is.
+func (i *Incident) awaiting(act *policy.Action) *Decision {
+	for n := len(i.Decisions) - 1; n >= 0 && n >= len(i.Decisions)-64; n-- {
+		d := &i.Decisions[n]
+		if d.Action != nil && d.Outcome == nil && d.Action.Type == act.Type && d.Action.Knob == act.Knob {
+			return d
+		}
+	}
+	return nil
+}
+
+// add counts what an act on entries took.
+func (s *Sacrificed) add(out *policy.Outcome) {
+	if out.Changed > 0 && !out.Action.Would {
+		counts := &s.Aged
+		if out.Action.Type == policy.DeleteEntries {
+			counts = &s.Deleted
+		}
+		if *counts == nil {
+			*counts = map[policy.Class]uint64{}
+		}
+		(*counts)[out.Action.Class] += out.Changed
+	}
+	if out.Entries == nil {
+		return
+	}
+	for fate, n := range out.Entries.Fates {
+		if policy.Fate(fate) != policy.FateEligible {
+			s.Spared[fate] += n
+		}
+	}
+	room := mostSamples - len(s.Samples)
+	s.Samples = append(s.Samples, out.Entries.Samples[:min(room, len(out.Entries.Samples))]...)
+}
+
+func (g *Grouper) judged(i *Incident, e Event) error {
+	var v policy.Verdict
+	if err := json.Unmarshal(e.Line, &v); err != nil {
+		return err
+	}
+	for result, n := range map[policy.Result]*int{
+		policy.Helped: &i.Tally.Helped, policy.NoEffect: &i.Tally.NoEffect,
+		policy.Worse: &i.Tally.Worse, policy.Inconclusive: &i.Tally.Inconclusive,
+	} {
+		if v.Result == result {
+			*n++
+		}
+	}
+	p, counters := figures(&v.After, policy.Calm)
+	p.Time = e.Time
+	g.told(i).add(p, &counters)
+	for n := range i.Decisions {
+		if d := &i.Decisions[n]; d.Action != nil && d.Action.Type == v.Type && d.At == v.ActedAt {
+			d.Verdict = &v
+		}
+	}
+	return nil
+}
+
+func (g *Grouper) overruled(i *Incident, e Event, f *fields) error {
+	var ov policy.Override
+	if err := json.Unmarshal(e.Line, &ov); err != nil {
+		return err
+	}
+	g.knobs.lost(f.NetNS, &ov)
+	i.Tally.Overrides++
+	g.tell(i, Decision{Seq: e.Seq, Time: e.Time, Kind: Overruled, Text: f.Text})
+	return nil
+}

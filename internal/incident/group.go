@@ -1,0 +1,255 @@
+package incident
+
+import (
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/ctwarden/ctwarden/policy"
+)
+
+// MergeWithin is how soon after the end of an incident another one of the same
+// table is told as its continuation: a load that comes in waves is one story.
+const MergeWithin = 10 * time.Minute
+
+// What is kept of one incident at the most.
+const (
+	mostDecisions = 2000
+	mostGaps      = 50
+	mostSamples   = 16
+	mostNames     = 100
+)
+
+// A Grouper groups events into incidents. It is fed the records of a log,
+// oldest first; the rules are:
+//
+//   - An incident begins with its incident.open record, or with the first
+//     record that names it, if the log has lost the beginning (Partial).
+//   - A record that names an incident belongs to it. One that names none
+//     belongs to the open incident of its namespace: of all, if it names no
+//     namespace either.
+//   - incident.close ends it. Samples and verdicts that come later are still
+//     its own.
+//   - A restart of the daemon does not end it. A start in another boot does,
+//     and so does the beginning of another incident of the same namespace:
+//     Interrupted.
+//   - An incident that begins within MergeWithin of the end of the one before
+//     in the same namespace and boot continues it.
+//   - An incident that nothing ends is Open.
+//
+// The zero Grouper is ready and keeps every incident whole.
+type Grouper struct {
+	// Only, if set, is the incident to keep in detail; of the others only
+	// the figures of a list are kept.
+	Only string
+	// List says that no incident is kept in detail.
+	List bool
+	// Keep is how many of the newest incidents to keep; 0 keeps all.
+	Keep int
+
+	incidents []*Incident
+	dropped   int
+	open      map[uint32]*Incident // by namespace
+	names     map[string]*Incident
+	knobs     knobs
+	daemon    startFields
+	samples   Samples // its memory is used again
+}
+
+// Points kept of a curve: for a graph on paper, and for a line of a list.
+const (
+	curvePoints = 2048
+	sparkPoints = 48
+)
+
+// detailed reports whether an incident is kept whole.
+func (g *Grouper) detailed(i *Incident) bool {
+	return !g.List && (g.Only == "" || i.is(g.Only))
+}
+
+// Add takes the next event. What it can't read is told as a gap in the
+// incidents that are open, and is no error.
+func (g *Grouper) Add(e Event) {
+	if g.open == nil {
+		g.open, g.names, g.knobs = map[uint32]*Incident{}, map[string]*Incident{}, knobs{}
+	}
+	if err := g.absorb(e); err != nil {
+		g.gap(e.Time, fmt.Sprintf("record %d (%s) can't be read: %v", e.Seq, e.Kind, err))
+	}
+}
+
+// Damaged notes a line of the log that is no record.
+func (g *Grouper) Damaged(err error) { g.gap(time.Time{}, err.Error()) }
+
+// gap tells every open incident that something is missing.
+func (g *Grouper) gap(at time.Time, text string) {
+	for _, i := range g.open {
+		if len(i.Gaps) < mostGaps {
+			i.Gaps = append(i.Gaps, text)
+		}
+		i.touch(at)
+	}
+}
+
+// Incidents returns what was found, oldest first, and how many older ones were
+// not kept. The Grouper may be fed further afterwards.
+func (g *Grouper) Incidents() (found []Incident, dropped int) {
+	for _, i := range g.incidents {
+		found = append(found, g.finished(i))
+	}
+	return found, g.dropped
+}
+
+// Find returns the incident of that name.
+func (g *Grouper) Find(id string) (Incident, bool) {
+	i := g.names[id]
+	if i == nil {
+		return Incident{}, false
+	}
+	return g.finished(i), true
+}
+
+// finished returns a copy of an incident with what is known only at the end.
+func (g *Grouper) finished(i *Incident) Incident {
+	out := *i
+	out.Duration = out.End.Sub(out.Start)
+	if i.until > i.from && i.from > 0 {
+		out.Duration = i.until.Since(i.from)
+	}
+	out.Duration = max(out.Duration, 0)
+	most := 0
+	for _, c := range i.Causes {
+		if n := i.votes[c&15]; n > most && c != policy.Unknown {
+			out.Cause, most = c, n
+		}
+	}
+	if most == 0 && len(i.Causes) > 0 {
+		out.Cause = i.Causes[0]
+	}
+	out.Changed = g.knobs.of(i)
+	out.draw()
+	return out
+}
+
+// belongs returns the incident that a record is about: the one it names, or
+// else the open one of its namespace.
+func (g *Grouper) belongs(f *fields, e *Event) *Incident {
+	if f.Incident == "" {
+		return g.open[f.NetNS]
+	}
+	if i := g.names[f.Incident]; i != nil {
+		return i
+	}
+	i := g.begin(f, e)
+	if i.ID == f.Incident {
+		i.Partial = true
+	}
+	return i
+}
+
+// begin begins an incident, or continues the one before.
+func (g *Grouper) begin(f *fields, e *Event) *Incident {
+	at := e.Time
+	before := g.open[f.NetNS]
+	if before != nil && before.Status == Open {
+		before.Status = Interrupted
+	}
+	if before != nil && before.boot == g.daemon.Boot && !at.Before(before.Start) && at.Sub(before.End) <= MergeWithin &&
+		len(before.Merged) < mostNames {
+		before.Merged = append(before.Merged, f.Incident)
+		before.Status = Open
+		g.names[f.Incident] = before
+		return before
+	}
+	i := &Incident{
+		ID: f.Incident, NetNS: f.NetNS, Status: Open, Seq: e.Seq, Start: at, End: at, boot: g.daemon.Boot,
+		Version: g.daemon.Version, Kernel: g.daemon.Kernel, Mode: g.daemon.Mode,
+	}
+	g.incidents = append(g.incidents, i)
+	g.open[f.NetNS], g.names[i.ID] = i, i
+	if g.Keep > 0 && len(g.incidents) > g.Keep {
+		g.forget()
+	}
+	return i
+}
+
+// forget drops the oldest incident.
+func (g *Grouper) forget() {
+	old := g.incidents[0]
+	g.incidents = g.incidents[1:]
+	g.dropped++
+	delete(g.names, old.ID)
+	for _, id := range old.Merged {
+		delete(g.names, id)
+	}
+	if g.open[old.NetNS] == old {
+		delete(g.open, old.NetNS)
+	}
+}
+
+// touch moves the end of an incident that has not ended.
+func (i *Incident) touch(at time.Time) {
+	if i.Status == Open && at.After(i.End) {
+		i.End = at
+	}
+}
+
+// moment notes when something happened by the clock since boot.
+func (i *Incident) moment(m policy.Moment) {
+	if m == 0 {
+		return
+	}
+	if i.from == 0 {
+		i.from = m
+	}
+	if i.Status == Open || i.until == 0 {
+		i.until = max(i.until, m)
+	}
+}
+
+// named notes the cause that a decision names.
+func (i *Incident) named(c policy.Cause) {
+	if c == policy.NoCause || int(c) >= len(i.votes) {
+		return
+	}
+	if i.votes[c] == 0 {
+		i.Causes = append(i.Causes, c)
+	}
+	i.votes[c]++
+}
+
+// decided adds a decision; the same hold or line said again only counts.
+func (i *Incident) decided(d Decision) *Decision {
+	if n := len(i.Decisions); n > 0 {
+		last := &i.Decisions[n-1]
+		same := last.Kind == d.Kind && last.Action == nil && d.Action == nil && last.Hold == d.Hold
+		if same && (d.Kind == Held || d.Kind == Heard) {
+			last.Again++
+			return last
+		}
+	}
+	if len(i.Decisions) == mostDecisions {
+		i.Omitted++
+		return nil
+	}
+	i.Decisions = append(i.Decisions, d)
+	return &i.Decisions[len(i.Decisions)-1]
+}
+
+// draw takes the curve and what was lost from the flight recorder where there
+// is one, and else from what the other records say.
+func (i *Incident) draw() {
+	t := &i.sampled
+	if len(t.points) < 2 {
+		t = &i.told
+	}
+	if len(t.points) == 0 {
+		return
+	}
+	i.Curve, i.Losses = slices.Clone(t.points), t.losses
+	i.First, i.Last = i.Curve[0], i.Curve[len(i.Curve)-1]
+	i.Peak = peak(i.Curve)
+	if p := peak(i.told.points); fuller(p.Entries, p.Max, i.Peak.Entries, i.Peak.Max) {
+		i.Peak = p
+	}
+}

@@ -1,0 +1,229 @@
+package incident
+
+import (
+	"fmt"
+	"time"
+
+	"github.com/ctwarden/ctwarden/internal/census"
+	"github.com/ctwarden/ctwarden/internal/nfct"
+	"github.com/ctwarden/ctwarden/policy"
+)
+
+// A Status says how an incident ended.
+type Status string
+
+// The ways.
+const (
+	// Open: the log ends within it.
+	Open Status = "open"
+	// Closed: the table was calm again.
+	Closed Status = "closed"
+	// Interrupted: the host rebooted, or another incident of the same table
+	// began, and no record says that this one had ended.
+	Interrupted Status = "interrupted"
+)
+
+// An Incident is what the log tells about one time of trouble of one table. Its
+// JSON is a contract: docs/incidents.md.
+type Incident struct {
+	// ID is the name of the first incident, Merged those that followed so
+	// soon that they are told as one.
+	ID     string   `json:"id"`
+	Merged []string `json:"merged,omitempty"`
+	NetNS  uint32   `json:"netns,omitempty"`
+	Status Status   `json:"status"`
+	// Seq is the number of its first record.
+	Seq uint64 `json:"seq"`
+	// Partial says that the record of its beginning is not in the log.
+	Partial bool `json:"partial,omitempty"`
+	// Start and End are by the wall clock; Duration is by the clock that
+	// nobody sets, where the log has it.
+	Start    time.Time     `json:"start"`
+	End      time.Time     `json:"end"`
+	Duration time.Duration `json:"duration_ns"`
+	// Version, Kernel and Mode are those of the last start of the daemon
+	// before; empty where that is no longer in the log.
+	Version string `json:"version,omitempty"`
+	Kernel  string `json:"kernel,omitempty"`
+	Mode    string `json:"mode,omitempty"`
+
+	Level policy.Level `json:"level"` // the highest
+	// Cause is the one that most decisions name, Causes are all that any
+	// does, in the order of their first appearance.
+	Cause  policy.Cause   `json:"cause"`
+	Causes []policy.Cause `json:"causes,omitempty"`
+	Peak   Point          `json:"peak"`
+	// First and Last are the table at the beginning and at the end.
+	First Point `json:"first"`
+	Last  Point `json:"last"`
+	// Losses are what the kernel counted between the two.
+	Losses Losses `json:"losses"`
+	// Lines counts the kernel's "table full" lines that were heard. They are
+	// rate limited: a trigger, never a measure.
+	Lines uint64 `json:"lines,omitempty"`
+	Tally Tally  `json:"tally"`
+
+	Decisions  []Decision `json:"decisions,omitempty"`
+	Sacrificed Sacrificed `json:"sacrificed,omitzero"`
+	Before     *Look      `json:"before,omitempty"`
+	After      *Look      `json:"after,omitempty"`
+	// Changed are the kernel values that this incident changed and that, by
+	// the end of the log, nobody has put back.
+	Changed []Change `json:"changed,omitempty"`
+	Curve   []Point  `json:"curve,omitempty"`
+	Scene   Scene    `json:"scene,omitzero"`
+	// Gaps says what of the log is missing or unreadable in this time, and
+	// Omitted how many decisions were left out for want of room.
+	Gaps    []string `json:"gaps,omitempty"`
+	Omitted int      `json:"omitted,omitempty"`
+
+	votes [16]int       // how many decisions name each cause
+	boot  string        // the boot it began in
+	from  policy.Moment // when it began and ended, by the clock since boot
+	until policy.Moment
+	// sampled is the course by the flight recorder, told what the other
+	// records say of it.
+	sampled, told track
+}
+
+// A Point is the table at one moment.
+type Point struct {
+	Time    time.Time     `json:"time"`
+	At      policy.Moment `json:"at,omitzero"`
+	Entries uint64        `json:"entries"`
+	Max     uint64        `json:"max"`
+	Buckets uint64        `json:"buckets,omitempty"`
+	Level   policy.Level  `json:"level"`
+	// Lost and Evicted are the packets and entries lost since the incident's
+	// first reading.
+	Lost    uint64 `json:"lost,omitempty"`
+	Evicted uint64 `json:"evicted,omitempty"`
+}
+
+// Fullness is entries/max.
+func (p *Point) Fullness() nfct.Permyriad { return nfct.Share(p.Entries, p.Max) }
+
+// Losses are the events that the kernel counted in an incident.
+type Losses struct {
+	// Packets were dropped because the table was full. Evicted entries were
+	// dropped early to make room: their packet passed, their state is gone.
+	Packets uint64 `json:"packets"`
+	Evicted uint64 `json:"evicted"`
+	// Elsewhere are packets dropped while the table was not nearly full: no
+	// memory, or not insertable for another reason.
+	Elsewhere uint64 `json:"elsewhere,omitempty"`
+	// Clashed are insertions that failed, Chains the part of them that met a
+	// chain that was too long.
+	Clashed uint64 `json:"clashed,omitempty"`
+	Chains  uint64 `json:"chains,omitempty"`
+}
+
+// A Tally counts what was done and what came of it.
+type Tally struct {
+	Done   int `json:"done"`             // acts that the kernel took
+	Failed int `json:"failed,omitempty"` // acts that it refused
+	Would  int `json:"would,omitempty"`  // acts that were only told
+	Back   int `json:"back,omitempty"`   // values given back, among Done
+
+	Helped       int `json:"helped,omitempty"`
+	NoEffect     int `json:"no_effect,omitempty"`
+	Worse        int `json:"worse,omitempty"`
+	Inconclusive int `json:"inconclusive,omitempty"`
+
+	Holds     int `json:"holds,omitempty"`
+	Overrides int `json:"overrides,omitempty"`
+	Breakers  int `json:"breakers,omitempty"`
+	Restarts  int `json:"restarts,omitempty"`
+}
+
+// A Turn says what kind of thing a Decision tells.
+type Turn string
+
+// The kinds.
+const (
+	Acted     Turn = "act"
+	Held      Turn = "hold"
+	Overruled Turn = "override"
+	Tripped   Turn = "breaker"
+	Rose      Turn = "level"
+	Heard     Turn = "signal"
+	Person    Turn = "person" // a pause, a resume, a revert
+	Restarted Turn = "restart"
+)
+
+// A Decision is something that was decided, or happened, in an incident.
+type Decision struct {
+	Seq  uint64        `json:"seq"`
+	Time time.Time     `json:"time"`
+	At   policy.Moment `json:"at,omitzero"`
+	Kind Turn          `json:"kind"`
+	// Text is what the record says in words.
+	Text string `json:"text"`
+	// Action is what was to be done, Outcome what the kernel said, Verdict
+	// what came of it; for a hold, Hold is why nothing was done.
+	Action  *policy.Action  `json:"action,omitempty"`
+	Outcome *policy.Outcome `json:"outcome,omitempty"`
+	Verdict *policy.Verdict `json:"verdict,omitempty"`
+	Hold    policy.Hold     `json:"held,omitempty"`
+	Level   policy.Level    `json:"level"`
+	Cause   policy.Cause    `json:"cause,omitzero"`
+	// Again counts further decisions that say the same, one after the other.
+	Again int `json:"again,omitempty"`
+}
+
+// Sacrificed is what was taken from connections to make room.
+type Sacrificed struct {
+	// Deleted and Aged count entries by class.
+	Deleted map[policy.Class]uint64 `json:"deleted,omitempty"`
+	Aged    map[policy.Class]uint64 `json:"aged,omitempty"`
+	// Spared counts the entries that were looked at and left alone, by why.
+	Spared policy.Fates `json:"spared,omitzero"`
+	// Samples are a few of those chosen.
+	Samples []policy.Sample `json:"samples,omitempty"`
+}
+
+// A Look is one census.
+type Look struct {
+	Time time.Time `json:"time"`
+	census.Summary
+}
+
+// A Change is a kernel value that was changed and not put back.
+type Change struct {
+	NetNS    uint32    `json:"netns,omitempty"`
+	Sysctl   string    `json:"sysctl"`
+	Original uint64    `json:"original"`
+	Written  uint64    `json:"written"`
+	Time     time.Time `json:"time"`
+}
+
+// Undo returns the shell command that puts the value back.
+func (c *Change) Undo() string {
+	return fmt.Sprintf("sysctl -w net.netfilter.%s=%d", c.Sysctl, c.Original)
+}
+
+// A Scene is what the estimates need to know of the host, as the first plan
+// that the log has says it.
+type Scene struct {
+	Timeouts nfct.Timeouts `json:"timeouts,omitzero"`
+	Memory   policy.Memory `json:"memory,omitzero"`
+	Host     policy.Host   `json:"host,omitzero"`
+	Budget   policy.Budget `json:"budget,omitzero"`
+	Kernel   policy.Kernel `json:"kernel,omitzero"`
+}
+
+// known reports whether a plan has set the scene.
+func (s *Scene) known() bool { return s.Memory.Total != 0 || s.Timeouts != nfct.Timeouts{} }
+
+// is reports whether the incident goes by that name.
+func (i *Incident) is(id string) bool {
+	if i.ID == id {
+		return true
+	}
+	for _, m := range i.Merged {
+		if m == id {
+			return true
+		}
+	}
+	return false
+}

@@ -1,0 +1,102 @@
+package incident
+
+import (
+	"github.com/ctwarden/ctwarden/internal/nfct"
+	"github.com/ctwarden/ctwarden/policy"
+)
+
+// A track is the course of a table, from one kind of record.
+type track struct {
+	points []Point
+	most   int
+	// last are the counters as read last, if they were.
+	last    nfct.Counters
+	counted bool
+	losses  Losses
+}
+
+// nearMax is the fullness from which a drop is taken for one of a full table.
+const nearMax = nfct.Permyriad(9000)
+
+// add takes the next reading; one from before the last is known already. The
+// first counters are where counting begins; nil says that they were not read.
+func (t *track) add(p Point, c *nfct.Counters) {
+	n := len(t.points)
+	if n > 0 && p.At < t.points[n-1].At {
+		return
+	}
+	if c != nil {
+		if t.counted && n > 0 {
+			t.count(&t.points[n-1], &p, c.Since(t.last))
+		}
+		t.last, t.counted = *c, true
+	}
+	p.Lost, p.Evicted = t.losses.Packets, t.losses.Evicted
+	if n > 0 && p.At == t.points[n-1].At {
+		t.points[n-1] = p
+		return
+	}
+	t.points = append(t.points, p)
+	if len(t.points) >= t.most {
+		t.thin()
+	}
+}
+
+func (t *track) count(before, now *Point, d nfct.Counters) {
+	if max(before.Fullness(), now.Fullness()) >= nearMax {
+		t.losses.Packets += d.FullDrops()
+	} else {
+		t.losses.Elsewhere += d.FullDrops()
+	}
+	t.losses.Evicted += d.EarlyDrop
+	t.losses.Clashed += d.InsertFailed
+	t.losses.Chains += d.ChainTooLong
+}
+
+// restart says that the counters begin at zero again.
+func (t *track) restart() { t.last = nfct.Counters{} }
+
+// thin makes one point of two: the fuller one, with what was lost by the later.
+func (t *track) thin() {
+	n := 0
+	for i := 0; i+1 < len(t.points); i += 2 {
+		a, b := t.points[i], t.points[i+1]
+		p := a
+		if fuller(b.Entries, b.Max, a.Entries, a.Max) {
+			p = b
+		}
+		p.Lost, p.Evicted, p.Level = b.Lost, b.Evicted, max(a.Level, b.Level)
+		t.points[n] = p
+		n++
+	}
+	if len(t.points)%2 == 1 {
+		t.points[n] = t.points[len(t.points)-1]
+		n++
+	}
+	t.points = t.points[:n]
+}
+
+// peak returns the fullest point.
+func peak(points []Point) Point {
+	var most Point
+	for i := range points {
+		if p := &points[i]; i == 0 || fuller(p.Entries, p.Max, most.Entries, most.Max) {
+			most = *p
+		}
+	}
+	return most
+}
+
+// point returns the place of a sample in a curve.
+func (s *Samples) point(i int) (Point, nfct.Counters) {
+	row := &s.Rows[i]
+	return Point{
+		Time: s.Wall.Add(row.At.Since(s.Rows[0].At)), At: row.At,
+		Entries: row.Entries, Max: row.Max, Buckets: row.Buckets, Level: row.Level,
+	}, row.Counters
+}
+
+// figures returns the place of a verdict's reading in a curve.
+func figures(f *policy.Figures, level policy.Level) (Point, nfct.Counters) {
+	return Point{At: f.At, Entries: f.Entries, Max: f.Max, Level: level}, f.Counters
+}
