@@ -167,7 +167,7 @@ func TestEndIsWhereTheIncidentEnded(t *testing.T) {
 }
 
 func TestDurationIsByTheClockThatNobodySets(t *testing.T) {
-	d := newDiary().open("A", 0).wait(59 * time.Second)
+	d := newDiary().open("A", 0).wait(58 * time.Second)
 	moment := d.wait(time.Second).moment()
 	d.now = d.now.Add(-2 * time.Hour)
 	d.write("incident.close", `"incident":"A","moment":%q,"entries":1,"max":1000`, moment)
