@@ -43,7 +43,7 @@ func table(n int, seed uint64) []nfct.Entry {
 
 func BenchmarkAdd(b *testing.B) {
 	entries := table(1<<16, 7)
-	c := census.New(rules())
+	c := census.New(rules(), 42)
 	b.ReportAllocs()
 	for i := 0; b.Loop(); i++ {
 		c.Add(&entries[i%len(entries)])
@@ -54,7 +54,7 @@ func BenchmarkAdd(b *testing.B) {
 // entry misses three sketches.
 func BenchmarkAddForged(b *testing.B) {
 	entries := table(1<<16, 7)
-	c := census.New(rules())
+	c := census.New(rules(), 42)
 	r := rand.New(rand.NewPCG(1, 1))
 	b.ReportAllocs()
 	for i := 0; b.Loop(); i++ {

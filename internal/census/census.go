@@ -23,16 +23,17 @@ type Census struct {
 	sources, destinations, networks, ports, zones *sketch
 }
 
-// New returns an empty census that counts by the rules of c.
-func New(c Count) *Census {
+// New returns an empty census that counts by the rules of c. The secret is any
+// random number; the result does not depend on it.
+func New(c Count, secret uint64) *Census {
 	c.Summary = Summary{}
 	return &Census{
 		Count:        c,
-		sources:      newSketch(talkers),
-		destinations: newSketch(talkers),
-		networks:     newSketch(talkers),
-		ports:        newSketch(talkers),
-		zones:        newSketch(zones),
+		sources:      newSketch(talkers, secret),
+		destinations: newSketch(talkers, secret),
+		networks:     newSketch(talkers, secret),
+		ports:        newSketch(talkers, secret),
+		zones:        newSketch(zones, secret),
 	}
 }
 

@@ -25,7 +25,7 @@ func rules() census.Count {
 }
 
 func count(entries []nfct.Entry) *census.Census {
-	c := census.New(rules())
+	c := census.New(rules(), 42)
 	for i := range entries {
 		c.Add(&entries[i])
 	}
@@ -98,7 +98,7 @@ func TestCensusOfOneEach(t *testing.T) {
 
 func TestAddAllocatesNothing(t *testing.T) {
 	entries := table(5000, 3)
-	c := census.New(rules())
+	c := census.New(rules(), 42)
 	i := 0
 	if n := testing.AllocsPerRun(len(entries)-1, func() { c.Add(&entries[i]); i++ }); n != 0 {
 		t.Errorf("%v allocations an entry", n)

@@ -2,7 +2,6 @@ package census
 
 import (
 	"cmp"
-	"hash/maphash"
 	"math/bits"
 	"slices"
 )
@@ -41,17 +40,17 @@ type sketch struct {
 }
 
 // newSketch makes a sketch of so many counters, a power of two up to 2^14.
-func newSketch(size int) *sketch {
+// Who chooses the keys of a flood must not be able to choose their places, and
+// so must not know the secret. The result does not depend on it.
+func newSketch(size int, secret uint64) *sketch {
 	slots := size * slotsPerCounter
-	// Who chooses the keys of a flood must not choose their places. The
-	// result does not depend on the seed.
-	seed := maphash.MakeSeed()
 	return &sketch{
 		counters: make([]Counted[word], 0, size),
 		homes:    make([]uint32, size),
 		index:    make([]uint16, slots),
 		mask:     uint32(slots - 1),
-		seed:     word{maphash.Comparable(seed, 1), maphash.Comparable(seed, 2)},
+		// A fraction of the golden ratio, to make two words of one.
+		seed: word{secret, bits.RotateLeft64(secret, 32) * 0x9e3779b97f4a7c15},
 	}
 }
 
