@@ -43,7 +43,9 @@ func (l *Limits) level(s *State, o *Observation, a *Assessment) Level {
 		return Exhausted
 	case fill >= t.HighEnter,
 		a.fullWithin(t.HighSoon),
-		s.Level >= High && fill >= t.HighLeave:
+		s.Level >= High && fill >= t.HighLeave,
+		// A forecast trembles: it has to get twice as good before it is believed.
+		s.Level >= High && a.fullWithin(2*t.HighSoon):
 		return High
 	case fill >= t.ElevatedEnter,
 		fill >= t.ElevatedSoonFill && a.fullWithin(t.ElevatedSoon):
