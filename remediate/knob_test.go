@@ -413,6 +413,11 @@ func TestAResizeWaitsForADump(t *testing.T) {
 	go func() { applied <- k.Apply(t.Context(), "", resize(512, 1024)) }()
 	for k.table.TryRLock() { // until the resize stands in line
 		k.table.RUnlock()
+		select {
+		case out := <-applied:
+			t.Fatalf("resized during a dump: %+v", out)
+		default:
+		}
 	}
 	select {
 	case <-wrote:

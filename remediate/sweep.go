@@ -22,7 +22,8 @@ const samplesMost = 8
 // less than ten seconds, and the daemon must look again.
 const longestRun = 30 * time.Second
 
-// Saw notes the timeouts that stand in a namespace (0 is ctwarden's own) now.
+// Saw notes the timeouts that stand in a namespace (0 is ctwarden's own) now,
+// or did some seconds ago: an act on entries reads them once more.
 // Called with every observation it is what idle times are proven by; without
 // it, or for as long as the idle time asked for after a start, entries count
 // as FateIdleUnknown and are spared.
@@ -52,7 +53,7 @@ func (k *Kernel) saw(inode uint32, timeouts *nfct.Timeouts) *watch {
 	return w
 }
 
-// choose returns the rule for an act in a namespace, by the timeouts that
+// choice returns the rule for an act in a namespace, by the timeouts that
 // stand there now and stood before.
 func (k *Kernel) choice(ns *netns.NS, act *policy.Action) (*choice, error) {
 	timeouts, err := k.timeouts(ns)
