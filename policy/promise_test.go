@@ -114,7 +114,7 @@ func step(s *tablesim.Scenario, now time.Duration, what, value byte) {
 // program must not take longer than a fuzzer has patience.
 func coarse() policy.Limits {
 	l := policy.Defaults()
-	l.Sampling = policy.SampleLimits{Calm: 5 * time.Second, High: time.Second, Min: 500 * time.Millisecond}
+	l.Sampling = policy.SampleLimits{Calm: 15 * time.Second, High: 2 * time.Second, Min: time.Second}
 	return l
 }
 
