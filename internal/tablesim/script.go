@@ -99,7 +99,8 @@ func (h *Host) happen(e *Event) {
 	case StepWall:
 		h.wall += e.Span
 	case StepBoot:
-		h.booted = min(h.booted-e.Span, h.clock)
+		// No clock that counts from boot goes back to before it.
+		h.booted = min(h.booted-e.Span, h.clock-bootTime)
 	case Reboot:
 		h.booted = h.clock - bootTime
 		h.absent = false
