@@ -51,6 +51,9 @@ func TestIdleAtLeast(t *testing.T) {
 		"either timeout may be the one after a shortening: the shorter counts": {
 			watched(60, map[int]uint32{55: 60}), udp(50), 8 * time.Second, true,
 		},
+		"all of the shorter timeout left may be a packet of this very moment": {
+			watched(60, map[int]uint32{55: 60}), udp(60), 0, true,
+		},
 		"either timeout may be the one after it was given back: the shorter counts": {
 			watched(60, map[int]uint32{1: 30, 55: 120}), udp(25), 3 * time.Second, true,
 		},
