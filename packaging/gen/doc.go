@@ -1,0 +1,6 @@
+// Command gen makes what a package holds beside the program: man pages, completions, the changelog, the licenses of the
+// Go modules inside, and a bill of materials.
+//
+// It asks the built program for its help and its reference, so a page says what this very program says. The same inputs
+// give the same bytes: no clock, no host name, no compression level of an installed tool.
+package main

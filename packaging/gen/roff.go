@@ -1,0 +1,91 @@
+package main
+
+import (
+	"bytes"
+	"fmt"
+	"strings"
+)
+
+// A roff is a man page being written. See man(7) of groff for the requests.
+type roff struct{ buf bytes.Buffer }
+
+func (r *roff) bytes() []byte { return r.buf.Bytes() }
+
+// escape keeps text from being read as requests, and a dash from becoming a hyphen that can't be pasted.
+func escape(text string) string {
+	text = strings.NewReplacer(`\`, `\e`, "-", `\-`, "…", "...", "µ", `\[mc]`, "×", `\[mu]`, "≤", `\[<=]`).Replace(text)
+	if strings.HasPrefix(text, ".") || strings.HasPrefix(text, "'") {
+		text = `\&` + text
+	}
+	return text
+}
+
+func (r *roff) request(name string, args ...string) {
+	r.buf.WriteString("." + name)
+	for _, a := range args {
+		fmt.Fprintf(&r.buf, ` "%s"`, strings.ReplaceAll(escape(a), `"`, `\(dq`))
+	}
+	r.buf.WriteString("\n")
+}
+
+func (r *roff) title(name, section string, b build) {
+	r.request("TH", strings.ToUpper(name), section, b.date.Format("2006-01-02"), "ctwarden "+b.version, "ctwarden")
+	// No hyphens and no justification: much of the text is names.
+	r.request("nh")
+	r.request("ad", "l")
+}
+
+func (r *roff) section(name string) { r.request("SH", name) }
+
+func (r *roff) text(line string) { r.buf.WriteString(escape(line) + "\n") }
+
+func (r *roff) bold(line string) { r.request("B", line) }
+
+// prose writes paragraphs; indented lines are kept as they are.
+func (r *roff) prose(text string) {
+	for i, paragraph := range strings.Split(text, "\n\n") {
+		if i > 0 {
+			r.request("PP")
+		}
+		if strings.HasPrefix(paragraph, " ") || strings.HasPrefix(paragraph, "\t") {
+			r.verbatim(paragraph)
+			continue
+		}
+		for line := range strings.Lines(paragraph) {
+			r.text(strings.TrimSpace(line))
+		}
+	}
+}
+
+func (r *roff) verbatim(text string) {
+	r.request("nf")
+	r.request("RS", "4")
+	for line := range strings.Lines(text) {
+		r.text(strings.TrimRight(line, "\n"))
+	}
+	r.request("RE")
+	r.request("fi")
+}
+
+// items writes a section of terms and their meanings, or nothing when there are none.
+func (r *roff) items(section string, items []item) {
+	if len(items) == 0 {
+		return
+	}
+	r.section(section)
+	for _, i := range items {
+		r.request("TP")
+		r.bold(i.name)
+		r.text(i.about)
+	}
+}
+
+func (r *roff) setting(k setting) {
+	r.request("TP")
+	r.bold(k.path + ": " + k.value)
+	r.text(k.about)
+	if k.takes != "" {
+		r.request("br")
+		r.text(k.takes)
+	}
+}
