@@ -69,10 +69,10 @@ func alsoPure() map[string][]string {
 
 func (p *Package) pure() bool { return slices.Contains(purePackages(), p.Dir) }
 
-// free reports whether the package may import any other: the commands, which tie the rest together, and what is below
-// test/ and has no arrows of its own.
+// free reports whether the package may import any other: the commands, which tie the rest together, the programs that
+// make the packages, and what is below test/ and has no arrows of its own.
 func (p *Package) free() bool {
-	return under(p.Dir, "cmd") || (under(p.Dir, "test") && arrows()[p.Dir] == nil)
+	return under(p.Dir, "cmd") || under(p.Dir, "packaging") || (under(p.Dir, "test") && arrows()[p.Dir] == nil)
 }
 
 func (p *Package) checkImports() []Violation {

@@ -11,8 +11,6 @@ import (
 	"strings"
 )
 
-const modulePath = "github.com/ctwarden/ctwarden"
-
 // kernelPackages are the packages whose tests meet the kernel, in the order of the table. This is the only list: a test
 // compares it with the packages whose tests make a network namespace.
 func kernelPackages() []string {
