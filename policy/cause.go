@@ -51,11 +51,12 @@ func (c *Cause) UnmarshalText(text []byte) (err error) {
 	return err
 }
 
-// How fresh a census must be to speak for the table, and the share that makes
-// a cause.
+// How fresh a census must be to speak for the table, the share that makes a
+// cause, and the one that is worth a remedy when the cause has none left.
 const (
 	censusFresh = 30 * time.Second
 	mostOf      = nfct.Permyriad(5000)
+	someOf      = nfct.Permyriad(2000)
 )
 
 // UnknownShare is an UnassuredShare that the counters do not tell.

@@ -204,6 +204,27 @@ func TestDecide(t *testing.T) {
 				{Type: AgeEntries, Class: Closing, From: 97_000, To: 77_600, Cap: 19_400, Remaining: 30, Reason: ReasonChurn},
 			}},
 		},
+		"load: when there is no more room to give, closing connections make way": {
+			host: func(o *Observation) {
+				fill(o, 97_000)
+				o.Census, o.CensusAt = census.Summary{Seen: 100, Established: 79, Assured: 99, Closing: 20}, o.Now
+				o.Memory.Available = 100 << 20
+				o.Memory.Total = 1 << 30
+			},
+			want: decided{Exhausted, Load, NotHeld, []Action{
+				{Type: ShortenTimeout, Knob: nfct.TCPTimeWait, From: 120, To: 60, Reason: ReasonChurn},
+				{Type: ShortenTimeout, Knob: nfct.TCPFinWait, From: 120, To: 60, Reason: ReasonChurn},
+			}},
+		},
+		"load: few closing connections are left alone": {
+			host: func(o *Observation) {
+				fill(o, 97_000)
+				o.Census, o.CensusAt = census.Summary{Seen: 100, Established: 80, Assured: 99, Closing: 19}, o.Now
+				o.Memory.Available = 100 << 20
+				o.Memory.Total = 1 << 30
+			},
+			want: decided{Exhausted, Load, HeldBudget, nil},
+		},
 		"half-open: the first remedy is one raise": {
 			host: func(o *Observation) { fill(o, 97_000); halfOpen(o) },
 			want: decided{Exhausted, HalfOpen, NotHeld, []Action{{Type: RaiseMax, From: 100_000, To: 125_000, Reason: ReasonFill}}},

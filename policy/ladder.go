@@ -60,7 +60,14 @@ func (l *Limits) ladder(s *State, a *Assessment) Ladder {
 	case LongChains:
 		return Ladder{{Type: ResizeHash}}
 	}
-	return Ladder{raise, {Type: ResizeHash}}
+	ladder := Ladder{raise, {Type: ResizeHash}}
+	if o := &a.Observation; a.Cause == Load && o.Census.Share(o.Census.Closing) >= someOf {
+		// Live connections come first, and closing ones have to make way when
+		// there is no more room to give.
+		ladder[2] = Rung{Type: ShortenTimeout, Class: Closing}
+		ladder[3] = Rung{Type: AgeEntries, Class: Closing}
+	}
+	return ladder
 }
 
 func (l *Limits) step(s *State, a *Assessment, r Rung) ([]Action, Hold) {
