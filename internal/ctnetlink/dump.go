@@ -65,6 +65,10 @@ type Dumped struct {
 	// ctnetlink does not, up to Linux 7.3; a resize of the hash during a dump
 	// can skip or repeat entries without a word.
 	Interrupted bool
+	// Resized says that the hash has another size than when the dump began,
+	// so that entries are missing or were told twice. A hash that was resized
+	// and put back meanwhile is not noticed.
+	Resized bool
 }
 
 // A Visit is called for each entry of a dump and returns false to stop it.
@@ -87,7 +91,9 @@ func (c *Conn) Dump(ctx context.Context, q Query, visit Visit) (Dumped, error) {
 // dump calls boundary after each datagram; false stops it like visit's.
 func (c *Conn) dump(ctx context.Context, q Query, visit Visit, boundary func() bool) (Dumped, error) {
 	d := dump{conn: c, query: q, visit: visit}
+	before := buckets()
 	err := d.run(ctx, boundary)
+	d.Resized = buckets() != before
 	if err != nil {
 		err = fmt.Errorf("dump table: %w", err)
 	}

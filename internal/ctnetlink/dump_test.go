@@ -5,6 +5,8 @@ import (
 	"errors"
 	"net/netip"
 	"os"
+	"strconv"
+	"strings"
 	"testing"
 	"time"
 
@@ -275,6 +277,45 @@ func TestDumpAllocatesNothingForAnEntry(t *testing.T) {
 	// A few for the request; 5000 entries come in some thirty datagrams.
 	if entries != 5000 || perRun > 20 {
 		t.Errorf("%v allocations for %d entries", perRun, entries)
+	}
+}
+
+func TestDumpNoticesAResize(t *testing.T) {
+	const path = "/proc/sys/net/netfilter/nf_conntrack_buckets"
+	if os.Getenv("CTWARDEN_TEST_HOST") != "1" {
+		t.Skip("needs CTWARDEN_TEST_HOST=1 to resize the host's conntrack hash")
+	}
+	ns := cttest.NewNS(t)
+	cttest.Fill(t, ns, 2000, cttest.Replied())
+	before, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := os.WriteFile(path, before, 0); err != nil {
+			t.Error(err)
+		}
+	})
+	now, err := strconv.Atoi(strings.TrimSpace(string(before)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	resized := false
+	d, err := dial(t, ns).Dump(t.Context(), ctnetlink.Query{}, func(*nfct.Entry, *ctnetlink.Key) bool {
+		if !resized {
+			resized = true
+			if err := os.WriteFile(path, []byte(strconv.Itoa(2*now)), 0); err != nil {
+				t.Error(err)
+			}
+		}
+		return true
+	})
+	if err != nil || !d.Resized {
+		t.Errorf("%+v, %v", d, err)
+	}
+	d, err = dial(t, ns).Dump(t.Context(), ctnetlink.Query{}, func(*nfct.Entry, *ctnetlink.Key) bool { return true })
+	if err != nil || d.Resized {
+		t.Errorf("without a resize: %+v, %v", d, err)
 	}
 }
 

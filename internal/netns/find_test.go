@@ -1,0 +1,100 @@
+package netns_test
+
+import (
+	"errors"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strconv"
+	"testing"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/ctwarden/ctwarden/internal/netns"
+)
+
+func TestFind(t *testing.T) {
+	ns := newNS(t)
+	path := "/proc/self/task/" + strconv.Itoa(ns.TID()) + "/ns/net"
+	own, err := netns.Current()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer own.Close()
+	for name, want := range map[string]*netns.NS{
+		path: ns,
+		strconv.FormatUint(uint64(ns.Inode()), 10): ns,
+		ns.String():               ns,
+		strconv.Itoa(os.Getpid()): own,
+		own.String():              own,
+	} {
+		found, err := netns.Find(name)
+		if err != nil {
+			t.Errorf("%s: %v", name, err)
+			continue
+		}
+		if found.Inode() != want.Inode() {
+			t.Errorf("%s: found %s, want %s", name, found, want)
+		}
+		if err := found.Close(); err != nil {
+			t.Error(err)
+		}
+	}
+}
+
+// TestFindByName names a namespace as ip netns does: by a file on which it is
+// mounted.
+func TestFindByName(t *testing.T) {
+	ns := newNS(t)
+	const dir = "/run/netns"
+	if err := os.MkdirAll(dir, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	file, err := os.CreateTemp(dir, "ctwarden-test-*")
+	if err != nil {
+		t.Fatal(err)
+	}
+	path := file.Name()
+	t.Cleanup(func() {
+		if err := os.Remove(path); err != nil {
+			t.Error(err)
+		}
+	})
+	if err := file.Close(); err != nil {
+		t.Fatal(err)
+	}
+	source := "/proc/self/task/" + strconv.Itoa(ns.TID()) + "/ns/net"
+	if err := unix.Mount(source, path, "", unix.MS_BIND, ""); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := unix.Unmount(path, unix.MNT_DETACH); err != nil {
+			t.Error(err)
+		}
+	})
+	found, err := netns.Find(filepath.Base(path))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer found.Close()
+	if found.Inode() != ns.Inode() {
+		t.Errorf("found %s, want %s", found, ns)
+	}
+}
+
+func TestFindWhatIsNotThere(t *testing.T) {
+	for _, name := range []string{"", ".", "..", "no-such-name", "/no/such/path", "2147483647", "4294967295", "net:[1]", "net:[x]", "-1"} {
+		if ns, err := netns.Find(name); !errors.Is(err, fs.ErrNotExist) {
+			if err == nil {
+				_ = ns.Close()
+			}
+			if !(os.Geteuid() != 0 && errors.Is(err, fs.ErrPermission)) {
+				t.Errorf("%q: %v", name, err)
+			}
+		}
+	}
+	if ns, err := netns.Find("/proc/self/ns/mnt"); err == nil {
+		_ = ns.Close()
+		t.Error("another kind of namespace was taken")
+	}
+}
