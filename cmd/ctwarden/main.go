@@ -63,7 +63,7 @@ helped, can undo everything, and writes down why.`,
 	})
 	root.PersistentFlags().String("config", "", "configuration file (default /etc/ctwarden/ctwarden.yaml, which may be missing)")
 	root.AddCommand(
-		newRun(), newStatus(), newDrill(), newAudit(), newRevert(), newConfig(), newVersion(),
+		newRun(), newStatus(), newDrill(), newSimulate(), newAudit(), newRevert(), newConfig(), newVersion(),
 	)
 	for _, c := range root.Commands() {
 		refuseStrangers(c)
