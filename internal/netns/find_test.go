@@ -88,7 +88,8 @@ func TestFindWhatIsNotThere(t *testing.T) {
 			if err == nil {
 				_ = ns.Close()
 			}
-			if !(os.Geteuid() != 0 && errors.Is(err, fs.ErrPermission)) {
+			// Even root may not look into every process of a sandbox.
+			if !errors.Is(err, fs.ErrPermission) {
 				t.Errorf("%q: %v", name, err)
 			}
 		}
