@@ -1,0 +1,52 @@
+package remediate
+
+import (
+	"net/netip"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/ctwarden/ctwarden/internal/nfct"
+	"github.com/ctwarden/ctwarden/policy"
+)
+
+func TestForeseeDelete(t *testing.T) {
+	act := policy.Action{
+		Type: policy.DeleteEntries, Class: policy.Unreplied, Cap: 1,
+		MinIdle: 10 * time.Second, SynSentIdle: 15 * time.Second,
+	}
+	f := Foresee(act, Protect{Zones: []uint16{7}}, nfct.DefaultTimeouts())
+	udp := func(left uint32) nfct.Entry {
+		return nfct.Entry{
+			Family: nfct.IPv4, Proto: nfct.ProtoUDP, Timeout: left,
+			Orig: nfct.Tuple{Src: netip.MustParseAddr("10.0.0.1"), Dst: netip.MustParseAddr("10.0.0.2"), DstPort: 53},
+		}
+	}
+	syn := func(left uint32) nfct.Entry {
+		e := udp(left)
+		e.Proto, e.State = nfct.ProtoTCP, nfct.StateSynSent
+		return e
+	}
+	protected, replied, old := udp(1), udp(1), udp(1)
+	protected.Zone, replied.Status = 7, nfct.StatusSeenReply
+	for e, want := range map[*nfct.Entry]bool{
+		new(udp(18)): true, new(udp(19)): false, new(udp(31)): false, // two seconds are lost to rounding
+		new(syn(103)): true, new(syn(104)): false,
+		&protected: false, &replied: false, &old: true,
+	} {
+		if got := f.Choose(e); got != want {
+			t.Errorf("%s: %v, want %v", e, got, want)
+		}
+	}
+	told := f.Entries()
+	want := policy.Fates{
+		policy.FateEligible: 3, policy.FateTooYoung: 2, policy.FateIdleUnknown: 1, policy.FateProtected: 1, policy.FateReplied: 1,
+	}
+	if diff := cmp.Diff(want, told.Fates); diff != "" {
+		t.Errorf("-want +got\n%s", diff)
+	}
+	if len(told.Samples) != 3 {
+		t.Errorf("%d samples, want 3", len(told.Samples))
+	}
+}
