@@ -229,9 +229,32 @@ func TestNothingIsProvenAtTheStart(t *testing.T) {
 	b := newBench(t, Protect{})
 	cttest.Fill(t, b.ns, 10, like(cttest.Unreplied(), 300, "192.0.2.101"))
 	b.k.watches = map[uint32]*watch{}
-	out := b.k.Apply(t.Context(), "", deletion(10))
-	if !out.OK || out.Changed != 0 || out.Entries.Fates[policy.FateIdleUnknown] != 10 {
-		t.Errorf("outcome %+v", out)
+	for range 2 {
+		out := b.k.Apply(t.Context(), "", deletion(10))
+		if !out.OK || out.Changed != 0 || out.Entries.Fates[policy.FateIdleUnknown] != 10 {
+			t.Errorf("outcome %+v", out)
+		}
+		// Enough for the others, not for SYN_SENT.
+		b.now = b.now.Add(14 * time.Second)
+	}
+}
+
+// TestADeletionKeepsTheHashFromBeingResized until it has ended.
+func TestADeletionKeepsTheHashFromBeingResized(t *testing.T) {
+	b := newBench(t, Protect{})
+	counted := 0
+	b.k.sysctls.fault = func(step string) error {
+		if step != "read "+countName {
+			return nil
+		}
+		if counted++; counted == 2 && b.k.table.TryLock() {
+			b.k.table.Unlock()
+			return errors.New("a resize could have begun")
+		}
+		return nil
+	}
+	if out := b.k.Apply(t.Context(), "", deletion(10)); !out.OK || counted != 2 {
+		t.Errorf("counted %d times: %+v", counted, out)
 	}
 }
 

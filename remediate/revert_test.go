@@ -73,16 +73,17 @@ func TestRevertHoldsBackWhatWouldHurt(t *testing.T) {
 		buckets    uint64
 		noted      int
 	}{
-		"a nearly empty table":           {10, 0, false, 1000, 512, 0},
-		"just below 90 %":                {899, 0, false, 1000, 512, 0},
-		"90 % of the original":           {900, 0, false, 2000, 512, 0},
-		"more than the original":         {1500, 0, false, 2000, 512, 0},
-		"more than the original, forced": {1500, 0, true, 1000, 512, 1},
-		"90 %, forced":                   {900, 0, true, 1000, 512, 0},
-		"a stall by others' entries":     {10, 1_000_000, false, 1000, 1024, 0},
-		"that stall, forced":             {10, 1_000_000, true, 1000, 512, 1},
-		"a stall by the own entries":     {1_000_000, 0, false, 2000, 1024, 0},
-		"entries beyond any count":       {10, 1<<64 - 1, false, 1000, 1024, 0},
+		"a nearly empty table":                        {10, 0, false, 1000, 512, 0},
+		"just below 90 %":                             {899, 0, false, 1000, 512, 0},
+		"90 % of the original":                        {900, 0, false, 2000, 512, 0},
+		"more than the original":                      {1500, 0, false, 2000, 512, 0},
+		"more than the original, forced":              {1500, 0, true, 1000, 512, 1},
+		"90 %, forced":                                {900, 0, true, 1000, 512, 0},
+		"a stall by others' entries":                  {10, 1_000_000, false, 1000, 1024, 0},
+		"that stall, forced":                          {10, 1_000_000, true, 1000, 512, 1},
+		"a stall by the own entries":                  {1_000_000, 0, false, 2000, 1024, 0},
+		"a count of all that has missed the own ones": {1_000_000, 5, false, 2000, 1024, 0},
+		"entries beyond any count":                    {10, 1<<64 - 1, false, 1000, 1024, 0},
 	}
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {
@@ -120,6 +121,19 @@ func TestRevertHoldsBackWhatWouldHurt(t *testing.T) {
 			wantValue(t, proc, bucketName, 512)
 		})
 	}
+}
+
+// TestRaisingMaxIsNotHeldBack: only a max that goes down can hurt.
+func TestRaisingMaxIsNotHeldBack(t *testing.T) {
+	proc := newProc(t)
+	k := openAt(t, proc.root, stateDir(t))
+	must(t, k, policy.Action{Type: policy.RestoreMax, From: 1000, To: 960, Reason: policy.ReasonAsked})
+	proc.set(countName, 950)
+	outcomes, err := k.Revert(t.Context(), false)
+	if err != nil || len(outcomes) != 1 || !outcomes[0].OK {
+		t.Errorf("outcomes %+v, %v", outcomes, err)
+	}
+	wantValue(t, proc, maxName, 1000)
 }
 
 func TestRevertLeavesForeignValuesAlone(t *testing.T) {
