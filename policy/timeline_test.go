@@ -206,3 +206,15 @@ func TestAClockThatWentBackDoesNotMakeOldActsRecent(t *testing.T) {
 		t.Errorf("held for %q by acts of days ago", p.Held)
 	}
 }
+
+func TestAFloodThatFillsEachRaiseAtOnceIsFollowedToTheBudget(t *testing.T) {
+	l := policy.Defaults()
+	s := &tablesim.Scenario{
+		Name: "flood", Run: 30 * time.Second,
+		Machine: tablesim.Machine{Memory: 8 << 30, Available: 6 << 30, Kernel: tablesim.Release{Major: 6, Minor: 1}, Max: 65536, Buckets: 262144},
+		Loads:   []tablesim.Load{{At: 20 * time.Second, For: 10 * time.Second, Class: tablesim.TCPIdle, Rate: 500_000, To: 500_000}},
+	}
+	if r := tablesim.Run(s, &l); r.Policy.Max < 600_000 {
+		t.Errorf("max ends at %d, and the budget is 660,000", r.Policy.Max)
+	}
+}

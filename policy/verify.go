@@ -81,7 +81,9 @@ func (l *Limits) judge(s *State, r *Record, v *Verdict) Result {
 		switch {
 		case v.After.Max < r.To:
 			return NoEffect
-		case drops > 0 && v.After.Fullness >= l.Levels.ExhaustedEnter:
+		case drops > 0 && v.After.Entries <= r.Before.Max:
+			// There is room, and packets are lost all the same. A raise that
+			// is filled at once did help, though not enough.
 			return NoEffect
 		}
 		return Helped
