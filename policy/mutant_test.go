@@ -1,0 +1,200 @@
+package policy_test
+
+import (
+	"testing"
+	"time"
+
+	"github.com/ctwarden/ctwarden/internal/nfct"
+	"github.com/ctwarden/ctwarden/policy"
+)
+
+// The tests in this file were asked for by mutants of the policy that the
+// others let live.
+
+// A judged is an act, and how the table stood before it, at the first look
+// after it, and at its horizon.
+type judged struct {
+	act                 policy.ActionType
+	to, changed         uint64
+	before, base, after policy.Figures
+}
+
+// judge returns the verdict on an act of which the policy remembers as much.
+func judge(t *testing.T, j judged) policy.Result {
+	t.Helper()
+	l := policy.Defaults()
+	o := steady()["calm"]
+	o.Table.Entries, o.Table.Max, o.Table.Counters = j.after.Entries, j.after.Max, j.after.Counters
+	s := policy.State{Level: policy.Elevated}
+	j.before.At, j.base.At = o.Now-policy.Moment(time.Hour/2), o.Now-policy.Moment(time.Hour/3)
+	s.Records[j.act] = policy.Record{
+		At: j.before.At, Acts: 1, Waiting: true, WaitUntil: o.Now, Before: j.before, Base: j.base, To: j.to, Changed: j.changed,
+	}
+	s.Trend = policy.Trend{At: o.Now - policy.Moment(time.Second), Entries: j.after.Entries, Counters: j.after.Counters, Fast: j.after.Rate, Slow: j.after.Rate}
+	a := l.Assess(&s, &o)
+	p := l.Decide(&s, &a)
+	if len(p.Verdicts) != 1 {
+		t.Fatalf("%d verdicts, want one", len(p.Verdicts))
+	}
+	return p.Verdicts[0].Result
+}
+
+func TestVerdicts(t *testing.T) {
+	lost := nfct.Counters{Drop: 50}
+	clashed := nfct.Counters{Drop: 50, InsertFailed: 50}
+	tests := map[string]struct {
+		judged
+		want policy.Result
+	}{
+		"a raise that holds helped": {
+			judged{policy.RaiseMax, 200_000, 0, policy.Figures{Entries: 97_000, Max: 100_000}, policy.Figures{}, policy.Figures{Entries: 99_000, Max: 200_000}},
+			policy.Helped,
+		},
+		"a raise that somebody took back had no effect": {
+			judged{policy.RaiseMax, 200_000, 0, policy.Figures{Entries: 97_000, Max: 100_000}, policy.Figures{}, policy.Figures{Entries: 99_000, Max: 199_999}},
+			policy.NoEffect,
+		},
+		"a raise that was filled at once helped": {
+			judged{policy.RaiseMax, 200_000, 0, policy.Figures{Entries: 97_000, Max: 100_000}, policy.Figures{}, policy.Figures{Entries: 200_000, Max: 200_000, Counters: lost}},
+			policy.Helped,
+		},
+		"a raise after which packets are lost with room had no effect": {
+			judged{policy.RaiseMax, 200_000, 0, policy.Figures{Entries: 97_000, Max: 100_000}, policy.Figures{}, policy.Figures{Entries: 100_000, Max: 200_000, Counters: lost}},
+			policy.NoEffect,
+		},
+		"clashes after a raise say nothing about it": {
+			judged{policy.RaiseMax, 200_000, 0, policy.Figures{Entries: 97_000, Max: 100_000}, policy.Figures{}, policy.Figures{Entries: 100_000, Max: 200_000, Counters: clashed}},
+			policy.Helped,
+		},
+		"what was lost before the first look does not count against it": {
+			judged{policy.RaiseMax, 200_000, 0, policy.Figures{Entries: 97_000, Max: 100_000}, policy.Figures{Counters: lost}, policy.Figures{Entries: 100_000, Max: 200_000, Counters: lost}},
+			policy.Helped,
+		},
+		"a deletion that is still seen helped": {
+			judged{policy.DeleteEntries, 0, 20_000, policy.Figures{Entries: 97_000, Max: 100_000}, policy.Figures{}, policy.Figures{Entries: 87_000, Max: 100_000}},
+			policy.Helped,
+		},
+		"a deletion of next to nothing had no effect": {
+			judged{policy.DeleteEntries, 0, 969, policy.Figures{Entries: 97_000, Max: 100_000}, policy.Figures{}, policy.Figures{Entries: 87_000, Max: 100_000}},
+			policy.NoEffect,
+		},
+		"a deletion after which as many came tells nothing": {
+			judged{policy.DeleteEntries, 0, 20_000, policy.Figures{Entries: 97_000, Max: 100_000}, policy.Figures{}, policy.Figures{Entries: 87_001, Max: 100_000}},
+			policy.Inconclusive,
+		},
+		"a deletion after which more came than before, and packets were lost, is worse": {
+			judged{policy.DeleteEntries, 0, 20_000, policy.Figures{Entries: 97_000, Max: 100_000}, policy.Figures{}, policy.Figures{Entries: 97_001, Max: 100_000, Counters: lost}},
+			policy.Worse,
+		},
+		"ageing that freed a hundredth of max helped": {
+			judged{policy.AgeEntries, 0, 20_000, policy.Figures{Entries: 97_000, Max: 100_000}, policy.Figures{}, policy.Figures{Entries: 96_000, Max: 100_000}},
+			policy.Helped,
+		},
+		"ageing that freed less had no effect": {
+			judged{policy.AgeEntries, 0, 20_000, policy.Figures{Entries: 97_000, Max: 100_000}, policy.Figures{}, policy.Figures{Entries: 96_001, Max: 100_000}},
+			policy.NoEffect,
+		},
+		"ageing while max changed tells nothing": {
+			judged{policy.AgeEntries, 0, 20_000, policy.Figures{Entries: 97_000, Max: 100_000}, policy.Figures{}, policy.Figures{Entries: 50_000, Max: 100_001}},
+			policy.Inconclusive,
+		},
+		"ageing after which the table grew and packets were lost is worse": {
+			judged{policy.AgeEntries, 0, 20_000, policy.Figures{Entries: 97_000, Max: 100_000}, policy.Figures{}, policy.Figures{Entries: 98_000, Max: 100_000, Counters: lost}},
+			policy.Worse,
+		},
+		"shortening after which the table grows half as fast helped": {
+			judged{policy.ShortenTimeout, 0, 0, policy.Figures{Entries: 80_000, Max: 100_000, Rate: 1000}, policy.Figures{}, policy.Figures{Entries: 90_000, Max: 100_000, Rate: 400}},
+			policy.Helped,
+		},
+		"shortening after which it grows as before had no effect": {
+			judged{policy.ShortenTimeout, 0, 0, policy.Figures{Entries: 80_000, Max: 100_000, Rate: 1000}, policy.Figures{}, policy.Figures{Entries: 90_000, Max: 100_000, Rate: 900}},
+			policy.NoEffect,
+		},
+	}
+	for name, test := range tests {
+		t.Run(name, func(t *testing.T) {
+			if got := judge(t, test.judged); got != test.want {
+				t.Errorf("%s, want %s", got, test.want)
+			}
+		})
+	}
+}
+
+// The look that comes first after an act is what it is compared with, and does
+// not judge it, however late it comes.
+func TestTheFirstLookAfterAnActDoesNotJudgeIt(t *testing.T) {
+	l := policy.Defaults()
+	o := steady()["calm"]
+	o.Table.Entries = 97_000
+	s := policy.State{Level: policy.Exhausted}
+	s.Records[policy.RaiseMax] = policy.Record{
+		At: o.Now - policy.Moment(time.Minute), Acts: 1, Waiting: true, WaitUntil: o.Now - policy.Moment(time.Second), To: 100_000,
+	}
+	for look, want := range []int{0, 1} {
+		a := l.Assess(&s, &o)
+		p := l.Decide(&s, &a)
+		if len(p.Verdicts) != want {
+			t.Errorf("look %d: %d verdicts, want %d", look+1, len(p.Verdicts), want)
+		}
+		s = s.Next(&l, &p, nil)
+		o.Now = o.Now.Add(time.Second)
+	}
+}
+
+// The budget is the same whether the table is empty or full: what its entries
+// take comes back to what is available.
+func TestTheBudgetDoesNotShrinkAsTheTableFills(t *testing.T) {
+	l := policy.Defaults()
+	budget := func(entries uint64) uint64 {
+		o := steady()["calm"]
+		o.Table.Entries, o.Host = entries, policy.Host{Entries: entries, Tables: 1}
+		o.Memory.Available = 500<<20 - entries*uint64(o.Memory.EntryBytes+l.Budget.ExtensionBytes)
+		a := l.Assess(&policy.State{}, &o)
+		return a.Budget.Max
+	}
+	if empty, full := budget(0), budget(100_000); empty != full {
+		t.Errorf("max within the budget is %d with an empty table and %d with a full one", empty, full)
+	}
+}
+
+// In a storm the hash is resized only where chains would be long, and packets
+// would not wait for long.
+func TestTheHashInAStorm(t *testing.T) {
+	tests := map[string]struct {
+		buckets, entries uint64
+		resized          bool
+	}{
+		"max is 8 times the buckets":              {12_288, 96_000, true},
+		"max is less than 8 times the buckets":    {12_800, 96_000, false},
+		"as many entries as can be moved in time": {12_288, 165_562, true},
+		"one more":                                {12_288, 165_563, false},
+	}
+	for name, test := range tests {
+		t.Run(name, func(t *testing.T) {
+			l := policy.Defaults()
+			o := steady()["calm"]
+			o.Table.Max, o.Table.Buckets, o.Table.Entries = 98_304, test.buckets, 96_000
+			o.Host = policy.Host{Entries: test.entries, Tables: 1}
+			s := policy.State{Level: policy.Exhausted}
+			s.Records[policy.RaiseMax].Banned = true
+			a := l.Assess(&s, &o)
+			p := l.Decide(&s, &a)
+			if p.Acts() != test.resized || p.Acts() && p.Actions[0].Type != policy.ResizeHash {
+				t.Errorf("actions %+v, held %q", p.Actions, p.Held)
+			}
+		})
+	}
+}
+
+func TestTheHashIsResizedOnceADayAtMost(t *testing.T) {
+	for since, resized := range map[time.Duration]bool{24*time.Hour - time.Nanosecond: false, 24 * time.Hour: true} {
+		l := policy.Defaults()
+		o := steady()["calm"]
+		o.Now, o.Table.Buckets = policy.Moment(48*time.Hour), 16_384
+		s := policy.State{LastResize: o.Now - policy.Moment(since)}
+		a := l.Assess(&s, &o)
+		if p := l.Decide(&s, &a); p.Acts() != resized {
+			t.Errorf("%s after the last: actions %+v, held %q", since, p.Actions, p.Held)
+		}
+	}
+}
