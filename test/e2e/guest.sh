@@ -1,0 +1,260 @@
+#!/bin/bash
+# Runs in the machine, once each boot, as root. What it says to its standard output goes to the host: lines that begin
+# with the byte 05 are for the program, the rest for people.
+set -uo pipefail
+cd /e2e || exit 1
+export LC_ALL=C DEBIAN_FRONTEND=noninteractive
+unit=ctwarden.service
+
+tell() { printf '\n\005%s\n' "$*"; }
+
+# check NAME COMMAND...: one line of the table. The output is kept and shown only of what failed.
+check() {
+	local name=$1 start=$SECONDS
+	shift
+	if "$@" >/e2e/output 2>&1; then
+		tell "ok $name ($((SECONDS - start)) s)"
+	else
+		tell "FAIL $name"
+		echo "--- $*"
+		tail -n 40 /e2e/output
+		journalctl -b --no-pager -n 15 -o cat 2>&1 | cut -c1-300
+		echo "---"
+	fi
+}
+
+# wait_for SECONDS COMMAND...: until it is so.
+wait_for() {
+	local end=$((SECONDS + $1))
+	shift
+	until "$@"; do
+		if ((SECONDS >= end)); then
+			echo "not so after the time: $*"
+			return 1
+		fi
+		sleep 0.5
+	done
+}
+
+active() { [[ $(systemctl is-active $unit) == active ]]; }
+pid() { systemctl show -p MainPID --value $unit; }
+value() { cat "/proc/sys/net/netfilter/$1"; }
+# recorded EXPRESSION: a record of the audit log is like that. Since the mark that `mark` set.
+mark() { since=$(date -u +%Y-%m-%dT%H:%M:%SZ); sleep 1; }
+records() { ctwarden audit show --json --since "$since"; }
+recorded() { records | grep -qE "$1"; }
+did() { recorded "\"kind\":\"outcome\".*\"type\":\"$1\".*\"ok\":true"; }
+not() { ! "$@"; }
+
+unprivileged() {
+	local status
+	status=$(cat "/proc/$(pid)/status")
+	echo "$status"
+	[[ $(ps -o user= -p "$(pid)") == ctwarden ]] || return 1
+	# CAP_NET_ADMIN is bit 12 and CAP_SYSLOG bit 34.
+	local c
+	for c in CapEff CapPrm CapAmb CapBnd; do
+		grep -qE "^$c:\s*0000000400001000$" <<<"$status" || { echo "$c is another"; return 1; }
+	done
+	grep -qE '^NoNewPrivs:\s*1$' <<<"$status" && grep -qE '^Seccomp:\s*2$' <<<"$status"
+}
+
+exposure() {
+	local line number
+	line=$(systemd-analyze --no-pager security $unit | tail -1)
+	echo "$line"
+	number=$(grep -oE '[0-9]+\.[0-9]+' <<<"$line")
+	tell "note exposure level $number of at most 2.5"
+	[[ -n $number && ${number/./} -le 25 ]]
+}
+
+# denied prints what was refused to the daemon.
+denied() {
+	journalctl -b -u $unit --no-pager -o cat | grep -iE 'permission denied|not permitted|read-only' && return 0
+	records | grep -iE 'permission denied|not permitted|read-only'
+}
+
+# settings are the values that ctwarden may change.
+settings() {
+	modprobe nf_conntrack && modprobe nf_conntrack_netlink
+	(cd /proc/sys/net/netfilter && grep -r . . | grep -vE '_count:|nf_conntrack_(log|events)' | sort)
+}
+
+logs_explained() { journalctl --no-pager -b -x -t ctwarden | grep -q 'ctwarden started' && journalctl --no-pager -b -x -t ctwarden | grep -q 'Nothing is to be done'; }
+healthy() { systemctl is-active $unit && [[ $(systemctl --failed --no-legend | grep -c ctwarden) == 0 ]]; }
+# verified: the chain is whole and each plan is decided again as it was.
+verified() { ctwarden audit verify; }
+no_gap() { not grep -E '"kind":"gap"' /var/log/ctwarden/audit.jsonl; }
+answers() { ctwarden status --json | grep -q '"running": true'; }
+reachable() { setpriv --reuid nobody --regid nogroup --groups "$(getent group ctwarden | cut -d: -f3)" ctwarden status --json | grep -q '"running": true'; }
+refused() { not setpriv --reuid nobody --regid nogroup --clear-groups ctwarden status; }
+owned() {
+	stat -c '%n %U:%G %a' /var/lib/ctwarden /var/log/ctwarden /run/ctwarden /run/ctwarden/control.sock /etc/ctwarden/ctwarden.yaml
+	[[ $(stat -c '%U:%G %a' /var/lib/ctwarden) == 'ctwarden:ctwarden 750' && $(stat -c '%U:%G %a' /var/log/ctwarden) == 'ctwarden:ctwarden 750' &&
+		$(stat -c '%U:%G %a' /run/ctwarden/control.sock) == 'ctwarden:ctwarden 660' && $(stat -c '%U:%G %a' /etc/ctwarden/ctwarden.yaml) == 'root:root 644' ]]
+}
+
+# A second namespace, whose packets come in over a veth. Tracking starts with the rule that asks for it.
+network() {
+	ip netns add outside && ip link add v0 type veth peer name v1 netns outside &&
+		ip address add 192.0.2.1/24 dev v0 && ip link set v0 up &&
+		ip -n outside address add 192.0.2.2/24 dev v1 && ip -n outside link set v1 up || return
+	nft -f - <<-EOF
+		table ip e2e {
+			chain in { type filter hook input priority 0; ct state new counter; }
+			chain out { type filter hook output priority 0; icmp type destination-unreachable drop; }
+		}
+	EOF
+}
+
+connect() {
+	/e2e/flood serve 192.0.2.1:7 & servers+=($!)
+	sleep 1
+	ip netns exec outside /e2e/flood hold 192.0.2.1:7 /run/held & servers+=($!)
+	wait_for 20 test -s /run/held
+}
+
+alive() {
+	local before
+	before=$(cat /run/held)
+	sleep 2
+	(($(cat /run/held) > before))
+}
+
+flood() { ip netns exec outside /e2e/flood udp 192.0.2.1 "$1" & flood=$!; }
+calm() { kill "$flood" && wait "$flood" 2>/dev/null; true; }
+servers=()
+since=2020-01-01T00:00:00Z
+
+status_line() { ctwarden status 2>&1 | head -12; }
+
+first_boot() {
+	settings >/e2e/settings.before
+	modprobe -r nf_conntrack_netlink nf_conntrack
+	check "the module is not loaded before the installation" test ! -e /proc/sys/net/netfilter/nf_conntrack_max
+	check "install" dpkg -i /e2e/old.deb
+	check "the service is active" wait_for 30 active
+	check "it runs as ctwarden with two capabilities" unprivileged
+	check "it waits while the module is not loaded" answers
+	check "exposure is at most 2.5" exposure
+	check "files belong to whom they should" owned
+	check "a member of the group may ask the socket" reachable
+	check "nobody else may" refused
+	check "a second dpkg -i changes nothing" dpkg -i /e2e/old.deb
+	check "journalctl -x explains" wait_for 10 logs_explained
+	check "man pages are complete" test -f /usr/share/man/man8/ctwarden-run.8.gz -a -f /usr/share/man/man5/ctwarden.yaml.5.gz -a -x /usr/share/man/man8
+
+	check "the module is loaded later" modprobe nf_conntrack
+	check "it sees the table" wait_for 20 sees_table
+	check "a second namespace" network
+	printf 'raise:\n  ceiling: 16384\n' >>/etc/ctwarden/ctwarden.yaml
+	mark
+	check "reload" systemctl reload $unit
+	check "the new configuration is recorded" wait_for 10 recorded '"kind":"config".*16384'
+	echo 'nonsense: 1' >>/etc/ctwarden/ctwarden.yaml
+	mark
+	check "a wrong configuration is told" systemctl reload $unit
+	check "and refused, the old one stays" wait_for 10 recorded '"kind":"config".*"error"'
+	sed -i '$d' /etc/ctwarden/ctwarden.yaml
+	check "it is active still" active
+	systemctl reload $unit
+
+	check "a connection that must survive" connect
+	mark
+	flood 3000
+	check "the flood raises max" wait_for 60 did raise_max
+	tell "note max $(value nf_conntrack_max) after $(value nf_conntrack_count) entries"
+	check "kill -9 in the middle" kill -9 "$(pid)"
+	check "systemd starts it again" wait_for 30 active
+	check "it knows what it had changed" wait_for 20 recorded '"kind":"start".*"ledger":\[\{'
+	check "timeouts are shortened" wait_for 90 did shorten_timeout
+	check "idle entries are deleted" wait_for 90 did delete_entries
+	check "the kernel's lines are heard" wait_for 60 recorded '"kind":"signal".*table full'
+	check "upgrade in the flood" dpkg -i /e2e/new.deb
+	check "the new one is active" wait_for 30 active
+	check "it says the new version" sh -c 'ctwarden version && [ "$(ctwarden version)" != "ctwarden $(cat /e2e/old.version)" ]'
+	check "the changed conffile is kept" grep -q 'ceiling: 16384' /etc/ctwarden/ctwarden.yaml
+	check "it goes on where the old one was" wait_for 20 recorded '"kind":"start".*"ledger":\[\{'
+	mark
+	check "it acts after the upgrade" wait_for 90 recorded '"kind":"(outcome|hold|verdict)"'
+	check "watchdog and memory are within bounds" bounds
+	calm
+	check "the connection is alive" alive
+	check "downgrade" dpkg -i /e2e/old.deb
+	check "the old one is active" wait_for 30 active
+	since=2020-01-01T00:00:00Z
+	check "nothing was denied" not denied
+
+	check "rotate the journal" sh -c 'journalctl --rotate && journalctl --vacuum-time=1s && systemctl restart systemd-journald'
+	mark
+	systemctl reload $unit
+	check "records reach the new journal" wait_for 20 in_journal
+	check "fill the disk" fill_disk
+	mark
+	systemctl reload $unit
+	check "it lives on a full disk" wait_for 10 healthy
+	rm -f /var/filler
+	systemctl restart $unit
+	check "and goes on after it" wait_for 30 active
+	check "the chain is whole" verified
+	check "revert --print names the commands" sh -c 'ctwarden revert --print | grep nf_conntrack_max'
+	tell "note $(wc -l </var/log/ctwarden/audit.jsonl) records, $(systemctl show -p NRestarts --value $unit) restarts by systemd"
+	kill "${servers[@]}"
+	echo second >/e2e/stage
+	tell reboot
+	systemctl reboot
+}
+
+sees_table() { ctwarden status --json | grep -q '"max": [1-9]'; }
+in_journal() { journalctl --no-pager -b -t ctwarden --since "-60s" -o json | grep -q '"CTWARDEN_KIND":"config"'; }
+fill_disk() {
+	dd if=/dev/zero of=/var/filler bs=1M status=none
+	not setpriv --reuid ctwarden --regid ctwarden --clear-groups dd if=/dev/zero of=/var/log/ctwarden/x bs=64k count=64 status=none
+	rm -f /var/log/ctwarden/x
+	df /var | tail -1
+}
+bounds() {
+	systemctl show $unit -p MemoryCurrent -p MemoryPeak -p TasksCurrent -p NRestarts
+	grep -E 'VmHWM|Threads' "/proc/$(pid)/status"
+	tell "note peak resident set $(awk '/VmHWM/{print $2, $3}' "/proc/$(pid)/status"), $(awk '/Threads/{print $2}' "/proc/$(pid)/status") threads"
+	[[ $(awk '/VmHWM/{print $2}' "/proc/$(pid)/status") -lt 65536 ]]
+}
+
+second_boot() {
+	check "it is active after the reboot" wait_for 60 active
+	check "and runs as ctwarden" unprivileged
+	check "the chain goes over the reboot" verified
+	modprobe nf_conntrack
+	check "a second namespace" network
+	mark
+	flood 3000
+	check "the flood raises max again" wait_for 60 did raise_max
+	value nf_conntrack_max
+	settings >/e2e/settings.flood
+	calm
+	check "values are changed before the removal" not diff /e2e/settings.before /e2e/settings.flood
+	check "remove" dpkg -r ctwarden
+	cp /e2e/output /e2e/removal
+	cat /e2e/removal
+	check "the service is gone" not active
+	settings >/e2e/settings.after
+	check "every value is as before" diff /e2e/settings.before /e2e/settings.after
+	check "the record is kept" test -s /var/log/ctwarden/audit.jsonl -a -d /var/lib/ctwarden
+	check "reinstall" dpkg -i /e2e/new.deb
+	check "it is active again" wait_for 30 active
+	check "the chain goes on" verified
+	check "nothing was denied" not denied
+	check "purge" dpkg -P ctwarden
+	check "the record is gone" not ls -d /var/log/ctwarden /var/lib/ctwarden /etc/ctwarden /run/ctwarden
+	check "no file is left" no_file
+	check "every value is as before still" sh -c 'diff /e2e/settings.before /e2e/settings.after'
+	check "no unit has failed" test -z "$(systemctl --failed --no-legend --plain)"
+	tell done
+	systemctl poweroff
+}
+
+no_file() { not find / -xdev -path /e2e -prune -o -path /var/log/journal -prune -o -path /proc -prune -o -name '*ctwarden*' -print | grep .; }
+
+tell "ready $(uname -r), systemd $(systemctl --version | awk 'NR==1{print $2}')"
+# `systemctl is-system-running --wait` would wait for this very job.
+if [[ $(cat /e2e/stage) == first ]]; then first_boot; else second_boot; fi

@@ -1,0 +1,140 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"os"
+	"os/exec"
+	"os/signal"
+	"path/filepath"
+	"strings"
+	"time"
+)
+
+func main() {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
+	defer stop()
+	ok, err := run(ctx)
+	if err != nil {
+		fmt.Fprintln(os.Stderr, "e2e: error:", err)
+	}
+	if err != nil || !ok {
+		os.Exit(1)
+	}
+}
+
+func run(ctx context.Context) (ok bool, err error) {
+	names := flag.String("systems", "", "releases of Debian to boot, separated by spaces, and rpm (default: all)")
+	cache := flag.String("cache", ".cache/e2e", "directory for systems, disks, packages and logs")
+	memory := flag.Int("memory", 1536, "memory of a machine in MiB")
+	timeout := flag.Duration("timeout", 20*time.Minute, "time a machine may take, all its boots")
+	counts := flag.String("counts", "", "write passed, failed and skipped to this file")
+	flag.Parse()
+	if os.Geteuid() != 0 {
+		return false, errors.New("installing a system into a directory needs root")
+	}
+	chosen := strings.Fields(*names)
+	withRPM := len(chosen) == 0
+	var debians []string
+	for _, name := range chosen {
+		if name == "rpm" {
+			withRPM = true
+		} else {
+			debians = append(debians, name)
+		}
+	}
+	var systems []system
+	if len(debians) > 0 || len(chosen) == 0 {
+		if systems, err = chooseSystems(debians); err != nil {
+			return false, err
+		}
+	}
+	if *cache, err = filepath.Abs(*cache); err != nil {
+		return false, err
+	}
+	built, err := buildPackages(ctx, *cache)
+	if err != nil {
+		return false, err
+	}
+	var sheet sheet
+	for _, s := range systems {
+		start := time.Now()
+		told, err := s.prove(ctx, *cache, built, machine{memory: *memory, timeout: *timeout, out: os.Stdout})
+		sheet.add("Debian "+s.name, told, err, time.Since(start))
+	}
+	if withRPM {
+		start := time.Now()
+		told, err := proveRPM(ctx, *cache, built, os.Stdout)
+		sheet.add("rpm", told, err, time.Since(start))
+	}
+	if err := sheet.print(os.Stdout); err != nil {
+		return false, err
+	}
+	total, ok := sheet.total()
+	if *counts != "" {
+		err = os.WriteFile(*counts, []byte(total+"\n"), 0o644)
+	}
+	return ok, err
+}
+
+// prove makes a fresh disk and boots it.
+func (s system) prove(ctx context.Context, cache string, p packages, m machine) (story, error) {
+	root, err := s.fetch(ctx, cache)
+	if err != nil {
+		return story{}, err
+	}
+	if m.kernel, m.initrd, err = s.kernel(root); err != nil {
+		return story{}, err
+	}
+	m.log = filepath.Join(cache, "log-"+s.name)
+	m.image = filepath.Join(m.log, "disk")
+	if err := os.MkdirAll(m.log, 0o755); err != nil {
+		return story{}, err
+	}
+	if err := s.writeImage(ctx, root, m.image, p); err != nil {
+		return story{}, err
+	}
+	fmt.Printf("e2e: booting Debian %s\n", s.name)
+	return m.run(ctx)
+}
+
+// packages is what is proven: two versions, the second an upgrade of the first.
+type packages struct {
+	oldDeb, newDeb, oldRPM, newRPM, flood string
+	oldVersion                            string
+}
+
+// buildPackages builds both versions and the flood. The second version is the first with a digit more.
+func buildPackages(ctx context.Context, cache string) (p packages, err error) {
+	out, err := exec.CommandContext(ctx, "packaging/version").Output()
+	if err != nil {
+		return p, fmt.Errorf("packaging/version: %w", err)
+	}
+	p.oldVersion = strings.TrimSpace(string(out))
+	for dir, version := range map[string]string{"old": p.oldVersion, "new": p.oldVersion + ".1"} {
+		fmt.Printf("e2e: building the packages of %s\n", version)
+		cmd := exec.CommandContext(ctx, "packaging/build", "packages")
+		cmd.Env = append(os.Environ(), "ARCHES=amd64", "PKG_VERSION="+version, "DIST="+filepath.Join(cache, dir))
+		if out, err := cmd.CombinedOutput(); err != nil {
+			return p, fmt.Errorf("packaging/build: %w\n%s", err, lastLines(out, 20))
+		}
+	}
+	for name, pattern := range map[*string]string{
+		&p.oldDeb: "old/*.deb", &p.newDeb: "new/*.deb", &p.oldRPM: "old/*.rpm", &p.newRPM: "new/*.rpm",
+	} {
+		found, err := filepath.Glob(filepath.Join(cache, pattern))
+		if err != nil || len(found) != 1 {
+			return p, fmt.Errorf("%s matches %d files, want 1 (%w)", pattern, len(found), err)
+		}
+		*name = found[0]
+	}
+	p.flood = filepath.Join(cache, "flood")
+	cmd := exec.CommandContext(ctx, "go", "build", "-trimpath", "-o", p.flood, "./test/e2e/flood")
+	cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
+	if out, err := cmd.CombinedOutput(); err != nil {
+		return p, fmt.Errorf("build flood: %w\n%s", err, out)
+	}
+	return p, nil
+}
