@@ -33,6 +33,8 @@ REPRODUCIBLE := -trimpath -ldflags "-s -w -buildid= -X main.version=$(VERSION)"
 
 # Kernels for `make kernels`, e.g. KERNELS="5.10 6.1". Empty means all that test/vm knows.
 KERNELS ?=
+# Systems for `make e2e`, e.g. SYSTEMS="12 rpm". Empty means all that test/e2e knows.
+SYSTEMS ?=
 # Where `make test` and `make kernels` leave their count, for CI.
 COUNTS ?=
 IS_ROOT := $(filter 0,$(shell id -u))
@@ -66,6 +68,31 @@ demo: ## a fire drill on this kernel, as root: fill a table, watch ctwarden save
 kernels: ## the kernel tests as root on Debian kernels in qemu; KERNELS="5.10 6.1" chooses
 	@tools/need qemu-system-x86=/usr/bin/qemu-system-x86_64 xz-utils=/usr/bin/xz ca-certificates=/etc/ssl/certs
 	$(GO) run ./test/vm -kernels="$(KERNELS)" -counts="$(COUNTS)"
+
+.PHONY: packages
+packages: ## deb and rpm for amd64 and arm64 in dist/, with checksums and bills of materials, the same bytes each time
+	packaging/build packages
+
+.PHONY: static
+static: ## tarballs with a static program in dist/
+	packaging/build static
+
+.PHONY: reproduce
+reproduce: ## build the packages in two directories and compare the checksums
+	packaging/reproduce
+
+.PHONY: packagelint
+packagelint: packages ## lintian, rpmlint, systemd-analyze and mandoc judge what `make packages` made
+	packaging/lint
+
+.PHONY: e2e
+e2e: ## the packages on Debian systems in qemu, as root; SYSTEMS="12 rpm" chooses
+	@tools/need qemu-system-x86=/usr/bin/qemu-system-x86_64 mmdebstrap=/usr/bin/mmdebstrap e2fsprogs=/sbin/mke2fs rpm=/usr/bin/rpm
+	$(GO) run ./test/e2e -systems="$(SYSTEMS)" -counts="$(COUNTS)"
+
+.PHONY: release
+release: ## everything from a tag in dist/, with notes from CHANGELOG.md
+	packaging/build release
 
 .PHONY: bench
 bench: ## benchmarks of every package, and the side by side comparison where there is one
