@@ -63,8 +63,9 @@ helped, can undo everything, and writes down why.`,
 	})
 	root.PersistentFlags().String("config", "", "configuration file (default /etc/ctwarden/ctwarden.yaml, which may be missing)")
 	root.AddCommand(
-		newRun(), newStatus(), newDrill(), newSimulate(), newAudit(), newRevert(), newConfig(), newVersion(),
+		newRun(), newStatus(), newDiagnose(), newDrill(), newSimulate(), newAudit(), newRevert(), newConfig(), newVersion(),
 	)
+	root.AddCommand(newIncident())
 	for _, c := range root.Commands() {
 		refuseStrangers(c)
 	}

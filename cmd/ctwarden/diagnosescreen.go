@@ -1,0 +1,348 @@
+package main
+
+import (
+	"cmp"
+	"fmt"
+	"io"
+	"os"
+	"slices"
+	"strings"
+	"text/tabwriter"
+	"time"
+	"unicode/utf8"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/ctwarden/ctwarden/internal/audit"
+	"github.com/ctwarden/ctwarden/internal/census"
+	"github.com/ctwarden/ctwarden/internal/nfct"
+	"github.com/ctwarden/ctwarden/policy"
+)
+
+const (
+	plainWidth = 80 // of what is not a terminal
+	leastWidth = 40
+	labelWidth = 11
+)
+
+// widthOf is the width of the terminal that out is.
+func widthOf(out io.Writer) int {
+	f, ok := out.(*os.File)
+	if !ok {
+		return plainWidth
+	}
+	size, err := unix.IoctlGetWinsize(int(f.Fd()), unix.TIOCGWINSZ)
+	if err != nil || size.Col == 0 {
+		return plainWidth
+	}
+	return max(int(size.Col), leastWidth)
+}
+
+// A screen writes lines that fit a width.
+type screen struct {
+	out   io.Writer
+	width int
+	err   error
+}
+
+func (s *screen) write(line string) {
+	if s.err == nil {
+		_, s.err = io.WriteString(s.out, audit.Sanitise(strings.TrimRight(line, " "))+"\n")
+	}
+}
+
+// say writes a text under a label, broken between words.
+func (s *screen) say(label, format string, args ...any) {
+	indent := strings.Repeat(" ", labelWidth)
+	line, empty := fmt.Sprintf("%-*s", labelWidth, label), true
+	for _, word := range strings.Fields(fmt.Sprintf(format, args...)) {
+		if !empty && utf8.RuneCountInString(line)+1+utf8.RuneCountInString(word) > s.width {
+			s.write(line)
+			line, empty = indent, true
+		}
+		if !empty {
+			line += " "
+		}
+		line, empty = line+word, false
+	}
+	s.write(line)
+}
+
+// print prints one screen.
+func (d *diagnosis) print(out io.Writer, width int) error {
+	s := &screen{out: out, width: max(width, leastWidth)}
+	d.printHead(s)
+	if d.Census.Seen > 0 {
+		d.printCensus(s)
+		d.printActs(s)
+		d.printTop(s)
+		d.printAdvice(s)
+	}
+	return s.err
+}
+
+func (d *diagnosis) printHead(s *screen) {
+	t := &d.Table
+	if d.From == fromText {
+		s.say("table", "%d entries read from a text", t.Entries)
+	} else {
+		name := "of this host"
+		if t.NetNS != 0 {
+			name = fmt.Sprintf("of netns %d", t.NetNS)
+		}
+		s.say("table", "%d of %d entries (%s) %s, %d buckets, level %s", t.Entries, t.Max, percent(t.Fullness()), name, t.Buckets, d.Level)
+		how := "all of it"
+		if d.Census.Sampled {
+			how = fmt.Sprintf("a sample of %s; shares are within ±%.2f points, 95 times in 100", percent(nfct.Share(d.Census.Seen, t.Entries)), float64(d.Look.Margin)/100)
+		}
+		s.say("look", "%d entries in %s: %s", d.Census.Seen, d.Look.Took.Round(time.Millisecond), how)
+	}
+	s.say("cause", "%s", d.Sentence)
+	if d.From == fromKernel && d.Level == policy.Calm.String() && d.Census.Seen > 0 {
+		s.say("", "(nothing is wrong now; this is what would fill it)")
+	}
+	for _, note := range d.Notes {
+		s.say("note", "%s", note)
+	}
+}
+
+// A row is a line with a bar.
+type row struct {
+	name string
+	n    uint64
+}
+
+func (d *diagnosis) printCensus(s *screen) {
+	s.write("")
+	c, m := &d.Census, &d.Make
+	d.bars(s, "protocol", largest(protocolRows(m)))
+	d.bars(s, "tcp state", largest(stateRows(m)))
+	d.bars(s, "status", []row{
+		{"assured", c.Assured}, {"unreplied", c.Unreplied}, {"loopback", c.Loopback}, {"source NAT", m.SrcNAT},
+		{"dest. NAT", m.DstNAT}, {"offloaded", m.Offload}, {"expected", m.Expected}, {"with helper", m.Helper}, {"ipv6", m.IPv6},
+	})
+	d.bars(s, "time left", rangeRows(&m.Remaining))
+	d.bars(s, "idle for", rangeRows(&m.Idle))
+}
+
+func protocolRows(m *census.Make) []row {
+	var rows []row
+	for number, p := range m.Protocols {
+		rows = append(rows, row{nfct.ProtoName(uint8(number)), p.Entries})
+	}
+	return rows
+}
+
+func stateRows(m *census.Make) []row {
+	var rows []row
+	for state, n := range m.States {
+		rows = append(rows, row{nfct.TCPState(state).String(), n})
+	}
+	return rows
+}
+
+func largest(rows []row) []row {
+	slices.SortStableFunc(rows, func(a, b row) int { return cmp.Compare(b.n, a.n) })
+	return rows
+}
+
+func rangeRows(h *census.Histogram) []row {
+	var rows []row
+	for _, r := range h.Ranges() {
+		name := "up to " + seconds(r.UpTo)
+		if r.UpTo == 0 {
+			name = "more"
+		}
+		rows = append(rows, row{name, r.Entries})
+	}
+	return append(rows, row{"unknown", h.Unknown()})
+}
+
+func seconds(n uint32) string {
+	switch {
+	case n%86400 == 0:
+		return fmt.Sprintf("%d d", n/86400)
+	case n%3600 == 0:
+		return fmt.Sprintf("%d h", n/3600)
+	case n%60 == 0 && n > 60:
+		return fmt.Sprintf("%d min", n/60)
+	}
+	return fmt.Sprintf("%d s", n)
+}
+
+// bars draws the rows that have entries.
+func (d *diagnosis) bars(s *screen, label string, rows []row) {
+	const fixed = labelWidth + 12 + 8 + 11 // label, name, share, entries
+	width := min(max(s.width-fixed, 0), barWidth)
+	for _, r := range rows {
+		if r.n == 0 {
+			continue
+		}
+		share := d.Census.Share(r.n)
+		drawn := ""
+		if width >= 8 { // a shorter one says nothing
+			drawn = bar(max(share.Of(uint64(width-2)), 1), uint64(width-2)) + " "
+		}
+		s.write(fmt.Sprintf("%-*s%-12s%7s %s%d", labelWidth, label, r.name, percent(share), drawn, r.n))
+		label = ""
+	}
+}
+
+// printActs draws a table, or, where there is no room for one, sentences.
+func (d *diagnosis) printActs(s *screen) {
+	const frees, from, until = 20, 9, 9
+	s.write("")
+	act := s.width - frees - from - until
+	table := act >= 42
+	if table {
+		s.write(fmt.Sprintf("%-*s%-*s%-*s%s", act, "what ctwarden could do", frees, "frees entries", from, "from", "all by"))
+	} else {
+		s.write("what ctwarden could do")
+	}
+	for i := range d.Acts {
+		f := &d.Acts[i]
+		if table {
+			s.write(fmt.Sprintf("%-*s%-*s%-*s%s", act, f.Act, frees, f.number(), from, moment(f.From), moment(f.Until)))
+		} else {
+			s.say("", "%s: frees %s entries, from %s, all by %s", f.Act, f.number(), moment(f.From), moment(f.Until))
+		}
+		s.say("", "costs: %s", f.Cost)
+		if f.Held != "" {
+			s.say("", "held: %s", f.Held)
+		}
+		if f.Fates != nil {
+			s.say("", "%s", spared(f.Fates))
+		}
+	}
+}
+
+// number says how many entries an act frees.
+func (f *foreseen) number() string {
+	switch {
+	case f.Type == policy.ResizeHash:
+		return "none"
+	case f.Room:
+		return fmt.Sprintf("room for %d", f.Frees)
+	case f.Margin > 0:
+		return fmt.Sprintf("%d ± %d", f.Frees, f.Margin)
+	}
+	return fmt.Sprint(f.Frees)
+}
+
+func moment(d time.Duration) string {
+	if d == 0 {
+		return "at once"
+	}
+	return seconds(uint32(d / time.Second))
+}
+
+// fateWord says in words why an entry is spared.
+func fateWord(f policy.Fate) string {
+	switch f {
+	case policy.FateReplied:
+		return "were answered"
+	case policy.FateAssured:
+		return "are assured"
+	case policy.FateEstablished:
+		return "are established, of which one direction is seen"
+	case policy.FateWrongClass:
+		return "are not closing"
+	case policy.FateDying:
+		return "are being removed"
+	case policy.FateExpected:
+		return "belong to another connection"
+	case policy.FateHelper:
+		return "have a helper"
+	case policy.FateFixedTimeout:
+		return "have a fixed timeout"
+	case policy.FateOffload:
+		return "are offloaded"
+	case policy.FateDNAT:
+		return "have their destination translated"
+	case policy.FateProtected:
+		return "are protected"
+	case policy.FateIdleUnknown:
+		return "have an unknown idle time"
+	case policy.FateTooYoung:
+		return "are not idle for long enough"
+	case policy.FateShort:
+		return "have no more time left anyway"
+	}
+	return "are " + f.String()
+}
+
+// spared says why the others are not touched, the most frequent reason first.
+func spared(fates *policy.Fates) string {
+	var rows []row
+	var looked uint64
+	for fate, n := range fates {
+		looked += n
+		if n > 0 && policy.Fate(fate) != policy.FateEligible {
+			rows = append(rows, row{fateWord(policy.Fate(fate)), n})
+		}
+	}
+	var why []string
+	for _, r := range largest(rows) {
+		why = append(why, fmt.Sprintf("%d %s", r.n, r.name))
+	}
+	if len(why) == 0 {
+		return fmt.Sprintf("all %d entries looked at are eligible", looked)
+	}
+	return fmt.Sprintf("of %d entries looked at %d are eligible; spared: %s", looked, fates[policy.FateEligible], strings.Join(why, ", "))
+}
+
+func (d *diagnosis) printTop(s *screen) {
+	s.write("")
+	if s.err != nil {
+		return
+	}
+	var b strings.Builder
+	w := tabwriter.NewWriter(&b, 0, 0, 2, ' ', 0)
+	s.write("who has the most entries")
+	printTalkers(w, d, "sources", d.Top.Sources)
+	printTalkers(w, d, "networks", d.Top.Networks)
+	printTalkers(w, d, "to", d.Top.Destinations)
+	printTalkers(w, d, "to port", d.Top.Ports)
+	if len(d.Top.Zones) > 1 || (len(d.Top.Zones) == 1 && d.Top.Zones[0].Key != 0) {
+		printTalkers(w, d, "zones", d.Top.Zones)
+	}
+	if s.err = w.Flush(); s.err != nil {
+		return
+	}
+	for line := range strings.Lines(b.String()) {
+		s.write(strings.TrimSuffix(line, "\n"))
+	}
+}
+
+// printTalkers leaves out who has less than a hundredth, but for the first.
+func printTalkers[K any](w io.Writer, d *diagnosis, label string, top []census.Counted[K]) {
+	for i, c := range top {
+		share := d.Census.Share(c.Count)
+		if i > 0 && share < 100 {
+			return
+		}
+		unsure := ""
+		if c.Error > 0 {
+			unsure = fmt.Sprintf("(%d at least)", c.Count-c.Error)
+		}
+		fmt.Fprintf(w, "%-*s%v\t%s\t%d %s\n", labelWidth, label, c.Key, percent(share), c.Count, unsure)
+		label = ""
+	}
+}
+
+func (d *diagnosis) printAdvice(s *screen) {
+	if len(d.Advice) == 0 {
+		return
+	}
+	s.write("")
+	s.write("for good")
+	for i, ad := range d.Advice {
+		s.say(fmt.Sprintf("%d.", i+1), "%s", ad.Text)
+		if ad.Breaks != "" {
+			s.say("", "breaks: %s", ad.Breaks)
+		}
+		for _, c := range ad.Commands {
+			s.write(strings.Repeat(" ", labelWidth+2) + c)
+		}
+	}
+}
