@@ -54,7 +54,7 @@ func TestDecide(t *testing.T) {
 		o.Census = census.Summary{Seen: 1000, Closing: 970, TimeWait: 960, Established: 30, Assured: 990, Ageable: 800}
 		o.CensusAt = o.Now
 	}
-	raised := func(s *State) { s.Records[RaiseMax] = Record{At: 1, Acts: 1}; s.LastAct = 1 }
+	raised := func(s *State) { s.Records[RaiseMax] = Record{At: 1, Acts: 1}; s.LastAct, s.Since = 1, 1 }
 	tests := map[string]struct {
 		limits func(*Limits)
 		host   func(*Observation)
@@ -245,6 +245,26 @@ func TestDecide(t *testing.T) {
 				Type: DeleteEntries, Class: Unreplied, From: 97_000, To: 77_600, Cap: 19_400,
 				MinIdle: 10 * time.Second, SynSentIdle: 15 * time.Second, Reason: ReasonHalfOpen,
 			}}},
+		},
+		"half-open: a table that was not watched for long enough proves nothing idle": {
+			host: func(o *Observation) { fill(o, 97_000); halfOpen(o) },
+			state: func(s *State) {
+				raised(s)
+				s.Since = Moment(time.Hour - 18*time.Second + 1)
+				s.Records[RaiseMax].Waiting = true
+				s.Records[ShortenTimeout] = Record{At: 1, Acts: 1, Waiting: true}
+			},
+			want: decided{Exhausted, HalfOpen, HeldAwaiting, nil},
+		},
+		"half-open: what had no effect a moment ago is not tried again at once": {
+			host: func(o *Observation) { fill(o, 97_000); halfOpen(o) },
+			state: func(s *State) {
+				raised(s)
+				s.Records[RaiseMax].Waiting = true
+				s.Records[ShortenTimeout] = Record{At: 1, Acts: 1, Waiting: true}
+				s.Records[DeleteEntries] = Record{At: Moment(time.Hour - 14*time.Second), Acts: 1, Strikes: 1}
+			},
+			want: decided{Exhausted, HalfOpen, HeldAwaiting, nil},
 		},
 		"half-open: while packets are lost, max is raised again": {
 			host:  func(o *Observation) { fill(o, 100_000); halfOpen(o); o.Table.Counters.Drop = 10 },

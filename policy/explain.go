@@ -85,6 +85,14 @@ func (act *Action) Sentence() string {
 
 // Sentence says the outcome in words.
 func (out *Outcome) Sentence() string {
+	text := out.sentence()
+	if out.Note != "" {
+		text += " (" + out.Note + ")"
+	}
+	return text
+}
+
+func (out *Outcome) sentence() string {
 	act := &out.Action
 	switch {
 	case act.Would:

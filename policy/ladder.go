@@ -3,6 +3,7 @@ package policy
 import (
 	"math"
 	"slices"
+	"time"
 
 	"github.com/ctwarden/ctwarden/internal/nfct"
 )
@@ -117,6 +118,9 @@ func (l *Limits) ready(s *State, a *Assessment, t ActionType) Hold {
 	case r.Banned:
 		return HeldBanned
 	case r.Waiting, now < r.WaitUntil && now.Since(r.At) > 0:
+		return HeldAwaiting
+	case r.Strikes > 0 && now.Since(r.At) < l.Verify.Settle:
+		// What did nothing a moment ago does nothing now.
 		return HeldAwaiting
 	case t != RaiseMax && !l.dropping(a) && s.LastAct != 0 && now.Since(s.LastAct) < l.Verify.Settle:
 		return HeldAwaiting
@@ -244,6 +248,11 @@ func (l *Limits) age(s *State, a *Assessment, class Class) ([]Action, Hold) {
 	return []Action{act}, NotHeld
 }
 
+// proofMargin is by how much longer than the idle time a table is watched
+// before entries are deleted: a dump tells remaining times in whole seconds, so
+// that idleness is proven two seconds late.
+const proofMargin = 3 * time.Second
+
 // remove plans to delete idle unreplied entries.
 func (l *Limits) remove(s *State, a *Assessment) ([]Action, Hold) {
 	o := &a.Observation
@@ -257,6 +266,8 @@ func (l *Limits) remove(s *State, a *Assessment) ([]Action, Hold) {
 		return nil, HeldEnough
 	case !o.Kernel.Entries:
 		return nil, HeldReadOnly
+	case s.Since == 0, o.Now.Since(s.Since) < max(l.Delete.MinIdle, l.Delete.SynSentIdle)+proofMargin:
+		return nil, HeldAwaiting
 	case l.fewOf(o, o.Census.Deletable), a.UnassuredShare < l.Verify.Useful:
 		return nil, HeldNothingEligible
 	}

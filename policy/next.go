@@ -12,6 +12,9 @@ func (s *State) Next(l *Limits, p *Plan, outcomes []Outcome) State {
 		n.shift(n.Trend.At, now)
 	}
 	n.Trend = a.Trend
+	if n.Since == 0 || a.Observation.Absent {
+		n.Since = now
+	}
 	n.LowSince = l.lowSince(s, &a.Observation, a)
 	n.enter(a.Level, now)
 	for t := range n.Records {
@@ -51,6 +54,7 @@ func (s *State) shift(from, to Moment) {
 			*m = 1
 		}
 	}
+	move(&s.Since)
 	move(&s.LowSince)
 	move(&s.CalmSince)
 	move(&s.IncidentSince)

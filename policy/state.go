@@ -11,6 +11,9 @@ import (
 // and is a good start. It is a value: Next returns another one.
 type State struct {
 	Level Level `json:"level"`
+	// Since is since when the table has been watched without a break: how long
+	// an entry has been idle is proven by the timeouts seen meanwhile.
+	Since Moment `json:"since,omitzero"`
 	// LowSince is since when the fullness has been below the threshold that
 	// leads back to calm, CalmSince since when the level has been calm, and
 	// IncidentSince since when it has not.

@@ -132,6 +132,11 @@ func (p *post) hear(ctx context.Context) {
 // is made of, not to count every entry.
 const censusBox = 250 * time.Millisecond
 
+// idleRounding is by how much the timeout less the remaining time can lie above
+// the true idle time: a dump tells whole seconds. What is called deletable here
+// is what remediate deletes.
+const idleRounding = 2 * time.Second
+
 // census looks into the table of the post's namespace.
 func (p *post) census(ctx context.Context, o policy.Observation) (_ census.Summary, err error) {
 	defer p.kernel.Dumping()()
@@ -142,7 +147,7 @@ func (p *post) census(ctx context.Context, o policy.Observation) (_ census.Summa
 	defer func() { err = errors.Join(err, conn.Close()) }()
 	count := census.Count{
 		Timeouts: o.Timeouts,
-		MinIdle:  p.limits.Delete.MinIdle, SynSentIdle: p.limits.Delete.SynSentIdle,
+		MinIdle:  p.limits.Delete.MinIdle + idleRounding, SynSentIdle: p.limits.Delete.SynSentIdle + idleRounding,
 		Remaining: p.limits.Shorten.Floors[nfct.TCPTimeWait],
 	}
 	dumped, err := conn.Dump(ctx, ctnetlink.Query{Box: censusBox}, func(e *nfct.Entry, _ *ctnetlink.Key) bool {

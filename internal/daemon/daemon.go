@@ -92,6 +92,7 @@ func New(edges Edges, limits policy.Limits, lines <-chan Line, kept map[uint32]K
 		asks: make(chan func()), done: make(chan struct{}), censuses: make(chan counted, 1), trouble: map[string]string{},
 	}
 	for netns, k := range kept {
+		k.State.Since = 0 // nobody watched in between
 		d.tables = append(d.tables, &table{
 			netns: netns, state: k.State, level: k.State.Level, incident: k.Incident,
 		})

@@ -36,7 +36,7 @@ func run(ctx context.Context) (ok bool, err error) {
 	names := flag.String("kernels", "", "kernels to boot, separated by spaces (default: all)")
 	cache := flag.String("cache", ".cache/vm", "directory for downloads, binaries and logs")
 	only := flag.String("only", "", "run only the tests that match this expression")
-	memory := flag.Int("memory", 1024, "memory of a machine in MiB")
+	memory := flag.Int("memory", 2048, "memory of a machine in MiB")
 	timeout := flag.Duration("timeout", 15*time.Minute, "time a machine may take, boot included")
 	counts := flag.String("counts", "", "write passed, failed and skipped to this file")
 	flag.Parse()
