@@ -65,7 +65,6 @@ helped, can undo everything, and writes down why.`,
 	root.AddCommand(
 		newRun(), newStatus(), newDiagnose(), newDrill(), newSimulate(), newAudit(), newRevert(), newConfig(), newVersion(),
 	)
-	root.AddCommand(newIncident())
 	for _, c := range root.Commands() {
 		refuseStrangers(c)
 	}
