@@ -126,9 +126,23 @@ type note struct {
 func newEntry(r release) entry {
 	e := entry{Semver: r.version + "-1", Date: r.date, Packager: maintainer, Deb: debEntry{"medium", []string{"stable"}}}
 	for _, n := range r.notes {
-		e.Changes = append(e.Changes, note{n})
+		e.Changes = append(e.Changes, note{wrap(n)})
 	}
 	return e
+}
+
+// wrap breaks a note into lines of at most 76 letters, which stand below each other in a changelog of Debian.
+func wrap(text string) string {
+	var lines []string
+	line := ""
+	for word := range strings.FieldsSeq(text) {
+		if line != "" && len(line)+1+len(word) > 72 {
+			lines = append(lines, line)
+			line = ""
+		}
+		line = strings.TrimPrefix(line+" "+word, " ")
+	}
+	return strings.Join(append(lines, line), "\n    ")
 }
 
 // printNotes prints the notes of a release, and fails when there are none: a release says what it changed.

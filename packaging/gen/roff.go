@@ -2,7 +2,6 @@ package main
 
 import (
 	"bytes"
-	"fmt"
 	"strings"
 )
 
@@ -23,7 +22,11 @@ func escape(text string) string {
 func (r *roff) request(name string, args ...string) {
 	r.buf.WriteString("." + name)
 	for _, a := range args {
-		fmt.Fprintf(&r.buf, ` "%s"`, strings.ReplaceAll(escape(a), `"`, `\(dq`))
+		// A quoted number is none.
+		if a = strings.ReplaceAll(escape(a), `"`, `\(dq`); a == "" || strings.ContainsAny(a, " -") {
+			a = `"` + a + `"`
+		}
+		r.buf.WriteString(" " + a)
 	}
 	r.buf.WriteString("\n")
 }

@@ -1,0 +1,68 @@
+package main
+
+import (
+	"errors"
+	"io"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+)
+
+func TestListen(t *testing.T) {
+	const said = mark + "ready 6.1, systemd 252\r\nnoise\n" + mark + "ok install (3 s)\n" + mark + "FAIL remove\n--- dpkg -r\n" +
+		mark + "note 12 records\n" + mark + "reboot"
+	want := story{
+		ready: "6.1, systemd 252", verdicts: []verdict{{"install", true}, {"remove", false}},
+		notes: []string{"12 records"}, end: "reboot",
+	}
+	if diff := cmp.Diff(want, listen(strings.NewReader(said), io.Discard), cmp.AllowUnexported(story{}, verdict{})); diff != "" {
+		t.Errorf("story (-want +got):\n%s", diff)
+	}
+}
+
+func TestSheet(t *testing.T) {
+	good := story{verdicts: []verdict{{"install", true}}}
+	tests := map[string]struct {
+		told story
+		err  error
+		want string
+		ok   bool
+	}{
+		"all is well":                        {good, nil, "1 passed, 0 failed, 0 skipped", true},
+		"a check failed":                     {story{verdicts: []verdict{{"install", true}, {"remove", false}}}, nil, "1 passed, 1 failed, 0 skipped", false},
+		"the machine ended in the middle":    {good, errors.New("stopped"), "1 passed, 1 failed, 0 skipped", false},
+		"a machine that said nothing failed": {story{}, nil, "0 passed, 1 failed, 0 skipped", false},
+	}
+	for name, tt := range tests {
+		t.Run(name, func(t *testing.T) {
+			var s sheet
+			s.add("Debian 12", tt.told, tt.err, 0)
+			if got, ok := s.total(); got != tt.want || ok != tt.ok {
+				t.Errorf("total = %q, %v, want %q, %v", got, ok, tt.want, tt.ok)
+			}
+		})
+	}
+	if _, ok := (&sheet{}).total(); ok {
+		t.Error("a sheet without a system is ok")
+	}
+}
+
+func TestCell(t *testing.T) {
+	c := column{told: story{verdicts: []verdict{{"twice", true}, {"twice", false}, {"once", true}}}}
+	for name, want := range map[string]string{"twice": "FAIL", "once": "ok", "never": "-"} {
+		if got := c.cell(name); got != want {
+			t.Errorf("cell(%q) = %q, want %q", name, got, want)
+		}
+	}
+}
+
+func TestChooseSystems(t *testing.T) {
+	all, err := chooseSystems(nil)
+	if err != nil || len(all) != 3 {
+		t.Errorf("no name chose %d systems (%v), want 3", len(all), err)
+	}
+	if _, err := chooseSystems([]string{"12", "10"}); err == nil {
+		t.Error("an unknown system was chosen")
+	}
+}
