@@ -74,7 +74,7 @@ func TestFateOfADeletion(t *testing.T) {
 	}
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {
-			c := choice{act: act, idle: watched(60, nil).idleness(15 * time.Second), protect: Protect{Zones: []uint16{9}}}
+			c := choice{act: act, idle: watched(60, nil).idleness(15 * time.Second), protect: nfct.Protect{Zones: []uint16{9}}}
 			if got := c.fate(&tt.entry); got != tt.want {
 				t.Errorf("fate %s, want %s", got, tt.want)
 			}
@@ -137,32 +137,32 @@ func TestProtect(t *testing.T) {
 	six := nfct.Entry{Orig: tuple("2001:db8::1", 1, "2001:db8::2", 2), Reply: tuple("2001:db8::2", 2, "2001:db8::1", 1), Proto: protoTCP}
 	marked := changedUDP(func(e *nfct.Entry) { e.Mark = 0x1234 })
 	tests := map[string]struct {
-		protect Protect
+		protect nfct.Protect
 		entry   nfct.Entry
 		want    bool
 	}{
-		"nothing":                    {Protect{}, oldUDP(), false},
-		"its source":                 {Protect{CIDRs: prefix("10.0.0.0/8")}, oldUDP(), true},
-		"its destination":            {Protect{CIDRs: prefix("192.0.2.1/32")}, oldUDP(), true},
-		"its address behind NAT":     {Protect{CIDRs: prefix("198.51.100.0/24")}, oldUDP(), true},
-		"another network":            {Protect{CIDRs: prefix("203.0.113.0/24")}, oldUDP(), false},
-		"one of several networks":    {Protect{CIDRs: append(prefix("203.0.113.0/24"), prefix("10.0.0.1/32")...)}, oldUDP(), true},
-		"an IPv6 network":            {Protect{CIDRs: prefix("2001:db8::/32")}, six, true},
-		"all of IPv4 is not IPv6":    {Protect{CIDRs: prefix("0.0.0.0/0")}, six, false},
-		"its destination port":       {Protect{Ports: []PortRange{{53, 53}}}, oldUDP(), true},
-		"its source port":            {Protect{Ports: []PortRange{{999, 1000}}}, oldUDP(), true},
-		"its port behind NAT":        {Protect{Ports: []PortRange{{2000, 3000}}}, oldUDP(), true},
-		"a port beside it":           {Protect{Ports: []PortRange{{54, 999}, {1001, 1999}}}, oldUDP(), false},
-		"the key of GRE is no port":  {Protect{Ports: []PortRange{{53, 53}}}, changedUDP(func(e *nfct.Entry) { e.Proto = protoGRE }), false},
-		"its mark":                   {Protect{Marks: []Mark{{0x1234, 1<<32 - 1}}}, marked, true},
-		"its mark within a mask":     {Protect{Marks: []Mark{{0x34, 0xff}}}, marked, true},
-		"another mark within a mask": {Protect{Marks: []Mark{{0x35, 0xff}}}, marked, false},
-		"its zone":                   {Protect{Zones: []uint16{3, 7}}, changedUDP(func(e *nfct.Entry) { e.Zone = 7 }), true},
-		"another zone":               {Protect{Zones: []uint16{3}}, changedUDP(func(e *nfct.Entry) { e.Zone = 7 }), false},
+		"nothing":                    {nfct.Protect{}, oldUDP(), false},
+		"its source":                 {nfct.Protect{Networks: prefix("10.0.0.0/8")}, oldUDP(), true},
+		"its destination":            {nfct.Protect{Networks: prefix("192.0.2.1/32")}, oldUDP(), true},
+		"its address behind NAT":     {nfct.Protect{Networks: prefix("198.51.100.0/24")}, oldUDP(), true},
+		"another network":            {nfct.Protect{Networks: prefix("203.0.113.0/24")}, oldUDP(), false},
+		"one of several networks":    {nfct.Protect{Networks: append(prefix("203.0.113.0/24"), prefix("10.0.0.1/32")...)}, oldUDP(), true},
+		"an IPv6 network":            {nfct.Protect{Networks: prefix("2001:db8::/32")}, six, true},
+		"all of IPv4 is not IPv6":    {nfct.Protect{Networks: prefix("0.0.0.0/0")}, six, false},
+		"its destination port":       {nfct.Protect{Ports: []nfct.PortRange{{First: 53, Last: 53}}}, oldUDP(), true},
+		"its source port":            {nfct.Protect{Ports: []nfct.PortRange{{First: 999, Last: 1000}}}, oldUDP(), true},
+		"its port behind NAT":        {nfct.Protect{Ports: []nfct.PortRange{{First: 2000, Last: 3000}}}, oldUDP(), true},
+		"a port beside it":           {nfct.Protect{Ports: []nfct.PortRange{{First: 54, Last: 999}, {First: 1001, Last: 1999}}}, oldUDP(), false},
+		"the key of GRE is no port":  {nfct.Protect{Ports: []nfct.PortRange{{First: 53, Last: 53}}}, changedUDP(func(e *nfct.Entry) { e.Proto = protoGRE }), false},
+		"its mark":                   {nfct.Protect{Marks: []nfct.Mark{{Value: 0x1234, Mask: 1<<32 - 1}}}, marked, true},
+		"its mark within a mask":     {nfct.Protect{Marks: []nfct.Mark{{Value: 0x34, Mask: 0xff}}}, marked, true},
+		"another mark within a mask": {nfct.Protect{Marks: []nfct.Mark{{Value: 0x35, Mask: 0xff}}}, marked, false},
+		"its zone":                   {nfct.Protect{Zones: []uint16{3, 7}}, changedUDP(func(e *nfct.Entry) { e.Zone = 7 }), true},
+		"another zone":               {nfct.Protect{Zones: []uint16{3}}, changedUDP(func(e *nfct.Entry) { e.Zone = 7 }), false},
 	}
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {
-			if got := tt.protect.covers(&tt.entry); got != tt.want {
+			if got := tt.protect.Covers(&tt.entry); got != tt.want {
 				t.Errorf("protected: %t", got)
 			}
 		})
@@ -194,9 +194,9 @@ func BenchmarkTake(b *testing.B) {
 	c := choice{
 		act:  policy.Action{Type: policy.DeleteEntries, Class: policy.Unreplied, MinIdle: time.Second, SynSentIdle: time.Second},
 		idle: watched(60, map[int]uint32{55: 60}).idleness(time.Second),
-		protect: Protect{
-			CIDRs: []netip.Prefix{netip.MustParsePrefix("203.0.113.0/24"), netip.MustParsePrefix("2001:db8::/32")},
-			Ports: []PortRange{{22, 22}, {4500, 4500}},
+		protect: nfct.Protect{
+			Networks: []netip.Prefix{netip.MustParsePrefix("203.0.113.0/24"), netip.MustParsePrefix("2001:db8::/32")},
+			Ports:    []nfct.PortRange{{First: 22, Last: 22}, {First: 4500, Last: 4500}},
 		},
 	}
 	e := oldUDP()

@@ -14,7 +14,7 @@ type Foresight struct{ choice choice }
 // Foresee makes ready to foresee an act in a namespace where the timeouts are
 // in force. A running Kernel proves idle times by having watched them; here
 // they are taken to have stood for as long as the act wants entries idle.
-func Foresee(act policy.Action, protect Protect, timeouts nfct.Timeouts) *Foresight {
+func Foresee(act policy.Action, protect nfct.Protect, timeouts nfct.Timeouts) *Foresight {
 	var w watch
 	idle := max(act.MinIdle, act.SynSentIdle)
 	start := time.Unix(0, 0)

@@ -16,7 +16,7 @@ func TestForeseeDelete(t *testing.T) {
 		Type: policy.DeleteEntries, Class: policy.Unreplied, Cap: 1,
 		MinIdle: 10 * time.Second, SynSentIdle: 15 * time.Second,
 	}
-	f := Foresee(act, Protect{Zones: []uint16{7}}, nfct.DefaultTimeouts())
+	f := Foresee(act, nfct.Protect{Zones: []uint16{7}}, nfct.DefaultTimeouts())
 	udp := func(left uint32) nfct.Entry {
 		return nfct.Entry{
 			Family: nfct.IPv4, Proto: nfct.ProtoUDP, Timeout: left,

@@ -37,7 +37,7 @@ type Options struct {
 	Entries func() (uint64, error)
 	// Features are what the kernel's ctnetlink was proven to do.
 	Features ctnetlink.Features
-	Protect  Protect
+	Protect  nfct.Protect
 	// Hash bounds the stall of giving the hash back; the zero HashLimits are
 	// the policy's defaults.
 	Hash policy.HashLimits
@@ -68,7 +68,7 @@ type Kernel struct {
 
 	watching sync.Mutex
 	watches  map[uint32]*watch
-	protect  Protect
+	protect  nfct.Protect
 }
 
 // Open takes the lock and reads the ledger. One that can't be trusted is
@@ -152,7 +152,7 @@ func (k *Kernel) Ledger() Ledger {
 }
 
 // SetProtect replaces what is protected, from the next action on.
-func (k *Kernel) SetProtect(p Protect) {
+func (k *Kernel) SetProtect(p nfct.Protect) {
 	k.watching.Lock()
 	defer k.watching.Unlock()
 	k.protect = p

@@ -44,7 +44,7 @@ type bench struct {
 
 // newBench makes timeouts so long that nothing expires by itself, and a watch
 // that has lasted for a minute.
-func newBench(t *testing.T, protect Protect) *bench {
+func newBench(t *testing.T, protect nfct.Protect) *bench {
 	t.Helper()
 	b := &bench{ns: cttest.NewNS(t), now: start}
 	cttest.Count(t, b.ns) // the module is there
@@ -117,7 +117,7 @@ func deletion(most uint64) policy.Action {
 // TestDeletionSparesWhatItMust deletes under churn, and finds each entry that
 // it must not touch again by its id.
 func TestDeletionSparesWhatItMust(t *testing.T) {
-	b := newBench(t, Protect{CIDRs: []netip.Prefix{netip.MustParsePrefix("203.0.113.0/24")}})
+	b := newBench(t, nfct.Protect{Networks: []netip.Prefix{netip.MustParsePrefix("203.0.113.0/24")}})
 	const old, each, most = 8_000, 500, 3_000
 	cttest.NeedRoom(t, 20_000)
 	cttest.Fill(t, b.ns, old, like(cttest.Unreplied(), 300, "192.0.2.101"))
@@ -170,7 +170,7 @@ func TestDeletionSparesWhatItMust(t *testing.T) {
 		_, left := after[id]
 		young := e.Timeout > 590
 		must := e.Status&nfct.StatusSeenReply != 0 || young || e.Status&nfct.StatusFixedTimeout != 0 ||
-			e.State == nfct.StateEstablished || b.k.protect.covers(&e)
+			e.State == nfct.StateEstablished || b.k.protect.Covers(&e)
 		if left != must {
 			t.Fatalf("left: %t, must be: %t: %+v", left, must, e)
 		}
@@ -191,7 +191,7 @@ func TestDeletionSparesWhatItMust(t *testing.T) {
 
 // TestTheCapIsExact: never one more, and the count is true.
 func TestTheCapIsExact(t *testing.T) {
-	b := newBench(t, Protect{})
+	b := newBench(t, nfct.Protect{})
 	cttest.Fill(t, b.ns, 5000, like(cttest.Unreplied(), 300, "192.0.2.101"))
 	for _, most := range []uint64{1, 128, 1000} {
 		before := len(b.entries(t))
@@ -204,7 +204,7 @@ func TestTheCapIsExact(t *testing.T) {
 
 // TestCancellingADeletionKeepsTheCountTrue whenever the context ends.
 func TestCancellingADeletionKeepsTheCountTrue(t *testing.T) {
-	b := newBench(t, Protect{})
+	b := newBench(t, nfct.Protect{})
 	const n = 20_000
 	cttest.NeedRoom(t, n)
 	cttest.Fill(t, b.ns, n, like(cttest.Unreplied(), 300, "192.0.2.101"))
@@ -226,7 +226,7 @@ func TestCancellingADeletionKeepsTheCountTrue(t *testing.T) {
 
 // TestNothingIsProvenAtTheStart: without a watch nobody is known to be idle.
 func TestNothingIsProvenAtTheStart(t *testing.T) {
-	b := newBench(t, Protect{})
+	b := newBench(t, nfct.Protect{})
 	cttest.Fill(t, b.ns, 10, like(cttest.Unreplied(), 300, "192.0.2.101"))
 	b.k.watches = map[uint32]*watch{}
 	for range 2 {
@@ -241,7 +241,7 @@ func TestNothingIsProvenAtTheStart(t *testing.T) {
 
 // TestADeletionKeepsTheHashFromBeingResized until it has ended.
 func TestADeletionKeepsTheHashFromBeingResized(t *testing.T) {
-	b := newBench(t, Protect{})
+	b := newBench(t, nfct.Protect{})
 	counted := 0
 	b.k.sysctls.fault = func(step string) error {
 		if step != "read "+countName {
@@ -261,7 +261,7 @@ func TestADeletionKeepsTheHashFromBeingResized(t *testing.T) {
 // TestAShortenedTimeoutMakesNobodyOld: the entries of before have more left
 // than the timeout that stands there now.
 func TestAShortenedTimeoutMakesNobodyOld(t *testing.T) {
-	b := newBench(t, Protect{})
+	b := newBench(t, nfct.Protect{})
 	cttest.Fill(t, b.ns, 10, like(cttest.Unreplied(), 595, "192.0.2.101")) // of before, young
 	cttest.Fill(t, b.ns, 10, like(cttest.Unreplied(), 58, "192.0.2.102"))  // of after, young
 	must(t, b.k, shorten(nfct.UDP, 600, 60))
@@ -281,7 +281,7 @@ func TestAShortenedTimeoutMakesNobodyOld(t *testing.T) {
 }
 
 func TestAgeingLeavesTheLiveAlone(t *testing.T) {
-	b := newBench(t, Protect{Ports: []PortRange{{2222, 2222}}})
+	b := newBench(t, nfct.Protect{Ports: []nfct.PortRange{{First: 2222, Last: 2222}}})
 	closing := []nfct.TCPState{nfct.StateFinWait, nfct.StateLastAck, nfct.StateTimeWait, nfct.StateClose}
 	for _, state := range closing {
 		e := cttest.TCP(state)
@@ -377,7 +377,7 @@ func TestATimeoutIsShortenedAndPutBack(t *testing.T) {
 // TestMaxIsReadOnlyInANamespace: the kernel refuses, and the ledger is as
 // before.
 func TestMaxIsReadOnlyInANamespace(t *testing.T) {
-	b := newBench(t, Protect{})
+	b := newBench(t, nfct.Protect{})
 	now, err := b.k.read(b.ns, maxName)
 	if err != nil {
 		t.Fatal(err)

@@ -159,7 +159,7 @@ func checkSweep(act *policy.Action, f *ctnetlink.Features) error {
 // A choice says which entries an act may touch, and counts.
 type choice struct {
 	act     policy.Action
-	protect Protect
+	protect nfct.Protect
 	idle    idleness
 	told    policy.Entries
 }
@@ -246,7 +246,7 @@ func (c *choice) spared(e *nfct.Entry) policy.Fate {
 		return policy.FateOffload
 	case c.act.Type == policy.DeleteEntries && e.Status&nfct.StatusDstNAT != 0:
 		return policy.FateDNAT
-	case c.protect.covers(e):
+	case c.protect.Covers(e):
 		return policy.FateProtected
 	}
 	return policy.FateEligible

@@ -30,7 +30,7 @@ const (
 // diagnosis needs.
 type doctor struct {
 	limits  policy.Limits
-	protect remediate.Protect
+	protect nfct.Protect
 
 	from string
 	o    policy.Observation
@@ -46,7 +46,7 @@ type doctor struct {
 }
 
 func newDoctor(cfg *config.Config) *doctor {
-	return &doctor{limits: cfg.Limits, protect: protect(cfg.Protect)}
+	return &doctor{limits: cfg.Limits, protect: cfg.Protect}
 }
 
 // begin makes ready to look at entries that live by the timeouts.

@@ -149,7 +149,7 @@ func (e *exercise) man(ctx context.Context) (err error) {
 		return err
 	}
 	o := remediate.Options{
-		Dir: e.dir, Hash: p.limits.Hash, Protect: protect(e.cfg.Protect),
+		Dir: e.dir, Hash: p.limits.Hash, Protect: e.cfg.Protect,
 		Find: func(inode uint32) (*netns.NS, error) {
 			if inode != e.stage.NS.Inode() {
 				return nil, os.ErrNotExist

@@ -319,16 +319,3 @@ func TestObserveChangesNothing(t *testing.T) {
 		t.Errorf("%d entries, want all %d", got, count)
 	}
 }
-
-// TestProtectReachesTheKernel: what the configuration protects is not deleted.
-func TestProtectReachesTheKernel(t *testing.T) {
-	got := protect(config.Protect{
-		Networks: []netip.Prefix{netip.MustParsePrefix("10.0.0.0/8")},
-		Ports:    []config.PortRange{{First: 53, Last: 54}},
-		Marks:    []config.Mark{{Value: 1, Mask: 3}},
-		Zones:    []uint16{7},
-	})
-	if len(got.CIDRs) != 1 || got.Ports[0].Last != 54 || got.Marks[0].Mask != 3 || got.Zones[0] != 7 {
-		t.Errorf("got %+v", got)
-	}
-}

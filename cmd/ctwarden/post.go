@@ -181,14 +181,3 @@ func openKernel(ctx context.Context, o remediate.Options, own *netns.NS) (*remed
 	}
 	return kernel, claims, nil
 }
-
-func protect(p config.Protect) remediate.Protect {
-	out := remediate.Protect{CIDRs: p.Networks, Zones: p.Zones}
-	for _, r := range p.Ports {
-		out.Ports = append(out.Ports, remediate.PortRange(r))
-	}
-	for _, m := range p.Marks {
-		out.Marks = append(out.Marks, remediate.Mark(m))
-	}
-	return out
-}

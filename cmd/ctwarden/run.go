@@ -141,7 +141,7 @@ func (d *running) open(ctx context.Context) (err error) {
 		p.kmsg.OnChange = d.kmsgChanged
 	}
 	kernel, claims, err := openKernel(ctx, remediate.Options{
-		Dir: cfg.State.Dir, Protect: protect(cfg.Protect), Hash: cfg.Limits.Hash,
+		Dir: cfg.State.Dir, Protect: cfg.Protect, Hash: cfg.Limits.Hash,
 	}, d.own)
 	if err != nil {
 		return hint(err, hintsForLedger(err)...)
@@ -270,7 +270,7 @@ func (d *running) reload(ctx context.Context) error {
 	if err := d.post.loop.SetLimits(ctx, cfg.Limits); err != nil {
 		return err
 	}
-	d.post.kernel.SetProtect(protect(cfg.Protect))
+	d.post.kernel.SetProtect(cfg.Protect)
 	d.cfg.Store(cfg)
 	d.say.Info("configuration loaded anew", "changes", len(changes))
 	return d.post.record(audit.KindConfig, configRecord{

@@ -1,9 +1,9 @@
 package config
 
 import (
-	"net/netip"
 	"time"
 
+	"github.com/ctwarden/ctwarden/internal/nfct"
 	"github.com/ctwarden/ctwarden/policy"
 )
 
@@ -19,7 +19,7 @@ type Config struct {
 	Audit   Audit
 	State   State
 	Control Control
-	Protect Protect
+	Protect nfct.Protect
 
 	// origins say where the values come from, by key.
 	origins map[string]Origin
@@ -90,27 +90,6 @@ type State struct {
 type Control struct {
 	// Socket is the path of the unix socket.
 	Socket string
-}
-
-// Protect lists entries that are never aged and never deleted. An entry is
-// protected if any of it matches.
-type Protect struct {
-	// Networks match the source or the destination of either direction.
-	Networks []netip.Prefix
-	// Ports match the source or the destination port of either direction.
-	Ports []PortRange
-	Marks []Mark
-	Zones []uint16
-}
-
-// A PortRange holds the ports from First to Last, both included.
-type PortRange struct {
-	First, Last uint16
-}
-
-// A Mark matches entries whose mark, under Mask, is Value.
-type Mark struct {
-	Value, Mask uint32
 }
 
 // Default returns the configuration that the daemon runs with unless it is

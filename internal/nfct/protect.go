@@ -1,17 +1,15 @@
-package remediate
+package nfct
 
 import (
 	"net/netip"
 	"slices"
-
-	"github.com/ctwarden/ctwarden/internal/nfct"
 )
 
 // Protect lists entries that are never deleted and never aged. An entry is
 // protected if any of it matches; the zero Protect protects none.
 type Protect struct {
-	// CIDRs match the source or destination of either direction.
-	CIDRs []netip.Prefix
+	// Networks match the source or destination of either direction.
+	Networks []netip.Prefix
 	// Ports match the source or destination port of either direction, of
 	// protocols that have ports.
 	Ports []PortRange
@@ -26,9 +24,10 @@ type PortRange struct{ First, Last uint16 }
 // Value 0 it matches every entry.
 type Mark struct{ Value, Mask uint32 }
 
-func (p *Protect) covers(e *nfct.Entry) bool {
-	for i := range p.CIDRs {
-		c := &p.CIDRs[i]
+// Covers reports whether the entry is protected.
+func (p *Protect) Covers(e *Entry) bool {
+	for i := range p.Networks {
+		c := &p.Networks[i]
 		if c.Contains(e.Orig.Src) || c.Contains(e.Orig.Dst) || c.Contains(e.Reply.Src) || c.Contains(e.Reply.Dst) {
 			return true
 		}
@@ -48,14 +47,14 @@ func (p *Protect) covers(e *nfct.Entry) bool {
 	return slices.Contains(p.Zones, e.Zone)
 }
 
-func (r PortRange) holds(t *nfct.Tuple) bool {
+func (r PortRange) holds(t *Tuple) bool {
 	return r.First <= t.SrcPort && t.SrcPort <= r.Last || r.First <= t.DstPort && t.DstPort <= r.Last
 }
 
 // hasPorts tells ports from the keys of GRE, which stand in the same place.
 func hasPorts(proto uint8) bool {
 	switch proto {
-	case protoTCP, protoUDP, protoDCCP, protoSCTP, protoUDPLite:
+	case ProtoTCP, ProtoUDP, ProtoDCCP, ProtoSCTP, ProtoUDPLite:
 		return true
 	}
 	return false
