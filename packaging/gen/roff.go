@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"fmt"
 	"strings"
 )
 
@@ -32,7 +33,9 @@ func (r *roff) request(name string, args ...string) {
 }
 
 func (r *roff) title(name, section string, b build) {
-	r.request("TH", strings.ToUpper(name), section, b.date.Format("2006-01-02"), "ctwarden "+b.version, "ctwarden")
+	// Not escaped: a date is read with plain dashes.
+	fmt.Fprintf(&r.buf, ".TH %s %s %s \"ctwarden %s\" ctwarden\n",
+		strings.ToUpper(name), section, b.date.Format("2006-01-02"), b.version)
 	// No hyphens and no justification: much of the text is names.
 	r.request("nh")
 	r.request("ad", "l")
