@@ -65,6 +65,7 @@ helped, can undo everything, and writes down why.`,
 	root.AddCommand(
 		newRun(), newStatus(), newDiagnose(), newDrill(), newSimulate(), newAudit(), newRevert(), newConfig(), newVersion(),
 	)
+	root.AddCommand(newIncident(), newRecommend(), newReplay())
 	for _, c := range root.Commands() {
 		refuseStrangers(c)
 	}

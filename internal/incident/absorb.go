@@ -84,7 +84,9 @@ func (g *Grouper) absorb(e Event) error {
 		return g.sampled(e)
 	case "start":
 		return g.started(e)
-	case "stop", "config", "missed":
+	case "config":
+		return g.configured(e)
+	case "stop", "missed":
 		return nil
 	}
 	var f fields
@@ -216,6 +218,19 @@ func (g *Grouper) started(e Event) error {
 	if another {
 		clear(g.knobs)
 	}
+	return nil
+}
+
+// configured remembers the limits in force. A reload that was refused names the
+// old ones.
+func (g *Grouper) configured(e Event) error {
+	var c struct {
+		Limits *policy.Limits `json:"limits"`
+	}
+	if err := json.Unmarshal(e.Line, &c); err != nil {
+		return err
+	}
+	g.limits = c.Limits
 	return nil
 }
 

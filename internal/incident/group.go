@@ -53,6 +53,7 @@ type Grouper struct {
 	names     map[string]*Incident
 	knobs     knobs
 	daemon    startFields
+	limits    *policy.Limits
 	samples   Samples // its memory is used again
 }
 
@@ -163,7 +164,7 @@ func (g *Grouper) begin(f *fields, e *Event) *Incident {
 	}
 	i := &Incident{
 		ID: f.Incident, NetNS: f.NetNS, Status: Open, Seq: e.Seq, Start: at, End: at, boot: g.daemon.Boot,
-		Version: g.daemon.Version, Kernel: g.daemon.Kernel, Mode: g.daemon.Mode,
+		Version: g.daemon.Version, Kernel: g.daemon.Kernel, Mode: g.daemon.Mode, Limits: g.limits,
 	}
 	g.incidents = append(g.incidents, i)
 	g.open[f.NetNS], g.names[i.ID] = i, i

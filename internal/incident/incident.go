@@ -77,6 +77,10 @@ type Incident struct {
 	Gaps    []string `json:"gaps,omitempty"`
 	Omitted int      `json:"omitted,omitempty"`
 
+	// Limits are those in force when it began; nil where the log no longer
+	// says. They stand in its config records.
+	Limits *policy.Limits `json:"-"`
+
 	votes [16]int       // how many decisions name each cause
 	boot  string        // the boot it began in
 	from  policy.Moment // when it began and ended, by the clock since boot

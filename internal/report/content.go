@@ -1,0 +1,302 @@
+package report
+
+import (
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+
+	"github.com/ctwarden/ctwarden/internal/incident"
+	"github.com/ctwarden/ctwarden/policy"
+)
+
+// sections returns the whole content.
+func (r *Report) sections() []section {
+	return slices.DeleteFunc([]section{
+		r.happened(), {title: "The table over time", blocks: []block{{curve: true}}}, r.lost(), r.composition(), r.decisions(),
+		r.cost(), r.changed(), r.fix(), r.missing(),
+	}, func(s section) bool { return len(s.blocks) == 0 })
+}
+
+func (r *Report) happened() section {
+	i := &r.Incident
+	s := section{title: "What happened"}
+	for _, text := range story(i) {
+		s.blocks = append(s.blocks, para(text))
+	}
+	t := &table{caption: "The incident in figures", head: []string{"", ""}}
+	t.add("Incident", clean(i.ID))
+	if n := len(i.Merged); n > 0 {
+		t.add("Told as one with", clean(strings.Join(i.Merged[:min(n, 8)], ", "))+more(n-8))
+	}
+	t.add("From", day(i.Start))
+	t.add("To", day(i.End)+map[incident.Status]string{
+		incident.Open: " (the record ends here)", incident.Interrupted: " (the last that is known)",
+	}[i.Status])
+	t.add("Fullest", fmt.Sprintf("%s of %s entries, %s", number(i.Peak.Entries), number(i.Peak.Max), policy.Percent(i.Peak.Fullness())))
+	t.add("Highest level", i.Level.String())
+	t.add("Cause", causeName(i.Cause))
+	t.add("Packets lost", number(i.Losses.Packets))
+	t.add("Entries evicted by the kernel", number(i.Losses.Evicted))
+	if i.Losses.Elsewhere > 0 {
+		t.add("Packets lost for other reasons", number(i.Losses.Elsewhere))
+	}
+	if i.Losses.Clashed > 0 {
+		t.add("Entries that clashed", number(i.Losses.Clashed))
+	}
+	if i.Lines > 0 {
+		t.add("Kernel log lines \"table full\"", number(i.Lines))
+	}
+	if i.Version != "" {
+		t.add("Written by", clean(fmt.Sprintf("ctwarden %s on Linux %s, mode %s", i.Version, i.Kernel, i.Mode)))
+	}
+	s.blocks = append(s.blocks, block{table: t})
+	return s
+}
+
+func more(n int) string {
+	if n <= 0 {
+		return ""
+	}
+	return fmt.Sprintf(" and %d more", n)
+}
+
+func (r *Report) lost() section {
+	i, e := &r.Incident, &r.Without
+	s := section{title: "What was lost, and what would have been lost without ctwarden"}
+	t := &table{caption: "Losses with and without ctwarden", head: []string{"", "With ctwarden (counted)", "Without (estimated)"}, right: []bool{false, true, true}}
+	if !e.Known {
+		t.add("First packets of connections", number(i.Losses.Packets), "unknown")
+		t.add("Entries evicted by the kernel", number(i.Losses.Evicted), "unknown")
+		s.blocks = []block{{table: t}, note("There is no estimate: " + e.Why + ".")}
+		return s
+	}
+	t.add("First packets of connections", number(i.Losses.Packets), between(&e.Packets))
+	t.add("Entries evicted by the kernel", number(i.Losses.Evicted), between(&e.Evicted))
+	s.blocks = append(s.blocks, block{table: t})
+	if i.Tally.Done <= i.Tally.Back {
+		s.blocks = append(s.blocks, note("ctwarden changed nothing in this incident, so nothing differs."))
+		return s
+	}
+	s.blocks = append(s.blocks, note(fmt.Sprintf("The estimate plays the connections that arrived against the limit that stood before, %s entries, without deleting "+
+		"any. How many arrived is itself inferred: from how the table grew, and from how long entries like these live. The range comes from "+
+		"halving and doubling that lifetime. A refused client that tries again is counted once.", number(e.Max))))
+	return s
+}
+
+func between(r *incident.Range) string {
+	switch low, high := round(r.Low), round(r.High); {
+	case r.Low == r.High:
+		return number(r.Likely)
+	case r.High < 20:
+		return "none, or a few"
+	case low == high:
+		return "about " + number(low)
+	}
+	return fmt.Sprintf("about %s (%s to %s)", number(round(r.Likely)), number(round(r.Low)), number(round(r.High)))
+}
+
+// round leaves two digits: more would claim more than is known.
+func round(n uint64) uint64 {
+	unit := uint64(1)
+	for n/unit >= 100 {
+		unit *= 10
+	}
+	return (n + unit/2) / unit * unit
+}
+
+func (r *Report) composition() section {
+	i := &r.Incident
+	s := section{title: "What the table was made of"}
+	if i.Before == nil {
+		s.blocks = append(s.blocks, para("Nobody looked into the table in this incident, so what it was made of is not known."))
+		return s
+	}
+	a, b := i.Before, i.After
+	t := &table{caption: "Shares of the table", head: []string{"Entries", "At " + clock(a.Time)}, right: []bool{false, true, true}}
+	if b != nil {
+		t.head = append(t.head, "At "+clock(b.Time))
+	}
+	row := func(name string, n func(*incident.Look) uint64) {
+		cells := []string{name, policy.Percent(a.Share(n(a)))}
+		if b != nil {
+			cells = append(cells, policy.Percent(b.Share(n(b))))
+		}
+		t.rows = append(t.rows, cells)
+	}
+	row("Nobody has answered (half-open)", func(l *incident.Look) uint64 { return l.HalfOpen })
+	row("Closed or closing", func(l *incident.Look) uint64 { return l.Closing })
+	row("of these, in TIME_WAIT", func(l *incident.Look) uint64 { return l.TimeWait })
+	row("Established", func(l *incident.Look) uint64 { return l.Established })
+	row("of these, silent for more than a day", func(l *incident.Look) uint64 { return l.Stale })
+	row("Protected from eviction (ASSURED)", func(l *incident.Look) uint64 { return l.Assured })
+	row("Of this host with itself (loopback)", func(l *incident.Look) uint64 { return l.Loopback })
+	s.blocks = append(s.blocks, block{table: t}, note("An entry can stand in several rows. "+looked(a, b)))
+	s.blocks = append(s.blocks, r.talkers()...)
+	return s
+}
+
+func looked(a, b *incident.Look) string {
+	text := fmt.Sprintf("%s entries were looked at", number(a.Seen))
+	if b != nil {
+		text = fmt.Sprintf("%s and %s entries were looked at", number(a.Seen), number(b.Seen))
+	}
+	if a.Sampled || b != nil && b.Sampled {
+		return text + "; where that is not the whole table, it is a random part of it."
+	}
+	return text + "."
+}
+
+// talkers says who stood behind the entries, as far as the record tells.
+func (r *Report) talkers() []block {
+	samples := r.Incident.Sacrificed.Samples
+	if len(samples) < 4 {
+		return []block{note("Who the top talkers were is not in the record; while such a load lasts, ctwarden diagnose names them.")}
+	}
+	sources, ports := map[string]int{}, map[string]int{}
+	for n := range samples {
+		sources[samples[n].Src.String()]++
+		ports[fmt.Sprintf("%s/%d", protocol(samples[n].Proto), samples[n].DstPort)]++
+	}
+	text := fmt.Sprintf("Of the %d deleted entries that were noted down as examples, %s. That is a hint, not a measure.",
+		len(samples), strings.Join(append(top(sources, "from", len(samples)), top(ports, "to port", len(samples))...), ", "))
+	return []block{para(text)}
+}
+
+// top names what at least half of all have in common.
+func top(counts map[string]int, what string, all int) []string {
+	for _, name := range slices.Sorted(maps.Keys(counts)) {
+		if n := counts[name]; 2*n >= all {
+			return []string{fmt.Sprintf("%d were %s %s", n, what, name)}
+		}
+	}
+	return []string{fmt.Sprintf("there were %d different ones by \"%s\"", len(counts), what)}
+}
+
+func protocol(n uint8) string {
+	switch n {
+	case 6:
+		return "tcp"
+	case 17:
+		return "udp"
+	case 1:
+		return "icmp"
+	}
+	return fmt.Sprintf("protocol %d", n)
+}
+
+// cost says what was taken from connections.
+func (r *Report) cost() section {
+	i := &r.Incident
+	s := section{title: "What it cost"}
+	sum := i.Sacrificed
+	if len(sum.Deleted)+len(sum.Aged) == 0 {
+		s.blocks = append(s.blocks, para("No connection was touched: ctwarden deleted nothing and shortened no entry's life."))
+		return s
+	}
+	t := &table{caption: "Entries deleted or aged", head: []string{"Entries", "Deleted", "Made to expire sooner"}, right: []bool{false, true, true}}
+	for _, class := range []policy.Class{policy.Unreplied, policy.Closing, policy.Established} {
+		if d, a := sum.Deleted[class], sum.Aged[class]; d+a > 0 {
+			t.add(sentence(class.String()), number(d), number(a))
+		}
+	}
+	s.blocks = append(s.blocks, block{table: t},
+		para("A deleted connection that was alive after all is tracked anew with its next packet; one behind NAT may have to be made again. "+
+			"A connection that was made to expire sooner gets its full time back with its next packet."))
+	if t := spared(&sum.Spared); len(t.rows) > 0 {
+		s.blocks = append(s.blocks, para("Looked at and spared:"), block{table: t})
+	}
+	if len(sum.Samples) > 0 {
+		s.blocks = append(s.blocks, para("Some of those that were chosen:"), block{table: samples(sum.Samples)})
+	}
+	return s
+}
+
+func spared(fates *policy.Fates) *table {
+	t := &table{caption: "Entries that were spared", head: []string{"Why", "Entries"}, right: []bool{false, true}}
+	for fate, n := range fates {
+		if n > 0 {
+			t.add(spare(policy.Fate(fate)), number(n))
+		}
+	}
+	return t
+}
+
+func samples(list []policy.Sample) *table {
+	t := &table{caption: "Examples", head: []string{"Protocol", "From", "To", "Seconds left"}, right: []bool{false, false, false, true}}
+	for n := range list {
+		e := &list[n]
+		t.add(protocol(e.Proto), fmt.Sprintf("%s port %d", e.Src, e.SrcPort), fmt.Sprintf("%s port %d", e.Dst, e.DstPort), number(uint64(e.Left)))
+	}
+	return t
+}
+
+func (r *Report) changed() section {
+	i := &r.Incident
+	s := section{title: "What is still changed, and how to undo it"}
+	if len(i.Changed) == 0 {
+		s.blocks = append(s.blocks, para("Nothing: every kernel value is as it was before, or belongs to somebody else by now."))
+		return s
+	}
+	t := &table{caption: "Changed kernel values", head: []string{"Kernel value", "Before", "Now"}, right: []bool{false, true, true}}
+	for n := range i.Changed {
+		c := &i.Changed[n]
+		t.add(c.Sysctl, number(c.Original), number(c.Written))
+	}
+	s.blocks = append(s.blocks, block{table: t},
+		para("By the end of the record nobody had put these values back. "+lasting(i)+" To undo all of it now, run ctwarden revert on that host, or:"),
+		block{code: strings.Join(r.Undo, "\n"), about: "Undo"})
+	return s
+}
+
+// lasting says what becomes of the values by themselves.
+func lasting(i *incident.Incident) string {
+	var text []string
+	limit := func(c incident.Change) bool {
+		return c.Sysctl == "nf_conntrack_max" || c.Sysctl == "nf_conntrack_buckets"
+	}
+	if slices.ContainsFunc(i.Changed, limit) {
+		text = append(text, "A larger limit or hash does no harm; it stays until somebody undoes it, or until the next boot.")
+	}
+	if slices.ContainsFunc(i.Changed, func(c incident.Change) bool { return !limit(c) }) {
+		text = append(text, "A shortened timeout is given back by ctwarden itself, step by step, when the table has been calm for a while.")
+	}
+	return strings.Join(text, " ")
+}
+
+func (r *Report) fix() section {
+	s := section{title: "The permanent fix"}
+	s.blocks = append(s.blocks, para("What ctwarden did buys time and is gone after a reboot. These files make it last. Nothing is installed by itself; "+
+		"read them, then write them with:"),
+		block{code: "ctwarden recommend --incident " + clean(r.Incident.ID) + " --write DIR", about: "Write the files"})
+	a := &r.Advice
+	if len(a.Why) > 0 {
+		s.blocks = append(s.blocks, block{list: a.Why})
+	}
+	for _, f := range a.Files {
+		s.blocks = append(s.blocks, block{code: f.Text, about: "/etc/" + f.Path, note: f.About})
+	}
+	if len(a.Warnings) > 0 {
+		s.blocks = append(s.blocks, para("Know before you install them:"), block{list: a.Warnings})
+	}
+	return s
+}
+
+func (r *Report) missing() section {
+	i := &r.Incident
+	s := section{title: "What this report does not know"}
+	var list []string
+	if i.Partial {
+		list = append(list, "The log no longer holds the beginning of this incident.")
+	}
+	for _, gap := range i.Gaps {
+		list = append(list, sentence(clean(gap))+".")
+	}
+	if i.Omitted > 0 {
+		list = append(list, fmt.Sprintf("%d further decisions are left out here; ctwarden audit show --incident %s has them.", i.Omitted, clean(i.ID)))
+	}
+	if len(list) > 0 {
+		s.blocks = append(s.blocks, block{list: list})
+	}
+	return s
+}

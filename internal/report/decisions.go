@@ -1,0 +1,70 @@
+package report
+
+import (
+	"fmt"
+	"strconv"
+
+	"github.com/ctwarden/ctwarden/internal/incident"
+	"github.com/ctwarden/ctwarden/policy"
+)
+
+// decisions is the table of what was decided and what happened, in order.
+func (r *Report) decisions() section {
+	i := &r.Incident
+	s := section{title: "What ctwarden decided, and why"}
+	if len(i.Decisions) == 0 {
+		s.blocks = append(s.blocks, para("No decision is recorded."))
+		return s
+	}
+	t := &table{caption: "Decisions in their order", head: []string{"Nr.", "When", "What", "Why", "Result", "Did it help?"}}
+	numbers := marks(i)
+	for n := range i.Decisions {
+		d := &i.Decisions[n]
+		nr := ""
+		if m := numbers[d.Seq]; m > 0 && d.Kind == incident.Acted {
+			nr = strconv.Itoa(m)
+		}
+		what, why, came, helped := tell(d)
+		if d.Again > 0 {
+			what += fmt.Sprintf(" (%d times)", d.Again+1)
+		}
+		t.add(nr, after(i, d.Time), what, why, came, helped)
+	}
+	s.blocks = append(s.blocks, para("The numbers are those in the picture above. Each act is planned, recorded, made, and then judged by what it changed. "+
+		"Where ctwarden held back, it says why."), block{table: t})
+	return s
+}
+
+// tell says a decision in the cells of a row.
+func tell(d *incident.Decision) (what, why, came, helped string) {
+	switch d.Kind {
+	case incident.Acted:
+		if d.Action != nil {
+			return deed(d), sentence(d.Action.Reason.Sentence()), sentence(result(d)), sentence(verdict(d))
+		}
+	case incident.Held:
+		return "Held back", sentence(d.Hold.Sentence()), "", ""
+	case incident.Tripped:
+		return "Stopped acting for a while", sentence(policy.HeldBreaker.Sentence()), "", ""
+	case incident.Rose:
+		return "Level " + d.Level.String(), clean(d.Text), "", ""
+	case incident.Heard:
+		return "Heard the kernel", clean(d.Text), "", ""
+	case incident.Overruled:
+		return "Left a value to somebody else", clean(d.Text), "", ""
+	}
+	return sentence(clean(d.Text)), "", "", ""
+}
+
+// marks numbers the plans that acted: several changes of one plan have one
+// number.
+func marks(i *incident.Incident) map[uint64]int {
+	numbers := map[uint64]int{}
+	for n := range i.Decisions {
+		d := &i.Decisions[n]
+		if d.Kind == incident.Acted && d.Action != nil && numbers[d.Seq] == 0 {
+			numbers[d.Seq] = len(numbers) + 1
+		}
+	}
+	return numbers
+}

@@ -1,0 +1,144 @@
+package report
+
+import (
+	"encoding/json"
+	"fmt"
+	"io"
+	"time"
+
+	"github.com/ctwarden/ctwarden/internal/audit"
+	"github.com/ctwarden/ctwarden/internal/incident"
+	"github.com/ctwarden/ctwarden/policy"
+)
+
+// A Report is an incident with what follows from it. Its JSON is a contract:
+// docs/incidents.md.
+type Report struct {
+	Version  int    `json:"version"`
+	Headline string `json:"headline"`
+	// Written is when the report was made.
+	Written  time.Time         `json:"written"`
+	Incident incident.Incident `json:"incident"`
+	Without  incident.Estimate `json:"without_ctwarden"`
+	Advice   incident.Advice   `json:"advice"`
+	// Undo are the commands that put back what is still changed.
+	Undo []string `json:"undo"`
+}
+
+const formatVersion = 1
+
+// New returns the report of an incident that was kept whole.
+func New(i incident.Incident, now time.Time) *Report {
+	r := &Report{
+		Version: formatVersion, Written: now.UTC(), Incident: i, Without: i.Estimate(),
+		Advice: incident.Advise(i.Need()), Undo: []string{},
+	}
+	r.Headline = headline(&i)
+	for n := range i.Changed {
+		r.Undo = append(r.Undo, undo(&i.Changed[n]))
+	}
+	return r
+}
+
+// undo is the command, with a note where it has to run elsewhere.
+func undo(c *incident.Change) string {
+	if c.NetNS == 0 {
+		return c.Undo()
+	}
+	return fmt.Sprintf("%s   # in network namespace %d", c.Undo(), c.NetNS)
+}
+
+// WriteJSON writes the report as JSON, indented.
+func (r *Report) WriteJSON(w io.Writer) error {
+	encoder := json.NewEncoder(w)
+	encoder.SetIndent("", "  ")
+	if err := encoder.Encode(r); err != nil {
+		return fmt.Errorf("write report: %w", err)
+	}
+	return nil
+}
+
+// headline says the most important thing in one sentence.
+func headline(i *incident.Incident) string {
+	full := i.Peak.Fullness() >= 9500
+	acted := i.Tally.Done > i.Tally.Back
+	switch l := &i.Losses; {
+	case l.Packets > 0:
+		return fmt.Sprintf("The connection tracking table was full: %s lost.", packets(l.Packets))
+	case l.Evicted > 0:
+		return fmt.Sprintf("The connection tracking table was full: no packet was lost, but the kernel threw out %s to make room.",
+			count(l.Evicted, "unfinished connection", "unfinished connections"))
+	case l.Elsewhere > 0:
+		return fmt.Sprintf("%s lost while the connection tracking table had room.", sentence(packets(l.Elsewhere)))
+	case full && acted:
+		return "The connection tracking table was full for a moment; ctwarden made room, and nothing was lost."
+	case acted:
+		return "The connection tracking table was filling up; ctwarden made room in time, and nothing was lost."
+	case i.Tally.Would > 0:
+		return "The connection tracking table was filling up; ctwarden only watched, and nothing was lost."
+	}
+	return "The connection tracking table was filling up, and emptied by itself; nothing was lost."
+}
+
+// story tells in a few sentences what happened.
+func story(i *incident.Incident) []string {
+	where := "this host's connection tracking table"
+	if i.NetNS != 0 {
+		where = fmt.Sprintf("the connection tracking table of network namespace %d", i.NetNS)
+	}
+	peak := fmt.Sprintf("It held %s entries at the most, with a limit of %s at that moment (%s).",
+		number(i.Peak.Entries), number(i.Peak.Max), policy.Percent(i.Peak.Fullness()))
+	if i.Peak.Max == 0 {
+		peak = fmt.Sprintf("It held %s entries at the most, and has no limit.", number(i.Peak.Entries))
+	}
+	text := []string{
+		"Linux remembers each connection that its firewall or NAT handles as an entry of one table. The table has a limit, " +
+			"nf_conntrack_max. When it is full, the first packets of new connections are dropped: to users, the host looks down, " +
+			"while connections that exist go on.",
+		fmt.Sprintf("On %s, %s was in trouble for %s. %s", day(i.Start), where, span(i.Duration), peak),
+	}
+	if cause := causeWords(i.Cause); cause != "" {
+		text = append(text, cause)
+	}
+	return append(text, did(i))
+}
+
+// did sums up what ctwarden did.
+func did(i *incident.Incident) string {
+	t := &i.Tally
+	text := "ctwarden changed nothing."
+	acts := t.Done - t.Back
+	switch {
+	case acts > 0 && t.Would > 0:
+		text = fmt.Sprintf("ctwarden made %s, and told %s that it was not permitted to make.",
+			count(uint64(acts), "change", "changes"), count(uint64(t.Would), "further one", "further ones"))
+	case acts > 0:
+		text = fmt.Sprintf("ctwarden made %s.", count(uint64(acts), "change", "changes"))
+	case t.Would > 0:
+		text = fmt.Sprintf("ctwarden was not permitted to act: it told %s that it would have made.", count(uint64(t.Would), "change", "changes"))
+	}
+	if t.Failed > 0 {
+		text += fmt.Sprintf(" %s refused by the kernel.", wereWord(t.Failed))
+	}
+	switch i.Status {
+	case incident.Open:
+		text += " The record ends while the incident lasts."
+	case incident.Interrupted:
+		text += " The record of its end is missing: the host was restarted, or ctwarden was."
+	}
+	return text
+}
+
+func wereWord(n int) string {
+	if n == 1 {
+		return "1 was"
+	}
+	return fmt.Sprintf("%d were", n)
+}
+
+// clean makes text from outside harmless for a line of any form: visible
+// characters only, and not too many.
+func clean(s string) string { return audit.Clip(audit.Sanitise(s), mostText) }
+
+// mostText bounds what a record says in words, in bytes.
+const mostText = 600

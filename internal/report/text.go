@@ -1,0 +1,295 @@
+package report
+
+import (
+	"bufio"
+	"fmt"
+	"io"
+	"strings"
+	"unicode/utf8"
+
+	"github.com/guptarohit/asciigraph"
+
+	"github.com/ctwarden/ctwarden/internal/incident"
+)
+
+// A Paper says what a report in text is written on.
+type Paper struct {
+	// Width is in columns; less than 40 counts as 40, 0 as 80.
+	Width int
+	// Color permits the colours of a terminal.
+	Color bool
+}
+
+func (p Paper) columns() int {
+	if p.Width == 0 {
+		return 80
+	}
+	return max(p.Width, 40)
+}
+
+// WriteText writes the report for a terminal.
+func (r *Report) WriteText(w io.Writer, p Paper) error {
+	t := &typist{w: bufio.NewWriter(w), paper: p}
+	t.wrap("", r.Headline)
+	for _, s := range r.sections() {
+		t.line("")
+		t.title(s.title)
+		for n := range s.blocks {
+			t.block(r, &s.blocks[n])
+		}
+	}
+	if err := t.w.Flush(); err != nil {
+		return fmt.Errorf("write report: %w", err)
+	}
+	return nil
+}
+
+// WriteShort writes the report in a few lines: what happened, the course, the
+// acts, and where to read on.
+func (r *Report) WriteShort(w io.Writer, p Paper) error {
+	t := &typist{w: bufio.NewWriter(w), paper: p}
+	i := &r.Incident
+	t.wrap("", r.Headline)
+	t.line("")
+	t.line(Spark(i.Curve, min(t.paper.columns(), 72)))
+	t.line("")
+	for _, row := range r.happened().figures() {
+		t.wrap(fmt.Sprintf("%-30s", row[0]), row[1])
+	}
+	if e := &r.Without; e.Known {
+		t.wrap(fmt.Sprintf("%-30s", "Without ctwarden, estimated"), between(&e.Packets)+" packets lost, "+between(&e.Evicted)+" entries evicted")
+	}
+	t.line("")
+	for n := range i.Decisions {
+		if d := &i.Decisions[n]; d.Action != nil {
+			t.wrap(fmt.Sprintf("%-12s", after(i, d.Time)), deed(d)+": "+result(d))
+		}
+	}
+	t.line("")
+	for _, command := range r.Undo {
+		t.line("undo: " + clean(command))
+	}
+	t.line("more: ctwarden incident report " + clean(i.ID))
+	if err := t.w.Flush(); err != nil {
+		return fmt.Errorf("write report: %w", err)
+	}
+	return nil
+}
+
+// figures returns the rows of a section's first table.
+func (s section) figures() [][]string {
+	for n := range s.blocks {
+		if s.blocks[n].table != nil {
+			return s.blocks[n].table.rows
+		}
+	}
+	return nil
+}
+
+// A typist writes lines; the writer behind it remembers the first error.
+type typist struct {
+	w     *bufio.Writer
+	paper Paper
+}
+
+func (t *typist) line(text string) { _, _ = t.w.WriteString(strings.TrimRight(text, " ") + "\n") }
+
+func (t *typist) title(text string) {
+	if t.paper.Color {
+		t.line("\x1b[1m" + strings.ToUpper(text) + "\x1b[0m")
+	} else {
+		t.line(strings.ToUpper(text))
+	}
+	t.line("")
+}
+
+// wrap writes text in lines of the paper's width, the first behind lead.
+func (t *typist) wrap(lead, text string) {
+	indent := strings.Repeat(" ", utf8.RuneCountInString(lead))
+	for _, line := range wrapped(clean(text), t.paper.columns()-len(indent)) {
+		t.line(lead + line)
+		lead = indent
+	}
+}
+
+// wrapped breaks text into lines of at most width columns; a longer word is
+// cut.
+func wrapped(text string, width int) []string {
+	width = max(width, 8)
+	var lines []string
+	line, length := "", 0
+	for _, word := range strings.Fields(text) {
+		for {
+			n := utf8.RuneCountInString(word)
+			if length > 0 && length+1+n <= width {
+				line, length = line+" "+word, length+1+n
+				break
+			}
+			if length > 0 {
+				lines = append(lines, line)
+			}
+			if n <= width {
+				line, length = word, n
+				break
+			}
+			cut := []rune(word)
+			lines, line, length, word = append(lines, string(cut[:width])), "", 0, string(cut[width:])
+		}
+	}
+	if length > 0 || len(lines) == 0 {
+		lines = append(lines, line)
+	}
+	return lines
+}
+
+func (t *typist) block(r *Report, b *block) {
+	switch {
+	case b.curve:
+		t.curve(&r.Incident)
+	case b.para != "":
+		t.wrap("", b.para)
+	case b.table != nil:
+		t.table(b.table)
+	case b.code != "":
+		t.code(b)
+	case b.list != nil:
+		for _, item := range b.list {
+			t.wrap("- ", item)
+		}
+	case b.note != "":
+		t.wrap("", b.note)
+	}
+	t.line("")
+}
+
+// code writes commands and files as they are, so that they can be copied.
+func (t *typist) code(b *block) {
+	if b.note != "" {
+		t.wrap("", b.about+": "+b.note)
+	}
+	for line := range strings.Lines(b.code) {
+		t.line("    " + clean(strings.TrimRight(strings.ReplaceAll(line, "\t", "  "), "\n")))
+	}
+}
+
+// table writes a table in columns where it fits, and row by row where not.
+func (t *typist) table(tab *table) {
+	const gap = 2
+	widths := make([]int, len(tab.head))
+	rows := append([][]string{tab.head}, tab.rows...)
+	for _, row := range rows {
+		for c, cell := range row {
+			widths[c] = max(widths[c], utf8.RuneCountInString(clean(cell)))
+		}
+	}
+	total := 0
+	for _, w := range widths {
+		total += w + gap
+	}
+	if total-gap > t.paper.columns() {
+		t.stacked(tab)
+		return
+	}
+	for n, row := range rows {
+		if n == 0 && strings.Join(row, "") == "" {
+			continue
+		}
+		var b strings.Builder
+		for c, cell := range row {
+			cell = clean(cell)
+			pad := strings.Repeat(" ", widths[c]-utf8.RuneCountInString(cell))
+			if c < len(tab.right) && tab.right[c] {
+				cell, pad = pad+cell, ""
+			}
+			b.WriteString(cell + pad + "  ")
+		}
+		t.line(b.String())
+	}
+}
+
+// stacked writes a wide table: each row as a paragraph, its cells behind their
+// names.
+func (t *typist) stacked(tab *table) {
+	for _, row := range tab.rows {
+		lead := ""
+		for c, cell := range row {
+			name := tab.head[c]
+			switch {
+			case cell == "":
+				continue
+			case len(row) == 2:
+				t.wrap("", clean(row[0])+": "+clean(row[1]))
+			case c < 2:
+				lead += clean(cell) + "  "
+				continue
+			case lead != "":
+				t.wrap(fmt.Sprintf("%-12s", lead), cell)
+				lead = ""
+			default:
+				t.wrap(strings.Repeat(" ", 12), strings.ToLower(name)+": "+cell)
+			}
+			if len(row) == 2 {
+				break
+			}
+		}
+	}
+}
+
+// curve draws entries and limit.
+func (t *typist) curve(i *incident.Incident) {
+	if len(i.Curve) < 2 {
+		t.wrap("", "The log holds too few readings for a curve.")
+		return
+	}
+	width := t.paper.columns() - 12
+	entries, limit := columns(i.Curve, width)
+	o := []asciigraph.Option{asciigraph.Height(12), asciigraph.Precision(0), asciigraph.LowerBound(0)}
+	if t.paper.Color {
+		o = append(o, asciigraph.SeriesColors(asciigraph.Blue, asciigraph.Red))
+	}
+	for line := range strings.Lines(asciigraph.PlotMany([][]float64{entries, limit}, o...)) {
+		t.line(strings.TrimRight(line, "\n"))
+	}
+	first, last := clock(i.First.Time), clock(i.Last.Time)
+	t.line(strings.Repeat(" ", 10) + first + strings.Repeat(" ", max(width-len(first)-len(last), 1)) + last + " UTC")
+	t.wrap("", "The lower line is the number of entries, the upper one the limit, nf_conntrack_max.")
+}
+
+// columns takes the fullest reading for each of width columns of time.
+func columns(points []incident.Point, width int) (entries, limit []float64) {
+	width = max(min(width, 400), 2)
+	entries, limit = make([]float64, width), make([]float64, width)
+	start, end := points[0].At, points[len(points)-1].At
+	for n := range points {
+		p := &points[n]
+		c := 0
+		if end > start {
+			c = int(float64(p.At-start) / float64(end-start) * float64(width-1))
+		}
+		entries[c] = max(entries[c], float64(p.Entries))
+		limit[c] = max(limit[c], float64(p.Max))
+	}
+	for c := 1; c < width; c++ {
+		if limit[c] == 0 {
+			entries[c], limit[c] = entries[c-1], limit[c-1]
+		}
+	}
+	return entries, limit
+}
+
+// Spark draws the fullness over time in width characters.
+func Spark(points []incident.Point, width int) string {
+	if len(points) == 0 || width < 2 {
+		return ""
+	}
+	entries, limit := columns(points, width)
+	var b strings.Builder
+	for c := range entries {
+		share := 0.0
+		if limit[c] > 0 {
+			share = min(entries[c]/limit[c], 1)
+		}
+		b.WriteRune([]rune("▁▂▃▄▅▆▇█")[int(share*7.999)])
+	}
+	return b.String()
+}

@@ -1,0 +1,194 @@
+package report
+
+import (
+	"fmt"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/ctwarden/ctwarden/internal/incident"
+	"github.com/ctwarden/ctwarden/policy"
+)
+
+// number prints n in groups of three digits.
+func number(n uint64) string {
+	digits := strconv.FormatUint(n, 10)
+	var b strings.Builder
+	for i, d := range digits {
+		if i > 0 && (len(digits)-i)%3 == 0 {
+			b.WriteByte(',')
+		}
+		b.WriteRune(d)
+	}
+	return b.String()
+}
+
+func count(n uint64, one, many string) string {
+	if n == 1 {
+		return "1 " + one
+	}
+	return number(n) + " " + many
+}
+
+func packets(n uint64) string {
+	if n == 1 {
+		return "1 packet was"
+	}
+	return number(n) + " packets were"
+}
+
+// sentence makes the first letter a capital one.
+func sentence(s string) string {
+	if s == "" {
+		return s
+	}
+	return strings.ToUpper(s[:1]) + s[1:]
+}
+
+// span prints a duration for people.
+func span(d time.Duration) string {
+	s := int64(d.Round(time.Second).Seconds())
+	switch {
+	case d < 10*time.Second:
+		return fmt.Sprintf("%.1f s", d.Seconds())
+	case s < 60:
+		return fmt.Sprintf("%d s", s)
+	case s < 3600:
+		return fmt.Sprintf("%d min %02d s", s/60, s%60)
+	case s < 48*3600:
+		return fmt.Sprintf("%d h %02d min", s/3600, s%3600/60)
+	}
+	return fmt.Sprintf("%d days %d h", s/86400, s%86400/3600)
+}
+
+func day(t time.Time) string   { return t.UTC().Format("2 January 2006 at 15:04:05 UTC") }
+func clock(t time.Time) string { return t.UTC().Format("15:04:05") }
+
+// after is the time since the incident began.
+func after(i *incident.Incident, t time.Time) string {
+	d := t.Sub(i.Start)
+	if d < 0 {
+		return "before"
+	}
+	return "+" + span(d)
+}
+
+// causeWords explains a cause; "" for none.
+func causeWords(c policy.Cause) string {
+	switch c {
+	case policy.Unknown:
+		return "What filled it is not known: nobody could look into the table at that time."
+	case policy.Load:
+		return "The cause was load: most entries were of live connections. The table was simply too small for them."
+	case policy.Churn:
+		return "The cause was churn: most entries were of connections that had ended already. Linux keeps such an entry for up to two " +
+			"minutes (TIME_WAIT), so that many short connections fill the table."
+	case policy.HalfOpen:
+		return "The cause was half-open connections: most entries were of connections that nobody had answered, as in a flood, a scan, or " +
+			"when a service behind this host is down."
+	case policy.Stale:
+		return "The cause was stale connections: most entries were of connections that had been silent for more than a day. Their peers are " +
+			"probably gone, but Linux remembers them for five days."
+	case policy.Elsewhere:
+		return "The table that was full is the one of another network namespace, such as a container's."
+	case policy.InsertFailed:
+		return "New entries clashed with existing ones: NAT was out of ports, or two packets raced. A larger table does not help against that."
+	case policy.LongChains:
+		return "The hash was too small for the number of entries, so that the kernel refused new ones although the table had room."
+	case policy.NoMemory:
+		return "The kernel had no memory for new entries."
+	}
+	return ""
+}
+
+// causeName is the cause in a word or two.
+func causeName(c policy.Cause) string {
+	names := map[policy.Cause]string{
+		policy.NoCause: "none", policy.Unknown: "unknown", policy.Load: "load", policy.Churn: "churn (closed connections)",
+		policy.HalfOpen: "half-open connections", policy.Stale: "stale connections", policy.Elsewhere: "another namespace",
+		policy.InsertFailed: "clashing entries", policy.LongChains: "hash too small", policy.NoMemory: "no memory",
+	}
+	return names[c]
+}
+
+// deed says an act in words.
+func deed(d *incident.Decision) string {
+	act := d.Action
+	done, would := "", act.Would
+	switch act.Type {
+	case policy.RaiseMax:
+		done = fmt.Sprintf("raised the limit nf_conntrack_max from %s to %s", number(act.From), number(act.To))
+	case policy.RestoreMax:
+		done = fmt.Sprintf("put the limit nf_conntrack_max back from %s to %s", number(act.From), number(act.To))
+	case policy.ResizeHash:
+		done = fmt.Sprintf("enlarged the hash from %s to %s buckets", number(act.From), number(act.To))
+	case policy.ShortenTimeout:
+		done = fmt.Sprintf("shortened %s from %d s to %d s", act.Knob.Sysctl(), act.From, act.To)
+	case policy.RestoreTimeout:
+		done = fmt.Sprintf("gave %s back from %d s to %d s", act.Knob.Sysctl(), act.From, act.To)
+	case policy.AgeEntries:
+		done = fmt.Sprintf("left only %d s to idle %s entries, at most %s of them", act.Remaining, act.Class, number(act.Cap))
+	case policy.DeleteEntries:
+		done = fmt.Sprintf("deleted %s entries that had been idle for %s, at most %s of them", act.Class, span(act.MinIdle), number(act.Cap))
+	default:
+		return "did something that this version does not know"
+	}
+	if would {
+		return "Would have " + done
+	}
+	return sentence(done)
+}
+
+// result says what came of an act.
+func result(d *incident.Decision) string {
+	out := d.Outcome
+	switch {
+	case out == nil:
+		return "no outcome is recorded"
+	case out.Action.Would:
+		return "not permitted, so not done"
+	case out.Foreign:
+		return fmt.Sprintf("left alone: somebody else had set it to %s", number(out.Before))
+	case !out.OK:
+		return "failed: " + clean(out.Error)
+	case out.Action.Type == policy.DeleteEntries:
+		return fmt.Sprintf("%s deleted of %s looked at", number(out.Changed), number(out.Examined))
+	case out.Action.Type == policy.AgeEntries:
+		return fmt.Sprintf("%s changed of %s looked at", number(out.Changed), number(out.Examined))
+	case out.After != out.Action.To:
+		return "done: now " + number(out.After)
+	}
+	return "done"
+}
+
+// spare says why an entry was left alone.
+func spare(f policy.Fate) string {
+	words := [policy.NumFates]string{
+		policy.FateReplied: "answered", policy.FateAssured: "answered, and in use (ASSURED)",
+		policy.FateEstablished: "an established connection", policy.FateWrongClass: "of another kind",
+		policy.FateDying: "going already", policy.FateExpected: "part of another connection", policy.FateHelper: "a helper follows it",
+		policy.FateFixedTimeout: "its lifetime is fixed by a rule", policy.FateOffload: "offloaded", policy.FateDNAT: "behind port forwarding",
+		policy.FateProtected: "protected by the configuration", policy.FateIdleUnknown: "how long it was idle is not known",
+		policy.FateTooYoung: "not idle for long enough", policy.FateShort: "about to expire anyway",
+	}
+	if f < policy.NumFates && words[f] != "" {
+		return sentence(words[f])
+	}
+	return sentence(f.String())
+}
+
+// verdict says whether an act helped.
+func verdict(d *incident.Decision) string {
+	if d.Verdict == nil {
+		return ""
+	}
+	v := d.Verdict
+	text := map[policy.Result]string{
+		policy.Helped: "helped", policy.NoEffect: "no effect", policy.Worse: "it got worse", policy.Inconclusive: "cannot be told",
+	}[v.Result]
+	text += fmt.Sprintf(": %s before, %s after", policy.Percent(v.Before.Fullness), policy.Percent(v.After.Fullness))
+	if v.Bans {
+		text += "; not used again"
+	}
+	return text
+}
