@@ -45,6 +45,7 @@ func (s system) writeImage(ctx context.Context, root, name string, p packages) (
 		"etc/hostname":                   "e2e\n",
 		"etc/modprobe.d/e2e.conf":        smallTable,
 		"etc/systemd/system/e2e.service": guestUnit,
+		"e2e/plain.yaml":                 "mode: enforce\n",
 		"e2e/stage":                      "first\n",
 		"e2e/old.version":                p.oldVersion + "\n",
 	}
