@@ -2,31 +2,37 @@ package main
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
+	"time"
 
 	"github.com/spf13/cobra"
 
 	"github.com/ctwarden/ctwarden/internal/config"
+	"github.com/ctwarden/ctwarden/internal/control"
 	"github.com/ctwarden/ctwarden/internal/netns"
 	"github.com/ctwarden/ctwarden/policy"
 	"github.com/ctwarden/ctwarden/remediate"
 )
 
 func newRevert() *cobra.Command {
-	var print, force bool
+	var print bool
+	var a control.Ask
 	cmd := &cobra.Command{
 		Use:   "revert",
 		Short: "put every kernel value back as it was",
 		Long: `Revert puts back every value that ctwarden changed and nobody else has changed
-since. It works after a crash, too: what was changed stands in the ledger.
+since. A running daemon does it, and then holds for a while, or it would change the
+values again. It works without a daemon and after a crash, too: what was changed
+stands in the ledger.
 
 Without --force, max stays raised while the table holds 90 % of the original
 max, because new connections would fail at once; and the hash stays while giving
 it back would stall packets.`,
 		Example: `  ctwarden revert --print   the commands that would do it
-  systemctl stop ctwarden && ctwarden revert`,
+  ctwarden revert --reason "the flood is over"`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) (err error) {
 			cfg, err := config.Load(source(cmd))
@@ -44,14 +50,40 @@ it back would stall packets.`,
 				}
 				return nil
 			}
-			return revert(cmd.Context(), cmd.OutOrStdout(), o, force)
+			if err := a.Check(); err != nil {
+				return usageError{err, cmd.CommandPath()}
+			}
+			text, err := control.Do(cmd.Context(), cfg.Control.Socket, "revert", a)
+			switch {
+			case noDaemon(err):
+				return revert(cmd.Context(), cmd.OutOrStdout(), o, a.Force)
+			case err != nil:
+				return hint(err, "systemctl stop ctwarden && ctwarden revert")
+			}
+			return printAnswer(cmd.OutOrStdout(), text)
 		},
 	}
 	cmd.Flags().BoolVar(&print, "print", false, "print the commands instead, change nothing")
-	cmd.Flags().BoolVar(&force, "force", false, "put max and the hash back although new connections or packets suffer")
+	cmd.Flags().DurationVar(&a.For, "pause", time.Hour, "how long a running daemon decides nothing afterwards; 0 for not at all")
+	cmd.Flags().StringVar(&a.Reason, "reason", "", "why, for the audit log of a running daemon")
+	cmd.Flags().BoolVar(&a.Force, "force", false, "put max and the hash back although new connections or packets suffer")
 	return cmd
 }
 
+// printAnswer says what a running daemon did.
+func printAnswer(w io.Writer, text []byte) error {
+	var answer revertedAnswer
+	if err := json.Unmarshal(text, &answer); err != nil {
+		return fmt.Errorf("read answer of daemon: %w", err)
+	}
+	err := printReverted(w, answer.Outcomes)
+	if !answer.Until.IsZero() {
+		fmt.Fprintf(w, "paused until %s; ctwarden resume ends it\n", answer.Until.Local().Format(time.DateTime))
+	}
+	return err
+}
+
+// revert puts values back without a daemon.
 func revert(ctx context.Context, w io.Writer, o remediate.Options, force bool) (err error) {
 	own, err := netns.Current()
 	if err != nil {
@@ -101,7 +133,7 @@ func printReverted(w io.Writer, outcomes []policy.Outcome) error {
 func hintsForLedger(err error) []string {
 	if errors.Is(err, remediate.ErrLocked) {
 		return []string{
-			"ctwarden status   # the daemon runs and would change the values again",
+			"ctwarden status   # another ctwarden runs",
 			"systemctl stop ctwarden && ctwarden revert",
 		}
 	}

@@ -9,6 +9,7 @@ import (
 	"os"
 	"os/signal"
 	"path/filepath"
+	"sync"
 	"sync/atomic"
 	"syscall"
 	"time"
@@ -18,7 +19,6 @@ import (
 
 	"github.com/ctwarden/ctwarden/internal/audit"
 	"github.com/ctwarden/ctwarden/internal/config"
-	"github.com/ctwarden/ctwarden/internal/control"
 	"github.com/ctwarden/ctwarden/internal/daemon"
 	"github.com/ctwarden/ctwarden/internal/netns"
 	"github.com/ctwarden/ctwarden/policy"
@@ -56,21 +56,7 @@ func runDaemon(ctx context.Context, src config.Source, cfg *config.Config, stder
 	if err := d.open(ctx); err != nil {
 		return err
 	}
-	listener, err := control.Listen(cfg.Control.Socket)
-	if err != nil {
-		// The job does not depend on it.
-		d.say.Warn("no control socket: ctwarden status will not reach this daemon", "error", err)
-	} else {
-		served := make(chan struct{})
-		serving, stop := context.WithCancel(ctx)
-		defer func() { stop(); <-served }()
-		go func() {
-			defer close(served)
-			if err := control.Serve(serving, listener, d.status); err != nil {
-				d.say.Error("control socket", "error", err)
-			}
-		}()
-	}
+	defer d.serve(ctx)()
 	go d.reloads(ctx)
 	d.post.run(ctx)
 	d.notify(sd.SdNotifyStopping)
@@ -87,6 +73,9 @@ type running struct {
 	since time.Time
 	own   *netns.NS
 	ready bool
+	// reloading is held while one is under way: SIGHUP and the socket may come
+	// together.
+	reloading sync.Mutex
 	// watchdog is how often systemd wants to be told, pinged when it was.
 	watchdog time.Duration
 	pinged   time.Time
@@ -111,7 +100,9 @@ type configRecord struct {
 	Limits  policy.Limits   `json:"limits"`
 	Changes []config.Change `json:"changes,omitempty"`
 	Error   string          `json:"error,omitempty"`
-	Text    string          `json:"text"`
+	// By is who asked for it through the socket; SIGHUP has no name.
+	By   *daemon.Asked `json:"by,omitempty"`
+	Text string        `json:"text"`
 }
 
 // open opens everything, the audit log first: no audit, no action.
@@ -249,7 +240,7 @@ func (d *running) reloads(ctx context.Context) {
 		case <-hups:
 		}
 		d.notify(fmt.Sprintf("%s\n%s", sd.SdNotifyReloading, sd.SdNotifyMonotonicUsec()))
-		if err := d.reload(ctx); err != nil {
+		if err := d.reload(ctx, nil); err != nil {
 			d.say.Error("reload: the old configuration stays", "error", err)
 		}
 		d.notify(sd.SdNotifyReady)
@@ -257,12 +248,14 @@ func (d *running) reloads(ctx context.Context) {
 }
 
 // reload takes a whole new configuration, or none of it.
-func (d *running) reload(ctx context.Context) error {
+func (d *running) reload(ctx context.Context, by *daemon.Asked) error {
+	d.reloading.Lock()
+	defer d.reloading.Unlock()
 	old := d.cfg.Load()
 	cfg, err := config.Load(d.src)
 	if err != nil {
 		return errors.Join(err, d.post.record(audit.KindConfig, configRecord{
-			Digest: old.Limits.Digest(), Limits: old.Limits, Error: err.Error(),
+			Digest: old.Limits.Digest(), Limits: old.Limits, Error: err.Error(), By: by,
 			Text: "reload refused: the old configuration stays",
 		}))
 	}
@@ -274,6 +267,6 @@ func (d *running) reload(ctx context.Context) error {
 	d.cfg.Store(cfg)
 	d.say.Info("configuration loaded anew", "changes", len(changes))
 	return d.post.record(audit.KindConfig, configRecord{
-		Digest: cfg.Limits.Digest(), Limits: cfg.Limits, Changes: changes, Text: "configuration loaded anew",
+		Digest: cfg.Limits.Digest(), Limits: cfg.Limits, Changes: changes, By: by, Text: "configuration loaded anew",
 	})
 }

@@ -7,7 +7,6 @@ import (
 	"io"
 	"io/fs"
 	"strings"
-	"syscall"
 	"text/tabwriter"
 	"time"
 
@@ -101,7 +100,7 @@ the ledger, and says so.`,
 				if err := json.Unmarshal(text, &r); err != nil {
 					return fmt.Errorf("read answer of daemon: %w", err)
 				}
-			case errors.Is(err, fs.ErrNotExist), errors.Is(err, syscall.ECONNREFUSED):
+			case noDaemon(err):
 				if r, err = lookMyself(cmd, cfg); err != nil {
 					return err
 				}
@@ -219,7 +218,11 @@ func printTable(t *daemon.TableStatus, line func(string, string, ...any)) {
 	line("budget", "max may go up to %d (%d MiB, %d bytes an entry)", a.Budget.Max, a.Budget.Bytes>>20, a.Budget.PerEntry)
 	line("lost", "%d packets dropped, %d entries early dropped, %d insertions failed", o.Table.Counters.FullDrops(), o.Table.Counters.EarlyDrop, o.Table.Counters.InsertFailed)
 	if t.Held != policy.NotHeld {
-		line("held", "%s", t.HeldText)
+		held := t.HeldText
+		if t.Held == policy.HeldPaused {
+			held += fmt.Sprintf(", for %s more; ctwarden resume ends it", t.State.PausedUntil.Since(o.Now).Round(time.Second))
+		}
+		line("held", "%s", held)
 	}
 	for _, rung := range t.Ladder {
 		if rung.Type != policy.NoAction {

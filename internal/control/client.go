@@ -1,6 +1,7 @@
 package control
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"fmt"
@@ -13,12 +14,44 @@ import (
 // maxAnswer bounds what a client reads.
 const maxAnswer = 16 << 20
 
+// A Refusal is the answer of a daemon that did not do what it was asked for.
+type Refusal struct {
+	// Code is the status of HTTP: 409 when the daemon does not want to.
+	Code int
+	// Text says why.
+	Text string
+}
+
+func (r *Refusal) Error() string { return "the daemon says: " + r.Text }
+
 // Status asks the daemon behind the socket at path for its status, as JSON.
 // The error is os.ErrNotExist or ECONNREFUSED when no daemon runs, and
 // os.ErrPermission when the caller is not in the socket's group.
 func Status(ctx context.Context, path string) (json.RawMessage, error) {
+	return ask(ctx, path, http.MethodGet, "/v1/status", nil)
+}
+
+// Metrics asks for the page that a Prometheus server reads.
+func Metrics(ctx context.Context, path string) ([]byte, error) {
+	return ask(ctx, path, http.MethodGet, "/metrics", nil)
+}
+
+// Do asks for something to be done: pause, resume, revert or reload. The
+// errors are those of Status, and a *Refusal when it was not done.
+func Do(ctx context.Context, path, what string, a Ask) (json.RawMessage, error) {
+	if err := a.Check(); err != nil {
+		return nil, err
+	}
+	body, err := json.Marshal(a)
+	if err != nil {
+		return nil, err
+	}
+	return ask(ctx, path, http.MethodPost, "/v1/"+what, body)
+}
+
+func ask(ctx context.Context, path, method, what string, body []byte) ([]byte, error) {
 	client := http.Client{
-		Timeout: 5 * time.Second,
+		Timeout: writeTimeout + time.Second,
 		Transport: &http.Transport{
 			DisableKeepAlives: true,
 			DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
@@ -27,7 +60,7 @@ func Status(ctx context.Context, path string) (json.RawMessage, error) {
 			},
 		},
 	}
-	request, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://ctwarden/v1/status", nil)
+	request, err := http.NewRequestWithContext(ctx, method, "http://ctwarden"+what, bytes.NewReader(body))
 	if err != nil {
 		return nil, err
 	}
@@ -40,8 +73,12 @@ func Status(ctx context.Context, path string) (json.RawMessage, error) {
 	if err != nil {
 		return nil, fmt.Errorf("read answer of daemon: %w", err)
 	}
-	if answer.StatusCode != http.StatusOK {
-		return nil, fmt.Errorf("ask daemon: %s: %s", answer.Status, text)
+	if answer.StatusCode == http.StatusOK {
+		return text, nil
 	}
-	return text, nil
+	var said problem
+	if err := json.Unmarshal(text, &said); err != nil || said.Error == "" {
+		said.Error = answer.Status
+	}
+	return nil, &Refusal{Code: answer.StatusCode, Text: said.Error}
 }

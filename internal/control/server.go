@@ -1,65 +1,164 @@
 package control
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io/fs"
+	"io"
 	"net"
 	"net/http"
-	"os"
 	"time"
 )
 
 // The bounds of a request: whoever may connect may not hold the daemon up.
 const (
-	maxHeader   = 8 << 10
-	readTimeout = 5 * time.Second
-	idleTimeout = 30 * time.Second
-	maxAtOnce   = 16
+	maxHeader    = 8 << 10
+	maxBody      = 4 << 10
+	readTimeout  = 5 * time.Second
+	writeTimeout = 30 * time.Second
+	// callTimeout leaves time to tell that it has passed.
+	callTimeout = 25 * time.Second
+	idleTimeout = 5 * time.Second
+	// maxConns is more than maxAtOnce, so that the surplus is told so.
+	maxConns  = 64
+	maxAtOnce = 16
 )
 
-// Listen opens the socket at path with mode 0660. A socket that nobody listens
-// to any more, left by a crash, is replaced; one that answers is not.
-func Listen(path string) (net.Listener, error) {
-	if conn, err := net.Dial("unix", path); err == nil {
-		return nil, errors.Join(fmt.Errorf("listen on %s: another ctwarden answers there", path), conn.Close())
-	}
-	if err := os.Remove(path); err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return nil, fmt.Errorf("remove stale socket: %w", err)
-	}
-	l, err := net.Listen("unix", path)
-	if err != nil {
-		return nil, fmt.Errorf("listen on %s: %w", path, err)
-	}
-	if err := os.Chmod(path, 0o660); err != nil {
-		return nil, errors.Join(fmt.Errorf("set mode of socket: %w", err), l.Close())
-	}
-	return l, nil
+// Calls are what a daemon can be asked. Each runs for as long as its context
+// lasts, and several at a time; what a Call returns is sent as JSON.
+type Calls struct {
+	Status func() any
+	// Metrics writes the text that a Prometheus server reads.
+	Metrics func(io.Writer) error
+	// These change something. One is made at a time.
+	Pause, Resume, Revert, Reload Call
 }
 
-// Serve answers GET /v1/status with what status returns, until ctx is done.
-// It closes the listener.
-func Serve(ctx context.Context, l net.Listener, status func() any) error {
+// A Call does what a peer asks for, and returns what to answer.
+type Call func(ctx context.Context, by Peer, ask Ask) (any, error)
+
+// ErrRefused marks the error of a Call that was understood and not done.
+var ErrRefused = errors.New("refused")
+
+// Serve answers on l until ctx is done. It closes the listener.
+func Serve(ctx context.Context, l net.Listener, calls Calls) error {
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /v1/status", func(w http.ResponseWriter, _ *http.Request) {
-		w.Header().Set("Content-Type", "application/json")
-		encoder := json.NewEncoder(w)
-		encoder.SetIndent("", "  ")
-		_ = encoder.Encode(status()) // the client went away: nobody is left to tell
+		answer(w, http.StatusOK, calls.Status())
 	})
+	mux.Handle("GET /metrics", metricsPage(calls.Metrics))
+	turn := make(chan struct{}, 1)
+	for name, call := range map[string]Call{
+		"pause": calls.Pause, "resume": calls.Resume, "revert": calls.Revert, "reload": calls.Reload,
+	} {
+		mux.Handle("POST /v1/"+name, inTurn(turn, call))
+	}
+	return serve(ctx, l, mux)
+}
+
+// ServeMetrics answers GET /metrics on l and nothing else, until ctx is done.
+// It closes the listener. Whoever can connect can read: it is for an address
+// that only the Prometheus server or a reverse proxy reaches.
+func ServeMetrics(ctx context.Context, l net.Listener, metrics func(io.Writer) error) error {
+	mux := http.NewServeMux()
+	mux.Handle("GET /metrics", metricsPage(metrics))
+	return serve(ctx, l, mux)
+}
+
+func serve(ctx context.Context, l net.Listener, handler http.Handler) error {
 	server := &http.Server{
-		Handler:        atMost(maxAtOnce, mux),
+		Handler:        atMost(maxAtOnce, handler),
 		MaxHeaderBytes: maxHeader,
-		ReadTimeout:    readTimeout, WriteTimeout: readTimeout, IdleTimeout: idleTimeout,
+		ReadTimeout:    readTimeout, WriteTimeout: writeTimeout, IdleTimeout: idleTimeout,
+		ConnContext: remember,
 	}
 	ended := context.AfterFunc(ctx, func() { _ = server.Close() })
 	defer ended()
-	if err := server.Serve(l); !errors.Is(err, http.ErrServerClosed) {
-		return fmt.Errorf("serve control socket: %w", err)
+	if err := server.Serve(newDoor(l, maxConns)); !errors.Is(err, http.ErrServerClosed) {
+		return fmt.Errorf("serve %s: %w", l.Addr(), err)
 	}
 	return nil
+}
+
+// inTurn makes one call at a time, in the name of the peer.
+func inTurn(turn chan struct{}, call Call) http.HandlerFunc {
+	return func(w http.ResponseWriter, r *http.Request) {
+		if call == nil {
+			answer(w, http.StatusNotFound, problem{"this daemon does not do that"})
+			return
+		}
+		ask, err := readAsk(http.MaxBytesReader(w, r.Body, maxBody))
+		var tooLarge *http.MaxBytesError
+		switch {
+		case errors.As(err, &tooLarge):
+			answer(w, http.StatusRequestEntityTooLarge, problem{err.Error()})
+			return
+		case err != nil:
+			answer(w, http.StatusBadRequest, problem{err.Error()})
+			return
+		}
+		by, err := caller(r)
+		if err != nil {
+			answer(w, http.StatusForbidden, problem{err.Error()})
+			return
+		}
+		// What was begun is finished, although nobody waits for it any more.
+		ctx, cancel := context.WithTimeout(context.WithoutCancel(r.Context()), callTimeout)
+		defer cancel()
+		select {
+		case turn <- struct{}{}:
+			defer func() { <-turn }()
+		case <-r.Context().Done():
+			return
+		case <-ctx.Done():
+			answer(w, http.StatusServiceUnavailable, problem{"another request is under way"})
+			return
+		}
+		said, err := call(ctx, by, ask)
+		switch {
+		case errors.Is(err, ErrRefused):
+			answer(w, http.StatusConflict, problem{err.Error()})
+		case err != nil:
+			answer(w, http.StatusInternalServerError, problem{err.Error()})
+		default:
+			answer(w, http.StatusOK, said)
+		}
+	}
+}
+
+// A problem is the body of an answer that is no success.
+type problem struct {
+	Error string `json:"error"`
+}
+
+func answer(w http.ResponseWriter, code int, body any) {
+	text, err := json.MarshalIndent(body, "", "  ")
+	if err != nil {
+		code, text = http.StatusInternalServerError, []byte(`{"error": "the answer has no JSON"}`)
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(code)
+	_, _ = w.Write(append(text, '\n')) // the client went away: nobody is left to tell
+}
+
+// metricsPage writes the page whole or not at all: half a page would be a
+// counter that went back.
+func metricsPage(metrics func(io.Writer) error) http.HandlerFunc {
+	return func(w http.ResponseWriter, _ *http.Request) {
+		if metrics == nil {
+			answer(w, http.StatusNotFound, problem{"this daemon has no metrics"})
+			return
+		}
+		var page bytes.Buffer
+		if err := metrics(&page); err != nil {
+			answer(w, http.StatusInternalServerError, problem{err.Error()})
+			return
+		}
+		w.Header().Set("Content-Type", "text/plain; version=0.0.4; charset=utf-8")
+		_, _ = w.Write(page.Bytes())
+	}
 }
 
 // atMost answers n requests at a time and turns the others away.
@@ -71,7 +170,7 @@ func atMost(n int, next http.Handler) http.Handler {
 			defer func() { <-places }()
 			next.ServeHTTP(w, r)
 		default:
-			http.Error(w, "too many requests at once", http.StatusServiceUnavailable)
+			answer(w, http.StatusServiceUnavailable, problem{"too many requests at once"})
 		}
 	})
 }

@@ -1,0 +1,83 @@
+package control
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"time"
+	"unicode/utf8"
+)
+
+// An Ask is what a person asks for, with the fields that its command takes.
+type Ask struct {
+	// Reason is written to the audit log: at most MaxReason bytes of UTF-8.
+	Reason string
+	// For is how long it lasts; a whole number of seconds.
+	For time.Duration
+	// Force puts values back although it hurts.
+	Force bool
+}
+
+// The bounds of an ask.
+const (
+	// MaxReason is the longest reason, in bytes.
+	MaxReason = 500
+	// MaxFor is the longest pause: what is meant for longer is a matter of
+	// the configuration (mode: observe).
+	MaxFor = 30 * 24 * time.Hour
+)
+
+// wire is an Ask as it travels: times are texts such as "90m".
+type wire struct {
+	Reason string `json:"reason,omitempty"`
+	For    string `json:"for,omitempty"`
+	Force  bool   `json:"force,omitempty"`
+}
+
+// MarshalJSON implements json.Marshaler.
+func (a Ask) MarshalJSON() ([]byte, error) {
+	w := wire{Reason: a.Reason, Force: a.Force}
+	if a.For != 0 {
+		w.For = a.For.String()
+	}
+	return json.Marshal(w)
+}
+
+// Check says what is wrong with an ask.
+func (a Ask) Check() error {
+	switch {
+	case len(a.Reason) > MaxReason:
+		return fmt.Errorf("the reason is longer than %d bytes", MaxReason)
+	case !utf8.ValidString(a.Reason):
+		return errors.New("the reason is not UTF-8")
+	case a.For < 0 || a.For > MaxFor:
+		return fmt.Errorf("%s is not between 1s and %s", a.For, MaxFor)
+	case a.For%time.Second != 0:
+		return fmt.Errorf("%s is not a whole number of seconds", a.For)
+	}
+	return nil
+}
+
+// readAsk reads one JSON object and nothing after it. No body is the zero Ask.
+func readAsk(body io.Reader) (Ask, error) {
+	decoder := json.NewDecoder(body)
+	decoder.DisallowUnknownFields()
+	var w wire
+	if err := decoder.Decode(&w); errors.Is(err, io.EOF) {
+		return Ask{}, nil
+	} else if err != nil {
+		return Ask{}, fmt.Errorf("read request: %w", err)
+	}
+	if _, err := decoder.Token(); !errors.Is(err, io.EOF) {
+		return Ask{}, errors.New("read request: more than one JSON object")
+	}
+	ask := Ask{Reason: w.Reason, Force: w.Force}
+	if w.For != "" {
+		var err error
+		if ask.For, err = time.ParseDuration(w.For); err != nil {
+			return Ask{}, fmt.Errorf("read request: for: %w", err)
+		}
+	}
+	return ask, ask.Check()
+}

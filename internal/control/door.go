@@ -1,0 +1,125 @@
+package control
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"net"
+	"net/http"
+	"os"
+	"sync"
+
+	"golang.org/x/sys/unix"
+)
+
+// A Peer is the process at the other end of a connection, as the kernel knew
+// it when it connected (SO_PEERCRED): nothing that it says of itself.
+type Peer struct {
+	UID uint32
+	GID uint32
+	// PID is 0 for a process of another pid namespace.
+	PID int32
+}
+
+// Listen opens the socket at path with mode 0660. A socket that nobody listens
+// to any more, left by a crash, is replaced; one that answers is not.
+func Listen(path string) (net.Listener, error) {
+	if conn, err := net.Dial("unix", path); err == nil {
+		return nil, errors.Join(fmt.Errorf("listen on %s: another ctwarden answers there", path), conn.Close())
+	}
+	if err := os.Remove(path); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return nil, fmt.Errorf("remove stale socket: %w", err)
+	}
+	l, err := net.Listen("unix", path)
+	if err != nil {
+		return nil, fmt.Errorf("listen on %s: %w", path, err)
+	}
+	if err := os.Chmod(path, 0o660); err != nil {
+		return nil, errors.Join(fmt.Errorf("set mode of socket: %w", err), l.Close())
+	}
+	return l, nil
+}
+
+// A door lets a few connections in at a time, and knows who they are. Those
+// who come while it is full wait in the kernel's backlog.
+type door struct {
+	net.Listener
+	places chan struct{}
+	shut   chan struct{}
+	once   sync.Once
+}
+
+func newDoor(l net.Listener, places int) *door {
+	return &door{Listener: l, places: make(chan struct{}, places), shut: make(chan struct{})}
+}
+
+// Accept implements net.Listener.
+func (d *door) Accept() (net.Conn, error) {
+	select {
+	case d.places <- struct{}{}:
+	case <-d.shut:
+		return nil, net.ErrClosed
+	}
+	conn, err := d.Listener.Accept()
+	if err != nil {
+		<-d.places
+		return nil, err
+	}
+	return &visitor{Conn: conn, leave: sync.OnceFunc(func() { <-d.places })}, nil
+}
+
+// Close implements net.Listener.
+func (d *door) Close() error {
+	d.once.Do(func() { close(d.shut) })
+	return d.Listener.Close()
+}
+
+// A visitor is a connection that holds a place.
+type visitor struct {
+	net.Conn
+	leave func()
+}
+
+// Close gives the place back.
+func (v *visitor) Close() error {
+	defer v.leave()
+	return v.Conn.Close()
+}
+
+// peer asks the kernel who connected.
+func (v *visitor) peer() (Peer, error) {
+	conn, ok := v.Conn.(*net.UnixConn)
+	if !ok {
+		return Peer{}, errors.New("not a unix socket")
+	}
+	raw, err := conn.SyscallConn()
+	if err != nil {
+		return Peer{}, err
+	}
+	var cred *unix.Ucred
+	var credErr error
+	err = raw.Control(func(fd uintptr) {
+		cred, credErr = unix.GetsockoptUcred(int(fd), unix.SOL_SOCKET, unix.SO_PEERCRED)
+	})
+	if err := errors.Join(err, credErr); err != nil {
+		return Peer{}, fmt.Errorf("ask who is calling: %w", err)
+	}
+	return Peer{UID: cred.Uid, GID: cred.Gid, PID: cred.Pid}, nil
+}
+
+type visitorKey struct{}
+
+// remember keeps the connection for the requests that come through it.
+func remember(ctx context.Context, conn net.Conn) context.Context {
+	return context.WithValue(ctx, visitorKey{}, conn)
+}
+
+// caller returns who made a request.
+func caller(r *http.Request) (Peer, error) {
+	v, ok := r.Context().Value(visitorKey{}).(*visitor)
+	if !ok {
+		return Peer{}, errors.New("ask who is calling: no connection")
+	}
+	return v.peer()
+}
