@@ -1,0 +1,152 @@
+package watcher
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"time"
+)
+
+// A Record is one line of the kernel as the journal keeps it.
+type Record struct {
+	// Cursor names the record: after it the reading goes on.
+	Cursor string
+	Text   string
+	// Source is when the kernel printed the line, on the clock of printk,
+	// which drifts against every other one. 0: the journal does not say.
+	Source time.Duration
+	// Boot is the id of the boot in which journald took the line in, without
+	// dashes, Mono when, on CLOCK_MONOTONIC, and At the same on the wall clock.
+	Boot string
+	Mono time.Duration
+	At   time.Time
+}
+
+// A Journal is the open journal, behind a cursor.
+type Journal interface {
+	// Next returns the next record. Without one it waits for a moment and
+	// then says false.
+	Next(ctx context.Context) (Record, bool, error)
+	Close() error
+}
+
+// journalIdle is how long Next waits for a record.
+const journalIdle = 500 * time.Millisecond
+
+// The records that are asked for: lines of the kernel itself, and what
+// journald says when it has lost some. A line written to /dev/kmsg by a
+// program has the transport of the kernel too, but never facility 0; one that
+// came through a socket can have facility 0, but no transport that it chose:
+// journald drops fields that begin with an underscore from what it is sent.
+func kernelMatches() []string { return []string{"_TRANSPORT=kernel", "SYSLOG_FACILITY=0"} }
+
+// lossMatches match SD_MESSAGE_JOURNAL_MISSED of sd-messages.h.
+func lossMatches() []string {
+	return []string{"_TRANSPORT=driver", "MESSAGE_ID=e9bf28e6e834481bb6f48f548ad13606"}
+}
+
+// ErrNoJournal says that this machine has no journal to listen to.
+var ErrNoJournal = errors.New("no journal")
+
+// FindJournal says whether journald runs and can be read here; an empty root is "/".
+func FindJournal(root string) error {
+	if _, err := os.Stat(filepath.Join("/", root, "run/systemd/journal/socket")); err != nil {
+		return fmt.Errorf("%w: journald does not run: %w", ErrNoJournal, err)
+	}
+	if haveLibrary() {
+		return nil
+	}
+	if _, err := exec.LookPath(journalctl); err != nil {
+		return fmt.Errorf("%w: %w", ErrNoJournal, err)
+	}
+	return nil
+}
+
+// place reads a cursor of the journal, such as "s=…;i=a3;b=BOOT;m=MONO;t=REAL;x=…"
+// with the numbers in hexadecimal microseconds. It spares reading three
+// fields of each record.
+func (r *Record) place(cursor string) bool {
+	r.Cursor = cursor
+	found := 0
+	for part := range strings.SplitSeq(cursor, ";") {
+		key, value, _ := strings.Cut(part, "=")
+		switch key {
+		case "b":
+			r.Boot = value
+			found++
+		case "m", "t":
+			micros, err := strconv.ParseInt(value, 16, 64)
+			if err != nil || micros < 0 || micros > int64(1<<62)/1000 {
+				return false
+			}
+			if key == "m" {
+				r.Mono = time.Duration(micros) * time.Microsecond
+			} else {
+				r.At = time.UnixMicro(micros)
+			}
+			found++
+		}
+	}
+	return found == 3
+}
+
+// printed reads the field _SOURCE_MONOTONIC_TIMESTAMP: decimal microseconds.
+func (r *Record) printed(micros string) {
+	n, err := strconv.ParseInt(micros, 10, 64)
+	if err == nil && n >= 0 && n <= int64(1<<62)/1000 {
+		r.Source = time.Duration(n) * time.Microsecond
+	}
+}
+
+// lostLines returns N of journald's "Missed N kernel messages".
+func lostLines(text string) uint64 {
+	number, ok := strings.CutPrefix(text, "Missed ")
+	if !ok {
+		return 0
+	}
+	number, ok = strings.CutSuffix(number, " kernel messages")
+	n, err := strconv.ParseUint(number, 10, 32)
+	if !ok || err != nil {
+		return 0
+	}
+	return n
+}
+
+// readCursor returns what writeCursor left, or "".
+func readCursor(path string) (string, error) {
+	text, err := os.ReadFile(path)
+	if errors.Is(err, os.ErrNotExist) || path == "" {
+		return "", nil
+	}
+	if err != nil {
+		return "", fmt.Errorf("read cursor: %w", err)
+	}
+	var r Record
+	cursor := strings.TrimSpace(string(text))
+	if len(cursor) > 1024 || strings.ContainsAny(cursor, "\x00\n ") || !r.place(cursor) {
+		return "", fmt.Errorf("read cursor: %s holds none", path)
+	}
+	return cursor, nil
+}
+
+// writeCursor replaces the file whole. It is not synced: with an older cursor,
+// lines that were heard are counted as missed, and that is all.
+func writeCursor(path, cursor string) error {
+	if path == "" || cursor == "" {
+		return nil
+	}
+	next := path + ".new"
+	err := os.WriteFile(next, []byte(cursor+"\n"), 0o600)
+	if err == nil {
+		err = os.Rename(next, path)
+	}
+	if err != nil {
+		return fmt.Errorf("write cursor: %w", err)
+	}
+	return nil
+}

@@ -1,0 +1,307 @@
+package watcher
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/ctwarden/ctwarden/internal/nfct"
+)
+
+// Missed sums up "table full" lines that came too late to be acted on: the
+// kernel printed them while nobody listened.
+type Missed struct {
+	Count uint64 `json:"count"`
+	// First and Last are when journald took in the first and the last.
+	First time.Time `json:"first"`
+	Last  time.Time `json:"last"`
+}
+
+// Journald listens to the kernel's lines in the journal, for ever. It goes on
+// where the last run stopped; what it finds between is told as missed.
+//
+// Only lines count that journald itself took from the kernel log and that have
+// facility 0: see kernelMatches.
+//
+// Make one with NewJournald. Run may be called once.
+type Journald struct {
+	// Open opens the journal behind a cursor, or at its end if that is "".
+	Open func(cursor string) (Journal, error)
+	// CursorPath is the file that keeps the cursor; "" keeps none.
+	CursorPath string
+	// Boot is the id of this boot, in any spelling.
+	Boot string
+	// OnChange is as that of Kmsg. OnMissed, if not nil, is told of lines
+	// that came too late. Neither may block.
+	OnChange func(Status)
+	OnMissed func(Missed)
+
+	mu     sync.Mutex
+	status Status
+
+	backlog backlog
+	began   time.Duration // Run began, on CLOCK_MONOTONIC
+	cursor  string
+	saved   string
+	missed  Missed
+	skew    skew
+}
+
+// NewJournald returns a Journald that keeps its cursor in a file.
+func NewJournald(cursorPath, boot string) *Journald {
+	return &Journald{Open: openJournal, CursorPath: cursorPath, Boot: boot}
+}
+
+// Status returns how the journal fares. It may be called at any time.
+func (j *Journald) Status() Status {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	return j.status
+}
+
+// saveEvery is how often the cursor is written at the most.
+const saveEvery = 5 * time.Second
+
+// lateAfter is the age from which a line is not acted on any more.
+const lateAfter = 10 * time.Second
+
+// Run listens until ctx is done and sends what it hears to out. It never waits
+// for the receiver. When it returns, everything that it started is gone.
+func (j *Journald) Run(ctx context.Context, out chan<- Signal) {
+	j.began = monotonic()
+	j.Boot = strings.ReplaceAll(j.Boot, "-", "")
+	cursor, err := readCursor(j.CursorPath)
+	if err != nil {
+		j.change(false, err) // and begin at the end
+	}
+	j.cursor, j.saved = cursor, cursor
+	var backoff time.Duration
+	for ctx.Err() == nil {
+		progress, err := j.listen(ctx, out)
+		if ctx.Err() != nil {
+			break
+		}
+		j.change(false, err)
+		if progress {
+			backoff = 0
+		} else if backoff > 0 {
+			// Twice at the same place: a file that can't be read past it, or
+			// a cursor that the journal does not know. The end is readable.
+			j.cursor = ""
+		}
+		if !j.rest(ctx, out, backoff) {
+			break
+		}
+		backoff = min(max(2*backoff, firstBackoff), mostBackoff)
+		j.mu.Lock()
+		j.status.Reopened++
+		j.mu.Unlock()
+	}
+	j.tellMissed()
+	j.save()
+	j.mu.Lock()
+	j.status.Alive = false // asked for, so it is no news
+	j.mu.Unlock()
+}
+
+// listen reads the journal until it fails, and reports whether it read a
+// record.
+func (j *Journald) listen(ctx context.Context, out chan<- Signal) (progress bool, err error) {
+	journal, err := j.Open(j.cursor)
+	if err != nil {
+		return false, fmt.Errorf("open journal: %w", err)
+	}
+	reading, stop := context.WithCancel(ctx)
+	feed := make(chan fed, 64)
+	go feedFrom(reading, journal, feed)
+	defer func() {
+		stop()
+		for range feed { // until the reader has ended
+		}
+		err = errors.Join(err, journal.Close())
+	}()
+	saves := time.NewTicker(saveEvery)
+	defer saves.Stop()
+	for {
+		offer, next := j.offer(out)
+		select {
+		case <-ctx.Done():
+			return progress, ctx.Err()
+		case offer <- next:
+			j.backlog.taken()
+		case <-saves.C:
+			j.save()
+		case f := <-feed:
+			switch {
+			case f.err != nil:
+				return progress, fmt.Errorf("read journal: %w", f.err)
+			case f.idle:
+				j.change(true, nil)
+				j.tellMissed()
+			default:
+				j.change(true, nil)
+				j.take(&f.record)
+				progress = true
+			}
+		}
+	}
+}
+
+// fed is what the reader of a journal hands over: a record, an error after
+// which it ends, or that there is nothing.
+type fed struct {
+	record Record
+	idle   bool
+	err    error
+}
+
+func feedFrom(ctx context.Context, journal Journal, feed chan<- fed) {
+	defer close(feed)
+	for ctx.Err() == nil {
+		r, ok, err := journal.Next(ctx)
+		select {
+		case feed <- fed{r, !ok, err}:
+		case <-ctx.Done():
+			return
+		}
+		if err != nil {
+			return
+		}
+	}
+}
+
+// offer returns the channel and the signal to send, or nil when there is none.
+func (j *Journald) offer(out chan<- Signal) (chan<- Signal, Signal) {
+	if len(j.backlog.waiting) == 0 {
+		return nil, Signal{}
+	}
+	return out, j.backlog.next()
+}
+
+// rest lets the back-off pass and reports false if ctx is done before.
+func (j *Journald) rest(ctx context.Context, out chan<- Signal, backoff time.Duration) bool {
+	timer := time.NewTimer(backoff)
+	defer timer.Stop()
+	for {
+		offer, next := j.offer(out)
+		select {
+		case <-ctx.Done():
+			return false
+		case offer <- next:
+			j.backlog.taken()
+		case <-timer.C:
+			return true
+		}
+	}
+}
+
+// take deals with one record.
+func (j *Journald) take(r *Record) {
+	now := monotonic()
+	lost := lostLines(r.Text)
+	m, heard := nfct.ParseMessage(r.Text)
+	late := heard && j.late(r, now)
+	j.cursor = r.Cursor
+	j.mu.Lock()
+	j.status.At = time.Now()
+	j.status.Lost += lost
+	if heard && !late {
+		j.status.Heard++
+	}
+	if late && m.Kind == nfct.TableFull {
+		j.status.Missed++
+		j.status.MissedAt = r.At
+	}
+	at := j.status.At
+	j.mu.Unlock()
+	j.backlog.lost += lost
+	switch {
+	case !heard:
+	case !late:
+		j.tellMissed()
+		j.backlog.add(Signal{Message: m, Source: SourceJournald, Count: 1, At: at, Mono: r.Mono})
+	case m.Kind == nfct.TableFull:
+		if j.missed.Count == 0 {
+			j.missed.First = r.At
+		}
+		j.missed.Count, j.missed.Last = j.missed.Count+1, r.At
+	}
+}
+
+// late reports whether a line is too old to be acted on: journald took it in
+// before Run began or a while ago, or the kernel had printed it a while before
+// that, when journald was not there.
+func (j *Journald) late(r *Record, now time.Duration) bool {
+	delayed := j.skew.delay(r) > lateAfter
+	return delayed || r.Boot != j.Boot || r.Mono < j.began || now-r.Mono > lateAfter
+}
+
+// A skew is how far the clock of printk is behind CLOCK_MONOTONIC, as far as
+// the lines show it: the least that lay between printing and taking in. The
+// zero skew knows nothing.
+type skew struct {
+	least, at time.Duration
+	known     bool
+}
+
+// The clock of printk is not disciplined, so that it drifts: since the boot by
+// less than startDrift of the uptime, as is assumed while nothing else is
+// known, and never faster than NTP's limit of 500 ppm.
+const (
+	startDrift = 10_000
+	mostDrift  = 2_000
+)
+
+// delay returns by how much longer than others a line took from the kernel to
+// the journal. A journald that starts takes in the whole ring, old lines
+// first, so the first line can't be the measure of the rest.
+func (s *skew) delay(r *Record) time.Duration {
+	if r.Source == 0 {
+		return 0
+	}
+	took := r.Mono - r.Source
+	if !s.known {
+		*s = skew{r.Mono / startDrift, r.Mono, true}
+	}
+	s.least = min(s.least+max(0, r.Mono-s.at)/mostDrift, took)
+	s.at = r.Mono
+	return took - s.least
+}
+
+func (j *Journald) tellMissed() {
+	if j.missed.Count > 0 && j.OnMissed != nil {
+		j.OnMissed(j.missed)
+	}
+	j.missed = Missed{}
+}
+
+func (j *Journald) save() {
+	if j.cursor == j.saved {
+		return
+	}
+	if err := writeCursor(j.CursorPath, j.cursor); err != nil {
+		j.mu.Lock()
+		j.status.Err = err
+		j.mu.Unlock()
+		return
+	}
+	j.saved = j.cursor
+}
+
+// change notes whether the journal can be read, and tells if that is news.
+func (j *Journald) change(alive bool, err error) {
+	j.mu.Lock()
+	news := j.status.Alive != alive || err != nil && (j.status.Err == nil || j.status.Err.Error() != err.Error())
+	j.status.Alive = alive
+	if err != nil {
+		j.status.Err = err
+	}
+	status := j.status
+	j.mu.Unlock()
+	if news && j.OnChange != nil {
+		j.OnChange(status)
+	}
+}

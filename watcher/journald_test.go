@@ -1,0 +1,269 @@
+package watcher_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/ctwarden/ctwarden/watcher"
+)
+
+const (
+	journalLine = "nf_conntrack: nf_conntrack: table full, dropping packet"
+	thisBoot = "aec3eee924bb4319a464bb0ef3d3ed16"
+)
+
+// A diary is a journal that a test writes into. It implements watcher.Journal
+// for whoever opens it, one at a time.
+type diary struct {
+	mu      sync.Mutex
+	records []watcher.Record
+	opened  []string // the cursors
+	next    int
+	broken  map[int]error // reading this record fails
+	wake    chan struct{}
+}
+
+func newDiary() *diary { return &diary{wake: make(chan struct{}, 1), broken: map[int]error{}} }
+
+func (d *diary) open(cursor string) (watcher.Journal, error) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.opened = append(d.opened, cursor)
+	d.next = len(d.records)
+	for i := range d.records {
+		if d.records[i].Cursor == cursor {
+			d.next = i + 1
+		}
+	}
+	return d, nil
+}
+
+func (d *diary) Next(ctx context.Context) (watcher.Record, bool, error) {
+	d.mu.Lock()
+	if d.next < len(d.records) {
+		defer d.mu.Unlock()
+		if err := d.broken[d.next]; err != nil {
+			return watcher.Record{}, false, err
+		}
+		d.next++
+		return d.records[d.next-1], true, nil
+	}
+	d.mu.Unlock()
+	select {
+	case <-d.wake:
+	case <-ctx.Done():
+	case <-time.After(500 * time.Millisecond):
+	}
+	return watcher.Record{}, false, nil
+}
+
+func (d *diary) Close() error { return nil }
+
+func monotonicNow(t *testing.T) time.Duration {
+	t.Helper()
+	var ts unix.Timespec
+	if err := unix.ClockGettime(unix.CLOCK_MONOTONIC, &ts); err != nil {
+		t.Fatal(err)
+	}
+	return time.Duration(ts.Nano())
+}
+
+// write adds a line that journald took in so long ago.
+func (d *diary) write(t *testing.T, text string, ago time.Duration) *watcher.Record {
+	t.Helper()
+	return d.writeAs(t, text, ago, func(*watcher.Record) {})
+}
+
+// writeAs changes the record before anybody can read it.
+func (d *diary) writeAs(t *testing.T, text string, ago time.Duration, change func(*watcher.Record)) *watcher.Record {
+	t.Helper()
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	at := monotonicNow(t) - ago
+	n := len(d.records)
+	d.records = append(d.records, watcher.Record{
+		Cursor: fmt.Sprintf("s=0;i=%x;b=%s;m=%x;t=%x;x=0", n, thisBoot, at.Microseconds(), 1_000_000*n),
+		Text:   text, Boot: thisBoot, Mono: at, At: time.Unix(int64(n), 0),
+	})
+	change(&d.records[n])
+	select {
+	case d.wake <- struct{}{}:
+	default:
+	}
+	return &d.records[n]
+}
+
+// follow runs a Journald on a diary until the test stops it.
+func follow(t *testing.T, d *diary, path string) (j *watcher.Journald, out chan watcher.Signal, missed func() []watcher.Missed, stop func()) {
+	t.Helper()
+	j = watcher.NewJournald(path, thisBoot)
+	j.Open = d.open
+	var mu sync.Mutex
+	var all []watcher.Missed
+	j.OnMissed = func(m watcher.Missed) {
+		mu.Lock()
+		defer mu.Unlock()
+		all = append(all, m)
+	}
+	out = make(chan watcher.Signal, 16)
+	ctx, cancel := context.WithCancel(t.Context())
+	ended := make(chan struct{})
+	go func() { defer close(ended); j.Run(ctx, out) }()
+	stop = func() { cancel(); <-ended }
+	t.Cleanup(stop)
+	missed = func() []watcher.Missed { mu.Lock(); defer mu.Unlock(); return all }
+	return j, out, missed, stop
+}
+
+func TestJournaldTellsWhatWasMissedAndActsOnWhatIsNew(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "journal.cursor")
+	synctest.Test(t, func(t *testing.T) {
+		d := newDiary()
+		first := d.write(t, "eth0: link up", time.Hour)
+		if err := os.WriteFile(path, []byte(first.Cursor+"\n"), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		d.write(t, journalLine, 30*time.Minute)
+		d.write(t, "eth0: link down", 20*time.Minute)
+		d.write(t, journalLine, 10*time.Minute)
+		j, out, missed, stop := follow(t, d, path)
+		time.Sleep(2 * time.Second)
+		want := []watcher.Missed{{Count: 2, First: time.Unix(1, 0), Last: time.Unix(3, 0)}}
+		if diff := cmp.Diff(want, missed()); diff != "" {
+			t.Errorf("missed (-want +got):\n%s", diff)
+		}
+		d.write(t, "nf_conntrack: nf_conntrack: table full in netns 7, dropping packet", -time.Millisecond)
+		s := <-out
+		if s.NetNS != 7 || s.Count != 1 || s.Source != watcher.SourceJournald || s.Mono == 0 {
+			t.Errorf("heard %+v", s)
+		}
+		stop()
+		if status := j.Status(); status.Heard != 1 || status.Missed != 2 || status.Alive {
+			t.Errorf("status %+v", status)
+		}
+		text, err := os.ReadFile(path)
+		if last := d.records[len(d.records)-1].Cursor; err != nil || strings.TrimSpace(string(text)) != last {
+			t.Errorf("the file holds %q, %v, want %q", text, err, last)
+		}
+		if len(out) != 0 || len(missed()) != 1 {
+			t.Errorf("%d more signals, %d tellings", len(out), len(missed()))
+		}
+	})
+}
+
+func TestJournaldDoesNotActOnOldLines(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		d := newDiary()
+		j, out, missed, stop := follow(t, d, "")
+		time.Sleep(time.Second)
+		d.writeAs(t, journalLine, -time.Millisecond, func(r *watcher.Record) { r.Boot = strings.Repeat("0", 32) })
+		time.Sleep(time.Second)
+		printed := func(ago time.Duration) func(*watcher.Record) {
+			return func(r *watcher.Record) { r.Source = r.Mono - ago }
+		}
+		// The line shows how the clock of printk stands to the other one.
+		d.writeAs(t, "nf_conntrack: expectation table full", -time.Millisecond, printed(time.Millisecond))
+		<-out
+		// journald was away for a minute and takes in what it missed.
+		d.writeAs(t, journalLine, -time.Millisecond, printed(time.Minute))
+		time.Sleep(time.Second)
+		stop()
+		if len(out) != 0 || j.Status().Heard != 1 {
+			t.Errorf("acted on %d old lines", len(out))
+		}
+		if n := len(missed()); n != 2 || j.Status().Missed != 2 {
+			t.Errorf("told %d times of %d missed lines, want 2 and 2", n, j.Status().Missed)
+		}
+	})
+}
+
+func TestJournaldGoesOnBehindACorruptFile(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		d := newDiary()
+		j, out, _, stop := follow(t, d, "")
+		time.Sleep(time.Second)
+		d.write(t, "eth0: link up", 0)
+		d.broken[1] = errors.New("read journal entry: bad message")
+		d.write(t, journalLine, 0)
+		time.Sleep(10 * time.Second)
+		d.write(t, journalLine, -time.Second)
+		<-out
+		stop()
+		s := j.Status()
+		if s.Reopened == 0 || s.Reopened > 5 || s.Err == nil {
+			t.Errorf("status %+v", s)
+		}
+		if last := d.opened[len(d.opened)-1]; last != "" {
+			t.Errorf("opened at last behind %q, want the end", last)
+		}
+		if d.opened[1] == "" {
+			t.Error("gave the cursor up at once")
+		}
+	})
+}
+
+func TestJournaldBacksOff(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		j := watcher.NewJournald("", thisBoot)
+		j.Open = func(string) (watcher.Journal, error) { return nil, errors.New("no journal here") }
+		changes := 0
+		j.OnChange = func(watcher.Status) { changes++ }
+		ctx, cancel := context.WithCancel(t.Context())
+		ended := make(chan struct{})
+		go func() { defer close(ended); j.Run(ctx, nil) }()
+		time.Sleep(time.Hour)
+		cancel()
+		<-ended
+		if n := j.Status().Reopened; n < 700 || n > 740 {
+			t.Errorf("%d attempts in an hour, want one every 5 s", n)
+		}
+		if changes != 1 {
+			t.Errorf("told %d times that there is no journal", changes)
+		}
+	})
+}
+
+func TestJournaldCountsWhatJournaldLost(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		d := newDiary()
+		j, out, _, stop := follow(t, d, "")
+		time.Sleep(time.Second)
+		d.write(t, "Missed 12 kernel messages", -time.Millisecond)
+		d.write(t, journalLine, -time.Millisecond)
+		if s := <-out; s.Lost != 12 {
+			t.Errorf("signal says %d lost", s.Lost)
+		}
+		stop()
+		if got := j.Status().Lost; got != 12 {
+			t.Errorf("status says %d lost", got)
+		}
+	})
+}
+
+func TestJournaldThatTakesInTheWholeRingIsNotActedOn(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		d := newDiary()
+		j, out, missed, stop := follow(t, d, "")
+		time.Sleep(time.Second)
+		for _, ago := range []time.Duration{time.Hour, 30 * time.Minute, 20 * time.Second, time.Millisecond} {
+			d.writeAs(t, journalLine, -time.Millisecond, func(r *watcher.Record) { r.Source = max(r.Mono-ago, 1) })
+		}
+		<-out
+		stop()
+		if len(out) != 0 || len(missed()) != 1 || j.Status().Missed != 3 {
+			t.Errorf("%d more signals, missed %+v, want one signal and three missed", len(out), missed())
+		}
+	})
+}
