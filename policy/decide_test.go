@@ -560,3 +560,46 @@ func TestShorteningIsJudgedByTheFill(t *testing.T) {
 		})
 	}
 }
+
+func TestPausesBeginAnewAfterALongTime(t *testing.T) {
+	l := Defaults()
+	now := Moment(100 * time.Hour)
+	tests := map[string]struct {
+		until Moment
+		want  time.Duration
+	}{
+		"the first":                     {0, l.Breaker.Pause},
+		"soon after another: doubled":   {now - Moment(23*time.Hour), 4 * l.Breaker.Pause},
+		"a day after: as for the first": {now - Moment(24*time.Hour), l.Breaker.Pause},
+	}
+	for name, test := range tests {
+		t.Run(name, func(t *testing.T) {
+			s := State{HandsOffUntil: test.until}
+			k := Knob{YieldUntil: test.until}
+			if test.until != 0 {
+				s.HandsOffPause, k.YieldPause = 2*l.Breaker.Pause, 2*l.Breaker.Pause
+			}
+			l.trip(&s, now)
+			if s.HandsOffPause != test.want || s.HandsOffUntil != now.Add(test.want) {
+				t.Errorf("hands off for %s until %s", s.HandsOffPause, s.HandsOffUntil)
+			}
+			l.Yield.Pause = l.Breaker.Pause
+			if got := l.yield(&k, now); got != test.want {
+				t.Errorf("yields for %s, want %s", got, test.want)
+			}
+		})
+	}
+}
+
+func TestAModuleThatGoesTakesItsValuesWithIt(t *testing.T) {
+	l := Defaults()
+	s := State{Max: Knob{Original: 1, Written: 2}, Buckets: Knob{Written: 3}}
+	s.Timeouts[nfct.UDP] = Knob{Original: 30, Written: 20}
+	o := Observation{Now: Moment(time.Hour), Absent: true}
+	a := l.Assess(&s, &o)
+	p := l.Decide(&s, &a)
+	next := s.Next(&l, &p, nil)
+	if next.Max != (Knob{}) || next.Buckets != (Knob{}) || next.Timeouts != (Knobs{}) {
+		t.Errorf("still claims %+v", next)
+	}
+}

@@ -68,10 +68,11 @@ func (l *Limits) breaker(s *State, a *Assessment, p *Plan) {
 	p.Actions, p.Held, p.Trips = nil, HeldBreaker, !open
 }
 
-// trip opens the breaker at now, for twice as long as the last time.
+// trip opens the breaker at now, for twice as long as the last time; after a
+// long time without, it begins anew.
 func (l *Limits) trip(s *State, now Moment) {
 	pause := l.Breaker.Pause
-	if s.HandsOffPause > 0 {
+	if s.HandsOffPause > 0 && now.Since(s.HandsOffUntil) < l.Breaker.MaxPause {
 		pause = min(s.HandsOffPause*2, max(l.Breaker.MaxPause, l.Breaker.Pause))
 	}
 	s.HandsOffPause, s.HandsOffUntil = pause, now.Add(pause)
@@ -82,10 +83,17 @@ func (s *State) Resume() {
 	s.HandsOffUntil, s.HandsOffPause, s.PausedUntil = 0, 0, 0
 }
 
-// Disown gives up every claim on kernel values: they were put back.
+// Disown gives up every claim on kernel values: they were put back, or went
+// with the module. What is left to somebody else stays theirs.
 func (s *State) Disown() {
-	s.Max, s.Buckets, s.Timeouts = Knob{}, Knob{}, Knobs{}
+	s.Max.disown()
+	s.Buckets.disown()
+	for t := range s.Timeouts {
+		s.Timeouts[t].disown()
+	}
 }
+
+func (k *Knob) disown() { k.Original, k.Written = 0, 0 }
 
 // Pause holds every decision until d after now.
 func (s *State) Pause(now Moment, d time.Duration) { s.PausedUntil = now.Add(d) }

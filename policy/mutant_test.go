@@ -167,7 +167,7 @@ func TestTheHashInAStorm(t *testing.T) {
 		"max is 8 times the buckets":              {12_288, 96_000, true},
 		"max is less than 8 times the buckets":    {12_800, 96_000, false},
 		"as many entries as can be moved in time": {12_288, 165_562, true},
-		"one more":                                {12_288, 165_563, false},
+		"one more": {12_288, 165_563, false},
 	}
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {

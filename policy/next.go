@@ -15,6 +15,11 @@ func (s *State) Next(l *Limits, p *Plan, outcomes []Outcome) State {
 	if n.Since == 0 || a.Observation.Absent {
 		n.Since = now
 	}
+	if a.Observation.Absent {
+		// What was written went with the module; the next load starts from
+		// the kernel's own values.
+		n.Disown()
+	}
 	n.LowSince = l.lowSince(s, &a.Observation, a)
 	n.enter(a.Level, now)
 	for t := range n.Records {
@@ -164,7 +169,7 @@ func (s *State) lost(l *Limits, act *Action, now Moment) {
 	if k == nil {
 		return
 	}
-	pause := l.yield(k)
+	pause := l.yield(k, now)
 	*k = Knob{YieldPause: pause, YieldUntil: now.Add(pause)}
 }
 

@@ -51,40 +51,41 @@ type Override struct {
 func (l *Limits) overrides(s *State, a *Assessment) []Override {
 	o := &a.Observation
 	var found []Override
-	if ov := l.override(&s.Max, o.Table.Max); ov.Foreign != 0 {
+	if ov := l.override(&s.Max, o.Table.Max, o.Now); ov.Foreign != 0 {
 		ov.Type = RaiseMax
 		found = append(found, ov)
 	}
-	if ov := l.override(&s.Buckets, o.Table.Buckets); ov.Foreign != 0 {
+	if ov := l.override(&s.Buckets, o.Table.Buckets, o.Now); ov.Foreign != 0 {
 		ov.Type = ResizeHash
 		found = append(found, ov)
 	}
 	for t := nfct.TCPSynSent; t < nfct.NumTimeouts; t++ {
-		ov := l.override(&s.Timeouts[t], uint64(o.Timeouts[t]))
+		ov := l.override(&s.Timeouts[t], uint64(o.Timeouts[t]), o.Now)
 		if ov.Foreign == 0 {
 			continue
 		}
 		ov.Type, ov.Knob = ShortenTimeout, t
-		ov.Foreign, ov.Yield = Changed, l.yield(&s.Timeouts[t])
+		ov.Foreign, ov.Yield = Changed, l.yield(&s.Timeouts[t], o.Now)
 		found = append(found, ov)
 	}
 	return found
 }
 
-func (l *Limits) override(k *Knob, now uint64) Override {
-	if k.Written == 0 || now == k.Written {
+func (l *Limits) override(k *Knob, value uint64, now Moment) Override {
+	if k.Written == 0 || value == k.Written {
 		return Override{}
 	}
-	ov := Override{Wrote: k.Written, Found: now, Original: k.Original, Foreign: Raised}
-	if now < k.Written {
-		ov.Foreign, ov.Yield = Changed, l.yield(k)
+	ov := Override{Wrote: k.Written, Found: value, Original: k.Original, Foreign: Raised}
+	if value < k.Written {
+		ov.Foreign, ov.Yield = Changed, l.yield(k, now)
 	}
 	return ov
 }
 
-// yield returns how long to leave a knob alone: twice as long as last time.
-func (l *Limits) yield(k *Knob) time.Duration {
-	if k.YieldPause == 0 {
+// yield returns how long to leave a knob alone: twice as long as last time, if
+// that was not long ago.
+func (l *Limits) yield(k *Knob, now Moment) time.Duration {
+	if k.YieldPause == 0 || now.Since(k.YieldUntil) >= l.Yield.MaxPause {
 		return l.Yield.Pause
 	}
 	return min(k.YieldPause*2, max(l.Yield.MaxPause, l.Yield.Pause))

@@ -68,7 +68,7 @@ func (t *Trend) next(o *Observation) (Trend, nfct.Counters) {
 			n.Peak = 0
 		}
 	}
-	n.Worst = max(n.Fast, t.Worst*math.Exp(-elapsed/worstTau))
+	n.Worst = max(n.Fast, smooth(t.Worst, 0, elapsed, worstTau))
 	n.Dropped = smooth(t.Dropped, float64(drops.FullDrops())/elapsed, elapsed, slowTau)
 	n.Evicted = smooth(t.Evicted, float64(drops.EarlyDrop)/elapsed, elapsed, slowTau)
 	n.Failed = smooth(t.Failed, float64(drops.InsertFailed)/elapsed, elapsed, slowTau)
@@ -76,10 +76,13 @@ func (t *Trend) next(o *Observation) (Trend, nfct.Counters) {
 	return n, drops
 }
 
-// smooth moves an exponential average with time constant tau towards value,
-// for an observation elapsed seconds after the one before.
+// smooth moves an average with time constant tau towards value, for an
+// observation elapsed seconds after the one before. It must give the same bits
+// on every machine, because a recorded plan is decided again elsewhere: hence
+// no math.Exp, which differs between processors, and the conversion, which
+// forbids the compiler to fuse the multiplication with the addition.
 func smooth(average, value, elapsed, tau float64) float64 {
-	return average + (value-average)*(1-math.Exp(-elapsed/tau))
+	return average + float64((value-average)*(elapsed/(tau+elapsed)))
 }
 
 // Rate is the slope to plan with: the larger of the fast and the slow one, so

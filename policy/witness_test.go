@@ -242,6 +242,9 @@ func (w *witness) clockStepped() bool {
 // notice compares what stands in the kernel with what was written.
 func (w *witness) notice(t *tablesim.Turn) {
 	o := &t.Plan.Assessment.Observation
+	if o.Absent {
+		clear(w.claims) // what was written went with the module
+	}
 	if o.Absent || o.Now < t.State.PausedUntil || o.Table.Max == 0 {
 		// It is noticed when decisions are made again.
 		for i := range t.Plan.Actions {
