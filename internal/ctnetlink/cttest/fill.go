@@ -3,6 +3,7 @@ package cttest
 import (
 	"encoding/binary"
 	"errors"
+	"fmt"
 	"net/netip"
 	"testing"
 	"time"
@@ -112,38 +113,58 @@ func Create(tb testing.TB, ns *netns.NS, entries ...nfct.Entry) {
 
 func create(tb testing.TB, ns *netns.NS, n int, excl netlink.HeaderFlags, entry func(i int) nfct.Entry) {
 	tb.Helper()
+	if err := put(ns, n, excl, entry); err != nil {
+		tb.Fatal(err)
+	}
+}
+
+// Put is Create for n entries and for a program that is no test.
+func Put(ns *netns.NS, n int, entry func(i int) nfct.Entry) error {
+	return put(ns, n, netlink.Excl, entry)
+}
+
+func put(ns *netns.NS, n int, excl netlink.HeaderFlags, entry func(i int) nfct.Entry) (err error) {
 	var conn *netlink.Conn
-	err := ns.Do(func() (err error) {
+	err = ns.Do(func() (err error) {
 		conn, err = netlink.Dial(unix.NETLINK_NETFILTER, nil)
 		return err
 	})
 	if err != nil {
-		tb.Fatal(err)
+		return err
 	}
-	defer conn.Close()
+	defer func() { err = errors.Join(err, conn.Close()) }()
 	for from := 0; from < n; from += batch {
-		if err := conn.SetDeadline(time.Now().Add(10 * time.Second)); err != nil {
-			tb.Fatal(err)
-		}
 		to := min(from+batch, n)
-		messages := make([]netlink.Message, 0, batch)
-		for i := from; i < to; i++ {
-			messages = append(messages, message(tb, entry(i), excl, i == to-1))
-		}
-		if _, err := conn.SendMessages(messages); err != nil {
-			tb.Fatalf("create entries %d to %d: %v", from, to, err)
-		}
-		switch _, err := conn.Receive(); {
-		case errors.Is(err, unix.ENOMEM):
-			tb.Fatalf("create entries %d to %d: %v: is nf_conntrack_max too low? see NeedRoom", from, to, err)
-		case err != nil:
-			tb.Fatalf("create entries %d to %d: %v", from, to, err)
+		if err := putBatch(conn, from, to, excl, entry); err != nil {
+			return fmt.Errorf("create entries %d to %d: %w", from, to, err)
 		}
 	}
+	return nil
 }
 
-func message(tb testing.TB, e nfct.Entry, excl netlink.HeaderFlags, last bool) netlink.Message {
-	tb.Helper()
+func putBatch(conn *netlink.Conn, from, to int, excl netlink.HeaderFlags, entry func(i int) nfct.Entry) error {
+	if err := conn.SetDeadline(time.Now().Add(10 * time.Second)); err != nil {
+		return err
+	}
+	messages := make([]netlink.Message, 0, batch)
+	for i := from; i < to; i++ {
+		m, err := message(entry(i), excl, i == to-1)
+		if err != nil {
+			return err
+		}
+		messages = append(messages, m)
+	}
+	if _, err := conn.SendMessages(messages); err != nil {
+		return err
+	}
+	_, err := conn.Receive()
+	if errors.Is(err, unix.ENOMEM) {
+		return fmt.Errorf("is nf_conntrack_max too low? see NeedRoom: %w", err)
+	}
+	return err
+}
+
+func message(e nfct.Entry, excl netlink.HeaderFlags, last bool) (netlink.Message, error) {
 	flags := netlink.Request | netlink.Create | excl
 	if last {
 		flags |= netlink.Acknowledge
@@ -152,13 +173,9 @@ func message(tb testing.TB, e nfct.Entry, excl netlink.HeaderFlags, last bool) n
 	if e.Orig.Src.Is6() {
 		family = netfilter.ProtoIPv6
 	}
-	m, err := netfilter.MarshalNetlink(netfilter.Header{
+	return netfilter.MarshalNetlink(netfilter.Header{
 		SubsystemID: netfilter.NFSubsysCTNetlink,
 		Family:      family,
 		Flags:       flags,
 	}, attributes(e))
-	if err != nil {
-		tb.Fatal(err)
-	}
-	return m
 }
