@@ -108,8 +108,14 @@ network() {
 		ip -n outside address add 192.0.2.2/24 dev v1 && ip -n outside link set v1 up || return
 	nft -f - <<-EOF
 		table ip e2e {
-			chain in { type filter hook input priority 0; ct state new counter; }
-			chain out { type filter hook output priority 0; icmp type destination-unreachable drop; }
+			chain inward {
+				type filter hook input priority 0;
+				ct state new counter
+			}
+			chain outward {
+				type filter hook output priority 0;
+				icmp type destination-unreachable drop
+			}
 		}
 	EOF
 }
