@@ -115,7 +115,7 @@ func (w *witness) explained(p *policy.Plan) {
 // P1: no action ever leaves its limits.
 func (w *witness) bounded(t *tablesim.Turn, act *policy.Action) {
 	l, o := w.limits, &t.Plan.Assessment.Observation
-	ok := true
+	var ok bool
 	switch act.Type {
 	case policy.RaiseMax:
 		ok = act.From == o.Table.Max && act.To > act.From && act.To <= l.Raise.Ceiling &&

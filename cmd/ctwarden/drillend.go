@@ -38,7 +38,6 @@ type score struct {
 	alive, flows                 int
 	slowest                      time.Duration
 	floodErr                     error
-	firstTrouble, firstRaise     time.Time
 }
 
 // note takes a record of the loop into account.

@@ -198,7 +198,9 @@ func TestKilledDaemonStartsAgain(t *testing.T) {
 	if err := c.cmd.Process.Kill(); err != nil {
 		t.Fatal(err)
 	}
-	<-c.done
+	if err := <-c.done; err == nil {
+		t.Error("a killed daemon ended well")
+	}
 	c.start(ownNetwork)
 	if text, code := c.run("audit", "verify"); code != 0 {
 		t.Errorf("audit verify after kill -9: exit %d\n%s", code, text)

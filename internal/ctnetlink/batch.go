@@ -199,9 +199,9 @@ func (c *Conn) answers(datagram []byte, b *batch, first uint32, change *Change) 
 		if m.kind != netlink.Error || i >= uint32(b.n) {
 			continue
 		}
-		switch err := m.failure(); err {
-		case nil:
-		case unix.ENOENT, unix.ETIME:
+		switch err := m.failure(); {
+		case err == nil:
+		case errors.Is(err, unix.ENOENT), errors.Is(err, unix.ETIME):
 			change.Done--
 			change.Gone++
 		default:

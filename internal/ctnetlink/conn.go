@@ -87,16 +87,16 @@ func newConn(nl *netlink.Conn) (*Conn, error) {
 	c.read = func(fd uintptr) bool {
 		for {
 			c.n, c.err = unix.Read(int(fd), c.buf)
-			if c.err != unix.EINTR {
-				return c.err != unix.EAGAIN
+			if !errors.Is(c.err, unix.EINTR) {
+				return !errors.Is(c.err, unix.EAGAIN)
 			}
 		}
 	}
 	c.write = func(fd uintptr) bool {
 		for {
 			_, c.err = unix.Write(int(fd), c.out)
-			if c.err != unix.EINTR {
-				return c.err != unix.EAGAIN
+			if !errors.Is(c.err, unix.EINTR) {
+				return !errors.Is(c.err, unix.EAGAIN)
 			}
 		}
 	}
