@@ -97,7 +97,9 @@ release: ## everything from a tag in dist/, with notes from CHANGELOG.md
 .PHONY: bench
 bench: ## benchmarks of every package, and the side by side comparison where there is one
 	$(GO) test -run='^$$' -bench=. -benchmem ./...
-	@if [[ -n "$(wildcard test/bench/*.go)" ]]; then $(MAKE) build; $(GO) run ./test/bench; fi
+	@tools/need conntrack=/usr/sbin/conntrack
+	@$(MAKE) build
+	$(GO) run ./test/bench
 
 .PHONY: clean
 clean: ## remove what was built and downloaded

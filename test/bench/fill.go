@@ -1,0 +1,86 @@
+package main
+
+import (
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"net/netip"
+	"os"
+
+	"github.com/ctwarden/ctwarden/internal/ctnetlink/cttest"
+	"github.com/ctwarden/ctwarden/internal/drill"
+	"github.com/ctwarden/ctwarden/internal/netns"
+	"github.com/ctwarden/ctwarden/internal/nfct"
+)
+
+// newTable makes a namespace in which packets are tracked, whose UDP entries
+// live so long that those of the bench are idle and do not expire.
+func newTable() (*drill.Stage, error) {
+	stage, err := drill.NewStage()
+	if err != nil {
+		return nil, err
+	}
+	err = stage.NS.Do(func() error {
+		return os.WriteFile("/proc/sys/net/netfilter/"+nfct.UDP.Sysctl(), []byte("7200"), 0)
+	})
+	if err != nil {
+		return nil, errors.Join(err, stage.Close())
+	}
+	return stage, nil
+}
+
+// mixed is the i-th entry of a busy gateway's table: of 20, 11 closing, 3
+// established, 4 unanswered and 2 answered UDP, half of them from a few
+// sources and half from as many as there are.
+func mixed(i int) nfct.Entry {
+	template := cttest.TCP(nfct.StateTimeWait)
+	switch i % 20 {
+	case 0, 1, 2:
+		template = cttest.TCP(nfct.StateEstablished)
+	case 3, 4:
+		template = cttest.TCP(nfct.StateSynSent)
+	case 5, 6:
+		template = cttest.Unreplied()
+	case 7, 8:
+		template = cttest.Assured()
+	}
+	e := cttest.Like(template, i)
+	if i%2 == 0 {
+		var src [4]byte
+		// An odd factor gives each a source of its own, in no order.
+		binary.BigEndian.PutUint32(src[:], 11<<24|uint32(i)*2654435761&(1<<24-1))
+		e.Orig.Src = netip.AddrFrom4(src)
+	}
+	return e
+}
+
+// fillMixed makes n entries.
+func fillMixed(ns *netns.NS, n int) error { return cttest.Put(ns, n, mixed) }
+
+// keepEvery is how many entries there are for one that must stay.
+const keepEvery = 10
+
+// fillIdle makes n entries, of which one in keepEvery was answered and the
+// others may be deleted.
+func fillIdle(ns *netns.NS, n int) error {
+	return cttest.Put(ns, n, func(i int) nfct.Entry {
+		if i%keepEvery == 0 {
+			return cttest.Like(cttest.Replied(), i)
+		}
+		return cttest.Like(cttest.Unreplied(), i)
+	})
+}
+
+// count reads nf_conntrack_count of the namespace.
+func count(ns *netns.NS) (n int, err error) {
+	err = ns.Do(func() (err error) {
+		n, err = readNumber("/proc/sys/net/netfilter/nf_conntrack_count")
+		return err
+	})
+	return n, err
+}
+
+// nameOf names the namespace for a child: a path.
+func nameOf(ns *netns.NS) string {
+	return fmt.Sprintf("/proc/%d/task/%d/ns/net", os.Getpid(), ns.TID())
+}

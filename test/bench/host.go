@@ -1,0 +1,131 @@
+package main
+
+import (
+	"fmt"
+	"os"
+	"runtime"
+	"strconv"
+	"strings"
+)
+
+const (
+	maxFile    = "/proc/sys/net/netfilter/nf_conntrack_max"
+	bucketFile = "/proc/sys/net/netfilter/nf_conntrack_buckets"
+	// entryBytes is what an entry takes at the worst: 384 bytes of slab and
+	// 256 of extensions.
+	entryBytes = 640
+)
+
+// A host is the machine that was measured.
+type host struct {
+	kernel, cpu, load, conntrack string
+	cpus                         int
+	memory, available            uint64 // bytes
+	max, buckets                 int
+}
+
+func readHost() (*host, error) {
+	h := &host{cpus: runtime.NumCPU()}
+	for name, to := range map[string]*string{
+		"/proc/sys/kernel/osrelease": &h.kernel, "/proc/loadavg": &h.load,
+	} {
+		text, err := os.ReadFile(name)
+		if err != nil {
+			return nil, err
+		}
+		*to = strings.TrimSpace(string(text))
+	}
+	var err error
+	if h.max, err = readNumber(maxFile); err != nil {
+		return nil, fmt.Errorf("is nf_conntrack loaded? %w", err)
+	}
+	if h.buckets, err = readNumber(bucketFile); err != nil {
+		return nil, err
+	}
+	h.cpu = field("/proc/cpuinfo", "model name")
+	h.memory, h.available = kibibytes("MemTotal"), kibibytes("MemAvailable")
+	return h, nil
+}
+
+func readNumber(name string) (int, error) {
+	text, err := os.ReadFile(name)
+	if err != nil {
+		return 0, err
+	}
+	return strconv.Atoi(strings.TrimSpace(string(text)))
+}
+
+// field returns what a file says after "name:", or "".
+func field(file, name string) string {
+	text, err := os.ReadFile(file)
+	if err != nil {
+		return ""
+	}
+	for line := range strings.Lines(string(text)) {
+		if key, value, ok := strings.Cut(line, ":"); ok && strings.TrimSpace(key) == name {
+			return strings.TrimSpace(value)
+		}
+	}
+	return ""
+}
+
+// kibibytes reads a line of /proc/meminfo, in bytes.
+func kibibytes(name string) uint64 { return sizeIn("/proc/meminfo", name) }
+
+// sizeIn reads "name: 1234 kB", in bytes; 0 if it is not there.
+func sizeIn(file, name string) uint64 {
+	n, err := strconv.ParseUint(strings.TrimSuffix(field(file, name), " kB"), 10, 64)
+	if err != nil {
+		return 0
+	}
+	return n << 10
+}
+
+func (h *host) print() {
+	fmt.Printf("host       Linux %s, %d CPUs (%s), %d MiB, %d MiB available, load %s\n",
+		h.kernel, h.cpus, h.cpu, h.memory>>20, h.available>>20, h.load)
+	fmt.Printf("table      nf_conntrack_max %d, %d buckets\n", h.max, h.buckets)
+}
+
+// makeRoom raises nf_conntrack_max for as long as the bench runs, if it may,
+// and says how to put it back. Without leave, it measures what fits.
+func (p *plan) makeRoom(h *host) (restore func() error, err error) {
+	nothing := func() error { return nil }
+	need := p.entries
+	if p.wants("large") {
+		need = max(need, p.large)
+	}
+	if uint64(need)*entryBytes > h.available/2 {
+		if p.large > p.entries && uint64(p.entries)*entryBytes <= h.available/2 {
+			fmt.Printf("note       %d entries would take half of the memory: left out\n", p.large)
+			p.large, need = 0, p.entries
+		} else {
+			return nil, fmt.Errorf("%d entries take up to %d MiB, more than half of what is available", need, uint64(need)*entryBytes>>20)
+		}
+	}
+	need += need / 10 // other namespaces have their own count, but not their own patience
+	if h.max == 0 || h.max >= need {
+		return nothing, nil
+	}
+	if !p.hostWide {
+		p.entries, p.large = min(p.entries, h.max*9/10), 0
+		fmt.Printf("note       nf_conntrack_max is %d and may not be raised: %d entries are measured; -host-wide or CTWARDEN_TEST_HOST=1 permits it\n",
+			h.max, p.entries)
+		return nothing, nil
+	}
+	before := h.max
+	if err := os.WriteFile(maxFile, []byte(strconv.Itoa(need)), 0); err != nil {
+		return nil, fmt.Errorf("raise nf_conntrack_max: %w", err)
+	}
+	h.max = need
+	return func() error {
+		if now, err := readNumber(maxFile); err != nil || now != need {
+			fmt.Printf("note       nf_conntrack_max is %d by now, not the %d written: left alone, it was %d\n", now, need, before)
+			return err
+		}
+		if err := os.WriteFile(maxFile, []byte(strconv.Itoa(before)), 0); err != nil {
+			return fmt.Errorf("put nf_conntrack_max back to %d: %w", before, err)
+		}
+		return nil
+	}, nil
+}

@@ -1,0 +1,141 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"time"
+)
+
+// memory measures the peak of both with a large table.
+func (p *plan) memory(ctx context.Context) (err error) {
+	if p.large <= p.entries {
+		return nil
+	}
+	stage, err := newTable()
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, stage.Close()) }()
+	if err := fillIdle(stage.NS, p.large); err != nil {
+		return err
+	}
+	fmt.Printf("\nmemory     with %d entries (bound 32 MiB)\n", p.large)
+	exact, err := measure(ctx, stage.NS, false, p.ctwarden, "diagnose", "--exact")
+	if err != nil {
+		return err
+	}
+	(&series{"ctwarden diagnose --exact", []cost{exact}}).print("")
+	deleted, err := runSweep(ctx, stage.NS)
+	if err != nil {
+		return err
+	}
+	(&series{"ctwarden deletes", []cost{deleted}}).print("")
+	return nil
+}
+
+const (
+	settle  = 3 * time.Second
+	watched = 30 * time.Second
+)
+
+// idle runs the daemon in a directory of its own, where it only observes, and
+// measures what it takes when there is nothing to do.
+func (p *plan) idle(ctx context.Context) (err error) {
+	dir, err := os.MkdirTemp("", "ctwarden-bench-")
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, os.RemoveAll(dir)) }()
+	stage, err := newTable()
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, stage.Close()) }()
+	cmd := exec.CommandContext(ctx, p.ctwarden, "run", "--mode", "observe")
+	cmd.Env = append(os.Environ(), "CTWARDEN_STATE_DIR="+filepath.Join(dir, "state"),
+		"CTWARDEN_AUDIT_PATH="+filepath.Join(dir, "log", "audit.jsonl"),
+		"CTWARDEN_CONTROL_SOCKET="+filepath.Join(dir, "run", "control.sock"))
+	cmd.Cancel = func() error { return cmd.Process.Signal(os.Interrupt) }
+	cmd.WaitDelay = 10 * time.Second
+	if err := stage.NS.Do(cmd.Start); err != nil {
+		return err
+	}
+	defer func() {
+		_ = cmd.Process.Signal(os.Interrupt) // it may have ended by itself
+		_ = cmd.Wait()
+	}()
+	if err := wait(ctx, settle); err != nil {
+		return err
+	}
+	before, err := ticksOf(cmd.Process.Pid)
+	if err != nil {
+		return fmt.Errorf("the daemon did not stay: %w", err)
+	}
+	if err := wait(ctx, watched); err != nil {
+		return err
+	}
+	after, err := ticksOf(cmd.Process.Pid)
+	if err != nil {
+		return fmt.Errorf("the daemon did not stay: %w", err)
+	}
+	status := fmt.Sprintf("/proc/%d/status", cmd.Process.Pid)
+	const ticksPerSecond = 100 // USER_HZ, the same on every Linux that Go runs on
+	used := float64(after-before) / ticksPerSecond
+	fmt.Printf("\nidle       daemon for %s: resident %.1f MiB, at most %.1f (bound 24); %.2f s of CPU, %.3f %% of a core (bound 0.1)\n",
+		watched, float64(sizeIn(status, "VmRSS"))/(1<<20), float64(sizeIn(status, "VmHWM"))/(1<<20), used, 100*used/watched.Seconds())
+	return nil
+}
+
+func wait(ctx context.Context, d time.Duration) error {
+	select {
+	case <-ctx.Done():
+		return ctx.Err()
+	case <-time.After(d):
+		return nil
+	}
+}
+
+// ticksOf is the processor time of a process: utime and stime, the fields 14
+// and 15 of /proc/PID/stat.
+func ticksOf(pid int) (uint64, error) {
+	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
+	if err != nil {
+		return 0, err
+	}
+	_, rest, _ := strings.Cut(string(text), ") ")
+	fields := strings.Fields(rest)
+	if len(fields) < 13 {
+		return 0, fmt.Errorf("stat of process %d has %d fields", pid, len(fields))
+	}
+	user, err := strconv.ParseUint(fields[11], 10, 64)
+	if err != nil {
+		return 0, err
+	}
+	system, err := strconv.ParseUint(fields[12], 10, 64)
+	return user + system, err
+}
+
+// benchmarks runs those of go test that have a bound.
+func (p *plan) benchmarks(ctx context.Context) error {
+	fmt.Println("\nbenchmarks of go test (bounds: a decision 1 µs and 0 allocations)")
+	for _, b := range [][2]string{
+		{"BenchmarkDecision", "./policy"}, {"BenchmarkAppend$|BenchmarkAppendNoSync", "./internal/audit"}, {"BenchmarkAdd", "./internal/census"},
+	} {
+		out, err := exec.CommandContext(ctx, "go", "test", "-run=^$", "-bench="+b[0], "-benchmem", b[1]).CombinedOutput()
+		if err != nil {
+			return fmt.Errorf("%s: %w: %s", b[1], err, out)
+		}
+		for line := range strings.Lines(string(out)) {
+			if strings.HasPrefix(line, "Benchmark") {
+				fmt.Print("  ", line)
+			}
+		}
+	}
+	return nil
+}

@@ -1,0 +1,98 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"os"
+	"os/exec"
+	"os/signal"
+	"strings"
+	"syscall"
+)
+
+// sweepWord makes this program the one that deletes: a child with a memory of
+// its own to be measured.
+const sweepWord = "sweep"
+
+// A plan is what was asked for on the command line.
+type plan struct {
+	entries, large, pairs int
+	ctwarden              string
+	hostWide              bool
+	only                  string
+}
+
+func main() {
+	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM)
+	defer stop()
+	if len(os.Args) == 2 && os.Args[1] == sweepWord {
+		exit(sweep(ctx))
+		return
+	}
+	var p plan
+	flag.IntVar(&p.entries, "entries", 1_000_000, "entries in the table")
+	flag.IntVar(&p.large, "large", 4_000_000, "entries in the table for the memory of a large one; 0 leaves it out")
+	flag.IntVar(&p.pairs, "pairs", 5, "pairs of runs")
+	flag.StringVar(&p.ctwarden, "ctwarden", "bin/ctwarden", "the program to measure")
+	flag.BoolVar(&p.hostWide, "host-wide", os.Getenv("CTWARDEN_TEST_HOST") == "1",
+		"raise nf_conntrack_max, which is one number for the whole host, while it runs (or CTWARDEN_TEST_HOST=1)")
+	flag.StringVar(&p.only, "only", "census,delete,stall,large,idle,go", "which parts")
+	flag.Parse()
+	exit(p.run(ctx))
+}
+
+// exit tells an error and ends the program; a nil error ends nothing.
+func exit(err error) {
+	if err == nil {
+		return
+	}
+	fmt.Fprintln(os.Stderr, "bench: error:", err)
+	os.Exit(1)
+}
+
+func (p *plan) wants(part string) bool {
+	for word := range strings.SplitSeq(p.only, ",") {
+		if word == part {
+			return true
+		}
+	}
+	return false
+}
+
+func (p *plan) run(ctx context.Context) (err error) {
+	if os.Geteuid() != 0 {
+		return errors.New("it fills the table of a network namespace and needs root: sudo make bench")
+	}
+	for _, program := range []string{p.ctwarden, "conntrack"} {
+		if _, err := exec.LookPath(program); err != nil {
+			return fmt.Errorf("%w: make build, apt-get install conntrack", err)
+		}
+	}
+	host, err := readHost()
+	if err != nil {
+		return err
+	}
+	restore, err := p.makeRoom(host)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, restore()) }()
+	host.print()
+	for _, part := range []struct {
+		name string
+		run  func(context.Context) error
+	}{
+		{"census", p.census}, {"delete", p.deletion}, {"stall", p.stall}, {"large", p.memory},
+		{"idle", p.idle}, {"go", p.benchmarks},
+	} {
+		if !p.wants(part.name) {
+			continue
+		}
+		if err := part.run(ctx); err != nil {
+			return fmt.Errorf("%s: %w", part.name, err)
+		}
+	}
+	return nil
+}
