@@ -21,7 +21,7 @@ import (
 
 const (
 	journalLine = "nf_conntrack: nf_conntrack: table full, dropping packet"
-	thisBoot = "aec3eee924bb4319a464bb0ef3d3ed16"
+	thisBoot    = "aec3eee924bb4319a464bb0ef3d3ed16"
 )
 
 // A diary is a journal that a test writes into. It implements watcher.Journal

@@ -1,0 +1,233 @@
+package watcher
+
+import (
+	"bytes"
+	"cmp"
+	"encoding/json"
+	"io"
+	"os"
+	"path"
+	"path/filepath"
+	"strconv"
+	"strings"
+)
+
+// A Namespace is a network namespace and how people call it.
+type Namespace struct {
+	// Inode is its number, which the kernel prints in "table full in netns N".
+	Inode uint32 `json:"netns"`
+	// Guessed says that the kernel did not let its number be read, which
+	// needs CAP_SYS_PTRACE for the processes of others: Inode is then that of
+	// its counters in procfs. The kernel takes both from one supply of
+	// numbers, so that no other namespace has it.
+	Guessed bool `json:"guessed,omitempty"`
+	// Mount is where ip netns, Docker or another program keeps it open.
+	Mount string `json:"mount,omitempty"`
+	// PID is a process in it, the one with the least number when it was
+	// found; Comm is the name of that process.
+	PID  int    `json:"pid,omitempty"`
+	Comm string `json:"comm,omitempty"`
+	// Container, Pod and Unit come from the control group of that process: the
+	// id of the container, the uid of the pod, the unit of systemd.
+	Container string `json:"container,omitempty"`
+	Pod       string `json:"pod,omitempty"`
+	Unit      string `json:"unit,omitempty"`
+	// Called is what the container runtime calls the container or the pod.
+	Called string `json:"called,omitempty"`
+	// Entries is its number of entries when it was last looked at; Unread
+	// says that it could not be.
+	Entries uint64 `json:"entries"`
+	Unread  bool   `json:"unread,omitempty"`
+}
+
+// ipNetns is where ip netns mounts namespaces, below /.
+const ipNetns = "run/netns"
+
+// Name is what a person would call the namespace. It always says something.
+func (n *Namespace) Name() string {
+	dir, base := path.Split(n.Mount)
+	switch {
+	case strings.HasSuffix(dir, "/"+ipNetns+"/"):
+		return base
+	case n.Called != "":
+		return n.Called
+	case n.Container != "":
+		return "container " + n.Container[:min(12, len(n.Container))]
+	case n.Unit != "":
+		return n.Unit
+	case n.Mount != "":
+		return n.Mount
+	case n.Comm != "":
+		return n.Comm + " (pid " + strconv.Itoa(n.PID) + ")"
+	}
+	return "netns " + strconv.FormatUint(uint64(n.Inode), 10)
+}
+
+// Matches reports whether one of the patterns, as those of path.Match, fits
+// one of its names. A bad pattern fits nothing.
+func (n *Namespace) Matches(patterns []string) bool {
+	names := []string{
+		n.Name(), path.Base(n.Mount), n.Called, n.Container, n.Pod, n.Unit, n.Comm,
+		strconv.FormatUint(uint64(n.Inode), 10),
+	}
+	for _, pattern := range patterns {
+		for _, name := range names {
+			if ok, err := path.Match(pattern, name); ok && err == nil && name != "" {
+				return true
+			}
+		}
+	}
+	return false
+}
+
+// describe reads the names that a process gives to its namespace.
+func (n *Namespace) describe(root string) {
+	n.Comm, n.Container, n.Pod, n.Unit, n.Called = "", "", "", "", ""
+	if n.PID == 0 {
+		return
+	}
+	dir := filepath.Join(root, "proc", strconv.Itoa(n.PID))
+	if text, err := readBounded(filepath.Join(dir, "comm")); err == nil {
+		n.Comm = string(bytes.TrimSpace(text))
+	}
+	if text, err := readBounded(filepath.Join(dir, "cgroup")); err == nil {
+		n.Container, n.Pod, n.Unit = parseCgroup(string(text))
+	}
+	if n.Container != "" {
+		n.Called = calledBy(root, n.Container)
+	}
+}
+
+// parseCgroup finds what is known by name in /proc/PID/cgroup: the innermost
+// container, the pod around it, the innermost unit. Runtimes write the id of a
+// container as a directory ("/docker/ID", "/kubepods/…/podUID/ID") or as a
+// scope ("docker-ID.scope", "cri-containerd-ID.scope", "libpod-ID.scope").
+func parseCgroup(text string) (container, pod, unit string) {
+	for line := range strings.Lines(text) {
+		fields := strings.SplitN(strings.TrimSpace(line), ":", 3)
+		if len(fields) < 3 {
+			continue
+		}
+		var c, p, u string
+		for part := range strings.SplitSeq(fields[2], "/") {
+			bare, scope := strings.CutSuffix(part, ".scope")
+			id := bare[strings.LastIndexByte(bare, '-')+1:]
+			switch {
+			case isContainerID(id):
+				c, u = id, ""
+			case podUID(part) != "":
+				p = podUID(part)
+			case strings.HasPrefix(part, "lxc.payload."):
+				c = strings.TrimPrefix(part, "lxc.payload.")
+			case scope && strings.HasPrefix(part, "machine-"), strings.HasSuffix(part, ".service"):
+				u = part
+			}
+		}
+		container, pod, unit = cmp.Or(container, c), cmp.Or(pod, p), cmp.Or(unit, u)
+	}
+	return container, pod, unit
+}
+
+func isContainerID(s string) bool {
+	return len(s) == 64 && strings.Trim(s, "0123456789abcdef") == ""
+}
+
+// podUID reads "podUID" or "kubepods-burstable-podUID.slice", in which systemd
+// has the dashes of the UID as underscores.
+func podUID(part string) string {
+	part = strings.TrimSuffix(part, ".slice")
+	at := strings.LastIndex(part, "pod")
+	if at < 0 || at > 0 && part[at-1] != '-' {
+		return ""
+	}
+	uid := strings.ReplaceAll(part[at+len("pod"):], "_", "-")
+	if len(uid) < 32 || len(uid) > 36 || strings.Trim(uid, "0123456789abcdef-") != "" {
+		return ""
+	}
+	return uid
+}
+
+// calledBy asks the files of Docker and of containerd for the name of a
+// container. They are for root only; without them there is the id.
+func calledBy(root, id string) string {
+	var docker struct {
+		Name string `json:"Name"`
+	}
+	if readJSON(filepath.Join(root, "var/lib/docker/containers", id, "config.v2.json"), &docker) {
+		return strings.TrimPrefix(docker.Name, "/")
+	}
+	var oci struct {
+		Annotations map[string]string `json:"annotations"`
+	}
+	if !readJSON(filepath.Join(root, "run/containerd/io.containerd.runtime.v2.task/k8s.io", id, "config.json"), &oci) {
+		return ""
+	}
+	pod := oci.Annotations["io.kubernetes.cri.sandbox-name"]
+	if space := oci.Annotations["io.kubernetes.cri.sandbox-namespace"]; pod != "" && space != "" {
+		return space + "/" + pod
+	}
+	return pod
+}
+
+// maxText bounds what is read of a file that somebody else writes.
+const maxText = 1 << 20
+
+func readBounded(path string) ([]byte, error) {
+	f, err := os.Open(path)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	return io.ReadAll(io.LimitReader(f, maxText))
+}
+
+func readJSON(path string, into any) bool {
+	text, err := readBounded(path)
+	return err == nil && json.Unmarshal(text, into) == nil
+}
+
+// mountedNamespaces reads the network namespaces that are mounted somewhere
+// from the text of /proc/self/mountinfo: the last mount of each by inode. It
+// needs no right to reach the mount.
+func mountedNamespaces(mountinfo []byte) map[uint32]string {
+	found := map[uint32]string{}
+	for line := range bytes.Lines(mountinfo) {
+		// 245 30 0:4 net:[4026532453] /run/netns/blue rw shared:1 - nsfs nsfs rw
+		if !bytes.Contains(line, []byte(" - nsfs ")) {
+			continue
+		}
+		fields := bytes.Fields(line)
+		if len(fields) < 5 {
+			continue
+		}
+		number, ok := bytes.CutPrefix(fields[3], []byte("net:["))
+		inode, err := strconv.ParseUint(string(bytes.TrimSuffix(number, []byte("]"))), 10, 32)
+		if ok && err == nil {
+			where := unescape(string(fields[4]))
+			if old := found[uint32(inode)]; old == "" || !strings.HasSuffix(path.Dir(old), ipNetns) {
+				found[uint32(inode)] = where
+			}
+		}
+	}
+	return found
+}
+
+// unescape undoes what the kernel does to spaces and the like in a path
+// (mangle in fs/seq_file.c): a backslash and three octal digits.
+func unescape(s string) string {
+	if !strings.Contains(s, `\`) {
+		return s
+	}
+	var b strings.Builder
+	for i := 0; i < len(s); i++ {
+		if s[i] == '\\' && i+3 < len(s) {
+			if n, err := strconv.ParseUint(s[i+1:i+4], 8, 8); err == nil {
+				b.WriteByte(byte(n))
+				i += 3
+				continue
+			}
+		}
+		b.WriteByte(s[i])
+	}
+	return b.String()
+}

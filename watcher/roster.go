@@ -1,0 +1,444 @@
+package watcher
+
+import (
+	"bytes"
+	"cmp"
+	"errors"
+	"fmt"
+	"io/fs"
+	"maps"
+	"os"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/ctwarden/ctwarden/internal/netns"
+	"github.com/ctwarden/ctwarden/internal/nfct"
+	"golang.org/x/sys/unix"
+)
+
+// A Roster knows the network namespaces of the host and how many entries each
+// has. It finds those that have a process or a mount; one that only a socket,
+// a file or another thread of a process holds is found when the kernel names
+// it, or not at all.
+//
+// A namespace with a process is read through /proc/PID/net, which needs no
+// privilege. One without is entered once, for which CAP_SYS_ADMIN is needed,
+// to open its nf_conntrack_count. Neither keeps the namespace alive: a sysctl
+// of a namespace that is gone does not answer any more, while an open file
+// below /proc/PID/net would hold it.
+//
+// Sweep is for one goroutine; the other methods may be called by any.
+type Roster struct {
+	// Root is the directory below which proc is found; empty is "/".
+	Root string
+	// Own is the namespace of the process, which is left out.
+	Own uint32
+
+	mu     sync.Mutex
+	known  map[uint32]*place
+	gone   map[uint32]Namespace
+	order  []uint32 // of gone, the oldest first
+	hidden int
+
+	buf  []byte
+	rows []nfct.CPUStat
+}
+
+// A place is where one namespace is read.
+type place struct {
+	Namespace
+	file  uint64 // the inode of its counters in procfs
+	count int    // an open nf_conntrack_count, or -1
+	seen  bool   // by this search
+}
+
+// maxGone bounds how many namespaces are remembered that are gone.
+const maxGone = 1024
+
+// A Sweep is what one look at all namespaces found.
+type Sweep struct {
+	// Entries is the sum of all, Namespaces their number; neither has the own
+	// one in it. Unread are those that could not be read, Hidden the processes
+	// that could not be looked at, whose namespaces are not known.
+	Entries    uint64
+	Namespaces int
+	Unread     int
+	Hidden     int
+	// Full are those with at least as many entries as asked for, the fullest
+	// first.
+	Full []Namespace
+	// Filled counts all that have that many.
+	Filled int
+	// Took is how long it took.
+	Took time.Duration
+}
+
+// Search finds out which namespaces there are.
+func (r *Roster) Search() error {
+	mounts, err := os.ReadFile(filepath.Join(r.root(), "proc/self/mountinfo"))
+	if err != nil {
+		return fmt.Errorf("find network namespaces: %w", err)
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.known == nil {
+		r.known, r.gone = map[uint32]*place{}, map[uint32]Namespace{}
+	}
+	for _, p := range r.known {
+		p.seen = false
+	}
+	mounted := mountedNamespaces(mounts)
+	for inode, where := range mounted {
+		r.meet(inode, func(p *place) { p.Mount = where })
+	}
+	if err := r.searchProcesses(); err != nil {
+		return fmt.Errorf("find network namespaces: %w", err)
+	}
+	for inode, p := range r.known {
+		if !p.seen {
+			r.forget(inode)
+		} else if mounted[inode] == "" {
+			p.Mount = ""
+		}
+	}
+	r.openCounts()
+	return nil
+}
+
+// meet notes that a namespace is there.
+func (r *Roster) meet(inode uint32, update func(*place)) {
+	if inode == r.Own {
+		return
+	}
+	p := r.known[inode]
+	if p == nil {
+		p = &place{Namespace: Namespace{Inode: inode}, count: -1}
+		r.known[inode] = p
+	}
+	p.seen = true
+	update(p)
+}
+
+// searchProcesses looks at the namespace of every process. The first thread
+// stands for the others.
+func (r *Roster) searchProcesses() error {
+	proc, err := os.Open(filepath.Join(r.root(), "proc"))
+	if err != nil {
+		return err
+	}
+	defer proc.Close()
+	names, err := proc.Readdirnames(-1)
+	if err != nil {
+		return err
+	}
+	pids := make([]int, 0, len(names))
+	for _, name := range names {
+		if pid, err := strconv.Atoi(name); err == nil && pid > 0 {
+			pids = append(pids, pid)
+		}
+	}
+	slices.Sort(pids)
+	r.hidden = 0
+	files := r.files(int(proc.Fd()))
+	first := map[uint32]bool{}
+	for _, pid := range pids {
+		inode, guessed, err := identify(int(proc.Fd()), pid)
+		if errors.Is(err, fs.ErrPermission) {
+			r.hidden++
+		}
+		if guessed {
+			inode = cmp.Or(files[uint64(inode)], inode)
+		}
+		if err != nil || first[inode] {
+			continue
+		}
+		first[inode] = true
+		r.meet(inode, func(p *place) {
+			if p.PID != pid {
+				p.PID, p.file, p.Guessed = pid, 0, guessed && inode != r.Own
+				p.describe(r.root())
+			}
+		})
+	}
+	for _, p := range r.known {
+		if p.seen && p.PID != 0 && !first[p.Inode] {
+			p.PID, p.file = 0, 0 // the last process has left; what it was called stays
+		}
+	}
+	return nil
+}
+
+// files says to which namespaces the files of counters belong, as far as that
+// is known: the own one, and those that were entered.
+func (r *Roster) files(proc int) map[uint64]uint32 {
+	files := map[uint64]uint32{}
+	for inode, p := range r.known {
+		if !p.Guessed && p.file != 0 {
+			files[p.file] = inode
+		}
+	}
+	var stat unix.Stat_t
+	if unix.Fstatat(proc, "self/net/stat/nf_conntrack", &stat, 0) == nil {
+		files[stat.Ino] = r.Own
+	}
+	return files
+}
+
+// identify returns the number of the namespace of a process. Without the right
+// to look at a process (ptrace_may_access), the number of a file that each
+// namespace has its own of tells namespaces apart.
+func identify(proc, pid int) (inode uint32, guessed bool, err error) {
+	var stat unix.Stat_t
+	name := strconv.Itoa(pid)
+	err = unix.Fstatat(proc, name+"/ns/net", &stat, 0)
+	if errors.Is(err, fs.ErrPermission) {
+		err, guessed = unix.Fstatat(proc, name+"/net/stat/nf_conntrack", &stat, 0), true
+	}
+	if err == nil && (stat.Ino == 0 || stat.Ino>>32 != 0) {
+		err = fs.ErrInvalid
+	}
+	return uint32(stat.Ino), guessed, err
+}
+
+// forget removes a namespace and remembers what it was called.
+func (r *Roster) forget(inode uint32) {
+	p := r.known[inode]
+	p.close()
+	delete(r.known, inode)
+	if _, ok := r.gone[inode]; !ok {
+		r.order = append(r.order, inode)
+	}
+	r.gone[inode] = p.Namespace
+	if len(r.order) > maxGone {
+		delete(r.gone, r.order[0])
+		r.order = append(r.order[:0], r.order[1:]...)
+	}
+}
+
+// openCounts enters the namespaces that can't be read through a process.
+func (r *Roster) openCounts() {
+	var paths []string
+	var places []*place
+	for _, p := range r.known {
+		if p.count >= 0 || p.PID != 0 && !p.Unread || p.Guessed {
+			continue
+		}
+		path := filepath.Join(r.root(), p.Mount)
+		if p.Mount == "" {
+			path = filepath.Join(r.root(), "proc", strconv.Itoa(p.PID), "ns/net")
+		}
+		paths, places = append(paths, path), append(places, p)
+	}
+	if len(paths) == 0 {
+		return
+	}
+	_ = netns.Visit(paths, func(i int, err error) { // without the right to enter they stay unread
+		if err == nil {
+			places[i].open(r.root())
+		}
+	})
+}
+
+// open opens the sysctl of the namespace that the thread is in, if that is the
+// one that is meant: the mount may be that of another one by now.
+func (p *place) open(root string) {
+	var stat unix.Stat_t
+	if err := unix.Stat("/proc/thread-self/ns/net", &stat); err != nil || uint32(stat.Ino) != p.Inode {
+		return
+	}
+	fd, err := unix.Open(filepath.Join(root, "proc/sys/net/netfilter/nf_conntrack_count"), unix.O_RDONLY|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return
+	}
+	p.count = fd
+	if unix.Stat(filepath.Join(root, statFile), &stat) == nil {
+		p.file = stat.Ino
+	}
+}
+
+func (p *place) close() {
+	if p.count >= 0 {
+		_ = unix.Close(p.count) // it was only read
+		p.count = -1
+	}
+}
+
+// Sweep reads every known namespace. Those with at least enough entries, and
+// at least one, are returned one by one. A namespace that does not answer any
+// more is searched for once.
+func (r *Roster) Sweep(enough uint64) Sweep {
+	start := time.Now()
+	lost := r.read()
+	if lost > 0 && r.Search() == nil {
+		r.read()
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	s := Sweep{Namespaces: len(r.known), Hidden: r.hidden}
+	for _, p := range r.known {
+		if p.Unread {
+			s.Unread++
+			continue
+		}
+		s.Entries += p.Entries
+		if p.Entries > 0 && p.Entries >= enough {
+			s.Filled++
+			s.Full = append(s.Full, p.Namespace)
+		}
+	}
+	slices.SortFunc(s.Full, func(a, b Namespace) int {
+		return cmp.Or(cmp.Compare(b.Entries, a.Entries), cmp.Compare(a.Inode, b.Inode))
+	})
+	s.Took = time.Since(start)
+	return s
+}
+
+// read reads all and returns how many were lost that had answered before.
+func (r *Roster) read() (lost int) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.buf == nil {
+		r.buf = make([]byte, 64<<10)
+	}
+	proc, err := unix.Open(filepath.Join(r.root(), "proc"), unix.O_RDONLY|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return 0
+	}
+	defer unix.Close(proc)
+	for _, p := range r.known {
+		n, err := r.readPlace(proc, p)
+		if err != nil {
+			if !p.Unread {
+				lost++
+			}
+			p.Unread = true
+			continue
+		}
+		p.Entries, p.Unread = n, false
+	}
+	return lost
+}
+
+func (r *Roster) readPlace(proc int, p *place) (uint64, error) {
+	if p.count >= 0 {
+		n, err := unix.Pread(p.count, r.buf, 0)
+		if err == nil {
+			return parseSysctl(r.buf[:n])
+		}
+		p.close()
+	}
+	if p.PID == 0 {
+		return 0, fs.ErrNotExist
+	}
+	return r.readProcess(proc, p)
+}
+
+// readProcess reads through a process. Which namespace the file belongs to, the
+// file itself tells: the process may be in another one by now, or be another
+// process.
+func (r *Roster) readProcess(proc int, p *place) (uint64, error) {
+	name := strconv.Itoa(p.PID)
+	fd, err := unix.Openat(proc, name+"/net/stat/nf_conntrack", unix.O_RDONLY|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return 0, err
+	}
+	defer unix.Close(fd)
+	var stat unix.Stat_t
+	if err := unix.Fstat(fd, &stat); err != nil {
+		return 0, err
+	}
+	if p.file == 0 {
+		// The process is looked at after the file was opened.
+		if inode, _, err := identify(proc, p.PID); err != nil || inode != p.Inode && !p.Guessed {
+			return 0, fs.ErrNotExist
+		}
+		p.file = stat.Ino
+	}
+	if stat.Ino != p.file {
+		p.file = 0
+		return 0, fs.ErrNotExist
+	}
+	// The first row has what is asked for; the file is longer where there are
+	// many processors.
+	n, err := unix.Read(fd, r.buf)
+	if err != nil {
+		return 0, err
+	}
+	end := bytes.LastIndexByte(r.buf[:n], '\n') + 1
+	rows, err := nfct.ParseCPUStats(r.buf[:end], r.rows)
+	if err != nil || len(rows) == 0 {
+		return 0, fmt.Errorf("read entries of netns %d: %w", p.Inode, cmp.Or(err, fs.ErrInvalid))
+	}
+	r.rows = rows
+	return uint64(rows[0].Entries), nil
+}
+
+// Named returns what is known of a namespace, one that is gone among them.
+func (r *Roster) Named(inode uint32) (n Namespace, here bool) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if p := r.known[inode]; p != nil {
+		return p.Namespace, true
+	}
+	n, ok := r.gone[inode]
+	if !ok {
+		n.Inode = inode
+	}
+	return n, false
+}
+
+// All returns the namespaces that are there, by number.
+func (r *Roster) All() []Namespace {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	all := make([]Namespace, 0, len(r.known))
+	for _, inode := range slices.Sorted(maps.Keys(r.known)) {
+		all = append(all, r.known[inode].Namespace)
+	}
+	return all
+}
+
+// Open opens a namespace to act in it, and makes sure that it is the one that
+// is meant. It is os.ErrNotExist if the namespace is gone.
+func (r *Roster) Open(inode uint32) (*netns.NS, error) {
+	n, here := r.Named(inode)
+	if !here {
+		return nil, fmt.Errorf("open netns %d: %w", inode, fs.ErrNotExist)
+	}
+	paths := make([]string, 0, 2)
+	if n.PID != 0 {
+		paths = append(paths, filepath.Join(r.root(), "proc", strconv.Itoa(n.PID), "ns/net"))
+	}
+	if n.Mount != "" {
+		paths = append(paths, n.Mount)
+	}
+	err := fs.ErrNotExist
+	for _, path := range paths {
+		ns, openErr := netns.Open(path)
+		if openErr != nil {
+			err = openErr
+			continue
+		}
+		if ns.Inode() == inode {
+			return ns, nil
+		}
+		err = errors.Join(fs.ErrNotExist, ns.Close())
+	}
+	return nil, fmt.Errorf("open netns %d: %w", inode, err)
+}
+
+// Close closes what the Roster holds open.
+func (r *Roster) Close() error {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for _, p := range r.known {
+		p.close()
+	}
+	return nil
+}
+
+func (r *Roster) root() string { return cmp.Or(strings.TrimSuffix(r.Root, "/"), "/") }
