@@ -46,7 +46,7 @@ type revertedRecord struct {
 // calls are what the socket offers.
 func (d *running) calls() control.Calls {
 	return control.Calls{
-		Status: d.status, Pause: d.pause, Resume: d.resume, Revert: d.revert,
+		Status: d.status, Metrics: d.metrics, Pause: d.pause, Resume: d.resume, Revert: d.revert,
 		Reload: func(ctx context.Context, by control.Peer, ask control.Ask) (any, error) {
 			asked := askedBy(by, ask)
 			if err := d.reload(ctx, &asked); err != nil {
@@ -117,8 +117,8 @@ func (d *running) revert(ctx context.Context, by control.Peer, ask control.Ask) 
 	return answer, nil
 }
 
-// serve answers on the socket until stop is called. The job does not depend on
-// it: without a socket the daemon goes on.
+// serve answers on the socket, and wherever else metrics are wanted, until stop
+// is called. The job does not depend on it: without a socket the daemon goes on.
 func (d *running) serve(ctx context.Context) (stop func()) {
 	cfg := d.cfg.Load()
 	serving, cancel := context.WithCancel(ctx)
@@ -137,6 +137,12 @@ func (d *running) serve(ctx context.Context) (stop func()) {
 		d.say.Warn("no control socket: ctwarden status will not reach this daemon", "error", err)
 	} else {
 		run("control socket", func() error { return control.Serve(serving, l, d.calls()) })
+	}
+	if l, ok := d.listenMetrics(cfg.Metrics.Listen); ok {
+		run("metrics", func() error { return control.ServeMetrics(serving, l, d.metrics) })
+	}
+	if path := cfg.Metrics.Textfile; path != "" {
+		run("metrics", func() error { return d.keepTextfile(serving, path) })
 	}
 	return func() {
 		cancel()

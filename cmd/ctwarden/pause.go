@@ -21,6 +21,17 @@ func noDaemon(err error) bool {
 	return errors.Is(err, fs.ErrNotExist) || errors.Is(err, syscall.ECONNREFUSED)
 }
 
+// unanswered says what to do about an error of package control.
+func unanswered(cmd *cobra.Command, cfg *config.Config, err error) error {
+	switch {
+	case noDaemon(err):
+		return hint(fmt.Errorf("no daemon answers on %s", cfg.Control.Socket), "systemctl status ctwarden")
+	case errors.Is(err, fs.ErrPermission):
+		return hint(err, "sudo "+cmd.CommandPath(), "usermod -a -G ctwarden USER   # lets USER ask, after the next login")
+	}
+	return err
+}
+
 // ask has the running daemon do something, and reads its answer.
 func ask(cmd *cobra.Command, what string, a control.Ask, answer any) error {
 	cfg, err := config.Load(source(cmd))
@@ -28,13 +39,8 @@ func ask(cmd *cobra.Command, what string, a control.Ask, answer any) error {
 		return err
 	}
 	text, err := control.Do(cmd.Context(), cfg.Control.Socket, what, a)
-	switch {
-	case noDaemon(err):
-		return hint(fmt.Errorf("no daemon answers on %s", cfg.Control.Socket), "systemctl status ctwarden")
-	case errors.Is(err, fs.ErrPermission):
-		return hint(err, "sudo "+cmd.CommandPath(), "usermod -a -G ctwarden USER   # lets USER ask, after the next login")
-	case err != nil:
-		return err
+	if err != nil {
+		return unanswered(cmd, cfg, err)
 	}
 	if err := json.Unmarshal(text, answer); err != nil {
 		return fmt.Errorf("read answer of daemon: %w", err)

@@ -20,6 +20,7 @@ import (
 	"github.com/ctwarden/ctwarden/internal/audit"
 	"github.com/ctwarden/ctwarden/internal/config"
 	"github.com/ctwarden/ctwarden/internal/daemon"
+	"github.com/ctwarden/ctwarden/internal/metrics"
 	"github.com/ctwarden/ctwarden/internal/netns"
 	"github.com/ctwarden/ctwarden/policy"
 	"github.com/ctwarden/ctwarden/remediate"
@@ -73,6 +74,7 @@ type running struct {
 	since time.Time
 	own   *netns.NS
 	ready bool
+	tally metrics.Tally
 	// reloading is held while one is under way: SIGHUP and the socket may come
 	// together.
 	reloading sync.Mutex
@@ -126,7 +128,7 @@ func (d *running) open(ctx context.Context) (err error) {
 	p := &d.post
 	p.limits, p.say, p.look = cfg.Limits, d.say, newLookout(d.own, false)
 	p.save = func(tables map[uint32]daemon.Kept) error { return writeKeepsake(cfg.State.Dir, d.boot, tables) }
-	p.alive = d.alive
+	p.alive, p.told = d.alive, d.tally.Told
 	if cfg.Watch.KMsg != config.Off {
 		p.kmsg = watcher.NewKmsg()
 		p.kmsg.OnChange = d.kmsgChanged

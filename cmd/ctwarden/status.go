@@ -53,7 +53,9 @@ type auditReport struct {
 }
 
 // status is what the control socket answers.
-func (d *running) status() any {
+func (d *running) status() any { return d.report() }
+
+func (d *running) report() report {
 	health := d.post.log.Health()
 	r := report{
 		Running: true, Version: version, Since: d.since, Status: d.post.loop.Status(),

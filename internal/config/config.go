@@ -19,6 +19,7 @@ type Config struct {
 	Audit   Audit
 	State   State
 	Control Control
+	Metrics Metrics
 	Protect nfct.Protect
 
 	// origins say where the values come from, by key.
@@ -90,6 +91,14 @@ type State struct {
 type Control struct {
 	// Socket is the path of the unix socket.
 	Socket string
+}
+
+// Metrics says where metrics are written besides the control socket.
+type Metrics struct {
+	// Listen is an address and port for them; "" is none.
+	Listen string
+	// Textfile is a file for node_exporter's textfile collector; "" is none.
+	Textfile string
 }
 
 // Default returns the configuration that the daemon runs with unless it is

@@ -97,3 +97,25 @@ func cleanPath(text string) bool {
 	return utf8.ValidString(text) && !strings.ContainsFunc(text, odd) &&
 		filepath.IsAbs(text) && filepath.Clean(text) == text && text != "/"
 }
+
+// orNothing makes the key of a path that ends in suffix or is left out.
+func orNothing(k key, suffix string) key {
+	inner := k.accept
+	k.expect = fmt.Sprintf(`"" (none) or the clean absolute path of a file that ends in %s`, suffix)
+	k.accept = func(text string) bool { return text == "" || inner(text) && strings.HasSuffix(text, suffix) }
+	return k
+}
+
+// address makes the key of an IP address with a port, or nothing. A name is
+// refused: what it stands for is not for the resolver to say.
+func address(name string, field func(*Config) *string, doc string) key {
+	return key{
+		path: name, doc: doc, expect: `"" (none) or an IP address with a port, such as 127.0.0.1:9871 or [::1]:9871`,
+		accept: func(text string) bool {
+			at, err := netip.ParseAddrPort(text)
+			return text == "" || err == nil && at.Port() != 0 && at.String() == text
+		},
+		set: func(c *Config, texts []string) { *field(c) = texts[0] },
+		get: func(c *Config) []string { return []string{*field(c)} },
+	}
+}

@@ -241,7 +241,8 @@ func watchKeys() []key {
 	}
 }
 
-// keepKeys returns the keys of what is kept on disk, and of the socket.
+// keepKeys returns the keys of what is kept on disk, of the socket and of the
+// metrics.
 func keepKeys() []key {
 	const pathMax, socketMax = 4095, 107 // PATH_MAX and sun_path, less the final NUL
 	return []key{
@@ -263,7 +264,11 @@ func keepKeys() []key {
 		path("state.dir", pathMax, func(c *Config) *string { return &c.State.Dir },
 			"Directory of the ledger, which remembers every value that was changed."),
 		path("control.socket", socketMax, func(c *Config) *string { return &c.Control.Socket },
-			"Unix socket on which the daemon takes commands."),
+			"Unix socket on which the daemon takes commands, and tells its metrics."),
+		address("metrics.listen", func(c *Config) *string { return &c.Metrics.Listen },
+			"Address on which GET /metrics is answered as well: without a password, so best on 127.0.0.1 behind a proxy."),
+		orNothing(path("metrics.textfile", pathMax, func(c *Config) *string { return &c.Metrics.Textfile },
+			"File that is kept up to date for node_exporter's textfile collector; its name ends in .prom."), ".prom"),
 	}
 }
 

@@ -82,12 +82,12 @@ func (c *Config) conflict(r rule, low, high key) Problem {
 func (c *Config) samePaths(byPath map[string]key, known Problems) Problems {
 	var ps Problems
 	users := map[string]string{}
-	for _, path := range []string{"audit.path", "state.dir", "control.socket"} {
+	for _, path := range []string{"audit.path", "state.dir", "control.socket", "metrics.textfile"} {
 		if known.concern(path) {
 			continue
 		}
 		text := byPath[path].get(c)[0]
-		if user, taken := users[text]; taken {
+		if user, taken := users[text]; taken && text != "" {
 			ps = append(ps, Problem{
 				Origin: c.origins[path], Key: path,
 				Expected: "another path than that of " + user, Found: quote(text),

@@ -23,6 +23,7 @@ func arrows() map[string][]string {
 		"internal/incident":  {"policy", "internal/nfct", "internal/census"},
 		"internal/report":    {"policy", "internal/nfct", "internal/census", "internal/audit", "internal/incident"},
 		"internal/control":   {"policy", "internal/nfct", "internal/audit", "internal/incident"},
+		"internal/metrics":   {"policy", "internal/nfct", "internal/audit", "internal/daemon"},
 		"internal/drill":     {"internal/netns"},
 		// census: its summary is what one of the functions returns that the daemon is given.
 		"internal/daemon": {"policy", "internal/nfct", "internal/census", "internal/audit", "internal/incident"},

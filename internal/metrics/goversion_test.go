@@ -1,0 +1,5 @@
+package metrics_test
+
+import "runtime"
+
+func goversion() string { return runtime.Version() }

@@ -1,0 +1,255 @@
+package metrics_test
+
+import (
+	"bytes"
+	"flag"
+	"fmt"
+	"math"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/ctwarden/ctwarden/internal/audit"
+	"github.com/ctwarden/ctwarden/internal/daemon"
+	"github.com/ctwarden/ctwarden/internal/metrics"
+	"github.com/ctwarden/ctwarden/internal/nfct"
+	"github.com/ctwarden/ctwarden/policy"
+)
+
+var update = flag.Bool("update", false, "rewrite the table in docs/metrics.md")
+
+// flooded is a daemon in the middle of an incident.
+func flooded() metrics.Snapshot {
+	now := policy.Moment(time.Hour)
+	at := time.Date(2026, 3, 1, 3, 0, 0, 0, time.UTC)
+	own := daemon.TableStatus{
+		Incident: "INC-1", Level: policy.High, Cause: policy.HalfOpen, Held: policy.HeldBudget,
+		State: policy.State{PausedUntil: now.Add(90 * time.Second), HandsOffUntil: now - 1},
+		Assessment: policy.Assessment{
+			Fullness: 8750, FullIn: 1500 * time.Millisecond,
+			Trend:  policy.Trend{Fast: 100, Slow: 100},
+			Budget: policy.Budget{Bytes: 1 << 30, PerEntry: 384, Max: 2_000_000},
+			Observation: policy.Observation{
+				Now: now, At: at,
+				Table: nfct.Table{
+					Entries: 875, Max: 1000, Buckets: 512,
+					Counters: nfct.Counters{Drop: 10, InsertFailed: 4, ChainTooLong: 1, EarlyDrop: 3},
+				},
+				Memory: policy.Memory{Pressure: 125},
+				Kernel: policy.Kernel{MaxWritable: true, Entries: true},
+			},
+		},
+	}
+	return metrics.Snapshot{
+		Version: `1.0 "beta"`, Since: at,
+		Status:  daemon.Status{At: at, Mode: policy.Enforce, Tables: []daemon.TableStatus{own}, Trouble: map[string]string{"save": "x"}},
+		Sources: map[string]metrics.Source{"kmsg": {Alive: true, Heard: 7}, "journald": {Lost: 2}},
+		Changed: 3, Audit: metrics.Audit{Seq: 9, Healthy: true}, Process: metrics.Process{CPU: time.Second, Resident: 4096, OpenFDs: 5},
+	}
+}
+
+func page(t *testing.T, s metrics.Snapshot, tally *metrics.Tally) string {
+	t.Helper()
+	var b bytes.Buffer
+	if err := metrics.Write(&b, &s, tally); err != nil {
+		t.Fatal(err)
+	}
+	return b.String()
+}
+
+func want(t *testing.T, page string, lines ...string) {
+	t.Helper()
+	for _, line := range lines {
+		if !strings.Contains("\n"+page, "\n"+line+"\n") {
+			family, _, _ := strings.Cut(strings.FieldsFunc(line, func(r rune) bool { return r == '{' || r == ' ' })[0], " ")
+			var near []string
+			for l := range strings.Lines(page) {
+				if strings.HasPrefix(l, family) {
+					near = append(near, l)
+				}
+			}
+			t.Errorf("no line %s; near it:\n%s", line, strings.Join(near, ""))
+		}
+	}
+}
+
+func TestAPageSaysHowThingsStand(t *testing.T) {
+	want(t, page(t, flooded(), &metrics.Tally{}),
+		`ctwarden_build_info{version="1.0 \"beta\"",goversion="`+goversion()+`"} 1`,
+		`ctwarden_start_time_seconds 1.772334e+09`,
+		`ctwarden_mode{mode="enforce"} 1`, `ctwarden_mode{mode="observe"} 0`,
+		`ctwarden_changed_values 3`, `ctwarden_troubles 1`, `ctwarden_audit_healthy 1`, `ctwarden_audit_sequence 9`,
+		`ctwarden_table_entries{netns="0"} 875`, `ctwarden_table_max_entries{netns="0"} 1000`,
+		`ctwarden_table_fullness_ratio{netns="0"} 0.875`, `ctwarden_table_full_in_seconds{netns="0"} 1.5`,
+		`ctwarden_table_present{netns="0"} 1`, `ctwarden_incident_open{netns="0"} 1`,
+		`ctwarden_table_dropped_packets_total{netns="0"} 10`, `ctwarden_table_full_dropped_packets_total{netns="0"} 7`,
+		`ctwarden_table_early_dropped_entries_total{netns="0"} 3`,
+		`ctwarden_level{netns="0",level="high"} 1`, `ctwarden_level{netns="0",level="calm"} 0`,
+		`ctwarden_cause{netns="0",cause="half_open"} 1`, `ctwarden_cause{netns="0",cause="none"} 0`,
+		`ctwarden_held{netns="0",hold="budget"} 1`,
+		`ctwarden_budget_max_entries 2e+06`, `ctwarden_budget_usable 1`, `ctwarden_memory_pressure_ratio 0.0125`,
+		`ctwarden_writable{what="max"} 1`, `ctwarden_writable{what="timeouts"} 0`,
+		`ctwarden_paused_seconds 90`, `ctwarden_breaker_open_seconds 0`,
+		`ctwarden_source_alive{source="journald"} 0`, `ctwarden_source_alive{source="kmsg"} 1`,
+		`ctwarden_source_lines_total{source="kmsg"} 7`, `ctwarden_source_lost_records_total{source="journald"} 2`,
+		`ctwarden_process_cpu_seconds_total 1`, `ctwarden_process_resident_memory_bytes 4096`, `ctwarden_process_open_fds 5`,
+	)
+}
+
+func TestATableThatDoesNotGrowIsNeverFull(t *testing.T) {
+	s := flooded()
+	s.Status.Tables[0].Assessment.FullIn = policy.Never
+	s.Status.Tables[0].Assessment.Observation.Absent = true
+	s.Status.Tables[0].Held = policy.NotHeld
+	s.Status.Tables[0].Incident = ""
+	p := page(t, s, &metrics.Tally{})
+	want(t, p, `ctwarden_table_full_in_seconds{netns="0"} +Inf`, `ctwarden_table_present{netns="0"} 0`, `ctwarden_incident_open{netns="0"} 0`)
+	if strings.Contains(p, "ctwarden_held{") {
+		t.Error("held although it is not")
+	}
+}
+
+func TestADaemonThatHasNotLookedYetHasAPage(t *testing.T) {
+	p := page(t, metrics.Snapshot{}, &metrics.Tally{})
+	want(t, p, `ctwarden_last_turn_time_seconds 0`, `ctwarden_audit_healthy 0`)
+	if strings.Contains(p, "ctwarden_table_") {
+		t.Error("it tells of a table")
+	}
+}
+
+func TestTheSeriesOfManyNamespacesAreBounded(t *testing.T) {
+	s := flooded()
+	for i := range 1000 {
+		table := daemon.TableStatus{NetNS: uint32(i + 1)}
+		table.Assessment.Fullness = nfct.Permyriad(i)
+		s.Status.Tables = append(s.Status.Tables, table)
+	}
+	p := page(t, s, &metrics.Tally{})
+	want(t, p, `ctwarden_tables 1001`, `ctwarden_table_fullness_ratio{netns="0"} 0.875`, `ctwarden_table_fullness_ratio{netns="1000"} 0.0999`)
+	if n := strings.Count(p, "\nctwarden_table_entries{"); n != 64 {
+		t.Errorf("%d tables told, want 64", n)
+	}
+	if strings.Contains(p, `netns="1"}`) {
+		t.Error("an empty table is told before a full one")
+	}
+	if s.Status.Tables[1].NetNS != 1 {
+		t.Error("the snapshot was put into another order")
+	}
+}
+
+// record makes a record as the log does.
+func record(t *testing.T, log *audit.Log, kind audit.Kind, payload any) audit.Record {
+	t.Helper()
+	r, err := log.Append(kind, payload)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return r
+}
+
+func TestATallyCountsRecords(t *testing.T) {
+	at := time.Date(2026, 3, 1, 3, 0, 0, 0, time.UTC)
+	log, err := audit.Open(filepath.Join(t.TempDir(), "audit.jsonl"), audit.Options{Now: func() time.Time { return at.Add(2 * time.Millisecond) }})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer log.Close()
+	var tally metrics.Tally
+	told := func(kind audit.Kind, payload any) { t.Helper(); tally.Told(record(t, log, kind, payload)) }
+	outcome := func(o policy.Outcome) { t.Helper(); told(audit.KindOutcome, o) }
+	told(audit.KindPlan, map[string]any{"observation": policy.Observation{At: at}})
+	outcome(policy.Outcome{Action: policy.Action{Type: policy.RaiseMax}, OK: true, Took: 50 * time.Microsecond})
+	outcome(policy.Outcome{Action: policy.Action{Type: policy.RaiseMax}, Foreign: true, Took: time.Minute})
+	outcome(policy.Outcome{Action: policy.Action{Type: policy.RaiseMax}, Error: "no"})
+	outcome(policy.Outcome{Action: policy.Action{Type: policy.RaiseMax, Would: true}, OK: true, Changed: 5})
+	outcome(policy.Outcome{Action: policy.Action{Type: policy.DeleteEntries}, OK: true, Changed: 40, Took: time.Second})
+	outcome(policy.Outcome{Action: policy.Action{Type: policy.DeleteEntries}, Error: "half", Changed: 2, Took: time.Second})
+	told(audit.KindVerdict, policy.Verdict{Type: policy.RaiseMax, Result: policy.Helped})
+	told(audit.KindHold, map[string]any{"held": policy.HeldBudget})
+	told(audit.KindSample, map[string]any{"rows": []int{1}})
+	want(t, page(t, flooded(), &tally),
+		`ctwarden_audit_records_total{kind="outcome"} 6`, `ctwarden_audit_records_total{kind="sample"} 1`, `ctwarden_audit_records_total{kind="start"} 0`,
+		`ctwarden_actions_total{action="raise_max",result="ok"} 1`, `ctwarden_actions_total{action="raise_max",result="foreign"} 1`,
+		`ctwarden_actions_total{action="raise_max",result="failed"} 1`, `ctwarden_actions_total{action="raise_max",result="would"} 1`,
+		`ctwarden_actions_total{action="resize_hash",result="ok"} 0`,
+		`ctwarden_entries_changed_total{action="delete_entries"} 42`, `ctwarden_entries_changed_total{action="age_entries"} 0`,
+		`ctwarden_verdicts_total{action="raise_max",result="helped"} 1`, `ctwarden_verdicts_total{action="raise_max",result="worse"} 0`,
+		`ctwarden_holds_total{hold="budget"} 1`, `ctwarden_holds_total{hold="no_audit"} 0`,
+		`ctwarden_decision_seconds_bucket{le="0.001"} 0`, `ctwarden_decision_seconds_bucket{le="0.003"} 1`,
+		`ctwarden_decision_seconds_sum 0.002`, `ctwarden_decision_seconds_count 1`,
+		`ctwarden_action_seconds_bucket{action="raise_max",le="0.0001"} 2`, `ctwarden_action_seconds_bucket{action="raise_max",le="30"} 2`,
+		`ctwarden_action_seconds_bucket{action="raise_max",le="+Inf"} 3`, `ctwarden_action_seconds_count{action="raise_max"} 3`,
+		`ctwarden_action_seconds_sum{action="delete_entries"} 2`,
+	)
+}
+
+func TestLabelsAreEscaped(t *testing.T) {
+	s := flooded()
+	s.Version = "a\\b\"c\nd\xff"
+	want(t, page(t, s, &metrics.Tally{}), `ctwarden_build_info{version="a\\b\"c\nd�",goversion="`+goversion()+`"} 1`)
+}
+
+func TestTheProcessCostsSomething(t *testing.T) {
+	p := metrics.ReadProcess()
+	if p.Resident < 1<<20 || p.OpenFDs < 3 || p.OpenFDs > 1000 {
+		t.Errorf("%+v", p)
+	}
+}
+
+// TestTheNamesAreThoseOfThePage pins name, type and meaning: they are a
+// contract with everybody's rules and dashboards.
+func TestTheNamesAreThoseOfThePage(t *testing.T) {
+	var table strings.Builder
+	table.WriteString("| metric | type | meaning |\n|---|---|---|\n")
+	family := regexp.MustCompile(`(?m)^# HELP (\S+) (.*)\n# TYPE \S+ (\S+)$`)
+	for _, m := range family.FindAllStringSubmatch(page(t, flooded(), &metrics.Tally{}), -1) {
+		fmt.Fprintf(&table, "| `%s` | %s | %s |\n", m[1], m[3], m[2])
+	}
+	const path = "../../docs/metrics.md"
+	text, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	const begin, end = "<!-- generated: go test ./internal/metrics -update -->\n", "<!-- end -->"
+	before, rest, ok1 := strings.Cut(string(text), begin)
+	now, after, ok2 := strings.Cut(rest, end)
+	if !ok1 || !ok2 {
+		t.Fatalf("%s has no place for the table", path)
+	}
+	if *update {
+		if err := os.WriteFile(path, []byte(before+begin+table.String()+end+after), 0o644); err != nil {
+			t.Fatal(err)
+		}
+		return
+	}
+	if diff := cmp.Diff(table.String(), now); diff != "" {
+		t.Errorf("go test ./internal/metrics -update, if that is meant (-want +got):\n%s", diff)
+	}
+}
+
+func TestPromtoolFindsNothing(t *testing.T) {
+	promtool, err := exec.LookPath("promtool")
+	if err != nil {
+		t.Skip("needs promtool (Debian package prometheus)")
+	}
+	cmd := exec.Command(promtool, "check", "metrics")
+	cmd.Stdin = strings.NewReader(page(t, flooded(), &metrics.Tally{}))
+	if text, err := cmd.CombinedOutput(); err != nil || len(text) > 0 {
+		t.Errorf("%v\n%s", err, text)
+	}
+}
+
+func TestNumbersAreWhole(t *testing.T) {
+	s := flooded()
+	s.Status.Tables[0].Assessment.Trend.Fast = math.Inf(-1)
+	s.Status.Tables[0].Assessment.Trend.Slow = math.Inf(-1)
+	if p := page(t, s, &metrics.Tally{}); !strings.Contains(p, "-Inf") || strings.Contains(p, "NaN") {
+		t.Error("a rate that is no number is not written as Prometheus reads it")
+	}
+}
