@@ -16,6 +16,7 @@ const DefaultPath = "/etc/ctwarden/ctwarden.yaml"
 type Config struct {
 	Limits  policy.Limits
 	Watch   Watch
+	NetNS   NetNS
 	Audit   Audit
 	State   State
 	Control Control
@@ -55,6 +56,16 @@ const (
 	// All is every namespace of the machine.
 	All Reach = "all"
 )
+
+// NetNS says what is done about other network namespaces, where Watch.NetNS is
+// All.
+type NetNS struct {
+	// Include and Exclude are patterns, as of path.Match, for the names of
+	// namespaces. An empty Include includes all; Exclude outranks it.
+	Include, Exclude []string
+	// Act permits acts in other namespaces than ctwarden's own.
+	Act bool
+}
 
 // Audit says where the audit log is kept and for how long.
 type Audit struct {

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"math"
 	"net/netip"
+	pattern "path"
 	"path/filepath"
 	"strconv"
 	"strings"
@@ -79,6 +80,17 @@ func parse32(text string) (uint32, bool) {
 	n, ok := parseCount(text)
 	return uint32(n), ok && n <= math.MaxUint32
 }
+
+const namePattern = `a name, perhaps with * and ? in it, such as web-*`
+
+// parsePattern takes a pattern as path.Match does.
+func parsePattern(text string) (string, bool) {
+	odd := func(r rune) bool { return !unicode.IsPrint(r) }
+	_, err := pattern.Match(text, "")
+	return text, err == nil && text != "" && len(text) <= 256 && utf8.ValidString(text) && !strings.ContainsFunc(text, odd)
+}
+
+func plainText(text string) string { return text }
 
 // path makes the key of an absolute path of at most so many bytes.
 func path(name string, most int, field func(*Config) *string, doc string) key {

@@ -122,6 +122,16 @@ func choice[T ~string](path string, field func(*Config) *T, doc string, words ..
 	}
 }
 
+// flag makes the key of something that is on or off.
+func flag(path string, field func(*Config) *bool, doc string) key {
+	return key{
+		path: path, doc: doc, expect: "true or false",
+		accept: func(text string) bool { return text == "true" || text == "false" },
+		set:    func(c *Config, texts []string) { *field(c) = texts[0] == "true" },
+		get:    func(c *Config) []string { return []string{strconv.FormatBool(*field(c))} },
+	}
+}
+
 // mode makes the key of the mode. Off is no choice: a daemon that permits
 // nothing and records nothing is one that is not started.
 func mode(path, doc string) key {

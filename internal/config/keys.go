@@ -238,6 +238,12 @@ func watchKeys() []key {
 			"Whether kernel messages are read from the journal; auto: where there is one.", Auto, On, Off),
 		choice("watch.netns", func(c *Config) *Reach { return &c.Watch.NetNS },
 			"Which network namespaces are watched: ctwarden's own (host) or all of them.", HostOnly, All),
+		list("netns.include", namePattern, parsePattern, plainText, func(c *Config) *[]string { return &c.NetNS.Include },
+			"Of the other namespaces, only those are watched one by one of which a name fits: of ip netns, container, pod, unit, command, or the number. Empty: all."),
+		list("netns.exclude", namePattern, parsePattern, plainText, func(c *Config) *[]string { return &c.NetNS.Exclude },
+			"Namespaces that are not watched one by one. Their entries count towards the memory budget all the same."),
+		flag("netns.act", func(c *Config) *bool { return &c.NetNS.Act },
+			"Whether timeouts are shortened and entries aged and deleted in other namespaces than ctwarden's own, too. It needs CAP_SYS_ADMIN and CAP_SYS_PTRACE."),
 	}
 }
 

@@ -44,7 +44,7 @@ func another(t *testing.T, k key) string {
 	c := Default()
 	for _, text := range []string{
 		"observe", "off", "all", "net", "/x", "1%", "99%", "0.02%", "3h", "61s", "1m", "11s", "20ms", "2ns", "2h", "2d", "64", "3", "7",
-		"130B", "2MiB", "127.0.0.1:9871", "/x.prom", "10.0.0.0/8", "53-54", "0x1/0xff",
+		"130B", "2MiB", "127.0.0.1:9871", "/x.prom", "10.0.0.0/8", "53-54", "0x1/0xff", "true",
 	} {
 		if k.accept(text) && !slices.Equal(k.get(&c), []string{text}) {
 			return text
@@ -182,6 +182,17 @@ func TestRulesCompareLikeWithLike(t *testing.T) {
 		unit := func(k key) string { return strings.TrimLeft(k.get(&c)[0], "0123456789.") }
 		if a, b := unit(low), unit(high); (a == "%") != (b == "%") || (a == "") != (b == "") {
 			t.Errorf("%v compares %s with %s", r, a, b)
+		}
+	}
+}
+
+func TestPatternsOfNamespaces(t *testing.T) {
+	for text, want := range map[string]bool{
+		"web-*": true, "blue": true, "prod/api-[0-9]": true, "4026532453": true, "container ab*": true,
+		"": false, "[": false, "a\nb": false, "a\xff": false, strings.Repeat("x", 257): false,
+	} {
+		if _, ok := parsePattern(text); ok != want {
+			t.Errorf("%q: accepted %t, want %t", text, ok, want)
 		}
 	}
 }
