@@ -3,7 +3,6 @@ package main
 import (
 	"bytes"
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -134,7 +133,7 @@ func newIncidentList() *cobra.Command {
 			found, older := g.Incidents()
 			slices.Reverse(found)
 			if asJSON {
-				return printJSON(cmd.OutOrStdout(), append([]incident.Incident{}, found...))
+				return review.WriteJSON(cmd.OutOrStdout(), append([]incident.Incident{}, found...))
 			}
 			return printIncidents(cmd.OutOrStdout(), found, older)
 		},
@@ -143,12 +142,6 @@ func newIncidentList() *cobra.Command {
 	cmd.Flags().IntVarP(&most, "lines", "n", 50, "how many of the newest; 0 is all")
 	cmd.Flags().BoolVar(&asJSON, "json", false, "print as JSON")
 	return cmd
-}
-
-func printJSON(w io.Writer, v any) error {
-	encoder := json.NewEncoder(w)
-	encoder.SetIndent("", "  ")
-	return encoder.Encode(v)
 }
 
 func printIncidents(out io.Writer, found []incident.Incident, older int) error {

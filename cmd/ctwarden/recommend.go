@@ -17,6 +17,7 @@ import (
 	"github.com/ctwarden/ctwarden/internal/config"
 	"github.com/ctwarden/ctwarden/internal/incident"
 	"github.com/ctwarden/ctwarden/internal/netns"
+	review "github.com/ctwarden/ctwarden/internal/report"
 	"github.com/ctwarden/ctwarden/policy"
 	"github.com/ctwarden/ctwarden/remediate"
 )
@@ -57,7 +58,7 @@ never over an existing file.`,
 			case dir != "":
 				return writeAdvice(cmd.OutOrStdout(), dir, &advice)
 			case asJSON:
-				return printJSON(cmd.OutOrStdout(), advice)
+				return review.WriteJSON(cmd.OutOrStdout(), advice)
 			}
 			return printAdvice(cmd.OutOrStdout(), &advice)
 		},

@@ -14,6 +14,7 @@ import (
 	"github.com/ctwarden/ctwarden/internal/audit"
 	"github.com/ctwarden/ctwarden/internal/config"
 	"github.com/ctwarden/ctwarden/internal/incident"
+	review "github.com/ctwarden/ctwarden/internal/report"
 	"github.com/ctwarden/ctwarden/internal/tablesim"
 	"github.com/ctwarden/ctwarden/policy"
 )
@@ -54,7 +55,7 @@ that behave otherwise when they are refused are not modelled. No kernel is touch
 				return err
 			}
 			if asJSON {
-				return printJSON(cmd.OutOrStdout(), played)
+				return review.WriteJSON(cmd.OutOrStdout(), played)
 			}
 			return played.print(cmd.OutOrStdout())
 		},

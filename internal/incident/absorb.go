@@ -2,6 +2,7 @@ package incident
 
 import (
 	"encoding/json"
+	"math"
 	"strconv"
 
 	"github.com/ctwarden/ctwarden/policy"
@@ -33,7 +34,7 @@ func (f *fields) read(line []byte) error {
 		case "text":
 			f.Text = unquoted(value)
 		case "netns":
-			return json.Unmarshal(value, &f.NetNS)
+			f.NetNS = uint32(min(number(value), math.MaxUint32))
 		case "entries":
 			f.Entries = number(value)
 		case "max":

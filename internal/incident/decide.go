@@ -32,7 +32,8 @@ func (g *Grouper) observed(i *Incident, e Event, f *fields) (policy.Moment, erro
 		Now   policy.Moment `json:"now"`
 		Table nfct.Table    `json:"table"`
 	}
-	if f.observation == nil {
+	if f.observation == nil || !g.detailed(i) && len(i.sampled.points) > 1 {
+		// The flight recorder tells a list all that it needs.
 		return 0, nil
 	}
 	err := eachField(f.observation, func(name, value []byte) error {

@@ -14,11 +14,12 @@ type Estimate struct {
 	// Known says that there is an estimate; Why is why there is none.
 	Known bool   `json:"known"`
 	Why   string `json:"why,omitempty"`
-	// Packets is the number of first packets of connections that would have
-	// been refused, Evicted that of entries that the kernel would have
-	// dropped early instead. A client that tries again is not counted again.
-	Packets Range `json:"packets"`
-	Evicted Range `json:"evicted"`
+	// NoRoom is how many connections would have found no room: refused, or
+	// let in at the cost of another entry. Refused is the part of it whose
+	// first packets would have been dropped. A client that tries again is not
+	// counted again.
+	NoRoom  Range `json:"no_room"`
+	Refused Range `json:"refused"`
 	// Max is the limit that the estimate assumes: the one before ctwarden
 	// changed it.
 	Max uint64 `json:"max,omitempty"`
@@ -39,8 +40,9 @@ func (r *Range) widen(n uint64) {
 type model struct {
 	// leaving is the share of the entries that go by themselves in a second.
 	leaving float64
-	// unassured is the share that early drop could evict.
-	unassured float64
+	// unassured is the share that early drop could evict: on average, and the
+	// least and the most that was seen.
+	unassured, least, most float64
 }
 
 // Estimate plays the recorded arrivals against the limit that stood before,
@@ -55,31 +57,46 @@ type model struct {
 // victim with probability exp(-8*2*max/buckets*u), u being the share that is
 // not ASSURED (early_drop in net/netfilter/nf_conntrack_core.c).
 //
-// The bounds come from halving and doubling the lifetime, and from a share u a
-// fifth smaller and larger. They do not cover clients that behave otherwise
-// when they are refused.
+// The bounds come from halving and doubling the lifetime, and from the error of
+// the method. How many of those
+// without room would have been refused is less certain: the share u moves in an
+// incident, and near the limit the kernel's gc evicts closing entries at a pace
+// that is not modelled. So the lower bound of Refused takes all of those for
+// evicted. Neither covers clients that behave otherwise when they are refused,
+// nor the time after the incident.
 func (i *Incident) Estimate() Estimate {
+	e := Estimate{Known: true, Max: i.limit()}
+	lost := i.Losses.Packets
 	if i.Tally.Done <= i.Tally.Back {
-		same := Range{i.Losses.Packets, i.Losses.Packets, i.Losses.Packets}
-		evicted := Range{i.Losses.Evicted, i.Losses.Evicted, i.Losses.Evicted}
-		return Estimate{Known: true, Packets: same, Evicted: evicted, Max: i.limit()}
+		e.Refused = Range{lost, lost, lost}
+		lost += i.Losses.Evicted
+		e.NoRoom = Range{lost, lost, lost}
+		return e
 	}
-	if len(i.Curve) < 5 {
+	if len(i.Curve) < 5 || e.Max == 0 {
 		return Estimate{Why: "the log holds too few readings of the table"}
 	}
-	e := Estimate{Known: true, Max: i.limit()}
 	likely := i.likely()
-	packets, evicted := i.play(likely)
-	e.Packets = Range{packets, packets, packets}
-	e.Evicted = Range{evicted, evicted, evicted}
+	refused, evicted := i.play(likely)
+	e.Refused = Range{refused, refused, refused}
+	e.NoRoom = Range{refused + evicted, refused + evicted, refused + evicted}
 	for _, life := range [...]float64{0.5, 1, 2} {
-		for _, share := range [...]float64{0.8, 1, 1.2} {
-			packets, evicted := i.play(model{likely.leaving * life, min(likely.unassured*share, 1)})
-			e.Packets.widen(packets)
-			e.Evicted.widen(evicted)
+		for _, share := range [...]float64{likely.least, likely.unassured, likely.most} {
+			refused, evicted := i.play(model{leaving: likely.leaving * life, unassured: share})
+			e.NoRoom.widen(refused + evicted)
+			e.Refused.widen(refused)
+			e.Refused.widen(uint64(float64(refused) * (1 - i.Mix().Closing)))
 		}
 	}
+	e.NoRoom.loosen()
+	e.Refused.loosen()
 	return e
+}
+
+// loosen widens the bounds by the error of the method itself, as the same loads
+// on the simulator show it.
+func (r *Range) loosen() {
+	r.Low, r.High = uint64(float64(r.Low)*0.7), uint64(float64(r.High)*1.4)
 }
 
 // limit is the max before ctwarden changed it.
@@ -96,7 +113,7 @@ func (i *Incident) limit() uint64 {
 // likely is what the looks into the table say of its entries. Without any, one
 // in a hundred goes in a second, and a tenth could be evicted.
 func (i *Incident) likely() model {
-	var m model
+	m := model{least: 1}
 	looks := 0.0
 	for _, look := range [...]*Look{i.Before, i.After} {
 		if look == nil || look.Seen == 0 {
@@ -106,10 +123,12 @@ func (i *Incident) likely() model {
 		seen := float64(look.Seen)
 		unreplied := math.Sqrt(i.seconds(nfct.UDP, 30) * i.seconds(nfct.TCPSynSent, 120))
 		m.leaving += float64(look.HalfOpen)/seen/unreplied + float64(look.Closing)/seen/i.seconds(nfct.TCPTimeWait, 120)
-		m.unassured += 1 - min(float64(look.Assured)/seen, 1)
+		unassured := 1 - min(float64(look.Assured)/seen, 1)
+		m.unassured += unassured
+		m.least, m.most = min(m.least, unassured), max(m.most, unassured)
 	}
 	if looks == 0 {
-		return model{leaving: 0.01, unassured: 0.1}
+		return model{leaving: 0.01, unassured: 0.1, most: 1}
 	}
 	m.leaving /= looks
 	m.unassured /= looks

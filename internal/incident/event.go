@@ -76,7 +76,12 @@ func valueLength(text []byte) int {
 func nestedLength(text []byte) int {
 	depth := 0
 	for i := 0; i < len(text); i++ {
-		switch text[i] {
+		// Nearly all bytes are none of these: digits, commas, letters.
+		c := text[i]
+		if c > '"' && c < '[' {
+			continue
+		}
+		switch c {
 		case '{', '[':
 			depth++
 		case '}', ']':

@@ -62,7 +62,7 @@ func fuller(n, most, other, otherMost uint64) bool {
 const MaxSamples = 300
 
 // Samples is the payload of a sample record. Its JSON is a contract, in
-// docs/audit-log.md: the rows are arrays of integers.
+// docs/incidents.md: the rows are arrays of integers.
 type Samples struct {
 	Incident string
 	NetNS    uint32
@@ -142,11 +142,11 @@ func (s *Samples) UnmarshalJSON(text []byte) error {
 		case "incident":
 			s.Incident = unquoted(value)
 		case "netns":
-			return json.Unmarshal(value, &s.NetNS)
+			s.NetNS = uint32(min(number(value), math.MaxUint32))
 		case "before":
 			s.Before = string(value) == "true"
 		case "wall":
-			return json.Unmarshal(value, &s.Wall)
+			return s.Wall.UnmarshalText(bytes.Trim(value, `"`))
 		case "at":
 			return at.UnmarshalText(bytes.Trim(value, `"`))
 		case "samples":
@@ -165,6 +165,9 @@ func (s *Samples) UnmarshalJSON(text []byte) error {
 
 // unquoted returns a JSON string's value, "" for what is none.
 func unquoted(value []byte) string {
+	if n := len(value); n >= 2 && value[0] == '"' && bytes.IndexByte(value, '\\') < 0 {
+		return string(value[1 : n-1])
+	}
 	var text string
 	if json.Unmarshal(value, &text) != nil {
 		return ""

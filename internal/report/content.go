@@ -65,33 +65,44 @@ func (r *Report) lost() section {
 	i, e := &r.Incident, &r.Without
 	s := section{title: "What was lost, and what would have been lost without ctwarden"}
 	t := &table{caption: "Losses with and without ctwarden", head: []string{"", "With ctwarden (counted)", "Without (estimated)"}, right: []bool{false, true, true}}
-	if !e.Known {
-		t.add("First packets of connections", number(i.Losses.Packets), "unknown")
-		t.add("Entries evicted by the kernel", number(i.Losses.Evicted), "unknown")
-		s.blocks = []block{{table: t}, note("There is no estimate: " + e.Why + ".")}
-		return s
+	counted := i.Losses.Packets + i.Losses.Evicted
+	noRoom, refused := "unknown", "unknown"
+	if e.Known {
+		noRoom, refused = between(&e.NoRoom), fromTo(&e.Refused)
 	}
-	t.add("First packets of connections", number(i.Losses.Packets), between(&e.Packets))
-	t.add("Entries evicted by the kernel", number(i.Losses.Evicted), between(&e.Evicted))
+	t.add("Connections that found no room", number(counted), noRoom)
+	t.add("of these, refused: their first packet was lost", number(i.Losses.Packets), refused)
 	s.blocks = append(s.blocks, block{table: t})
-	if i.Tally.Done <= i.Tally.Back {
+	switch {
+	case !e.Known:
+		s.blocks = append(s.blocks, note("There is no estimate: "+e.Why+"."))
+	case i.Tally.Done <= i.Tally.Back:
 		s.blocks = append(s.blocks, note("ctwarden changed nothing in this incident, so nothing differs."))
-		return s
+	default:
+		s.blocks = append(s.blocks, para("A connection that finds no room is refused, or let in after the kernel has thrown out another one that it holds for unfinished."),
+			note(fmt.Sprintf("The estimate plays the connections that arrived against the limit that stood before, %s entries, without deleting "+
+				"any. How many arrived is itself inferred: from how the table grew, and from how long entries like these live. The range comes from "+
+				"halving and doubling that lifetime, and from how far the method is off on simulated loads. A refused client that tries again is counted once.", number(e.Max))))
 	}
-	s.blocks = append(s.blocks, note(fmt.Sprintf("The estimate plays the connections that arrived against the limit that stood before, %s entries, without deleting "+
-		"any. How many arrived is itself inferred: from how the table grew, and from how long entries like these live. The range comes from "+
-		"halving and doubling that lifetime. A refused client that tries again is counted once.", number(e.Max))))
 	return s
 }
 
-func between(r *incident.Range) string {
-	switch low, high := round(r.Low), round(r.High); {
+// fromTo prints a range whose middle is not known.
+func fromTo(r *incident.Range) string {
+	switch {
 	case r.Low == r.High:
 		return number(r.Likely)
 	case r.High < 20:
 		return "none, or a few"
-	case low == high:
-		return "about " + number(low)
+	case round(r.Low) == round(r.High):
+		return "about " + number(round(r.Low))
+	}
+	return number(round(r.Low)) + " to " + number(round(r.High))
+}
+
+func between(r *incident.Range) string {
+	if text := fromTo(r); !strings.Contains(text, " to ") {
+		return text
 	}
 	return fmt.Sprintf("about %s (%s to %s)", number(round(r.Likely)), number(round(r.Low)), number(round(r.High)))
 }
@@ -268,7 +279,7 @@ func (r *Report) fix() section {
 	s := section{title: "The permanent fix"}
 	s.blocks = append(s.blocks, para("What ctwarden did buys time and is gone after a reboot. These files make it last. Nothing is installed by itself; "+
 		"read them, then write them with:"),
-		block{code: "ctwarden recommend --incident " + clean(r.Incident.ID) + " --write DIR", about: "Write the files"})
+		block{code: "ctwarden recommend --incident " + word(r.Incident.ID) + " --write DIR", about: "Write the files"})
 	a := &r.Advice
 	if len(a.Why) > 0 {
 		s.blocks = append(s.blocks, block{list: a.Why})
@@ -293,7 +304,7 @@ func (r *Report) missing() section {
 		list = append(list, sentence(clean(gap))+".")
 	}
 	if i.Omitted > 0 {
-		list = append(list, fmt.Sprintf("%d further decisions are left out here; ctwarden audit show --incident %s has them.", i.Omitted, clean(i.ID)))
+		list = append(list, fmt.Sprintf("%d further decisions are left out here; ctwarden audit show --incident %s has them.", i.Omitted, word(i.ID)))
 	}
 	if len(list) > 0 {
 		s.blocks = append(s.blocks, block{list: list})

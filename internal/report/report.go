@@ -4,7 +4,9 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"strings"
 	"time"
+	"unicode/utf16"
 
 	"github.com/ctwarden/ctwarden/internal/audit"
 	"github.com/ctwarden/ctwarden/internal/incident"
@@ -42,17 +44,47 @@ func New(i incident.Incident, now time.Time) *Report {
 
 // undo is the command, with a note where it has to run elsewhere.
 func undo(c *incident.Change) string {
+	command := clean(c.Undo())
 	if c.NetNS == 0 {
-		return c.Undo()
+		return command
 	}
-	return fmt.Sprintf("%s   # in network namespace %d", c.Undo(), c.NetNS)
+	return fmt.Sprintf("%s   # in network namespace %d", command, c.NetNS)
+}
+
+// word makes one harmless word of the shell of the name of an incident.
+func word(id string) string {
+	plain := func(r rune) bool {
+		return r >= 'a' && r <= 'z' || r >= 'A' && r <= 'Z' || r >= '0' && r <= '9' || r == '-' || r == '_' || r == '.'
+	}
+	if id != "" && strings.IndexFunc(id, func(r rune) bool { return !plain(r) }) < 0 {
+		return clean(id)
+	}
+	return "'" + strings.ReplaceAll(clean(id), "'", `'\''`) + "'"
 }
 
 // WriteJSON writes the report as JSON, indented.
-func (r *Report) WriteJSON(w io.Writer) error {
-	encoder := json.NewEncoder(w)
-	encoder.SetIndent("", "  ")
-	if err := encoder.Encode(r); err != nil {
+func (r *Report) WriteJSON(w io.Writer) error { return WriteJSON(w, r) }
+
+// WriteJSON writes a value as JSON, indented, in printable ASCII: other
+// characters stand as escapes, so that a terminal is not steered by them.
+func WriteJSON(w io.Writer, v any) error {
+	text, err := json.MarshalIndent(v, "", "  ")
+	if err != nil {
+		return fmt.Errorf("write report: %w", err)
+	}
+	ascii := make([]byte, 0, len(text)+1)
+	for _, c := range string(text) {
+		switch {
+		case c < 0x7f:
+			ascii = append(ascii, byte(c))
+		case c <= 0xffff:
+			ascii = fmt.Appendf(ascii, `\u%04x`, c)
+		default:
+			high, low := utf16.EncodeRune(c)
+			ascii = fmt.Appendf(ascii, `\u%04x\u%04x`, high, low)
+		}
+	}
+	if _, err := w.Write(append(ascii, '\n')); err != nil {
 		return fmt.Errorf("write report: %w", err)
 	}
 	return nil

@@ -57,7 +57,7 @@ func (r *Report) WriteShort(w io.Writer, p Paper) error {
 		t.wrap(fmt.Sprintf("%-30s", row[0]), row[1])
 	}
 	if e := &r.Without; e.Known {
-		t.wrap(fmt.Sprintf("%-30s", "Without ctwarden, estimated"), between(&e.Packets)+" packets lost, "+between(&e.Evicted)+" entries evicted")
+		t.wrap(fmt.Sprintf("%-30s", "Without ctwarden, estimated"), between(&e.NoRoom)+" connections without room, "+fromTo(&e.Refused)+" refused")
 	}
 	t.line("")
 	for n := range i.Decisions {
@@ -69,7 +69,7 @@ func (r *Report) WriteShort(w io.Writer, p Paper) error {
 	for _, command := range r.Undo {
 		t.line("undo: " + clean(command))
 	}
-	t.line("more: ctwarden incident report " + clean(i.ID))
+	t.line("more: ctwarden incident report " + word(i.ID))
 	if err := t.w.Flush(); err != nil {
 		return fmt.Errorf("write report: %w", err)
 	}
@@ -95,10 +95,11 @@ type typist struct {
 func (t *typist) line(text string) { _, _ = t.w.WriteString(strings.TrimRight(text, " ") + "\n") }
 
 func (t *typist) title(text string) {
-	if t.paper.Color {
-		t.line("\x1b[1m" + strings.ToUpper(text) + "\x1b[0m")
-	} else {
-		t.line(strings.ToUpper(text))
+	for _, line := range wrapped(strings.ToUpper(text), t.paper.columns()) {
+		if t.paper.Color {
+			line = "\x1b[1m" + line + "\x1b[0m"
+		}
+		t.line(line)
 	}
 	t.line("")
 }
@@ -207,29 +208,28 @@ func (t *typist) table(tab *table) {
 	}
 }
 
-// stacked writes a wide table: each row as a paragraph, its cells behind their
-// names.
+// stacked writes a table that is too wide: each row as a paragraph, its cells
+// behind their names. The first cells of a row of decisions are its lead.
 func (t *typist) stacked(tab *table) {
+	const indent = 12
 	for _, row := range tab.rows {
-		lead := ""
-		for c, cell := range row {
-			name := tab.head[c]
-			switch {
-			case cell == "":
-				continue
-			case len(row) == 2:
-				t.wrap("", clean(row[0])+": "+clean(row[1]))
-			case c < 2:
-				lead += clean(cell) + "  "
-				continue
-			case lead != "":
-				t.wrap(fmt.Sprintf("%-12s", lead), cell)
-				lead = ""
+		lead, from := "", 1
+		if len(row) > 4 {
+			lead, from = clean(row[0])+"  "+clean(row[1])+"  ", 2
+			t.wrap(fmt.Sprintf("%-*s", indent, strings.TrimLeft(lead, " ")), row[2])
+			from++
+		} else {
+			t.wrap("", row[0])
+		}
+		for c := from; c < len(row); c++ {
+			switch name := strings.ToLower(clean(tab.head[c])); {
+			case row[c] == "":
+			case name == "":
+				t.wrap("  ", row[c])
+			case lead == "":
+				t.wrap("  ", name+": "+row[c])
 			default:
-				t.wrap(strings.Repeat(" ", 12), strings.ToLower(name)+": "+cell)
-			}
-			if len(row) == 2 {
-				break
+				t.wrap(strings.Repeat(" ", indent), name+": "+row[c])
 			}
 		}
 	}
