@@ -101,7 +101,8 @@ func start(t *testing.T, valve <-chan struct{}, seen func(kmsg.Message)) (k *wat
 		return &tap{p, valve, seen}, nil
 	}
 	k.OnChange = func(s watcher.Status) {
-		if !s.Alive {
+		// A slow machine can be overrun again before it has read a record.
+		if !s.Alive && !strings.Contains(s.Err.Error(), "overrun") {
 			t.Errorf("the kernel log cannot be read: %v", s.Err)
 		}
 		select {
