@@ -3,6 +3,7 @@ package main
 import (
 	"fmt"
 	"net/netip"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -77,7 +78,7 @@ func adviseLoopback(s *census.Summary) advice {
 // advisePools names who opens and closes connections all the time.
 func advisePools(found *diagnosis) advice {
 	text := "Connections are opened and closed all the time. Keep them open where they are made: connection pools, HTTP keep-alive towards upstreams."
-	if who := named(found, 3); who != "" {
+	if who := named(found, nfct.ProtoTCP); who != "" {
 		text += " Begin with " + who + "."
 	}
 	ad := advice{Text: text}
@@ -90,11 +91,13 @@ func advisePools(found *diagnosis) advice {
 	return ad
 }
 
-// named lists the ports with the most entries.
-func named(found *diagnosis, n int) string {
+// named lists up to three ports with the most entries, of some protocols or
+// (none) of all.
+func named(found *diagnosis, protos ...uint8) string {
 	var ports []string
 	for _, p := range found.Top.Ports {
-		if share := found.Census.Share(p.Count); len(ports) < n && share >= worthAdvice {
+		of := len(protos) == 0 || slices.Contains(protos, p.Key.Proto)
+		if share := found.Census.Share(p.Count); of && len(ports) < 3 && share >= worthAdvice {
 			ports = append(ports, fmt.Sprintf("%s (%s)", p.Key, percent(share)))
 		}
 	}
@@ -147,7 +150,7 @@ func adviseSources(found *diagnosis) advice {
 			who = append(who, fmt.Sprintf("%s (%s)", n.Key, percent(s.Share(n.Count))))
 		}
 	}
-	ports := named(found, 3)
+	ports := named(found)
 	if ports == "" {
 		ports = "many ports"
 	}

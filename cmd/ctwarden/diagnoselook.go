@@ -129,8 +129,11 @@ func openNamespace(name string) (ns *netns.NS, foreign bool, err error) {
 	}
 	if ns, err = netns.Find(name); err != nil {
 		err = errors.Join(err, own.Close())
-		if errors.Is(err, fs.ErrNotExist) {
+		switch {
+		case errors.Is(err, fs.ErrNotExist):
 			err = hint(err, "ip netns list; lsns -t net")
+		case errors.Is(err, fs.ErrPermission):
+			err = hint(err, "sudo ctwarden diagnose --netns NAME   # takes CAP_SYS_ADMIN and CAP_SYS_PTRACE")
 		}
 		return nil, false, err
 	}
@@ -155,7 +158,9 @@ const lineBytes = 16 << 10
 // readText reads the text of a table from a file, or from stdin if it is "-".
 func (d *doctor) readText(stdin io.Reader, name string) (err error) {
 	in := stdin
-	if name != "-" {
+	if name == "-" {
+		name = "standard input"
+	} else {
 		f, err := os.Open(name)
 		if err != nil {
 			return err

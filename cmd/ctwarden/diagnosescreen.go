@@ -190,10 +190,10 @@ func (d *diagnosis) bars(s *screen, label string, rows []row) {
 
 // printActs draws a table, or, where there is no room for one, sentences.
 func (d *diagnosis) printActs(s *screen) {
-	const frees, from, until = 20, 9, 9
+	const frees, from, until = 18, 8, 8
 	s.write("")
 	act := s.width - frees - from - until
-	table := act >= 42
+	table := act > 45 // the longest act and a space
 	if table {
 		s.write(fmt.Sprintf("%-*s%-*s%-*s%s", act, "what ctwarden could do", frees, "frees entries", from, "from", "all by"))
 	} else {
@@ -202,7 +202,11 @@ func (d *diagnosis) printActs(s *screen) {
 	for i := range d.Acts {
 		f := &d.Acts[i]
 		if table {
-			s.write(fmt.Sprintf("%-*s%-*s%-*s%s", act, f.Act, frees, f.number(), from, moment(f.From), moment(f.Until)))
+			end := ""
+			if f.Until > 0 {
+				end = moment(f.Until)
+			}
+			s.write(fmt.Sprintf("%-*s%-*s%-*s%s", act, f.Act, frees, f.number(), from, moment(f.From), end))
 		} else {
 			s.say("", "%s: frees %s entries, from %s, all by %s", f.Act, f.number(), moment(f.From), moment(f.Until))
 		}
