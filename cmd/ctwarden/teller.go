@@ -3,6 +3,7 @@ package main
 import (
 	"fmt"
 	"io"
+	"strings"
 	"sync"
 	"time"
 
@@ -83,7 +84,10 @@ func (t *teller) record(r audit.Record) {
 		_ = printRecord(t.w, true, r) // the reader went away: the drill goes on to its end
 		return
 	}
-	t.line("%-8s %s", r.Kind, r.Sentence())
+	if r.Kind == audit.KindSample {
+		return // the fill is told as it is
+	}
+	t.line("%-8s %s", strings.TrimPrefix(string(r.Kind), "incident."), r.Sentence())
 }
 
 // end sums up.
