@@ -159,6 +159,11 @@ first_boot() {
 
 	check "the module is loaded later" modprobe nf_conntrack
 	check "it sees the table" wait_for 20 sees_table
+	if ctwarden status --json | grep -q '"journald": {'; then
+		check "the journal is a source that lives" wait_for 20 journal_alive
+	else
+		tell "note this program does not listen to the journal"
+	fi
 	check "a second namespace" network
 	printf 'raise:\n  ceiling: 16384\n' >>/etc/ctwarden/ctwarden.yaml
 	mark
@@ -220,6 +225,7 @@ first_boot() {
 	systemctl reboot
 }
 
+journal_alive() { ctwarden status --json | grep -A2 '"journald": {' | grep -q '"alive": true'; }
 sees_table() { ctwarden status --json | grep -q '"max": [1-9]'; }
 in_journal() { journalctl --no-pager -b -t ctwarden --since "-60s" -o json | grep -q '"CTWARDEN_KIND":"config"'; }
 fill_disk() {
