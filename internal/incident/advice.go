@@ -57,7 +57,7 @@ type File struct {
 // Need returns what a permanent fix has to be sized from after an incident.
 func (i *Incident) Need() Need {
 	n := Need{
-		Of:   fmt.Sprintf("incident %s of %s", i.ID, i.Start.UTC().Format("2006-01-02 15:04 UTC")),
+		Of:   fmt.Sprintf("incident %s of %s", named(i.ID), i.Start.UTC().Format("2006-01-02 15:04 UTC")),
 		Peak: i.Peak.Entries, Max: i.limit(), Buckets: i.First.Buckets, Budget: i.Scene.Budget,
 		Timeouts: i.Scene.Timeouts, Cause: i.Cause,
 	}
@@ -78,6 +78,17 @@ func (i *Incident) Need() Need {
 	return n
 }
 
+// named returns the name of an incident as a word for a comment: a log from
+// elsewhere could hold one that ends the line.
+func named(id string) string {
+	return strings.Map(func(r rune) rune {
+		if r > ' ' && r < 0x7f {
+			return r
+		}
+		return '_'
+	}, id[:min(len(id), 64)])
+}
+
 // What the sizes are made of.
 const (
 	// roomFor is the fullness that the observed peak is to have: below 60 %
@@ -88,6 +99,8 @@ const (
 	worthNoTrack = nfct.Permyriad(2000)
 	// mostEntries is the largest limit that every kernel takes (INT_MAX).
 	mostEntries = 1<<31 - 1
+	// mostBuckets is the largest hash that every kernel makes (INT_MAX/8).
+	mostBuckets = 1 << 28
 	// hashPage is what the kernel rounds buckets up to.
 	hashPage = 512
 )
@@ -128,7 +141,7 @@ func (a *Advice) size(n *Need) {
 		a.say("a full table of that size takes about %d MiB (%d bytes an entry), and as much again in each other network namespace that fills",
 			(a.Max*n.Budget.PerEntry+a.Max*8)>>20, n.Budget.PerEntry)
 	}
-	a.Buckets = max((a.Max+hashPage-1)/hashPage*hashPage, n.Buckets)
+	a.Buckets = max(min((a.Max+hashPage-1)/hashPage*hashPage, mostBuckets), n.Buckets)
 	a.say("nf_conntrack_buckets %d: one bucket for each entry, as the kernel chooses since Linux 5.15; %d MiB", a.Buckets, a.Buckets*8>>20)
 }
 
