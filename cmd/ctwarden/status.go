@@ -6,6 +6,9 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"maps"
+	"os"
+	"slices"
 	"strings"
 	"text/tabwriter"
 	"time"
@@ -83,42 +86,72 @@ func reportSource(s watcher.Status) sourceReport {
 }
 
 func newStatus() *cobra.Command {
-	var asJSON bool
+	var asJSON, watch, asNagios bool
+	var every time.Duration
 	cmd := &cobra.Command{
 		Use:   "status",
 		Short: "how the table stands, what ctwarden changed, what it holds back and why",
 		Long: `Status asks the running daemon. Without one it looks at the table itself and at
-the ledger, and says so.`,
+the ledger, and says so.
+
+With --nagios it prints one line with perfdata and exits with 0 (calm), 1 (elevated
+or high, no daemon, a pause), 2 (exhausted, held in a table that fills, no audit, a
+daemon that hangs) or 3 (unknown).`,
+		Example: `  ctwarden status --watch
+  watch -n 60 ctwarden status --nagios`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
+			out := cmd.OutOrStdout()
+			if asJSON && watch || asJSON && asNagios || watch && asNagios {
+				return usageError{errors.New("--json, --watch and --nagios exclude each other"), cmd.CommandPath()}
+			}
+			if every < 100*time.Millisecond {
+				return usageError{fmt.Errorf("--every %s: at least 100ms is needed", every), cmd.CommandPath()}
+			}
 			cfg, err := config.Load(source(cmd))
-			if err != nil {
-				return err
+			look := func() (report, error) { return lookAround(cmd, cfg) }
+			if err == nil && watch {
+				return watchStatus(cmd.Context(), out, every, look, func() display { return displayOf(out, os.Getenv) })
 			}
-			text, err := control.Status(cmd.Context(), cfg.Control.Socket)
 			var r report
-			switch {
-			case err == nil:
-				if err := json.Unmarshal(text, &r); err != nil {
-					return fmt.Errorf("read answer of daemon: %w", err)
-				}
-			case noDaemon(err):
-				if r, err = lookMyself(cmd, cfg); err != nil {
-					return err
-				}
-			default:
-				return err
+			if err == nil {
+				r, err = look()
 			}
-			if asJSON {
-				encoder := json.NewEncoder(cmd.OutOrStdout())
+			switch {
+			case asNagios && cfg == nil:
+				return nagios(out, &r, err, &policy.Limits{}, time.Now())
+			case asNagios:
+				return nagios(out, &r, err, &cfg.Limits, time.Now())
+			case err != nil:
+				return err
+			case asJSON:
+				encoder := json.NewEncoder(out)
 				encoder.SetIndent("", "  ")
 				return encoder.Encode(r)
 			}
-			return r.print(cmd.OutOrStdout())
+			return r.print(out)
 		},
 	}
 	cmd.Flags().BoolVar(&asJSON, "json", false, "print as JSON")
+	cmd.Flags().BoolVar(&watch, "watch", false, "a live screen with a curve; one line for each look where there is no terminal")
+	cmd.Flags().DurationVar(&every, "every", time.Second, "how often --watch looks")
+	cmd.Flags().BoolVar(&asNagios, "nagios", false, "one line with perfdata, and the exit codes of a Nagios plugin")
 	return cmd
+}
+
+// lookAround asks the daemon, or looks without one.
+func lookAround(cmd *cobra.Command, cfg *config.Config) (r report, err error) {
+	text, err := control.Status(cmd.Context(), cfg.Control.Socket)
+	switch {
+	case noDaemon(err):
+		return lookMyself(cmd, cfg)
+	case err != nil:
+		return r, err
+	}
+	if err := json.Unmarshal(text, &r); err != nil {
+		return r, fmt.Errorf("read answer of daemon: %w", err)
+	}
+	return r, nil
 }
 
 // lookMyself tells what can be told without a daemon.
@@ -160,7 +193,8 @@ func (r *report) print(out io.Writer) error {
 	for i := range r.Tables {
 		printTable(&r.Tables[i], line)
 	}
-	for name, s := range r.Sources {
+	for _, name := range slices.Sorted(maps.Keys(r.Sources)) {
+		s := r.Sources[name]
 		switch {
 		case !s.Alive:
 			line(name, "silent: %s", s.Error)
@@ -174,8 +208,8 @@ func (r *report) print(out io.Writer) error {
 			line("audit", "TROUBLE: %s", r.Audit.Error)
 		}
 	}
-	for what, text := range r.Trouble {
-		line("trouble", "%s: %s", what, text)
+	for _, what := range slices.Sorted(maps.Keys(r.Trouble)) {
+		line("trouble", "%s: %s", what, r.Trouble[what])
 	}
 	for i, e := range r.Changed {
 		what := ""

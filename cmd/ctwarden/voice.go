@@ -38,6 +38,10 @@ func speak(w io.Writer, err error) int {
 		return exitFound
 	}
 	code := exitError
+	var state nagiosState
+	if errors.As(err, &state) {
+		return int(state) // it was said already
+	}
 	var usage usageError
 	if errors.As(err, &usage) {
 		code = exitUsage
