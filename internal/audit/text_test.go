@@ -14,10 +14,10 @@ func TestSanitise(t *testing.T) {
 	for in, want := range map[string]string{
 		"plain text, äöü €":   "plain text, äöü €",
 		"a\x1b[31mred\nnew\t": `a\x1b[31mred\x0anew\x09`,
-		"\u202eback\u2028":    `\u{202e}back\u{2028}`,
+		"\u202eback\u2028":    `\u202eback\u2028`,
 		"bad \xff byte":       `bad \xff byte`,
 		"\ufffd":              "\ufffd",
-		"\u009b\u00a0":        `\u{9b}\u{a0}`,
+		"\u009b\u00a0":        `\u009b\u00a0`,
 	} {
 		if got := Sanitise(in); got != want {
 			t.Errorf("Sanitise(%q) = %q, want %q", in, got, want)
