@@ -17,7 +17,8 @@ import (
 type Edges struct {
 	// Now returns the wall clock and the time since boot.
 	Now func() (time.Time, policy.Moment)
-	// Observe reads every table, the daemon's own first. The loop fills in
+	// Observe reads every table, the daemon's own first; there is always that
+	// one. The loop fills in
 	// what was heard and the census. An error means that nothing is known.
 	Observe func(context.Context) ([]policy.Observation, error)
 	// Apply carries out one action and says what the kernel said.
@@ -29,8 +30,12 @@ type Edges struct {
 	Yield func(netns uint32, ov policy.Override) error
 	// Writer says who probably set a sysctl to a value. Nil: nobody knows.
 	Writer func(sysctl string, value uint64) string
+	// Name is what people call another namespace than the daemon's own. Nil:
+	// nobody knows.
+	Name func(netns uint32) string
 	// Census looks into the table of an observation within a bounded time; it
-	// runs beside the loop. Nil: no census.
+	// runs beside the loop. errors.ErrUnsupported: this one can't be looked
+	// into. Nil: no census.
 	Census func(context.Context, policy.Observation) (census.Summary, error)
 	// Save keeps what the next start should know. Nil: it is forgotten.
 	Save func(map[uint32]Kept) error
@@ -62,7 +67,9 @@ type Daemon struct {
 	asks   chan func()
 	done   chan struct{}
 
-	tables   []*table
+	tables []*table
+	// heard are the lines that no turn has dealt with.
+	heard    []Line
 	censuses chan counted
 	status   atomic.Pointer[Status]
 	trouble  map[string]string

@@ -2,6 +2,7 @@ package daemon
 
 import (
 	"context"
+	"slices"
 	"time"
 
 	"github.com/ctwarden/ctwarden/internal/audit"
@@ -55,6 +56,7 @@ func (d *Daemon) turn(ctx, counting context.Context) time.Duration {
 		return d.limits.Sampling.Calm
 	}
 	d.match(observations)
+	d.credit(observations)
 	wait := d.limits.Sampling.Calm
 	for i := range observations {
 		t := d.tables[i]
@@ -95,16 +97,18 @@ func (d *Daemon) decide(ctx context.Context, t *table, o *policy.Observation) bo
 	if changed && d.edges.Save != nil {
 		d.told("save state", d.edges.Save(d.kept()))
 	}
-	return hostWide(outcomes)
+	return hostWide(&plan, outcomes)
 }
 
-func hostWide(outcomes []policy.Outcome) bool {
+// hostWide reports whether one of the values that all tables share was
+// changed, by ctwarden or, as it found, by somebody else.
+func hostWide(plan *policy.Plan, outcomes []policy.Outcome) bool {
 	for i := range outcomes {
 		if outcomes[i].Action.Type.HostWide() && !outcomes[i].Action.Would {
 			return true
 		}
 	}
-	return false
+	return slices.ContainsFunc(plan.Overrides, func(ov policy.Override) bool { return ov.Type.HostWide() })
 }
 
 // act records the intent, carries the plan out, and records each outcome. No

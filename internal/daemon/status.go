@@ -18,7 +18,9 @@ type Status struct {
 
 // A TableStatus is how one table stood.
 type TableStatus struct {
-	NetNS      uint32            `json:"netns,omitempty"`
+	NetNS uint32 `json:"netns,omitempty"`
+	// Name is what people call the namespace; empty for the daemon's own.
+	Name       string            `json:"name,omitempty"`
 	Incident   string            `json:"incident,omitempty"`
 	Level      policy.Level      `json:"level"`
 	Cause      policy.Cause      `json:"cause"`
@@ -47,6 +49,9 @@ func (d *Daemon) publish() {
 			NetNS: t.netns, Incident: t.incident, Level: a.Level, Cause: a.Cause,
 			Held: t.plan.Held, Ladder: t.plan.Ladder, Assessment: *a, State: t.state,
 			Text: a.Sentence(),
+		}
+		if t.netns != 0 {
+			s.Tables[i].Name = d.name(t.netns)
 		}
 		if t.plan.Held != policy.NotHeld {
 			s.Tables[i].HeldText = t.plan.Held.Sentence()

@@ -2,10 +2,13 @@ package daemon
 
 import (
 	"context"
+	"errors"
+	"fmt"
 	"math"
 	"slices"
 	"time"
 
+	"github.com/ctwarden/ctwarden/internal/audit"
 	"github.com/ctwarden/ctwarden/internal/census"
 	"github.com/ctwarden/ctwarden/policy"
 )
@@ -33,23 +36,66 @@ type table struct {
 	recorder recorder
 }
 
-// match gives each observation its table, in the same order, and forgets the
-// tables of namespaces that are gone.
+// match gives each observation its table, in the same order, and lets go of
+// the tables that are not observed any more.
 func (d *Daemon) match(observations []policy.Observation) {
 	tables := make([]*table, len(observations))
 	for i := range observations {
 		netns := observations[i].Table.NetNS
-		at := slices.IndexFunc(d.tables, func(t *table) bool { return t.netns == netns })
+		at := slices.IndexFunc(d.tables, func(t *table) bool { return t != nil && t.netns == netns })
 		if at >= 0 {
-			tables[i] = d.tables[at]
+			tables[i], d.tables[at] = d.tables[at], nil
 			continue
 		}
 		tables[i] = &table{netns: netns}
-		if len(d.tables) > 0 {
-			tables[i].state.Max, tables[i].state.Buckets = d.tables[0].state.Max, d.tables[0].state.Buckets
+	}
+	gone := d.tables
+	d.tables = tables
+	for i, t := range tables {
+		if i > 0 && t.plan.Assessment.Observation.Now == 0 {
+			t.inherit(tables[0])
 		}
 	}
-	d.tables = tables
+	for _, t := range gone {
+		if t != nil {
+			d.letGo(t)
+		}
+	}
+}
+
+// inherit takes over what is one for the whole host: the values that ctwarden
+// wrote, its acts, and what a person or the breaker has forbidden.
+func (t *table) inherit(from *table) {
+	t.state.Max, t.state.Buckets = from.state.Max, from.state.Buckets
+	t.state.LastResize = from.state.LastResize
+	t.state.Acts, t.state.ActsNext = from.state.Acts, from.state.ActsNext
+	t.state.HandsOffUntil, t.state.HandsOffPause = from.state.HandsOffUntil, from.state.HandsOffPause
+	t.state.PausedUntil = from.state.PausedUntil
+}
+
+// letGo ends the incident of a table that is not observed any more.
+func (d *Daemon) letGo(t *table) {
+	if t.incident == "" {
+		return
+	}
+	t.recorder.end()
+	d.flush(t)
+	last := &t.plan.Assessment.Observation
+	d.record(audit.KindIncidentClose, incidentRecord{
+		t.incident, t.netns, last.Now, last.Table.Entries, last.Table.Max,
+		"incident " + t.incident + " is over: " + d.name(t.netns) + " is gone, or holds little",
+	})
+}
+
+// name is what people call a namespace.
+func (d *Daemon) name(netns uint32) string {
+	switch {
+	case netns == 0:
+		return "ctwarden's own network namespace"
+	case d.edges.Name != nil:
+		return d.edges.Name(netns)
+	}
+	return fmt.Sprintf("netns %d", netns)
 }
 
 // complete adds to an observation what the loop heard and counted since the
@@ -63,35 +109,61 @@ func (t *table) complete(o *policy.Observation) {
 	}
 }
 
-// hear credits a line to the table it names. A line without a name is of the
-// first namespace since Linux 6.17, and of any before: it goes to every table
-// that is nearly full, or to the first.
+// mostHeard bounds the lines of different namespaces that wait for a turn.
+const mostHeard = 64
+
+// hear keeps a line for the next turn: only its observation tells which tables
+// there are. Those of a burst are added up.
 func (d *Daemon) hear(line Line) {
+	if len(d.heard) >= mostHeard && line.Named {
+		line.NetNS = 0 // no namespace has this number: some other one
+	}
+	at := slices.IndexFunc(d.heard, func(l Line) bool {
+		return l.Named == line.Named && l.NetNS == line.NetNS && l.Source == line.Source
+	})
+	if at < 0 {
+		d.heard = append(d.heard, line)
+		return
+	}
+	d.heard[at].Count += line.Count
+	d.heard[at].Lost += line.Lost
+}
+
+// credit gives each line to the table it names. A line without a name is of
+// the first namespace since Linux 6.17, and of any before: it goes to every
+// table that is nearly full, or to the first.
+func (d *Daemon) credit(observations []policy.Observation) {
 	if len(d.tables) == 0 {
 		return
 	}
-	count := uint32(min(line.Count, math.MaxUint16))
-	credited := false
-	for _, t := range d.tables {
-		near := t.plan.Assessment.Fullness >= d.limits.Levels.NearMax
-		if line.Named && t.netns == line.NetNS || !line.Named && near {
-			t.full += count
-			d.recordLine(t, line)
-			credited = true
+	for _, line := range d.heard {
+		count := uint32(min(line.Count, math.MaxUint16))
+		credited := false
+		for i, t := range d.tables {
+			near := observations[i].Table.Fullness() >= d.limits.Levels.NearMax
+			named := line.Named && line.NetNS != 0 && t.netns == line.NetNS
+			if named || !line.Named && near {
+				t.full += count
+				d.recordLine(t, line)
+				credited = true
+			}
 		}
-	}
-	switch first := d.tables[0]; {
-	case credited:
-	case line.Named:
-		first.elsewhere += count
+		if credited {
+			continue
+		}
+		first := d.tables[0]
+		if line.Named {
+			first.elsewhere += count
+		} else {
+			first.full += count
+		}
 		d.recordLine(first, line)
-	default:
-		first.full += count
-		d.recordLine(first, line)
 	}
+	d.heard = d.heard[:0]
 }
 
-// share gives the other tables what is one value for the whole host.
+// share gives the other tables what is one value for the whole host, and the
+// acts upon it.
 func (d *Daemon) share(from *table) {
 	for _, t := range d.tables {
 		t.state.Max, t.state.Buckets = from.state.Max, from.state.Buckets
@@ -114,7 +186,7 @@ func (d *Daemon) look(ctx context.Context, t *table) {
 	now := t.plan.Assessment.Observation.Now
 	kernel := &t.plan.Assessment.Observation.Kernel
 	due := t.censusAt == 0 || now.Since(t.censusAt) >= censusEvery
-	if d.edges.Census == nil || t.counting || !due || !kernel.Entries || t.plan.Assessment.Level == policy.Calm {
+	if d.edges.Census == nil || t.counting || !due || !kernel.Entries && t.netns == 0 || t.plan.Assessment.Level == policy.Calm {
 		return
 	}
 	t.counting = true
@@ -129,7 +201,9 @@ func (d *Daemon) look(ctx context.Context, t *table) {
 }
 
 func (d *Daemon) counted(c counted) {
-	d.told("census", c.err)
+	if !errors.Is(c.err, errors.ErrUnsupported) { // it can't be looked into, which is no news
+		d.told("census", c.err)
+	}
 	for _, t := range d.tables {
 		if t.netns != c.netns {
 			continue

@@ -1,0 +1,248 @@
+package daemon_test
+
+import (
+	"context"
+	"fmt"
+	"strings"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/ctwarden/ctwarden/internal/audit"
+	"github.com/ctwarden/ctwarden/internal/daemon"
+	"github.com/ctwarden/ctwarden/internal/nfct"
+	"github.com/ctwarden/ctwarden/policy"
+)
+
+// A host has several namespaces under one max, the own one first.
+type host struct {
+	mu      sync.Mutex
+	start   time.Time
+	max     uint64
+	fill    map[uint32]uint64 // entries by namespace
+	order   []uint32
+	applied []policy.Action
+	records []told
+	looked  []uint32 // namespaces observed in the last turn
+}
+
+// told is one record, its payload as Go prints it.
+type told struct {
+	kind audit.Kind
+	text string
+}
+
+func newHost(max uint64, order ...uint32) *host {
+	return &host{start: time.Now(), max: max, fill: map[uint32]uint64{}, order: order}
+}
+
+func (h *host) now() policy.Moment { return policy.Moment(time.Since(h.start) + time.Hour) }
+
+func (h *host) edges() daemon.Edges {
+	return daemon.Edges{
+		Now: func() (time.Time, policy.Moment) { return time.Now(), h.now() },
+		Observe: func(context.Context) ([]policy.Observation, error) {
+			h.mu.Lock()
+			defer h.mu.Unlock()
+			var all []policy.Observation
+			for _, netns := range h.order {
+				o := policy.Observation{
+					Now: h.now(), Memory: policy.Memory{Total: 64 << 30, Available: 32 << 30, EntryBytes: 256},
+					Timeouts: nfct.Timeouts{nfct.UDP: 30}, Host: policy.Host{Tables: 1},
+					Kernel: policy.Kernel{MaxWritable: true, BucketsWritable: true},
+				}
+				o.Table = nfct.Table{NetNS: netns, Max: h.max, Entries: min(h.fill[netns], h.max), Buckets: 1 << 20}
+				all = append(all, o)
+			}
+			return all, nil
+		},
+		Apply: func(_ context.Context, _ string, act policy.Action) policy.Outcome {
+			h.mu.Lock()
+			defer h.mu.Unlock()
+			h.applied = append(h.applied, act)
+			if act.Type == policy.RaiseMax {
+				h.max = act.To
+			}
+			return policy.Outcome{Action: act, OK: true, Before: act.From, After: act.To}
+		},
+		Record: func(kind audit.Kind, payload any) error {
+			text := fmt.Sprintf("%+v", payload)
+			h.mu.Lock()
+			defer h.mu.Unlock()
+			h.records = append(h.records, told{kind, text})
+			return nil
+		},
+		Name: func(netns uint32) string { return fmt.Sprintf("web-%d", netns) },
+	}
+}
+
+func (h *host) set(fn func()) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	fn()
+}
+
+// count counts the records of a kind that contain a text.
+func (h *host) count(kind audit.Kind, text string) int {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	n := 0
+	for _, r := range h.records {
+		if r.kind == kind && strings.Contains(r.text, text) {
+			n++
+		}
+	}
+	return n
+}
+
+// runHost runs the loop on a host while during runs.
+func runHost(t *testing.T, h *host, lines chan daemon.Line, during func(*daemon.Daemon)) {
+	t.Helper()
+	ctx, cancel := context.WithCancel(t.Context())
+	d := daemon.New(h.edges(), policy.Defaults(), lines, nil)
+	ended := make(chan struct{})
+	go func() { defer close(ended); d.Run(ctx) }()
+	during(d)
+	cancel()
+	<-ended
+}
+
+func TestAFullNamespaceIsNamedAndServedFromTheHost(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := newHost(100_000, 0, 7, 8)
+		h.fill[0], h.fill[7] = 1_000, 97_000
+		runHost(t, h, nil, func(d *daemon.Daemon) {
+			time.Sleep(3 * time.Second)
+			s := d.Status()
+			var suffering []string
+			for _, table := range s.Tables {
+				if table.Incident != "" {
+					suffering = append(suffering, table.Name)
+				}
+			}
+			if diff := cmp.Diff([]string{"web-7"}, suffering); diff != "" {
+				t.Errorf("namespaces with an incident (-want +got):\n%s", diff)
+			}
+			for _, table := range s.Tables {
+				if table.State.Max.Original != 100_000 || table.State.Max.Written != h.max {
+					t.Errorf("%s does not know who raised max: %+v", table.Name, table.State.Max)
+				}
+			}
+		})
+		for _, act := range h.applied {
+			if act.Type != policy.RaiseMax || act.NetNS != 0 {
+				t.Errorf("did %s in netns %d", act.Type, act.NetNS)
+			}
+		}
+		if len(h.applied) == 0 {
+			t.Error("max was not raised")
+		}
+	})
+}
+
+func TestAnIncidentEndsWithItsNamespace(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := newHost(100_000, 0, 7)
+		h.fill[7] = 80_000
+		runHost(t, h, nil, func(d *daemon.Daemon) {
+			time.Sleep(3 * time.Second)
+			if d.Status().Tables[1].Incident == "" {
+				t.Error("no incident")
+			}
+			h.set(func() { h.order = []uint32{0} })
+			time.Sleep(3 * time.Second)
+			if n := len(d.Status().Tables); n != 1 {
+				t.Errorf("%d tables", n)
+			}
+		})
+		if n := h.count(audit.KindIncidentClose, "web-7 is gone"); n != 1 {
+			t.Errorf("%d incidents closed by the end of web-7, want 1", n)
+		}
+		if opened, closed := h.count(audit.KindIncidentOpen, ""), h.count(audit.KindIncidentClose, ""); opened != closed {
+			t.Errorf("%d incidents opened, %d closed", opened, closed)
+		}
+		if h.count(audit.KindSample, "") == 0 {
+			t.Error("the flight recorder was lost with the namespace")
+		}
+	})
+}
+
+func TestALineIsCreditedToANamespaceThatItsTurnFinds(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := newHost(100_000, 0)
+		lines := make(chan daemon.Line)
+		runHost(t, h, lines, func(d *daemon.Daemon) {
+			time.Sleep(1500 * time.Millisecond)
+			h.set(func() { h.order, h.fill[7] = []uint32{0, 7}, 100_000 })
+			lines <- daemon.Line{NetNS: 7, Named: true, Count: 3, Source: "kmsg"}
+			lines <- daemon.Line{NetNS: 7, Named: true, Count: 2, Source: "kmsg"}
+			time.Sleep(100 * time.Millisecond)
+			s := d.Status()
+			if len(s.Tables) != 2 || s.Tables[1].Incident == "" {
+				t.Fatalf("%d tables", len(s.Tables))
+			}
+			if s.Tables[0].Level != policy.Calm {
+				t.Errorf("the own table is %s", s.Tables[0].Level)
+			}
+		})
+		if n := h.count(audit.KindSignal, "in netns 7"); n == 0 {
+			t.Error("the line was not recorded")
+		}
+	})
+}
+
+func TestLinesOfManyNamespacesAreBounded(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := newHost(100_000, 0)
+		lines := make(chan daemon.Line)
+		runHost(t, h, lines, func(*daemon.Daemon) {
+			time.Sleep(1500 * time.Millisecond)
+			h.set(func() { h.records = nil })
+			for i := range uint32(1000) {
+				lines <- daemon.Line{NetNS: 10 + i, Named: true, Count: 1, Source: "kmsg"}
+			}
+			time.Sleep(time.Second)
+		})
+		if n := h.count(audit.KindSignal, ""); n == 0 || n > 70 {
+			t.Errorf("%d records for the lines of 1,000 namespaces", n)
+		}
+	})
+}
+
+func TestANewTableIsPausedAsTheOthers(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := newHost(100_000, 0)
+		runHost(t, h, nil, func(d *daemon.Daemon) {
+			time.Sleep(time.Second)
+			if err := d.Pause(t.Context(), daemon.Asked{For: time.Hour}); err != nil {
+				t.Error(err)
+			}
+			h.set(func() { h.order, h.fill[7] = []uint32{0, 7}, 99_000 })
+			time.Sleep(10 * time.Second)
+			if held := d.Status().Tables[1].Held; held != policy.HeldPaused {
+				t.Errorf("held %s", held)
+			}
+		})
+		if len(h.applied) > 0 {
+			t.Errorf("acted in a pause: %+v", h.applied)
+		}
+	})
+}
+
+func TestSomebodyElsesMaxIsToldOnce(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := newHost(100_000, 0, 7, 8)
+		h.fill[7] = 97_000
+		runHost(t, h, nil, func(*daemon.Daemon) {
+			time.Sleep(3 * time.Second)
+			h.set(func() { h.fill[7], h.max = 10_000, 90_000 })
+			time.Sleep(3 * time.Second)
+		})
+		if n := h.count(audit.KindOverride, ""); n != 1 {
+			t.Errorf("told %d times, want once", n)
+		}
+	})
+}
