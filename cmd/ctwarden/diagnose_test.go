@@ -152,7 +152,7 @@ func TestDiagnoseOffersNoNoTrackForWhatIsTranslated(t *testing.T) {
 }
 
 func TestDiagnoseOfHostileText(t *testing.T) {
-	hostile := "\x1b[2J\x1b]0;owned\a\n" + strings.Repeat("x", 100_000) + "\n" + webServer() +
+	hostile := "\x1b[2J\x1b]0;owned\a\n" + strings.Repeat(" ", lineBytes+100) + line("CLOSE", 1, 1, 1) + webServer() +
 		"tcp 6 1 \x1b[31m src=1.2.3.4 dst=\x1b[2J\nconntrack v1.4.7 (conntrack-tools): 1000 flow entries have been shown.\n\n"
 	d := diagnoseJSON(t, hostile, "--from", "-")
 	if d.Census.Seen != 1000 || d.Look.Unread != 3 {

@@ -141,6 +141,16 @@ func checkBounds(t *testing.T, name string, c *census.Census, truth map[netip.Ad
 	}
 }
 
+func TestMergeWithASampleIsASample(t *testing.T) {
+	for _, of := range [][2]bool{{false, false}, {true, false}, {false, true}} {
+		a, b := census.Summary{Seen: 1, Sampled: of[0]}, census.Summary{Seen: 2, Sampled: of[1]}
+		a.Merge(b)
+		if a.Seen != 3 || a.Sampled != (of[0] || of[1]) {
+			t.Errorf("%v: %+v", of, a)
+		}
+	}
+}
+
 func TestSketchBoundsUnderAFlood(t *testing.T) {
 	for seed := range uint64(4) {
 		entries := table(40_000, seed)
@@ -157,7 +167,10 @@ func TestSketchBoundsUnderAFlood(t *testing.T) {
 		// Sorted by source is the worst order for some sketches.
 		part := count(entries[:100])
 		part.Merge(count(entries[100:30_000]))
-		part.Merge(count(entries[30_000:]))
+		part.Merge(count(entries[30_000:35_000]))
+		for i := range entries[35_000:] { // it goes on counting
+			part.Add(&entries[35_000+i])
+		}
 		checkBounds(t, "merged flood", part, truth, uint64(len(entries)))
 	}
 }

@@ -2,6 +2,7 @@ package netns_test
 
 import (
 	"errors"
+	"fmt"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -83,7 +84,7 @@ func TestFindByName(t *testing.T) {
 }
 
 func TestFindWhatIsNotThere(t *testing.T) {
-	for _, name := range []string{"", ".", "..", "no-such-name", "/no/such/path", "2147483647", "4294967295", "net:[1]", "net:[x]", "-1"} {
+	for _, name := range []string{"", ".", "..", "no-such-name", "/no/such/path", "2147483647", "4294967295", "net:[1]", "net:[x]", "-1", fmt.Sprintf("net:[%d]", os.Getpid())} {
 		if ns, err := netns.Find(name); !errors.Is(err, fs.ErrNotExist) {
 			if err == nil {
 				_ = ns.Close()

@@ -82,6 +82,13 @@ func entryLines() map[string]struct {
 				Orig: tupleOf("10.0.0.1", "10.0.0.2", 1, 2), Reply: tupleOf("10.0.0.2", "10.0.0.1", 2, 1),
 			},
 		},
+		"offloaded to the hardware": {
+			"udp      17 src=10.0.0.1 dst=10.0.0.2 sport=1 dport=2 src=10.0.0.2 dst=10.0.0.1 sport=2 dport=1 [HW_OFFLOAD] mark=0 use=3",
+			nfct.Entry{
+				Family: nfct.IPv4, Proto: nfct.ProtoUDP, Status: seen | nfct.StatusOffload | nfct.StatusHWOffload,
+				Orig: tupleOf("10.0.0.1", "10.0.0.2", 1, 2), Reply: tupleOf("10.0.0.2", "10.0.0.1", 2, 1),
+			},
+		},
 		"an echo, its id and the id of the entry": {
 			"icmp     1 29 src=10.0.0.1 dst=10.0.0.2 type=8 code=0 id=1234 src=10.0.0.2 dst=10.0.0.1 type=0 code=0 id=1234 mark=0 use=1 id=3304224977",
 			nfct.Entry{

@@ -1,0 +1,148 @@
+package main
+
+import (
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/ctwarden/ctwarden/internal/config"
+	"github.com/ctwarden/ctwarden/internal/nfct"
+	"github.com/ctwarden/ctwarden/policy"
+)
+
+// sampledDoctor has seen a tenth of a table of 10,000 entries: 600 in SYN_SENT
+// for 60 s, 300 in LAST_ACK, 100 established.
+func sampledDoctor(t *testing.T, change func(*policy.Observation)) *doctor {
+	t.Helper()
+	cfg := config.Default()
+	d := newDoctor(&cfg)
+	d.from = fromKernel
+	d.o = policy.Observation{
+		Now: policy.Moment(time.Hour), Timeouts: nfct.DefaultTimeouts(),
+		Table:  nfct.Table{Entries: 10_000, Max: 12_000, Buckets: 12_288},
+		Memory: policy.Memory{Total: 8 << 30, Available: 4 << 30, EntryBytes: 320},
+	}
+	change(&d.o)
+	d.begin()
+	for i := range 1000 {
+		state, left := "SYN_SENT", 60
+		switch {
+		case i >= 900:
+			state, left = "ESTABLISHED", 431_000
+		case i >= 600:
+			state, left = "LAST_ACK", 1
+		}
+		l := line(state, left, i, 80)
+		if state == "SYN_SENT" {
+			l = strings.Replace(strings.Replace(l, "[ASSURED] ", "", 1), " src=192.0.2.1 dst", " [UNREPLIED] src=192.0.2.1 dst", 1)
+		}
+		e, err := nfct.ParseEntry(l)
+		if err != nil {
+			t.Fatal(err)
+		}
+		d.add(&e)
+	}
+	d.census.Summary.Sampled = true
+	return d
+}
+
+// act finds one by its type.
+func act(found *diagnosis, kind policy.ActionType) *foreseen {
+	for i := range found.Acts {
+		if found.Acts[i].Type == kind {
+			return &found.Acts[i]
+		}
+	}
+	return nil
+}
+
+func TestDiagnoseScalesASample(t *testing.T) {
+	found := sampledDoctor(t, func(*policy.Observation) {}).diagnose()
+	if found.Cause != policy.HalfOpen || found.Look.Margin == 0 {
+		t.Errorf("cause %s, margin %d", found.Cause, found.Look.Margin)
+	}
+	shorten := act(found, policy.ShortenTimeout)
+	if shorten == nil || !strings.Contains(shorten.Act, "syn_sent") || shorten.Frees != 6000 || shorten.Margin == 0 ||
+		shorten.From != time.Minute || shorten.Until != 2*time.Minute {
+		t.Errorf("shorten %+v", shorten)
+	}
+	remove := act(found, policy.DeleteEntries)
+	if remove == nil || remove.Frees != 6000 || !strings.Contains(remove.Cost, "at most 2000 in one act") ||
+		remove.Fates[policy.FateEligible] != 600 || remove.Fates[policy.FateReplied] != 400 {
+		t.Errorf("delete %+v", remove)
+	}
+	for _, a := range found.Acts {
+		if strings.Contains(a.Act, "last_ack") {
+			t.Errorf("the limits do not permit to %s", a.Act)
+		}
+	}
+}
+
+func TestDiagnoseForeseesTheCapExactly(t *testing.T) {
+	found := sampledDoctor(t, func(o *policy.Observation) { o.Table.Entries = 30_000 }).diagnose()
+	// 600 of 1000 are 18,000, and a fifth of the table is 6,000.
+	if remove := act(found, policy.DeleteEntries); remove.Frees != 18_000 || !strings.Contains(remove.Cost, "at most 6000") {
+		t.Errorf("delete %+v", remove)
+	}
+}
+
+func TestDiagnoseForeseesARaise(t *testing.T) {
+	found := sampledDoctor(t, func(*policy.Observation) {}).diagnose()
+	if raise := act(found, policy.RaiseMax); raise.Frees != 12_000 || raise.Bytes != 12_000*(320+128) || raise.Held != "" {
+		t.Errorf("raise %+v", raise)
+	}
+	found = sampledDoctor(t, func(o *policy.Observation) { o.Memory.Total = 230 << 20 }).diagnose()
+	if raise := act(found, policy.RaiseMax); raise.Frees == 0 || raise.Frees >= 12_000 {
+		t.Errorf("raise beyond the budget: %+v", raise)
+	}
+	for name, change := range map[string]func(*policy.Observation){
+		"no room in the budget": func(o *policy.Observation) { o.Memory.Total = 64 << 20 },
+		"unknown memory":        func(o *policy.Observation) { o.Memory = policy.Memory{} },
+		"no limit":              func(o *policy.Observation) { o.Table.Max = 0 },
+	} {
+		if raise := act(sampledDoctor(t, change).diagnose(), policy.RaiseMax); raise.Held == "" || raise.Frees != 0 {
+			t.Errorf("%s: raise %+v", name, raise)
+		}
+	}
+}
+
+func TestDiagnoseForeseesAResizeOnlyWhereChainsAreLong(t *testing.T) {
+	if found := sampledDoctor(t, func(*policy.Observation) {}).diagnose(); act(found, policy.ResizeHash) != nil {
+		t.Errorf("resize %+v", act(found, policy.ResizeHash))
+	}
+	few := func(o *policy.Observation) { o.Table.Buckets = 1024 }
+	found := sampledDoctor(t, few).diagnose()
+	if resize := act(found, policy.ResizeHash); resize == nil || resize.Held != "" {
+		t.Errorf("resize %+v", resize)
+	}
+	advised := false
+	for _, ad := range found.Advice {
+		advised = advised || strings.Contains(ad.Text, "11 times the buckets")
+	}
+	if !advised {
+		t.Errorf("no advice about buckets in %+v", found.Advice)
+	}
+	found = sampledDoctor(t, func(o *policy.Observation) { few(o); o.Table.Entries = 1 << 20 }).diagnose()
+	if resize := act(found, policy.ResizeHash); resize == nil || resize.Held == "" {
+		t.Errorf("a resize that stalls for too long: %+v", resize)
+	}
+}
+
+func TestDiagnoseNotes(t *testing.T) {
+	d := sampledDoctor(t, func(*policy.Observation) {})
+	if notes := d.notes(); len(notes) != 0 {
+		t.Errorf("notes without a reason: %q", notes)
+	}
+	d.look.Resized = true
+	if notes := strings.Join(d.notes(), " "); !strings.Contains(notes, "resized") {
+		t.Errorf("no note of the resize in %q", notes)
+	}
+	d.look.Resized, d.census.Summary.Sampled = false, false
+	if notes := strings.Join(d.notes(), " "); !strings.Contains(notes, "counts 10000 entries and shows 1000") {
+		t.Errorf("no note of what the kernel hides in %q", notes)
+	}
+	d.o.Table.Entries = 1001
+	if notes := d.notes(); len(notes) != 0 {
+		t.Errorf("notes of one entry more: %q", notes)
+	}
+}
