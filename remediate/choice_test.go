@@ -5,6 +5,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/ctwarden/ctwarden/internal/ctnetlink"
 	"github.com/ctwarden/ctwarden/internal/nfct"
 	"github.com/ctwarden/ctwarden/policy"
 )
@@ -204,5 +205,14 @@ func BenchmarkTake(b *testing.B) {
 	b.ReportAllocs()
 	for b.Loop() {
 		c.take(&e)
+	}
+}
+
+func TestAnActThatRanOutOfTimeSaysSo(t *testing.T) {
+	c := choice{act: policy.Action{Type: policy.AgeEntries}}
+	var out policy.Outcome
+	c.tell(&out, &ctnetlink.Swept{Change: ctnetlink.Change{Done: 7}, Dump: ctnetlink.Dumped{Stop: ctnetlink.ByTime, Seen: 9}})
+	if out.Changed != 7 || out.Examined != 9 || out.Note != "stopped after 2s" {
+		t.Errorf("outcome %+v", out)
 	}
 }

@@ -18,9 +18,13 @@ import (
 // samplesMost is how many of the chosen entries an outcome shows.
 const samplesMost = 8
 
-// longestRun bounds one act on entries: a table of 4 million is walked in
-// less than ten seconds, and the daemon must look again.
-const longestRun = 30 * time.Second
+// longestWalk bounds one act on entries: about a million are looked at in that
+// time, and then the daemon looks again, whose loop waits for the act.
+// longestRun ends one that hangs.
+const (
+	longestWalk = 2 * time.Second
+	longestRun  = 30 * time.Second
+)
 
 // Saw notes the timeouts that stand in a namespace (0 is ctwarden's own) now,
 // or did some seconds ago: an act on entries reads them once more.
@@ -165,7 +169,7 @@ type choice struct {
 }
 
 func (c *choice) run(ctx context.Context, ns *netns.NS, features ctnetlink.Features) (ctnetlink.Swept, error) {
-	s := ctnetlink.Sweep{NS: ns, Limit: c.act.Cap, Query: ctnetlink.Query{Features: features}}
+	s := ctnetlink.Sweep{NS: ns, Limit: c.act.Cap, Query: ctnetlink.Query{Features: features, Box: longestWalk}}
 	if c.act.Type == policy.DeleteEntries {
 		s.Query.StatusMask = nfct.StatusSeenReply
 		return s.Delete(ctx, c.take)
@@ -285,6 +289,9 @@ func (c *choice) tell(out *policy.Outcome, swept *ctnetlink.Swept) {
 	}
 	if swept.Dump.Unread > 0 {
 		notes = append(notes, strconv.FormatUint(swept.Dump.Unread, 10)+" entries could not be read")
+	}
+	if swept.Dump.Stop == ctnetlink.ByTime {
+		notes = append(notes, "stopped after "+longestWalk.String())
 	}
 	if swept.Limited {
 		notes = append(notes, "stopped at the cap")
