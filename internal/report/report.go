@@ -92,7 +92,7 @@ func WriteJSON(w io.Writer, v any) error {
 
 // headline says the most important thing in one sentence.
 func headline(i *incident.Incident) string {
-	full := i.Peak.Fullness() >= 9500
+	full := i.Peak.Fullness() >= 9990
 	acted := i.Tally.Done > i.Tally.Back
 	switch l := &i.Losses; {
 	case l.Packets > 0:

@@ -121,12 +121,25 @@ func (c *canvas) steps(each func(x float64, most uint64)) {
 	each(c.x(c.points[0].At), last)
 	for n := 1; n < len(c.points); n++ {
 		if p := &c.points[n]; p.Max != last {
-			each(c.x(p.At), last)
-			each(c.x(p.At), p.Max)
+			x := c.x(c.changed(c.points[n-1].At, p))
+			each(x, last)
+			each(x, p.Max)
 			last = p.Max
 		}
 	}
 	each(c.x(c.points[len(c.points)-1].At), last)
+}
+
+// changed is when the limit became that of p: when an act set it, if one did
+// since the point before, for a reading comes only once a second.
+func (c *canvas) changed(before policy.Moment, p *incident.Point) policy.Moment {
+	for n := range c.i.Decisions {
+		d := &c.i.Decisions[n]
+		if d.Outcome != nil && d.Action.Type == policy.RaiseMax && d.Outcome.After == p.Max && d.At >= before && d.At <= p.At {
+			return d.At
+		}
+	}
+	return p.At
 }
 
 func (c *canvas) grid() {
