@@ -44,7 +44,8 @@ value() { cat "/proc/sys/net/netfilter/$1"; }
 mark() { since=$(date -u +%Y-%m-%dT%H:%M:%SZ); sleep 1; }
 # Not with the host's configuration, which is wrong at times here.
 records() { ctwarden --config /e2e/plain.yaml audit show --json --since "$since"; }
-recorded() { records | grep -qE "$1"; }
+# Not `grep -q`: it would end before `audit show` does, whose broken pipe is a failure here.
+recorded() { records | grep -E "$1" >/dev/null; }
 did() { recorded "\"kind\":\"outcome\".*\"type\":\"$1\".*\"ok\":true"; }
 # not fails, too, when there is no such command.
 not() {
@@ -87,13 +88,17 @@ settings() {
 	(cd /proc/sys/net/netfilter && grep -r . . | grep -vE '_count:|nf_conntrack_(log|events)' | sort)
 }
 
-logs_explained() { journalctl --no-pager -b -x -t ctwarden | grep -q 'ctwarden started' && journalctl --no-pager -b -x -t ctwarden | grep -q 'Nothing is to be done'; }
+logs_explained() {
+	local text
+	text=$(journalctl --no-pager -b -x -t ctwarden)
+	[[ $text == *'ctwarden started'* && $text == *'Nothing is to be done'* ]]
+}
 healthy() { systemctl is-active $unit && [[ $(systemctl --failed --no-legend | grep -c ctwarden) == 0 ]]; }
 # verified: the chain is whole and each plan is decided again as it was.
 verified() { ctwarden audit verify; }
 no_gap() { not grep -E '"kind":"gap"' /var/log/ctwarden/audit.jsonl; }
-answers() { ctwarden status --json | grep -q '"running": true'; }
-reachable() { setpriv --reuid nobody --regid nogroup --groups "$(getent group ctwarden | cut -d: -f3)" ctwarden status --json | grep -q '"running": true'; }
+answers() { ctwarden status --json | grep '"running": true'; }
+reachable() { setpriv --reuid nobody --regid nogroup --groups "$(getent group ctwarden | cut -d: -f3)" ctwarden status --json | grep '"running": true'; }
 refused() { not setpriv --reuid nobody --regid nogroup --clear-groups ctwarden status; }
 owned() {
 	stat -c '%n %U:%G %a' /var/lib/ctwarden /var/log/ctwarden /run/ctwarden /run/ctwarden/control.sock /etc/ctwarden/ctwarden.yaml
@@ -159,7 +164,7 @@ first_boot() {
 
 	check "the module is loaded later" modprobe nf_conntrack
 	check "it sees the table" wait_for 20 sees_table
-	if ctwarden status --json | grep -q '"journald": {'; then
+	if ctwarden status --json | grep '"journald": {' >/dev/null; then
 		check "the journal is a source that lives" wait_for 20 journal_alive
 	else
 		tell "note this program does not listen to the journal"
@@ -225,9 +230,9 @@ first_boot() {
 	systemctl reboot
 }
 
-journal_alive() { ctwarden status --json | grep -A2 '"journald": {' | grep -q '"alive": true'; }
-sees_table() { ctwarden status --json | grep -q '"max": [1-9]'; }
-in_journal() { journalctl --no-pager -b -t ctwarden --since "-60s" -o json | grep -q '"CTWARDEN_KIND":"config"'; }
+journal_alive() { ctwarden status --json | grep -A2 '"journald": {' | grep '"alive": true'; }
+sees_table() { ctwarden status --json | grep '"max": [1-9]'; }
+in_journal() { journalctl --no-pager -b -t ctwarden --since "-60s" -o json | grep '"CTWARDEN_KIND":"config"'; }
 fill_disk() {
 	dd if=/dev/zero of=/var/filler bs=1M status=none
 	not setpriv --reuid ctwarden --regid ctwarden --clear-groups dd if=/dev/zero of=/var/log/ctwarden/x bs=64k count=64 status=none
