@@ -54,6 +54,7 @@ type place struct {
 	file  uint64 // the inode of its counters in procfs
 	count int    // an open nf_conntrack_count, or -1
 	seen  bool   // by this search
+	tally nfct.Tally
 }
 
 // maxGone bounds how many namespaces are remembered that are gone.
@@ -301,10 +302,7 @@ func (r *Roster) Sweep(enough uint64) Sweep {
 func (r *Roster) read() (lost int) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if r.buf == nil {
-		r.buf = make([]byte, 64<<10)
-	}
-	proc, err := unix.Open(filepath.Join(r.root(), "proc"), unix.O_RDONLY|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
+	proc, err := r.openProc()
 	if err != nil {
 		return 0
 	}
@@ -323,8 +321,19 @@ func (r *Roster) read() (lost int) {
 	return lost
 }
 
+// openProc opens the directory that processes are read from.
+func (r *Roster) openProc() (int, error) {
+	if r.buf == nil {
+		r.buf = make([]byte, 64<<10)
+	}
+	return unix.Open(filepath.Join(r.root(), "proc"), unix.O_RDONLY|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
+}
+
+// readPlace reads the entries of one namespace; rows then has its counters, or
+// is empty.
 func (r *Roster) readPlace(proc int, p *place) (uint64, error) {
 	if p.count >= 0 {
+		r.rows = r.rows[:0] // the sysctl has no counters
 		n, err := unix.Pread(p.count, r.buf, 0)
 		if err == nil {
 			return parseSysctl(r.buf[:n])
@@ -375,6 +384,33 @@ func (r *Roster) readProcess(proc int, p *place) (uint64, error) {
 	}
 	r.rows = rows
 	return uint64(rows[0].Entries), nil
+}
+
+// Read reads one namespace now: its entries and, where they are in procfs, its
+// counters. Max and Buckets, which are the host's, are left to the caller. It
+// is os.ErrNotExist for a namespace that is not known, or does not answer.
+func (r *Roster) Read(inode uint32) (nfct.Table, error) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	table := nfct.Table{NetNS: inode}
+	p := r.known[inode]
+	if p == nil {
+		return table, fmt.Errorf("read netns %d: %w", inode, fs.ErrNotExist)
+	}
+	proc, err := r.openProc()
+	if err != nil {
+		return table, fmt.Errorf("read netns %d: %w", inode, err)
+	}
+	defer unix.Close(proc)
+	r.rows = r.rows[:0]
+	if table.Entries, err = r.readPlace(proc, p); err != nil {
+		return table, fmt.Errorf("read netns %d: %w: %w", inode, fs.ErrNotExist, err)
+	}
+	p.Entries = table.Entries
+	if len(r.rows) > 0 {
+		table.Counters = p.tally.Add(r.rows)
+	}
+	return table, nil
 }
 
 // Named returns what is known of a namespace, one that is gone among them.

@@ -104,7 +104,7 @@ func (d *running) revert(ctx context.Context, by control.Peer, ask control.Ask) 
 			return
 		}
 		answer.Outcomes, err = d.post.kernel.Revert(ctx, ask.Force)
-		d.post.look.refresh()
+		d.post.refresh()
 		for i := range answer.Outcomes {
 			o := &answer.Outcomes[i]
 			err = errors.Join(err, d.post.record(audit.KindOutcome, revertedRecord{*o, o.Sentence()}))

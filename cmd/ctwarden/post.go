@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"slices"
+	"sync"
 	"time"
 
 	"github.com/ctwarden/ctwarden/internal/audit"
@@ -24,11 +26,15 @@ type post struct {
 	limits policy.Limits
 	look   *lookout
 	kernel *remediate.Kernel
-	kmsg   *watcher.Kmsg
-	log    *audit.Log
-	say    *slog.Logger
-	lines  chan daemon.Line
-	loop   *daemon.Daemon
+	// others are the other namespaces; nil: only look's is watched.
+	others *neighbours
+	// kmsg and journal are what is listened to; either may be nil.
+	kmsg    *watcher.Kmsg
+	journal *watcher.Journald
+	log     *audit.Log
+	say     *slog.Logger
+	lines   chan daemon.Line
+	loop    *daemon.Daemon
 	// told, save and alive may be nil. told is told of every record.
 	told  func(audit.Record)
 	save  func(map[uint32]daemon.Kept) error
@@ -40,6 +46,9 @@ type post struct {
 func (p *post) man(kept map[uint32]daemon.Kept) {
 	p.lines = make(chan daemon.Line, 64)
 	p.look.can = p.kernel.Can
+	if p.others != nil {
+		p.others.can, p.others.claimed = p.kernel.Can, p.claimed
+	}
 	p.loop = daemon.New(daemon.Edges{
 		Now:     clock,
 		Observe: p.observe,
@@ -47,6 +56,7 @@ func (p *post) man(kept map[uint32]daemon.Kept) {
 		Record:  p.record,
 		Yield:   p.kernel.Yield,
 		Writer:  func(sysctl string, value uint64) string { return watcher.LikelyWriter("", sysctl, value) },
+		Name:    p.name,
 		Census:  p.census,
 		Trouble: p.trouble,
 		Save:    p.save,
@@ -54,15 +64,34 @@ func (p *post) man(kept map[uint32]daemon.Kept) {
 	}, p.limits, p.lines, kept)
 }
 
+// resume returns what the loop begins with: what an earlier run remembered, and
+// what stands in the ledger. A namespace that had an incident, or has a claim,
+// is watched from the start.
+func (p *post) resume(kept map[uint32]daemon.Kept, claims *remediate.Claims) map[uint32]daemon.Kept {
+	begin := map[uint32]daemon.Kept{0: kept[0]}
+	for netns := range claims.Timeouts {
+		begin[netns] = kept[netns]
+	}
+	for netns, k := range kept {
+		if k.Incident != "" {
+			begin[netns] = k
+		}
+	}
+	for netns, k := range begin {
+		if netns != 0 && p.others != nil {
+			_, _ = p.others.open(netns) // one that is gone is let go of by the loop
+		}
+		claims.Seed(&k.State, netns)
+		begin[netns] = k
+	}
+	return begin
+}
+
 // run runs the loop and what it listens to until ctx is done.
 func (p *post) run(ctx context.Context) {
 	listening, stop := context.WithCancel(ctx)
 	heard := make(chan struct{})
-	if p.kmsg != nil {
-		go func() { defer close(heard); p.hear(listening) }()
-	} else {
-		close(heard)
-	}
+	go func() { defer close(heard); p.hear(listening) }()
 	p.loop.Run(ctx)
 	stop()
 	<-heard
@@ -73,15 +102,42 @@ func (p *post) observe(ctx context.Context) ([]policy.Observation, error) {
 	if err != nil {
 		return nil, err
 	}
-	if !o.Absent {
-		p.kernel.Saw(o.Table.NetNS, o.Timeouts)
+	all := []policy.Observation{o}
+	if p.others != nil {
+		all = append(all, p.others.observe(ctx, &all[0])...)
 	}
-	return []policy.Observation{o}, nil
+	for i := range all {
+		if !all[i].Absent && all[i].Timeouts != (nfct.Timeouts{}) {
+			p.kernel.Saw(all[i].Table.NetNS, all[i].Timeouts)
+		}
+	}
+	return all, nil
+}
+
+// name is what people call another namespace.
+func (p *post) name(inode uint32) string {
+	if p.others == nil {
+		return (&watcher.Namespace{Inode: inode}).Name()
+	}
+	return p.others.name(inode)
+}
+
+// claimed reports whether a value of a namespace stands in the ledger.
+func (p *post) claimed(inode uint32) bool {
+	return slices.ContainsFunc(p.kernel.Ledger().Entries, func(e remediate.Entry) bool { return e.NetNS == inode })
 }
 
 func (p *post) apply(ctx context.Context, incident string, act policy.Action) policy.Outcome {
-	defer p.look.refresh()
+	defer p.refresh()
 	return p.kernel.Apply(ctx, incident, act)
+}
+
+// refresh has everything read again: something was changed.
+func (p *post) refresh() {
+	p.look.refresh()
+	if p.others != nil {
+		p.others.refresh()
+	}
 }
 
 func (p *post) record(kind audit.Kind, payload any) error {
@@ -102,28 +158,54 @@ func (p *post) trouble(what string, err error) {
 	p.say.Error(what, "error", err)
 }
 
-// hear passes on what the kernel log says about full tables.
+// hear passes on what the kernel says about full tables, each line once.
 func (p *post) hear(ctx context.Context) {
 	signals := make(chan watcher.Signal)
-	ended := make(chan struct{})
-	go func() { defer close(ended); p.kmsg.Run(ctx, signals) }()
-	for {
-		select {
-		case <-ended:
-			return
-		case s := <-signals:
-			if s.Kind != nfct.TableFull {
-				continue
-			}
-			line := daemon.Line{
-				NetNS: s.NetNS, Named: s.Named, Count: s.Count,
-				Source: string(s.Source), Lost: s.Lost,
-			}
-			select {
-			case p.lines <- line:
-			case <-ctx.Done():
-			}
+	var sources sync.WaitGroup
+	if p.kmsg != nil {
+		sources.Go(func() { p.kmsg.Run(ctx, signals) })
+	}
+	if p.journal != nil {
+		sources.Go(func() { p.journal.Run(ctx, signals) })
+	}
+	go func() { sources.Wait(); close(signals) }()
+	var twins watcher.Twins
+	for s := range signals {
+		if s, ok := twins.Single(s); ok && s.Kind == nfct.TableFull {
+			p.pass(ctx, &s)
 		}
+	}
+}
+
+// pass hands a line to the loop, which looks at the namespace it is about.
+func (p *post) pass(ctx context.Context, s *watcher.Signal) {
+	if p.others != nil && (!s.Named || !p.others.knows(s.NetNS)) {
+		p.others.alarmed.Store(true)
+	}
+	line := daemon.Line{
+		NetNS: s.NetNS, Named: s.Named, Count: s.Count,
+		Source: string(s.Source), Lost: s.Lost,
+	}
+	select {
+	case p.lines <- line:
+	case <-ctx.Done():
+	}
+}
+
+type missedRecord struct {
+	Source watcher.Source `json:"source"`
+	watcher.Missed
+	Text string `json:"text"`
+}
+
+// missed records what the kernel said while nobody listened. It is too late to
+// act on it.
+func (p *post) missed(m watcher.Missed) {
+	err := p.record(audit.KindMissed, missedRecord{watcher.SourceJournald, m, fmt.Sprintf(
+		"while ctwarden was not listening the kernel said %d times that a table was full, the last time at %s",
+		m.Count, m.Last.UTC().Format(time.RFC3339))})
+	if err != nil {
+		p.say.Error("record what was missed", "error", err)
 	}
 }
 
@@ -136,10 +218,16 @@ const censusBox = 250 * time.Millisecond
 // is what remediate deletes.
 const idleRounding = 2 * time.Second
 
-// census looks into the table of the post's namespace.
+// census looks into the table of a namespace.
 func (p *post) census(ctx context.Context, o policy.Observation) (_ census.Summary, err error) {
+	ns := p.look.ns
+	if netns := o.Table.NetNS; netns != p.look.netns {
+		if ns, err = p.entered(netns); err != nil {
+			return census.Summary{}, err
+		}
+	}
 	defer p.kernel.Dumping()()
-	conn, err := ctnetlink.Dial(p.look.ns)
+	conn, err := ctnetlink.Dial(ns)
 	if err != nil {
 		return census.Summary{}, fmt.Errorf("look into table: %w", err)
 	}
@@ -158,6 +246,14 @@ func (p *post) census(ctx context.Context, o policy.Observation) (_ census.Summa
 	}
 	count.Summary.Sampled = dumped.Stop != ctnetlink.Complete
 	return count.Summary, nil
+}
+
+// entered returns another namespace than the own one to look into.
+func (p *post) entered(inode uint32) (*netns.NS, error) {
+	if p.others == nil {
+		return nil, fmt.Errorf("look into netns %d: %w", inode, errors.ErrUnsupported)
+	}
+	return p.others.entered(inode)
 }
 
 // openKernel makes ready to act: it proves what the kernel can do, takes the

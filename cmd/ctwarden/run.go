@@ -24,7 +24,6 @@ import (
 	"github.com/ctwarden/ctwarden/internal/netns"
 	"github.com/ctwarden/ctwarden/policy"
 	"github.com/ctwarden/ctwarden/remediate"
-	"github.com/ctwarden/ctwarden/watcher"
 )
 
 func newRun() *cobra.Command {
@@ -129,13 +128,17 @@ func (d *running) open(ctx context.Context) (err error) {
 	p.limits, p.say, p.look = cfg.Limits, d.say, newLookout(d.own, false)
 	p.save = func(tables map[uint32]daemon.Kept) error { return writeKeepsake(cfg.State.Dir, d.boot, tables) }
 	p.alive, p.told = d.alive, d.tally.Told
-	if cfg.Watch.KMsg != config.Off {
-		p.kmsg = watcher.NewKmsg()
-		p.kmsg.OnChange = d.kmsgChanged
+	if err := d.openSources(cfg); err != nil {
+		return err
 	}
-	kernel, claims, err := openKernel(ctx, remediate.Options{
-		Dir: cfg.State.Dir, Protect: cfg.Protect, Hash: cfg.Limits.Hash,
-	}, d.own)
+	options := remediate.Options{Dir: cfg.State.Dir, Protect: cfg.Protect, Hash: cfg.Limits.Hash}
+	if cfg.Watch.NetNS == config.All {
+		p.others = newNeighbours(d.own, cfg.NetNS)
+		if cfg.NetNS.Act {
+			options.Find = p.others.open
+		}
+	}
+	kernel, claims, err := openKernel(ctx, options, d.own)
 	if err != nil {
 		return hint(err, hintsForLedger(err)...)
 	}
@@ -148,9 +151,7 @@ func (d *running) open(ctx context.Context) (err error) {
 	if err != nil {
 		d.say.Warn("starting without what was remembered", "error", err)
 	}
-	own := kept[0]
-	claims.Seed(&own.State, 0)
-	p.man(map[uint32]daemon.Kept{0: own})
+	p.man(p.resume(kept, &claims))
 	d.watchdog, err = sd.SdWatchdogEnabled(false)
 	return err
 }
@@ -190,6 +191,9 @@ func (d *running) close() error {
 	if d.post.kernel != nil {
 		errs = append(errs, d.post.kernel.Close())
 	}
+	if d.post.others != nil {
+		errs = append(errs, d.post.others.close())
+	}
 	if d.post.look != nil {
 		errs = append(errs, d.post.look.close())
 	}
@@ -220,14 +224,6 @@ func (d *running) notify(state string) {
 	if _, err := sd.SdNotify(false, state); err != nil {
 		d.say.Warn("tell systemd", "error", err)
 	}
-}
-
-func (d *running) kmsgChanged(s watcher.Status) {
-	if s.Alive {
-		d.say.Info("listening to the kernel log")
-		return
-	}
-	d.say.Warn("the kernel log is silent; the counters still tell", "error", s.Err)
 }
 
 // reloads answers SIGHUP until ctx is done.

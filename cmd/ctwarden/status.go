@@ -34,6 +34,8 @@ type report struct {
 	Since   time.Time `json:"since,omitzero"`
 	daemon.Status
 	Sources map[string]sourceReport `json:"sources,omitempty"`
+	// Neighbours are the other network namespaces, where they are watched.
+	Neighbours *neighbourReport `json:"neighbours,omitempty"`
 	// Changed are the kernel values that ctwarden replaced.
 	Changed []remediate.Entry `json:"changed"`
 	Audit   *auditReport      `json:"audit,omitempty"`
@@ -64,13 +66,13 @@ func (d *running) report() report {
 		Running: true, Version: version, Since: d.since, Status: d.post.loop.Status(),
 		Changed: d.post.kernel.Ledger().Entries,
 		Audit:   &auditReport{Head: d.post.log.Head(), Health: health},
-		Sources: map[string]sourceReport{},
+		Sources: d.post.sources(),
 	}
 	if health.Err != nil {
 		r.Audit.Error = health.Err.Error()
 	}
-	if d.post.kmsg != nil {
-		r.Sources[string(watcher.SourceKmsg)] = reportSource(d.post.kmsg.Status())
+	if d.post.others != nil {
+		r.Neighbours = d.post.others.report()
 	}
 	return r
 }
@@ -193,15 +195,8 @@ func (r *report) print(out io.Writer) error {
 	for i := range r.Tables {
 		printTable(&r.Tables[i], line)
 	}
-	for _, name := range slices.Sorted(maps.Keys(r.Sources)) {
-		s := r.Sources[name]
-		switch {
-		case !s.Alive:
-			line(name, "silent: %s", s.Error)
-		default:
-			line(name, "listening, %d lines about full tables heard, %d records lost, %d lines missed before the start", s.Heard, s.Lost, s.Missed)
-		}
-	}
+	printSources(r.Sources, line)
+	r.Neighbours.print(line)
 	if r.Audit != nil {
 		line("audit", "record %d, hash %.12s…", r.Audit.Seq, r.Audit.Hash)
 		if r.Audit.Error != "" {
@@ -232,6 +227,10 @@ func printTable(t *daemon.TableStatus, line func(string, string, ...any)) {
 	name := "table"
 	if t.NetNS != 0 {
 		name = fmt.Sprintf("netns %d", t.NetNS)
+		if t.Name != "" && t.Name != name {
+			line(name, "%s", t.Name)
+			name = ""
+		}
 	}
 	if o.Absent {
 		line(name, "none: nf_conntrack is not loaded")

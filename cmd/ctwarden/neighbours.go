@@ -1,0 +1,369 @@
+package main
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"slices"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/ctwarden/ctwarden/internal/config"
+	"github.com/ctwarden/ctwarden/internal/netns"
+	"github.com/ctwarden/ctwarden/policy"
+	"github.com/ctwarden/ctwarden/watcher"
+)
+
+// neighbours are the other network namespaces of the host. All are counted;
+// those that hold much are watched one by one, as tables of the loop.
+//
+// observe is for the loop; the other methods may be called by any goroutine.
+type neighbours struct {
+	roster watcher.Roster
+	names  config.NetNS
+	// can says what may be written, claimed whether the ledger has a value of
+	// a namespace.
+	can     func(netns uint32) policy.Kernel
+	claimed func(netns uint32) bool
+	// alarmed is set when the kernel spoke of a namespace that is not watched.
+	alarmed atomic.Bool
+
+	mu       sync.Mutex
+	watched  []*neighbour
+	sweep    watcher.Sweep
+	swept    policy.Moment
+	every    time.Duration // until the next sweep
+	searched int           // sweeps since the last search
+}
+
+// A neighbour is a namespace that is watched.
+type neighbour struct {
+	inode uint32
+	// look reads it from inside; nil: it is not permitted to be entered.
+	look *lookout
+	// entries and seen: what it held at the last look, and when it last held
+	// much.
+	entries uint64
+	seen    policy.Moment
+}
+
+const (
+	// A namespace is watched from a tenth of max on: levels begin far above,
+	// and policy.Host counts those as able to fill.
+	watchedFrom = 10
+	// watchedFor is how long one is watched that holds less: an incident ends,
+	// and leases are given back, meanwhile.
+	watchedFor = 15 * time.Minute
+	// mostWatched bounds the namespaces that are watched; each costs the
+	// memory of a flight recorder.
+	mostWatched = 64
+	// A sweep takes at most a thousandth of the time, but is not put off
+	// for ever: what holds little now may be full in a few seconds.
+	sweepShare            = 1000
+	leastSweep, mostSweep = time.Second, 15 * time.Second
+	watchfulSweep         = 2 * time.Second // while a namespace is held open
+	sweepsBetweenSearches = 4
+	alarmedBelow          = 90 // per cent of max: above, a line is no riddle
+)
+
+// newNeighbours returns the neighbours of a namespace.
+func newNeighbours(own *netns.NS, names config.NetNS) *neighbours {
+	return &neighbours{
+		roster: watcher.Roster{Own: own.Inode()}, names: names,
+		claimed: func(uint32) bool { return false },
+	}
+}
+
+// observe returns the observations of those that are watched, and completes
+// the host's sums in the own one. Nothing is locked while it reads: what can be
+// written is found out by way of open.
+func (n *neighbours) observe(ctx context.Context, own *policy.Observation) []policy.Observation {
+	n.mu.Lock()
+	if n.due(own) {
+		n.look(own)
+	}
+	watched := slices.Clone(n.watched)
+	n.mu.Unlock()
+	var all []policy.Observation
+	entries := make(map[uint32]uint64, len(watched))
+	for _, w := range watched {
+		if o, err := n.observeOne(ctx, w, own); err == nil {
+			all = append(all, o)
+			entries[w.inode] = o.Table.Entries
+		}
+	}
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	n.note(entries, own)
+	own.Host = policy.Host{Entries: own.Table.Entries + n.sweep.Entries, Tables: n.tables(own)}
+	for i := range all {
+		all[i].Host = own.Host
+	}
+	return all
+}
+
+// note takes in what the watched ones hold now. One that could not be read has
+// gone away, or the right to read it has.
+func (n *neighbours) note(entries map[uint32]uint64, own *policy.Observation) {
+	kept := n.watched[:0]
+	for _, w := range n.watched {
+		now, ok := entries[w.inode]
+		if !ok {
+			w.close()
+			n.alarmed.Store(true)
+			continue
+		}
+		n.sweep.Entries = n.sweep.Entries - min(w.entries, n.sweep.Entries) + now
+		w.entries = now
+		if now >= own.Table.Max/watchedFrom {
+			w.seen = own.Now
+		}
+		kept = append(kept, w)
+	}
+	n.watched = kept
+}
+
+// due reports whether it is time for a sweep.
+func (n *neighbours) due(own *policy.Observation) bool {
+	if own.Absent || own.Table.Max == 0 {
+		return false
+	}
+	if n.swept == 0 || own.Now.Since(n.swept) >= n.every {
+		return true
+	}
+	full := own.Table.Entries >= own.Table.Max/100*alarmedBelow
+	return !full && n.alarmed.Load()
+}
+
+// look sweeps all namespaces and chooses those to watch.
+func (n *neighbours) look(own *policy.Observation) {
+	alarmed := n.alarmed.Swap(false)
+	if alarmed || n.swept == 0 || n.searched >= sweepsBetweenSearches || len(n.watched) > 0 {
+		if n.roster.Search() == nil {
+			n.searched = 0
+		}
+	}
+	n.searched++
+	n.sweep = n.roster.Sweep(max(1, own.Table.Max/watchedFrom))
+	for _, w := range n.watched {
+		ns, _ := n.roster.Named(w.inode)
+		w.entries = ns.Entries // of which the sum is made
+	}
+	n.swept = own.Now
+	n.every = min(max(leastSweep, n.sweep.Took*sweepShare), mostSweep)
+	if len(n.watched) > 0 {
+		n.every = min(n.every, watchfulSweep)
+	}
+	n.choose(own)
+}
+
+// choose stops watching what is gone or calm, and begins with what holds much.
+func (n *neighbours) choose(own *policy.Observation) {
+	kept := n.watched[:0]
+	for _, w := range n.watched {
+		_, here := n.roster.Named(w.inode)
+		if !here || own.Now.Since(w.seen) >= watchedFor && !n.claimed(w.inode) {
+			w.close()
+			continue
+		}
+		kept = append(kept, w)
+	}
+	n.watched = kept
+	for i := range n.sweep.Full {
+		ns := &n.sweep.Full[i]
+		if len(n.watched) >= mostWatched {
+			return
+		}
+		if n.wanted(ns) && n.find(ns.Inode) == nil {
+			n.watch(ns.Inode, own.Now)
+		}
+	}
+}
+
+// wanted reports whether a namespace is one of those to watch.
+func (n *neighbours) wanted(ns *watcher.Namespace) bool {
+	included := len(n.names.Include) == 0 || ns.Matches(n.names.Include)
+	return included && !ns.Matches(n.names.Exclude)
+}
+
+// watch begins to watch a namespace, from inside where that is permitted.
+func (n *neighbours) watch(inode uint32, now policy.Moment) *neighbour {
+	ns, _ := n.roster.Named(inode)
+	w := &neighbour{inode: inode, entries: ns.Entries, seen: now}
+	if ns, err := n.roster.Open(inode); err == nil { // or else it is read from outside
+		w.look = newLookout(ns, true)
+		w.look.can = func(netns uint32) policy.Kernel { return n.can(netns) }
+	}
+	n.watched = append(n.watched, w)
+	return w
+}
+
+func (n *neighbours) find(inode uint32) *neighbour {
+	for _, w := range n.watched {
+		if w.inode == inode {
+			return w
+		}
+	}
+	return nil
+}
+
+// observeOne reads a namespace from inside, or else through a process in it.
+func (n *neighbours) observeOne(ctx context.Context, w *neighbour, own *policy.Observation) (policy.Observation, error) {
+	if w.look != nil {
+		return w.look.observe(ctx)
+	}
+	table, err := n.roster.Read(w.inode)
+	if err != nil {
+		return policy.Observation{}, err
+	}
+	table.Max, table.Buckets = own.Table.Max, own.Table.Buckets
+	o := policy.Observation{At: own.At, Now: own.Now, Table: table, Memory: own.Memory}
+	o.Kernel = policy.Kernel{MaxWritable: own.Kernel.MaxWritable, BucketsWritable: own.Kernel.BucketsWritable}
+	return o, nil
+}
+
+// tables is the number of namespaces that hold enough to be taken for ones
+// that could fill.
+func (n *neighbours) tables(own *policy.Observation) uint32 {
+	count := uint32(n.sweep.Filled)
+	if own.Table.Entries >= own.Table.Max/watchedFrom {
+		count++
+	}
+	return max(count, 1)
+}
+
+// open returns a namespace to act in, which is then watched. It stays open
+// until it is gone. It is remediate's way to find one.
+func (n *neighbours) open(inode uint32) (*netns.NS, error) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	w := n.find(inode)
+	if w == nil {
+		if _, here := n.roster.Named(inode); !here {
+			if err := n.roster.Search(); err != nil {
+				return nil, err
+			}
+		}
+		if _, here := n.roster.Named(inode); !here {
+			return nil, fmt.Errorf("netns %d: %w", inode, fs.ErrNotExist)
+		}
+		_, now := clock()
+		w = n.watch(inode, now)
+	}
+	if w.look == nil {
+		return nil, fmt.Errorf("enter %s: %w", n.name(inode), fs.ErrPermission)
+	}
+	return w.look.ns, nil
+}
+
+// entered returns a namespace that is watched from inside.
+func (n *neighbours) entered(inode uint32) (*netns.NS, error) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if w := n.find(inode); w != nil && w.look != nil {
+		return w.look.ns, nil
+	}
+	return nil, fmt.Errorf("look into %s: %w", n.name(inode), errors.ErrUnsupported)
+}
+
+// name is what people call a namespace.
+func (n *neighbours) name(inode uint32) string {
+	ns, _ := n.roster.Named(inode)
+	return ns.Name()
+}
+
+// refresh has everything read again.
+func (n *neighbours) refresh() {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	for _, w := range n.watched {
+		if w.look != nil {
+			w.look.refresh()
+		}
+	}
+}
+
+// knows reports whether a namespace is watched.
+func (n *neighbours) knows(inode uint32) bool {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	return n.find(inode) != nil
+}
+
+// A neighbourReport is what status says of the other namespaces. Its JSON is a
+// contract.
+type neighbourReport struct {
+	// Namespaces is the number of others, Watched of those that have a table
+	// in this status, Unread of those that could not be read, and Hidden of
+	// the processes whose namespace is not known.
+	Namespaces int    `json:"namespaces"`
+	Watched    int    `json:"watched"`
+	Unread     int    `json:"unread,omitempty"`
+	Hidden     int    `json:"hidden_processes,omitempty"`
+	Entries    uint64 `json:"entries"`
+	SweepNS    int64  `json:"sweep_ns"`
+	// Largest are those with the most entries.
+	Largest []namedNamespace `json:"largest,omitempty"`
+}
+
+type namedNamespace struct {
+	Name string `json:"name"`
+	watcher.Namespace
+}
+
+const largestShown = 5
+
+// report tells of the other namespaces.
+func (n *neighbours) report() *neighbourReport {
+	n.mu.Lock()
+	r := &neighbourReport{
+		Namespaces: n.sweep.Namespaces, Watched: len(n.watched), Unread: n.sweep.Unread, Hidden: n.sweep.Hidden,
+		Entries: n.sweep.Entries, SweepNS: n.sweep.Took.Nanoseconds(),
+	}
+	n.mu.Unlock()
+	all := n.roster.All()
+	slices.SortStableFunc(all, func(a, b watcher.Namespace) int { return cmp.Compare(b.Entries, a.Entries) })
+	for _, ns := range all[:min(largestShown, len(all))] {
+		if ns.Entries > 0 {
+			r.Largest = append(r.Largest, namedNamespace{ns.Name(), ns})
+		}
+	}
+	return r
+}
+
+// print prints what is known of the other namespaces, if they are watched.
+func (r *neighbourReport) print(line func(string, string, ...any)) {
+	if r == nil {
+		return
+	}
+	text := fmt.Sprintf("%d others with %d entries, %d watched", r.Namespaces, r.Entries, r.Watched)
+	if r.Unread > 0 {
+		text += fmt.Sprintf(", %d can't be read (needs CAP_SYS_ADMIN)", r.Unread)
+	}
+	if r.Hidden > 0 {
+		text += fmt.Sprintf(", %d processes can't be looked at (needs CAP_SYS_PTRACE)", r.Hidden)
+	}
+	line("netns", "%s", text)
+	for _, ns := range r.Largest {
+		line("", "%s (netns %d): %d entries", ns.Name, ns.Inode, ns.Entries)
+	}
+}
+
+func (w *neighbour) close() {
+	if w.look != nil {
+		_ = errors.Join(w.look.close(), w.look.ns.Close()) // they were only read
+	}
+}
+
+func (n *neighbours) close() error {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	for _, w := range n.watched {
+		w.close()
+	}
+	n.watched = nil
+	return n.roster.Close()
+}
