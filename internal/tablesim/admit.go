@@ -8,7 +8,7 @@ import (
 // odds turns expected numbers into whole ones: what is left of one is carried
 // over to the next, so that sums are right.
 type odds struct {
-	failed, evicted, walked, chained float64
+	failed, evicted, walked, chained, freed float64
 }
 
 func whole(x float64, carry *float64) uint64 {
@@ -27,6 +27,7 @@ func (h *Host) admit(t *table, l *Load, n uint64, at, width time.Duration) {
 		h.losses.Clash += n
 		return
 	}
+	h.walkOver(n * l.Class.lookups())
 	n -= h.starved(t, n)
 	room := n
 	if h.max != 0 {
@@ -39,6 +40,26 @@ func (h *Host) admit(t *table, l *Load, n uint64, at, width time.Duration) {
 	passed -= h.tooLong(t, passed)
 	if passed > 0 {
 		t.add(l.Class, l.Lasting, passed, at, width)
+	}
+}
+
+// walkOver frees the expired entries in the chains that so many lookups walk
+// through, of whatever namespace (____nf_conntrack_find, Linux 4.9 and later).
+// Each entry stands in two chains.
+func (h *Host) walkOver(lookups uint64) {
+	var expired uint64
+	for i := range h.tables {
+		expired += h.tables[i].expired
+	}
+	if expired == 0 {
+		return
+	}
+	share := 2 * float64(lookups) / float64(h.buckets)
+	freed := whole(float64(expired)*(1-math.Exp(-share)), &h.odds.freed)
+	for i := range h.tables {
+		t := &h.tables[i]
+		n := min(scale(freed, t.expired, expired), t.expired)
+		t.expired -= n
 	}
 }
 

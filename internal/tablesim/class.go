@@ -79,6 +79,20 @@ func (c Class) Lasts() time.Duration {
 	return 0
 }
 
+// lookups is how many packets of a connection of the class the kernel looks for
+// in the hash, about: the packets of its begin and, for TCP, of its end.
+func (c Class) lookups() uint64 {
+	switch c {
+	case UDPUnreplied, Syn, Clash:
+		return 1
+	case DNS, SynRecv:
+		return 2
+	case TCPShort, TCP:
+		return 8
+	}
+	return 3
+}
+
 // first is the kind of entry that a connection of the class makes.
 func (c Class) first() kind {
 	switch c {

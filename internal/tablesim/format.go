@@ -33,6 +33,9 @@ func (s *Scenario) String() string {
 	for _, n := range m.NetNS {
 		fmt.Fprintf(&b, "netns %s %d\n", n.Name, n.Inode)
 	}
+	if m.GC != 0 {
+		fmt.Fprintf(&b, "gc %s\n", m.GC)
+	}
 	fmt.Fprintf(&b, "run %s\n", s.Run)
 	if s.Noise != 0 {
 		fmt.Fprintf(&b, "noise %s\n", formatShare(uint64(s.Noise)))

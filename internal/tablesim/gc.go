@@ -17,6 +17,10 @@ const (
 	gcRate = 64000
 	// gcHelps is the fullness from which the gc evicts what is not expired.
 	gcHelps = 9500
+	// gcBias is how many entries with a minute left the gc pretends to have
+	// seen before it begins (GC_SCAN_INITIAL_COUNT): a few short-lived ones
+	// do not wake it often.
+	gcBias = 100
 )
 
 // collect lets the gc work for one stretch of time.
@@ -56,17 +60,13 @@ func (h *Host) collectByMean(step time.Duration) {
 	if h.gc.running = h.reap(most) >= most; h.gc.running {
 		return
 	}
-	var sum float64
-	var n uint64
+	sum, n := gcBias*time.Minute.Seconds(), uint64(gcBias)
 	for i := range h.tables {
 		s, c := h.tables[i].remaining(h.clock)
 		sum, n = sum+s, n+c
 	}
-	wait := 60 * time.Second
-	if n > 0 {
-		wait = min(wait, max(time.Second, time.Duration(sum/float64(n)*float64(time.Second))))
-	}
-	h.gc.next = h.clock + wait
+	wait := time.Duration(sum / float64(n) * float64(time.Second))
+	h.gc.next = h.clock + min(max(wait, time.Second), time.Minute)
 }
 
 // reap frees up to most entries that have expired, and then, when early drop

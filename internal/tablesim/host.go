@@ -1,6 +1,7 @@
 package tablesim
 
 import (
+	"cmp"
 	"math/rand/v2"
 	"time"
 
@@ -102,7 +103,7 @@ func (h *Host) boot() {
 		}
 	}
 	h.kmsg, h.gc, h.census = limiter{}, collector{}, look{}
-	h.gc.next = h.clock + gcFirst
+	h.gc.next = h.clock + cmp.Or(m.GC, gcFirst)
 }
 
 // Now is the moment on the host's clock.

@@ -18,6 +18,7 @@ import (
 //	timeout  tcp_timeout_time_wait 60
 //	readonly max buckets timeouts entries
 //	netns    web 4026532177
+//	gc       20s                   when the gc comes by first, default 1m
 //	run      10m
 //	noise    10%
 //	seed     1
@@ -131,6 +132,8 @@ func (p *parser) parseMachine(key string) error {
 		m.Max, err = p.number(0, mostMax)
 	case "buckets":
 		m.Buckets, err = p.number(1, mostBuckets)
+	case "gc":
+		m.GC, err = p.duration(time.Millisecond, 5*time.Minute)
 	case "run":
 		s.Run, err = p.duration(time.Second, mostRun)
 	case "noise":

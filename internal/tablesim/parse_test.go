@@ -49,6 +49,7 @@ func TestParseRefuses(t *testing.T) {
 		"a part that can't be read only":       {small + "readonly max hash\n", `line 4: "hash" is none of max, buckets, timeouts, entries`},
 		"clashes at the begin":                 {small + "start clash 5\n", "line 4: clash takes no room"},
 		"no entries at the begin":              {small + "start tcp 0\n", `line 4: "0" is not a number from 1`},
+		"a gc that never comes":                {small + "gc 0s\n", `line 4: "0s" is not a duration from 1ms to 5m0s`},
 		"a line that is longer than a line is": {small + "about " + strings.Repeat("x", 500) + "\n", "line 4: longer than 500 bytes"},
 	}
 	for name, test := range tests {
@@ -95,6 +96,7 @@ buckets 65536
 timeout udp_timeout 20
 readonly buckets entries
 netns web 4026532177
+gc 12.5s
 run 1h0m0s
 noise 12.5%
 seed 7

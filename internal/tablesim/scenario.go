@@ -39,7 +39,10 @@ type Machine struct {
 	// the kernel's values.
 	Timeouts nfct.Timeouts `json:"timeouts,omitzero"`
 	ReadOnly Parts         `json:"read_only,omitempty"`
-	NetNS    []NetNS       `json:"netns,omitempty"`
+	// GC is when the kernel's gc comes by first: it has a rhythm of its own,
+	// and a scenario begins somewhere in it. 0 stands for a minute.
+	GC    time.Duration `json:"gc_ns,omitempty"`
+	NetNS []NetNS       `json:"netns,omitempty"`
 }
 
 // A NetNS is a network namespace besides the host's own.

@@ -159,8 +159,8 @@ func (t *table) take(m match, most uint64, moved func(k kind, n uint64)) uint64 
 	return taken
 }
 
-// remaining is the mean time until the entries expire, each counted as 5
-// minutes at most, as the kernel's gc reckons it (gc_worker in
+// remaining sums up the time until the entries expire, each counted as 1 s at
+// least and 5 minutes at most, as the kernel's gc reckons it (gc_worker in
 // net/netfilter/nf_conntrack_core.c, Linux 5.19 and later).
 func (t *table) remaining(now time.Duration) (sum float64, n uint64) {
 	const most = 5 * time.Minute
@@ -170,7 +170,7 @@ func (t *table) remaining(now time.Duration) (sum float64, n uint64) {
 		for j := range cohorts {
 			left := most
 			if !q.live {
-				left = min(max(cohorts[j].expires-now, 0), most)
+				left = min(max(cohorts[j].expires-now, time.Second), most)
 			}
 			sum += float64(float64(cohorts[j].n) * left.Seconds())
 			n += cohorts[j].n

@@ -1,0 +1,180 @@
+package tablesim_test
+
+import (
+	"encoding/xml"
+	"errors"
+	"io"
+	"math"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/ctwarden/ctwarden/internal/tablesim"
+)
+
+// A picture is what a test sees of an SVG: its elements by class, and all text.
+type picture struct {
+	height  float64
+	classes map[string]int
+	points  map[string][][2]float64
+	text    strings.Builder
+}
+
+// look reads an SVG, which must be well-formed and within its frame.
+func look(t *testing.T, r *tablesim.Result) *picture {
+	t.Helper()
+	var b strings.Builder
+	if err := r.WriteSVG(&b); err != nil {
+		t.Fatal(err)
+	}
+	p := &picture{classes: map[string]int{}, points: map[string][][2]float64{}}
+	d := xml.NewDecoder(strings.NewReader(b.String()))
+	for {
+		token, err := d.Token()
+		if errors.Is(err, io.EOF) {
+			return p
+		}
+		if err != nil {
+			t.Fatalf("%v in\n%s", err, b.String())
+		}
+		switch token := token.(type) {
+		case xml.CharData:
+			p.text.Write(token)
+		case xml.StartElement:
+			p.element(t, token)
+		}
+	}
+}
+
+func (p *picture) element(t *testing.T, e xml.StartElement) {
+	t.Helper()
+	class := e.Name.Local
+	for _, a := range e.Attr {
+		if a.Name.Local == "class" {
+			class += "." + a.Value
+		}
+	}
+	p.classes[class]++
+	for _, a := range e.Attr {
+		switch a.Name.Local {
+		case "height":
+			if e.Name.Local == "svg" {
+				p.height = number(t, a.Value)
+			}
+		case "x", "x1", "x2", "cx":
+			if v := number(t, a.Value); v < 0 || v > 960 {
+				t.Errorf("%s %s is %g", class, a.Name.Local, v)
+			}
+		case "y", "y1", "y2", "cy":
+			if v := number(t, a.Value); v < 0 || v > p.height {
+				t.Errorf("%s %s is %g of %g", class, a.Name.Local, v, p.height)
+			}
+		case "points":
+			for pair := range strings.FieldsSeq(a.Value) {
+				x, y, _ := strings.Cut(pair, ",")
+				p.points[class] = append(p.points[class], [2]float64{number(t, x), number(t, y)})
+			}
+		}
+	}
+}
+
+func number(t *testing.T, s string) float64 {
+	t.Helper()
+	v, err := strconv.ParseFloat(s, 64)
+	if err != nil || math.IsNaN(v) || math.IsInf(v, 0) {
+		t.Fatalf("%q is not a coordinate", s)
+	}
+	return v
+}
+
+func TestPictureOfARamp(t *testing.T) {
+	r := run(t, "ramp")
+	p := look(t, r)
+	// The entries: one corner for each point of the curve, from left to right.
+	entries := p.points["polyline.entries"]
+	if len(entries) != len(r.Curve) {
+		t.Errorf("%d corners, want one for each of %d points", len(entries), len(r.Curve))
+	}
+	for i := 1; i < len(entries); i++ {
+		if entries[i][0] < entries[i-1][0] {
+			t.Fatalf("corner %d lies left of the one before", i)
+		}
+	}
+	// Max only rises here, in steps: never to the right and up at once.
+	limit := p.points["polyline.max"]
+	for i := 1; i < len(limit); i++ {
+		if a, b := limit[i-1], limit[i]; b[1] > a[1] || b[0] != a[0] && b[1] != a[1] {
+			t.Errorf("max goes from %v to %v", a, b)
+		}
+	}
+	plans := map[time.Duration]bool{}
+	for i := range r.Timeline {
+		if line := &r.Timeline[i]; line.Kind == tablesim.Acted {
+			plans[line.At] = true
+		}
+	}
+	if got := p.classes["g.act"]; got != len(plans) || got != r.Acts {
+		t.Errorf("%d marks, want one for each of %d plans", got, len(plans))
+	}
+	for _, level := range []string{"calm", "elevated", "high"} {
+		if p.classes["rect."+level] < 2 { // one explains the colour
+			t.Errorf("no level %s on the strip", level)
+		}
+	}
+	for _, text := range []string{
+		"ramp", r.About, "packets lost: 0 with ctwarden, ", "max " + strconv.FormatUint(r.Policy.Max, 10),
+		"1  0.00s  set nf_conntrack_buckets", strconv.Itoa(r.Acts) + "  ",
+	} {
+		if !strings.Contains(p.text.String(), text) {
+			t.Errorf("no %q in the picture", text)
+		}
+	}
+}
+
+func TestPictures(t *testing.T) {
+	for _, name := range tablesim.Shipped() {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			look(t, run(t, name))
+		})
+	}
+}
+
+func TestPictureOfLittle(t *testing.T) {
+	many := &tablesim.Result{Scenario: "many", Curve: []tablesim.Point{{Entries: 1}, {At: time.Hour, Max: 5}}}
+	for i := range 40 {
+		many.Timeline = append(many.Timeline, tablesim.Line{At: time.Duration(i) * time.Minute, Kind: tablesim.Acted, Text: "did it"})
+	}
+	tests := map[string]struct {
+		result *tablesim.Result
+		want   string
+	}{
+		"no turn at all":                  {&tablesim.Result{}, "packets lost"},
+		"one point":                       {&tablesim.Result{Curve: []tablesim.Point{{Entries: 5, Max: 0}}}, "max 0"},
+		"max as high as it goes":          {&tablesim.Result{Curve: []tablesim.Point{{Max: 1 << 32}, {At: time.Second}}}, "4000M"},
+		"markup in a name":                {&tablesim.Result{Scenario: `<script a="b">&`}, `<script a="b">&`},
+		"control characters and bad text": {&tablesim.Result{About: "a\x1b[31m\xff\x00b"}, "a[31m?b"},
+		"a long story":                    {&tablesim.Result{About: strings.Repeat("ä", 200)}, strings.Repeat("ä", 129) + "…"},
+		"more acts than there is room":    {many, "and 16 more"},
+	}
+	for name, test := range tests {
+		t.Run(name, func(t *testing.T) {
+			if text := look(t, test.result).text.String(); !strings.Contains(text, test.want) {
+				t.Errorf("no %q in %q", test.want, text)
+			}
+		})
+	}
+}
+
+func TestWriteSVGReportsTheError(t *testing.T) {
+	want := errors.New("disk full")
+	if err := run(t, "max_zero").WriteSVG(broken{want}); !errors.Is(err, want) {
+		t.Errorf("error %v, want %v", err, want)
+	}
+}
+
+// broken is a writer that can't.
+type broken struct{ err error }
+
+func (b broken) Write([]byte) (int, error) { return 0, b.err }
