@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bufio"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -23,6 +24,7 @@ import (
 
 func newSimulate() *cobra.Command {
 	var asJSON, list, show bool
+	var picture string
 	cmd := &cobra.Command{
 		Use:   "simulate [SCENARIO | FILE | -]",
 		Short: "play a load against the policy, on a modelled table",
@@ -36,7 +38,7 @@ from one of ours: --show prints its text.`,
 		Example: `  ctwarden simulate --list
   ctwarden simulate syn_flood
   ctwarden simulate --show syn_flood > mine.scenario
-  ctwarden simulate mine.scenario`,
+  ctwarden simulate mine.scenario --svg curve.svg`,
 		Args: cobra.MaximumNArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			out := cmd.OutOrStdout()
@@ -51,31 +53,56 @@ from one of ours: --show prints its text.`,
 				_, err = io.WriteString(out, text)
 				return err
 			}
-			cfg, err := config.Load(source(cmd))
-			if err != nil {
-				return err
-			}
-			scenario, err := readScenario(args[0], cmd.InOrStdin())
-			if err != nil {
-				return err
-			}
-			result := tablesim.Run(scenario, &cfg.Limits)
-			if asJSON {
-				encoder := json.NewEncoder(out)
-				encoder.SetIndent("", "  ")
-				return encoder.Encode(result)
-			}
-			if err := result.WriteTimeline(out); err != nil {
-				return err
-			}
-			_, err = fmt.Fprintf(out, "\n%s\n", curve(result, 72, 12))
-			return err
+			return simulate(cmd, args[0], picture, asJSON)
 		},
 	}
 	cmd.Flags().BoolVar(&asJSON, "json", false, "print the result as JSON")
+	cmd.Flags().StringVar(&picture, "svg", "", "also write the curve as a picture to this `file`")
 	cmd.Flags().BoolVar(&list, "list", false, "list the scenarios that come with ctwarden")
 	cmd.Flags().BoolVar(&show, "show", false, "print the text of a scenario that comes with ctwarden")
 	return cmd
+}
+
+// simulate plays one scenario and prints what came of it.
+func simulate(cmd *cobra.Command, name, picture string, asJSON bool) error {
+	out := cmd.OutOrStdout()
+	cfg, err := config.Load(source(cmd))
+	if err != nil {
+		return err
+	}
+	scenario, err := readScenario(name, cmd.InOrStdin())
+	if err != nil {
+		return err
+	}
+	result := tablesim.Run(scenario, &cfg.Limits)
+	if picture != "" {
+		if err := writeSVG(picture, result); err != nil {
+			return err
+		}
+	}
+	if asJSON {
+		encoder := json.NewEncoder(out)
+		encoder.SetIndent("", "  ")
+		return encoder.Encode(result)
+	}
+	if err := result.WriteTimeline(out); err != nil {
+		return err
+	}
+	_, err = fmt.Fprintf(out, "\n%s\n", curve(result, 72, 12))
+	return err
+}
+
+// writeSVG writes the picture of a result to a file.
+func writeSVG(name string, r *tablesim.Result) error {
+	f, err := os.Create(name)
+	if err != nil {
+		return fmt.Errorf("write picture: %w", err)
+	}
+	w := bufio.NewWriter(f)
+	if err := errors.Join(r.WriteSVG(w), w.Flush(), f.Close()); err != nil {
+		return fmt.Errorf("write picture: %w", err)
+	}
+	return nil
 }
 
 func listScenarios(out io.Writer) error {
