@@ -72,6 +72,10 @@ func buildSuite(ctx context.Context, root, bin, only string) (suite, error) {
 		}
 		s.add(j, goBuild(ctx, root, "build", j.binary, "./cmd/ctwarden"))
 	}
+	if only == "" {
+		j := job{Name: "test/model", Argv: []string{"/bin/model"}, Dir: "/", binary: filepath.Join(bin, "model")}
+		s.add(j, goBuild(ctx, root, "build", j.binary, "./test/model"))
+	}
 	if len(s.jobs) == 0 {
 		return suite{}, errors.New("no kernel-facing package has tests")
 	}

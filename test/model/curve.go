@@ -1,0 +1,114 @@
+package main
+
+import (
+	"fmt"
+	"io"
+	"math"
+	"strings"
+	"time"
+
+	"github.com/ctwarden/ctwarden/internal/tablesim"
+)
+
+// A curve is how full a table was.
+type curve struct {
+	points       []point
+	max, buckets uint64
+}
+
+// A point is how many entries a table had, how many connections had been made,
+// and about how many entries other namespaces had.
+type point struct {
+	at                    time.Duration
+	entries, made, others uint64
+}
+
+// gone is how many entries have left the table.
+func (p point) gone() int64 { return int64(p.made) - int64(p.entries) }
+
+// leastPass is how many entries a pass of the gc takes between two samples, at
+// least. Lookups that come by expired entries free fewer.
+const leastPass = 150
+
+// pass returns when the gc first came by.
+func (c curve) pass() (time.Duration, bool) {
+	for n := 1; n < len(c.points); n++ {
+		before, now := c.points[n-1], c.points[n]
+		if now.gone()-before.gone() >= leastPass {
+			return (before.at + now.at) / 2, true
+		}
+	}
+	return 0, false
+}
+
+func (c curve) peak() uint64 {
+	most := uint64(1)
+	for _, p := range c.points {
+		most = max(most, p.entries)
+	}
+	return most
+}
+
+// modelled plays the scenario on a model, without any policy, and looks when
+// the real table was looked at.
+func modelled(s *tablesim.Scenario, real curve) curve {
+	h := tablesim.NewHost(s)
+	loads := s.Loads
+	var now time.Duration
+	until := func(at time.Duration) {
+		for left := at - now; left > 0; {
+			left = h.Advance(left)
+		}
+		now = at
+	}
+	c := curve{points: make([]point, len(real.points))}
+	for n := range real.points {
+		at := real.points[n].at
+		for len(loads) > 0 && loads[0].At <= at {
+			until(loads[0].At)
+			h.Begin(&loads[0])
+			loads = loads[1:]
+		}
+		until(at)
+		c.points[n] = point{at: at, entries: h.Observe().Table.Entries}
+	}
+	return c
+}
+
+// A comparison is the two curves, looked at in the same moments.
+type comparison struct{ real, model curve }
+
+// deviation is by how much the model is off, on average and at most, as a share
+// of the kernel's peak.
+func (c comparison) deviation() (mean, most float64) {
+	peak := float64(c.real.peak())
+	for n := range c.real.points {
+		off := math.Abs(float64(c.model.points[n].entries)-float64(c.real.points[n].entries)) / peak
+		mean += off / float64(len(c.real.points))
+		most = max(most, off)
+	}
+	return mean, most
+}
+
+// write prints both curves, a line for each second, and how they differ.
+func (c comparison) write(w io.Writer) error {
+	const width = 50
+	peak := max(c.real.peak(), c.model.peak())
+	place := func(n uint64) int { return int(n * (width - 1) / peak) }
+	var b strings.Builder
+	fmt.Fprintf(&b, "%8s %9s %9s   k: kernel, m: model, *: both; to %d entries\n", "", "kernel", "model", peak)
+	for n := 0; n < len(c.real.points); n += int(time.Second / sampleEvery) {
+		k, m := c.real.points[n], c.model.points[n]
+		row := []byte(strings.Repeat(" ", width))
+		row[place(k.entries)], row[place(m.entries)] = 'k', 'm'
+		if place(k.entries) == place(m.entries) {
+			row[place(k.entries)] = '*'
+		}
+		fmt.Fprintf(&b, "%7.1fs %9d %9d  |%s\n", k.at.Seconds(), k.entries, m.entries, strings.TrimRight(string(row), " "))
+	}
+	mean, most := c.deviation()
+	fmt.Fprintf(&b, "\n%d connections, %d samples; the model is off by %.1f%% of the peak on average, %.1f%% at most\n",
+		c.real.points[len(c.real.points)-1].made, len(c.real.points), 100*mean, 100*most)
+	_, err := io.WriteString(w, b.String())
+	return err
+}
