@@ -60,8 +60,7 @@ func logPath(cmd *cobra.Command, given string) (string, error) {
 // group feeds the chosen records of a log to a grouper.
 func group(ctx context.Context, path string, f audit.Filter, g *incident.Grouper) error {
 	for r, err := range audit.Read(ctx, path, f) {
-		var damaged *audit.LineError
-		if errors.As(err, &damaged) {
+		if damaged, ok := errors.AsType[*audit.LineError](err); ok {
 			g.Damaged(damaged)
 			continue
 		}

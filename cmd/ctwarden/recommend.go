@@ -167,7 +167,7 @@ func writeAdvice(w io.Writer, dir string, a *incident.Advice) error {
 	if err != nil {
 		return err
 	}
-	defer root.Close() //nolint:errcheck // a directory that was only read
+	defer root.Close()
 	for _, f := range a.Files {
 		if _, err := root.Lstat(f.Path); err == nil {
 			return hint(fmt.Errorf("write %s: it exists already; nothing was written", filepath.Join(dir, f.Path)),

@@ -2,6 +2,7 @@ package incident
 
 import (
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/ctwarden/ctwarden/internal/census"
@@ -220,14 +221,4 @@ type Scene struct {
 func (s *Scene) known() bool { return s.Memory.Total != 0 || s.Timeouts != nfct.Timeouts{} }
 
 // is reports whether the incident goes by that name.
-func (i *Incident) is(id string) bool {
-	if i.ID == id {
-		return true
-	}
-	for _, m := range i.Merged {
-		if m == id {
-			return true
-		}
-	}
-	return false
-}
+func (i *Incident) is(id string) bool { return i.ID == id || slices.Contains(i.Merged, id) }

@@ -216,7 +216,7 @@ func (r *rowReader) row() (s Sample, ok bool) {
 	if !r.skip('[') {
 		return s, false
 	}
-	for i := 0; i < fieldsOfRow; i++ {
+	for i := range n {
 		if i > 0 && !r.skip(',') {
 			return s, false
 		}

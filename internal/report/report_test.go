@@ -277,7 +277,7 @@ func TestDrawingHasAllThatItShould(t *testing.T) {
 		if svg.attr("role") != "img" || svg.attr("aria-labelledby") == "" || len(svg.find("desc", "")) != 1 {
 			t.Error("nobody reads the drawing aloud: role, labels or description are missing")
 		}
-		for _, id := range strings.Fields(svg.attr("aria-labelledby")) {
+		for id := range strings.FieldsSeq(svg.attr("aria-labelledby")) {
 			if !strings.Contains(id, strings.Fields(svg.attr("class"))[1]) {
 				t.Errorf("label %q is not of this drawing", id)
 			}

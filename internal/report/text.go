@@ -119,7 +119,7 @@ func wrapped(text string, width int) []string {
 	width = max(width, 8)
 	var lines []string
 	line, length := "", 0
-	for _, word := range strings.Fields(text) {
+	for word := range strings.FieldsSeq(text) {
 		for {
 			n := utf8.RuneCountInString(word)
 			if length > 0 && length+1+n <= width {
