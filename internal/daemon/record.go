@@ -88,7 +88,7 @@ func (d *Daemon) recordChanges(t *table, p *policy.Plan) {
 	table := &a.Observation.Table
 	level := a.Level
 	if level != t.level && t.level == policy.Calm {
-		t.incident = d.incidentName()
+		t.incident = d.incidentName(t)
 		d.record(audit.KindIncidentOpen, incidentRecord{
 			t.incident, t.netns, a.Observation.Now, table.Entries, table.Max, "incident " + t.incident + " begins",
 		})
@@ -200,9 +200,15 @@ func (d *Daemon) recordLine(t *table, line Line) {
 }
 
 // incidentName names an incident after the second it began in: sortable, and
-// unique on a host because an incident lasts for minutes.
-func (d *Daemon) incidentName() string {
+// unique to a table because an incident lasts for minutes. Where several tables
+// fill in the same second, the later ones add their namespace.
+func (d *Daemon) incidentName(t *table) string {
 	wall, _ := d.edges.Now()
 	name := "INC-" + wall.UTC().Format("20060102T150405Z")
+	for _, other := range d.tables {
+		if other != t && other.incident == name {
+			return fmt.Sprintf("%s-%d", name, t.netns)
+		}
+	}
 	return name
 }
