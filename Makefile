@@ -101,6 +101,29 @@ bench: ## benchmarks of every package, and the side by side comparison where the
 	@$(MAKE) build
 	$(GO) run ./test/bench
 
+FUZZ_PROMISES ?= 60s
+FUZZ_OTHERS ?= 10s
+
+# Go may spend a minute on making one interesting input smaller: 20 tries are enough. What breaks a target is kept below
+# its testdata/fuzz, and from then on is a case of `make test`.
+.PHONY: fuzz
+fuzz: ## every fuzz target for a while: 60 s for the promises of the policy, 10 s for each other one
+	@failed=0; while IFS=: read -r file name; do \
+		name=$${name#func } time=$(FUZZ_OTHERS); \
+		if [[ $$name == FuzzPromises ]]; then time=$(FUZZ_PROMISES); fi; \
+		echo "== $$name for $$time in $$(dirname "$$file")"; \
+		$(GO) test -run='^$$' -fuzz="^$$name\$$" -fuzztime="$$time" -fuzzminimizetime=20x "./$$(dirname "$$file")" </dev/null || failed=1; \
+	done < <(git ls-files -co --exclude-standard -- '*_test.go' | xargs grep -Ho '^func Fuzz[A-Za-z0-9]*' | sort); \
+	exit $$failed
+
+# The gc of the kernel takes its time: a minute on today's, two before Linux 5.15.
+.PHONY: model
+model: ## as root, one load on this kernel and on the model of `ctwarden simulate`, and how far they differ: 75 s
+	@if [[ -z "$(IS_ROOT)" ]]; then \
+		echo "make: error: real packets in a network namespace of their own need root" >&2; \
+		echo "make: hint: sudo make model" >&2; exit 1; fi
+	$(GO) run ./test/model
+
 .PHONY: clean
 clean: ## remove what was built and downloaded
 	rm -rf bin dist .cache
