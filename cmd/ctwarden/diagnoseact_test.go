@@ -84,6 +84,13 @@ func TestDiagnoseForeseesTheCapExactly(t *testing.T) {
 	if remove := act(found, policy.DeleteEntries); remove.Frees != 18_000 || !strings.Contains(remove.Cost, "at most 6000") {
 		t.Errorf("delete %+v", remove)
 	}
+	d := sampledDoctor(t, func(*policy.Observation) {})
+	for most, capped := range map[nfct.Permyriad]bool{5999: true, 6000: false} {
+		d.limits.Delete.Cap = most
+		if remove := act(d.diagnose(), policy.DeleteEntries); remove.Frees != 6000 || strings.Contains(remove.Cost, "at most") != capped {
+			t.Errorf("cap %d: delete %+v", most, remove)
+		}
+	}
 }
 
 func TestDiagnoseForeseesARaise(t *testing.T) {
