@@ -26,7 +26,7 @@ import (
 
 // needHost skips a test that writes a value of the whole host, where nobody
 // has allowed it.
-func needHost(t *testing.T) {
+func needHost(t testing.TB) {
 	t.Helper()
 	if os.Getenv("CTWARDEN_TEST_HOST") != "1" {
 		t.Skip("writes nf_conntrack_max of the host: needs CTWARDEN_TEST_HOST=1")
@@ -37,7 +37,7 @@ func needHost(t *testing.T) {
 }
 
 // newStage makes a namespace in which connections are tracked, or skips.
-func newStage(t *testing.T) *drill.Stage {
+func newStage(t testing.TB) *drill.Stage {
 	t.Helper()
 	stage, err := drill.NewStage()
 	if errors.Is(err, os.ErrPermission) && os.Getuid() != 0 {
@@ -57,7 +57,7 @@ func newStage(t *testing.T) *drill.Stage {
 // newPost stands a post that watches the stage, with directories of its own,
 // and returns it with a function that runs it until the test calls stop. What
 // it changed is put back when the test ends.
-func newPost(t *testing.T, stage *drill.Stage, limits policy.Limits) (p *post, start func() (stop func())) {
+func newPost(t testing.TB, stage *drill.Stage, limits policy.Limits) (p *post, start func() (stop func())) {
 	t.Helper()
 	own, err := netns.Current()
 	if err != nil {
@@ -101,7 +101,7 @@ func newPost(t *testing.T, stage *drill.Stage, limits policy.Limits) (p *post, s
 }
 
 // hostMax reads nf_conntrack_max.
-func hostMax(t *testing.T) uint64 {
+func hostMax(t testing.TB) uint64 {
 	t.Helper()
 	text, err := os.ReadFile("/proc/sys/net/netfilter/nf_conntrack_max")
 	if err != nil {
