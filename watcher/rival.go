@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"bytes"
 	"cmp"
+	"maps"
 	"os"
 	"path/filepath"
 	"slices"
@@ -63,8 +64,20 @@ var sysctlDirs = []string{"etc/sysctl.d", "run/sysctl.d", "usr/local/lib/sysctl.
 // which it is applied: the last line about a sysctl counts. See sysctl.d(5).
 func Settings(root string) []Setting {
 	root = cmp.Or(root, "/")
+	var found []Setting
+	for _, path := range configFiles(root, sysctlDirs) {
+		found = append(found, settingsIn(path)...)
+	}
+	// sysctl --system reads this one last; systemd-sysctl only where
+	// 99-sysctl.conf links to it.
+	return append(found, settingsIn(filepath.Join(root, "etc/sysctl.conf"))...)
+}
+
+// configFiles lists the files of such directories in the order of their names;
+// a file hides those of the same name in later directories.
+func configFiles(root string, dirs []string) []string {
 	files := map[string]string{}
-	for _, dir := range sysctlDirs {
+	for _, dir := range dirs {
 		paths, err := filepath.Glob(filepath.Join(root, dir, "*.conf"))
 		if err != nil {
 			continue // only a bad pattern fails
@@ -75,18 +88,11 @@ func Settings(root string) []Setting {
 			}
 		}
 	}
-	names := make([]string, 0, len(files))
-	for name := range files {
-		names = append(names, name)
+	ordered := make([]string, 0, len(files))
+	for _, name := range slices.Sorted(maps.Keys(files)) {
+		ordered = append(ordered, files[name])
 	}
-	slices.Sort(names)
-	var found []Setting
-	for _, name := range names {
-		found = append(found, settingsIn(files[name])...)
-	}
-	// sysctl --system reads this one last; systemd-sysctl only where
-	// 99-sysctl.conf links to it.
-	return append(found, settingsIn(filepath.Join(root, "etc/sysctl.conf"))...)
+	return ordered
 }
 
 func settingsIn(path string) []Setting {
@@ -129,4 +135,32 @@ func LikelyWriter(root, sysctl string, value uint64) string {
 		return r.Name + " (pid " + strconv.Itoa(r.PID) + ")"
 	}
 	return "an administrator"
+}
+
+// moduleDirs are where modprobe looks, the strongest first; see modprobe.d(5).
+var moduleDirs = []string{"etc/modprobe.d", "run/modprobe.d", "usr/local/lib/modprobe.d", "usr/lib/modprobe.d", "lib/modprobe.d"}
+
+// ModuleOptions reads what modprobe.d says about nf_conntrack, such as
+// hashsize. Sysctl is then the name of the option.
+func ModuleOptions(root string) []Setting {
+	var found []Setting
+	for _, path := range configFiles(cmp.Or(root, "/"), moduleDirs) {
+		text, err := os.ReadFile(path)
+		if err != nil {
+			continue
+		}
+		lines := bufio.NewScanner(bytes.NewReader(text))
+		for n := 1; lines.Scan(); n++ {
+			words := strings.Fields(lines.Text())
+			if len(words) < 3 || words[0] != "options" || strings.ReplaceAll(words[1], "-", "_") != "nf_conntrack" {
+				continue
+			}
+			for _, word := range words[2:] {
+				if option, value, ok := strings.Cut(word, "="); ok {
+					found = append(found, Setting{option, value, path, n})
+				}
+			}
+		}
+	}
+	return found
 }

@@ -1,6 +1,8 @@
 package watcher_test
 
 import (
+	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 
@@ -55,5 +57,31 @@ func TestLikelyWriter(t *testing.T) {
 				t.Errorf("got %q, want %q", got, want)
 			}
 		})
+	}
+}
+
+func TestModuleOptions(t *testing.T) {
+	root := t.TempDir()
+	for path, text := range map[string]string{
+		"etc/modprobe.d/ct.conf":     "# options nf_conntrack hashsize=1\noptions nf_conntrack hashsize=131072 acct=1\noptions nf-conntrack expect_hashsize=64\n",
+		"usr/lib/modprobe.d/ct.conf": "options nf_conntrack hashsize=2\n",
+		"lib/modprobe.d/zz.conf":     "options nf_conntrack_ftp ports=2121\nblacklist nf_conntrack\noptions nf_conntrack\n",
+	} {
+		path = filepath.Join(root, path)
+		if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	file := filepath.Join(root, "etc/modprobe.d/ct.conf")
+	want := []watcher.Setting{
+		{Sysctl: "hashsize", Value: "131072", File: file, Line: 2},
+		{Sysctl: "acct", Value: "1", File: file, Line: 2},
+		{Sysctl: "expect_hashsize", Value: "64", File: file, Line: 3},
+	}
+	if diff := cmp.Diff(want, watcher.ModuleOptions(root)); diff != "" {
+		t.Errorf("(-want +got):\n%s", diff)
 	}
 }

@@ -1,7 +1,6 @@
 package watcher
 
 import (
-	"bytes"
 	"cmp"
 	"errors"
 	"fmt"
@@ -13,7 +12,6 @@ import (
 	"strconv"
 	"strings"
 	"sync"
-	"time"
 
 	"github.com/ctwarden/ctwarden/internal/netns"
 	"github.com/ctwarden/ctwarden/internal/nfct"
@@ -59,24 +57,6 @@ type place struct {
 
 // maxGone bounds how many namespaces are remembered that are gone.
 const maxGone = 1024
-
-// A Sweep is what one look at all namespaces found.
-type Sweep struct {
-	// Entries is the sum of all, Namespaces their number; neither has the own
-	// one in it. Unread are those that could not be read, Hidden the processes
-	// that could not be looked at, whose namespaces are not known.
-	Entries    uint64
-	Namespaces int
-	Unread     int
-	Hidden     int
-	// Full are those with at least as many entries as asked for, the fullest
-	// first.
-	Full []Namespace
-	// Filled counts all that have that many.
-	Filled int
-	// Took is how long it took.
-	Took time.Duration
-}
 
 // Search finds out which namespaces there are.
 func (r *Roster) Search() error {
@@ -266,151 +246,6 @@ func (p *place) close() {
 		_ = unix.Close(p.count) // it was only read
 		p.count = -1
 	}
-}
-
-// Sweep reads every known namespace. Those with at least enough entries, and
-// at least one, are returned one by one. A namespace that does not answer any
-// more is searched for once.
-func (r *Roster) Sweep(enough uint64) Sweep {
-	start := time.Now()
-	lost := r.read()
-	if lost > 0 && r.Search() == nil {
-		r.read()
-	}
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	s := Sweep{Namespaces: len(r.known), Hidden: r.hidden}
-	for _, p := range r.known {
-		if p.Unread {
-			s.Unread++
-			continue
-		}
-		s.Entries += p.Entries
-		if p.Entries > 0 && p.Entries >= enough {
-			s.Filled++
-			s.Full = append(s.Full, p.Namespace)
-		}
-	}
-	slices.SortFunc(s.Full, func(a, b Namespace) int {
-		return cmp.Or(cmp.Compare(b.Entries, a.Entries), cmp.Compare(a.Inode, b.Inode))
-	})
-	s.Took = time.Since(start)
-	return s
-}
-
-// read reads all and returns how many were lost that had answered before.
-func (r *Roster) read() (lost int) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	proc, err := r.openProc()
-	if err != nil {
-		return 0
-	}
-	defer unix.Close(proc)
-	for _, p := range r.known {
-		n, err := r.readPlace(proc, p)
-		if err != nil {
-			if !p.Unread {
-				lost++
-			}
-			p.Unread = true
-			continue
-		}
-		p.Entries, p.Unread = n, false
-	}
-	return lost
-}
-
-// openProc opens the directory that processes are read from.
-func (r *Roster) openProc() (int, error) {
-	if r.buf == nil {
-		r.buf = make([]byte, 64<<10)
-	}
-	return unix.Open(filepath.Join(r.root(), "proc"), unix.O_RDONLY|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
-}
-
-// readPlace reads the entries of one namespace; rows then has its counters, or
-// is empty.
-func (r *Roster) readPlace(proc int, p *place) (uint64, error) {
-	if p.count >= 0 {
-		r.rows = r.rows[:0] // the sysctl has no counters
-		n, err := unix.Pread(p.count, r.buf, 0)
-		if err == nil {
-			return parseSysctl(r.buf[:n])
-		}
-		p.close()
-	}
-	if p.PID == 0 {
-		return 0, fs.ErrNotExist
-	}
-	return r.readProcess(proc, p)
-}
-
-// readProcess reads through a process. Which namespace the file belongs to, the
-// file itself tells: the process may be in another one by now, or be another
-// process.
-func (r *Roster) readProcess(proc int, p *place) (uint64, error) {
-	name := strconv.Itoa(p.PID)
-	fd, err := unix.Openat(proc, name+"/net/stat/nf_conntrack", unix.O_RDONLY|unix.O_CLOEXEC, 0)
-	if err != nil {
-		return 0, err
-	}
-	defer unix.Close(fd)
-	var stat unix.Stat_t
-	if err := unix.Fstat(fd, &stat); err != nil {
-		return 0, err
-	}
-	if p.file == 0 {
-		// The process is looked at after the file was opened.
-		if inode, _, err := identify(proc, p.PID); err != nil || inode != p.Inode && !p.Guessed {
-			return 0, fs.ErrNotExist
-		}
-		p.file = stat.Ino
-	}
-	if stat.Ino != p.file {
-		p.file = 0
-		return 0, fs.ErrNotExist
-	}
-	// The first row has what is asked for; the file is longer where there are
-	// many processors.
-	n, err := unix.Read(fd, r.buf)
-	if err != nil {
-		return 0, err
-	}
-	end := bytes.LastIndexByte(r.buf[:n], '\n') + 1
-	rows, err := nfct.ParseCPUStats(r.buf[:end], r.rows)
-	if err != nil || len(rows) == 0 {
-		return 0, fmt.Errorf("read entries of netns %d: %w", p.Inode, cmp.Or(err, fs.ErrInvalid))
-	}
-	r.rows = rows
-	return uint64(rows[0].Entries), nil
-}
-
-// Read reads one namespace now: its entries and, where they are in procfs, its
-// counters. Max and Buckets, which are the host's, are left to the caller. It
-// is os.ErrNotExist for a namespace that is not known, or does not answer.
-func (r *Roster) Read(inode uint32) (nfct.Table, error) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	table := nfct.Table{NetNS: inode}
-	p := r.known[inode]
-	if p == nil {
-		return table, fmt.Errorf("read netns %d: %w", inode, fs.ErrNotExist)
-	}
-	proc, err := r.openProc()
-	if err != nil {
-		return table, fmt.Errorf("read netns %d: %w", inode, err)
-	}
-	defer unix.Close(proc)
-	r.rows = r.rows[:0]
-	if table.Entries, err = r.readPlace(proc, p); err != nil {
-		return table, fmt.Errorf("read netns %d: %w: %w", inode, fs.ErrNotExist, err)
-	}
-	p.Entries = table.Entries
-	if len(r.rows) > 0 {
-		table.Counters = p.tally.Add(r.rows)
-	}
-	return table, nil
 }
 
 // Named returns what is known of a namespace, one that is gone among them.

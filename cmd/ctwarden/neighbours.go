@@ -58,8 +58,8 @@ const (
 	// and leases are given back, meanwhile.
 	watchedFor = 15 * time.Minute
 	// mostWatched bounds the namespaces that are watched; each costs the
-	// memory of a flight recorder.
-	mostWatched = 64
+	// memory of a flight recorder, and a thread: the unit permits 64.
+	mostWatched = 24
 	// A sweep takes at most a thousandth of the time, but is not put off
 	// for ever: what holds little now may be full in a few seconds.
 	sweepShare            = 1000
