@@ -193,6 +193,7 @@ first_boot() {
 	check "timeouts are shortened" wait_for 90 did shorten_timeout
 	check "idle entries are deleted" wait_for 90 did delete_entries
 	check "the kernel's lines are heard" wait_for 60 recorded '"kind":"signal".*table full'
+	mark
 	check "upgrade in the flood" dpkg -i /e2e/new.deb
 	check "the new one is active" wait_for 30 active
 	check "it says the new version" sh -c 'ctwarden version && [ "$(ctwarden version)" != "ctwarden $(cat /e2e/old.version)" ]'
