@@ -55,7 +55,7 @@ func (s *screen) write(line string) {
 func (s *screen) say(label, format string, args ...any) {
 	indent := strings.Repeat(" ", labelWidth)
 	line, empty := fmt.Sprintf("%-*s", labelWidth, label), true
-	for _, word := range strings.Fields(fmt.Sprintf(format, args...)) {
+	for word := range strings.FieldsSeq(fmt.Sprintf(format, args...)) {
 		if !empty && utf8.RuneCountInString(line)+1+utf8.RuneCountInString(word) > s.width {
 			s.write(line)
 			line, empty = indent, true

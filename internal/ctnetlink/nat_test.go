@@ -70,8 +70,7 @@ func inside(t *testing.T, ns *netns.NS, stdin string, argv ...string) string {
 		out, err = cmd.Output()
 		return err
 	})
-	var exit *exec.ExitError
-	if errors.As(err, &exit) {
+	if exit, ok := errors.AsType[*exec.ExitError](err); ok {
 		t.Fatalf("%q: %v: %s", argv, err, exit.Stderr)
 	}
 	if err != nil {
@@ -126,7 +125,7 @@ func TestDecoderAgreesAboutTranslation(t *testing.T) {
 func followed(line string) string {
 	var kept []string
 	end := ""
-	for _, field := range strings.Fields(line) {
+	for field := range strings.FieldsSeq(line) {
 		if strings.HasPrefix(field, "helper=") {
 			end = " helper"
 			continue

@@ -57,8 +57,7 @@ func measure(ctx context.Context, ns *netns.NS, keep bool, argv ...string) (c co
 	c.wall = time.Since(start)
 	c.cpu = cmd.ProcessState.UserTime() + cmd.ProcessState.SystemTime()
 	c.stdout = out.Bytes()
-	var exit *exec.ExitError
-	if errors.As(err, &exit) {
+	if _, failed := errors.AsType[*exec.ExitError](err); failed {
 		c.failed = strings.TrimSpace(errs.String())
 		err = nil
 	}

@@ -3,7 +3,6 @@ package main
 import (
 	"encoding/binary"
 	"errors"
-	"fmt"
 	"net/netip"
 	"os"
 
@@ -78,9 +77,4 @@ func count(ns *netns.NS) (n int, err error) {
 		return err
 	})
 	return n, err
-}
-
-// nameOf names the namespace for a child: a path.
-func nameOf(ns *netns.NS) string {
-	return fmt.Sprintf("/proc/%d/task/%d/ns/net", os.Getpid(), ns.TID())
 }

@@ -3,6 +3,7 @@ package main
 import (
 	"fmt"
 	"os"
+	"os/exec"
 	"runtime"
 	"strconv"
 	"strings"
@@ -42,6 +43,11 @@ func readHost() (*host, error) {
 	if h.buckets, err = readNumber(bucketFile); err != nil {
 		return nil, err
 	}
+	version, err := exec.Command("conntrack", "--version").Output()
+	if err != nil {
+		return nil, err
+	}
+	h.conntrack = strings.TrimSpace(string(version))
 	h.cpu = field("/proc/cpuinfo", "model name")
 	h.memory, h.available = kibibytes("MemTotal"), kibibytes("MemAvailable")
 	return h, nil
@@ -84,7 +90,7 @@ func sizeIn(file, name string) uint64 {
 func (h *host) print() {
 	fmt.Printf("host       Linux %s, %d CPUs (%s), %d MiB, %d MiB available, load %s\n",
 		h.kernel, h.cpus, h.cpu, h.memory>>20, h.available>>20, h.load)
-	fmt.Printf("table      nf_conntrack_max %d, %d buckets\n", h.max, h.buckets)
+	fmt.Printf("table      nf_conntrack_max %d, %d buckets; %s\n", h.max, h.buckets, h.conntrack)
 }
 
 // makeRoom raises nf_conntrack_max for as long as the bench runs, if it may,

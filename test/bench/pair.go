@@ -3,6 +3,7 @@ package main
 import (
 	"fmt"
 	"slices"
+	"strings"
 	"time"
 )
 
@@ -65,14 +66,11 @@ func ratios(a, b *series, bound string) {
 }
 
 func each(list []float64) string {
-	text := "("
+	texts := make([]string, len(list))
 	for i, v := range list {
-		if i > 0 {
-			text += " "
-		}
-		text += fmt.Sprintf("%.2f", v)
+		texts[i] = fmt.Sprintf("%.2f", v)
 	}
-	return text + ")"
+	return "(" + strings.Join(texts, " ") + ")"
 }
 
 // alternate runs both, in the other order every other time.
