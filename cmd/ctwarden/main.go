@@ -63,7 +63,7 @@ helped, can undo everything, and writes down why.`,
 	})
 	root.PersistentFlags().String("config", "", "configuration file (default /etc/ctwarden/ctwarden.yaml, which may be missing)")
 	root.AddCommand(
-		newRun(), newStatus(), newDiagnose(), newDrill(), newSimulate(), newAudit(), newRevert(), newConfig(), newVersion(),
+		newRun(), newStatus(), newDoctorCommand(), newDiagnose(), newDrill(), newSimulate(), newAudit(), newRevert(), newConfig(), newVersion(),
 		newPause(), newResume(), newReload(), newMetrics(),
 	)
 	root.AddCommand(newIncident(), newRecommend(), newReplay())

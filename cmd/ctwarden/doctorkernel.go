@@ -1,0 +1,223 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"strconv"
+	"strings"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/ctwarden/ctwarden/internal/config"
+	"github.com/ctwarden/ctwarden/internal/ctnetlink"
+	"github.com/ctwarden/ctwarden/policy"
+	"github.com/ctwarden/ctwarden/watcher"
+)
+
+// checkTable reports whether there is a table to check further.
+func (p *patient) checkTable() bool {
+	const area = "table"
+	gauge := watcher.Gauge{Root: p.root}
+	if p.root == "" {
+		look := &lookout{ns: p.own}
+		gauge.Stats = look.stats
+	}
+	sample, err := gauge.Read()
+	_ = gauge.Close() // it was only read
+	switch {
+	case errors.Is(err, watcher.ErrNoTable):
+		p.add(note, area, "module", "modprobe nf_conntrack",
+			"nf_conntrack is not loaded: nothing is tracked, and ctwarden waits until it is")
+		return false
+	case err != nil:
+		p.add(wrong, area, "module", "run it as root: sudo ctwarden doctor", "the table can't be read: %v", err)
+		return false
+	}
+	p.table = sample
+	t := sample.Table
+	p.add(fine, area, "module", "", "nf_conntrack is loaded, on Linux %s", kernelRelease())
+	switch full := t.Fullness(); {
+	case t.Max == 0:
+		p.add(wrong, area, "max", "sysctl -w net.netfilter.nf_conntrack_max=262144",
+			"nf_conntrack_max is 0: no limit, so that a flood takes all memory; Linux 7.0 and later refuse it")
+	case full >= p.cfg.Limits.Levels.ElevatedEnter:
+		p.add(wrong, area, "fill", "ctwarden diagnose", "%d of %d entries (%s)", t.Entries, t.Max, policy.Percent(full))
+	default:
+		p.add(fine, area, "fill", "", "%d of %d entries (%s)", t.Entries, t.Max, policy.Percent(full))
+	}
+	if sample.CountersErr != nil {
+		p.add(wrong, area, "counters", "sudo ctwarden doctor   # ctnetlink needs CAP_NET_ADMIN",
+			"drops can't be counted: %v", sample.CountersErr)
+	} else {
+		p.add(fine, area, "counters", "", "read from %s", sample.CountersFrom)
+	}
+	return true
+}
+
+// checkSize checks the hash, the size of an entry and the memory of it all.
+func (p *patient) checkSize() {
+	const area = "table"
+	t := p.table.Table
+	limits := &p.cfg.Limits
+	ratio := uint64(0)
+	if t.Buckets > 0 {
+		ratio = (t.Max + t.Buckets - 1) / t.Buckets
+	}
+	mend := fmt.Sprintf("sysctl -w net.netfilter.nf_conntrack_buckets=%d", t.Max/max(limits.Hash.MaxRatio, 1))
+	switch {
+	case limits.Hash.StormRatio > 0 && ratio > limits.Hash.StormRatio:
+		p.add(wrong, area, "hash", mend, "%d entries may share a bucket (%d buckets): every packet walks long chains", ratio, t.Buckets)
+	case limits.Hash.MaxRatio > 0 && ratio > limits.Hash.MaxRatio:
+		p.add(note, area, "hash", mend, "%d entries may share a bucket (%d buckets); ctwarden resizes the hash when it is calm", ratio, t.Buckets)
+	default:
+		p.add(fine, area, "hash", "", "%d buckets, at most %d entries in each on average", t.Buckets, ratio)
+	}
+	size := watcher.ReadEntrySize(p.root)
+	if size.Assumed {
+		p.add(note, area, "entry size", "sudo ctwarden doctor   # the slab can be read by root only",
+			"assumed to be %d bytes (%s)", size.Bytes, size.From)
+	} else {
+		p.add(fine, area, "entry size", "", "%d bytes, measured in %s", size.Bytes, size.From)
+	}
+	memory, err := watcher.ReadMemory(p.root)
+	if err != nil {
+		p.add(wrong, area, "memory", "", "the host's memory can't be read, so that max is never raised: %v", err)
+		return
+	}
+	o := policy.Observation{Table: t, Memory: policy.Memory{
+		Total: memory.Total, Available: memory.Available, EntryBytes: size.Bytes, Assumed: size.Assumed,
+	}, Kernel: policy.Kernel{MaxWritable: true}}
+	var s policy.State
+	b := limits.Assess(&s, &o).Budget
+	if b.Max <= t.Max {
+		p.add(note, area, "budget", "ctwarden config reference   # budget.memory_total, raise.ceiling",
+			"max is %d and may not be raised: the memory budget is %d MiB, at %d bytes an entry", t.Max, b.Bytes>>20, b.PerEntry)
+		return
+	}
+	p.add(fine, area, "budget", "", "max may go up to %d: %d MiB, at %d bytes an entry", b.Max, b.Bytes>>20, b.PerEntry)
+}
+
+// checkAccess says which values could be written by whoever runs doctor.
+func (p *patient) checkAccess() {
+	const area = "rights"
+	gauge := watcher.Gauge{Root: p.root}
+	access, err := gauge.Access()
+	if err != nil {
+		p.add(wrong, area, "sysctls", "sudo ctwarden doctor", "can't be probed: %v", err)
+		return
+	}
+	mend := "sudo ctwarden doctor   # or CAP_NET_ADMIN, as the unit gives it"
+	why := ""
+	if access.ReadOnlyMount {
+		mend = "mount -o remount,rw /proc/sys   # in a unit: ProtectKernelTunables=no"
+		why = ": /proc/sys is mounted read-only"
+	}
+	for _, knob := range []struct {
+		name string
+		may  bool
+		loss string
+	}{
+		{"max", access.Max, "max is never raised"},
+		{"timeouts", access.Timeouts, "timeouts are never shortened"},
+		{"buckets", access.Buckets, "the hash is never resized"},
+	} {
+		switch {
+		case knob.may:
+			p.add(fine, area, knob.name, "", "can be written")
+		case knob.name == "buckets" && access.Max:
+			p.add(note, area, knob.name, "echo N >/sys/module/nf_conntrack/parameters/hashsize   # as root, where the sysctl is read-only (RHEL 7)",
+				"can't be written, by this kernel or in this namespace: %s", knob.loss)
+		default:
+			p.add(wrong, area, knob.name, mend, "can't be written%s: %s", why, knob.loss)
+		}
+	}
+}
+
+// checkNetlink tries what the kernel's ctnetlink can do.
+func (p *patient) checkNetlink(ctx context.Context) {
+	const area = "ctnetlink"
+	features, err := ctnetlink.Probe(ctx, p.own)
+	switch {
+	case errors.Is(err, fs.ErrPermission):
+		p.add(wrong, area, "answers", "sudo ctwarden doctor   # or CAP_NET_ADMIN",
+			"not to this user: entries can't be listed, aged or deleted")
+		return
+	case err != nil:
+		p.add(wrong, area, "answers", "modprobe nf_conntrack_netlink", "no: entries can't be listed, aged or deleted: %v", err)
+		return
+	}
+	p.add(fine, area, "answers", "", "entries can be listed")
+	for _, f := range []struct {
+		name    string
+		support ctnetlink.Support
+		without verdict
+		loss    string
+	}{
+		{"delete by id", features.DeleteByID, wrong, "nothing is deleted"},
+		{"update timeout", features.UpdateTimeout, note, "nothing is aged"},
+		{"status filter", features.StatusFilter, note, "the kernel sends every entry, and ctwarden chooses (Linux 5.15 can)"},
+	} {
+		switch f.support {
+		case ctnetlink.Yes:
+			p.add(fine, area, f.name, "", "works, by trial")
+		case ctnetlink.No:
+			p.add(f.without, area, f.name, "", "does not work on this kernel: %s", f.loss)
+		default:
+			p.add(note, area, f.name, "sudo ctwarden doctor   # the trial needs a namespace of its own",
+				"not tried: making a namespace needs CAP_SYS_ADMIN; the daemon tries before it acts")
+		}
+	}
+}
+
+// checkSources checks what ctwarden listens to.
+func (p *patient) checkSources() {
+	const area = "sources"
+	level := note
+	if p.cfg.Watch.KMsg == config.On {
+		level = wrong
+	}
+	if p.cfg.Watch.KMsg == config.Off {
+		p.add(note, area, "kmsg", "", "watch.kmsg is off")
+	} else {
+		f, err := os.OpenFile(p.path("dev/kmsg"), os.O_RDONLY|unix.O_NONBLOCK, 0)
+		switch {
+		case err == nil:
+			_ = f.Close() // it was only opened
+			p.add(fine, area, "kmsg", "", "/dev/kmsg can be read")
+		case errors.Is(err, fs.ErrNotExist):
+			p.add(level, area, "kmsg", "in the unit: PrivateDevices=no and ProtectKernelLogs=no",
+				"there is no /dev/kmsg: the kernel's lines come through the journal, or not at all; the counters still tell")
+		default:
+			p.add(level, area, "kmsg", "setcap cap_syslog+ep, or sysctl -w kernel.dmesg_restrict=0; printk.devkmsg=off on the kernel's command line forbids it to all",
+				"can't be read: %v; the counters still tell", err)
+		}
+	}
+	switch err := watcher.FindJournal(p.root); {
+	case p.cfg.Watch.Journald == config.Off:
+		p.add(note, area, "journald", "", "watch.journald is off: what the kernel says while ctwarden is down is not recorded as missed")
+	case err == nil:
+		p.add(fine, area, "journald", "", "can be listened to")
+	case p.cfg.Watch.Journald == config.On:
+		p.add(wrong, area, "journald", "watch.journald: auto", "%v", err)
+	default:
+		p.add(note, area, "journald", "", "%v: what the kernel says while ctwarden is down is not recorded as missed", err)
+	}
+	if n, err := p.number("proc/sys/net/core/message_burst"); err == nil && n == 0 {
+		p.add(wrong, area, "rate limit", "sysctl -w net.core.message_burst=10",
+			"net.core.message_burst is 0: the kernel never says that a table is full; only the counters tell")
+	} else if err == nil {
+		p.add(fine, area, "rate limit", "", "the kernel says up to %d lines at once", n)
+	}
+}
+
+// number reads a file of one number.
+func (p *patient) number(path string) (int64, error) {
+	text, err := os.ReadFile(p.path(path))
+	if err != nil {
+		return 0, err
+	}
+	return strconv.ParseInt(strings.TrimSpace(string(text)), 10, 64)
+}
