@@ -16,7 +16,6 @@ import (
 	"github.com/ctwarden/ctwarden/internal/audit"
 	"github.com/ctwarden/ctwarden/internal/config"
 	"github.com/ctwarden/ctwarden/internal/incident"
-	"github.com/ctwarden/ctwarden/internal/netns"
 	review "github.com/ctwarden/ctwarden/internal/report"
 	"github.com/ctwarden/ctwarden/policy"
 	"github.com/ctwarden/ctwarden/remediate"
@@ -52,7 +51,7 @@ never over an existing file.`,
 			if err != nil {
 				return err
 			}
-			need.Ports = ports
+			need.Ports = append(need.Ports, ports...)
 			advice := incident.Advise(need)
 			switch {
 			case dir != "":
@@ -106,28 +105,27 @@ func needOf(cmd *cobra.Command, path, id string) (incident.Need, error) {
 	return needNow(cmd.Context(), cfg)
 }
 
+// mostPorts is how many ports are considered for rules.
+const mostPorts = 8
+
 // needNow looks at the table of this host. The values that ctwarden has raised
 // do not count as the administrator's.
 func needNow(ctx context.Context, cfg *config.Config) (need incident.Need, err error) {
-	own, err := netns.Current()
-	if err != nil {
-		return need, err
+	d := newDoctor(cfg)
+	if err := d.readKernel(ctx, "", false); d.o.Absent || d.o.Table.Buckets == 0 {
+		return need, err // without entries, the size alone is advised
 	}
-	look := newLookout(own, false)
-	defer func() { err = errors.Join(err, look.close(), own.Close()) }()
-	o, err := look.observe(ctx)
-	if err != nil {
-		return need, fmt.Errorf("look at table: %w", err)
-	}
-	if o.Absent {
-		return need, hint(errors.New("nf_conntrack is not loaded: there is no table to size"), "ctwarden recommend --incident last")
-	}
+	o := &d.o
 	var s policy.State
-	a := cfg.Limits.Assess(&s, &o)
+	a := cfg.Limits.Assess(&s, o)
 	need = incident.Need{
 		Of:   "the table at " + o.At.UTC().Format("2006-01-02 15:04 UTC"),
 		Peak: o.Table.Entries, Max: o.Table.Max, Buckets: o.Table.Buckets, Budget: a.Budget,
-		Timeouts: o.Timeouts, Census: o.Census,
+		Timeouts: o.Timeouts, Census: d.census.Summary,
+	}
+	// What is translated can't be left untracked.
+	if m := &d.census.Make; need.Census.Share(max(m.SrcNAT, m.DstNAT)) < someNAT {
+		need.Ports = incident.Dominant(d.census.Top(mostPorts).Ports, need.Census)
 	}
 	ledger, err := remediate.ReadLedger(remediate.Options{Dir: cfg.State.Dir})
 	if err != nil && !errors.Is(err, fs.ErrPermission) && !errors.Is(err, fs.ErrNotExist) {

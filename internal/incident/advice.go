@@ -65,17 +65,44 @@ func (i *Incident) Need() Need {
 	// the table together.
 	if i.Losses.Packets > 0 {
 		share := 1.0
-		if m := i.likely(); m.leaving > 0 && i.Duration > 0 {
-			share = min(1/m.leaving/i.Duration.Seconds(), 1)
+		m := i.likely()
+		if leaving := m.leaving(&i.Scene.Timeouts); leaving > 0 && i.Duration > 0 {
+			share = min(1/leaving/i.Duration.Seconds(), 1)
 		}
 		n.Refused = uint64(float64(i.Losses.Packets) * share)
 	}
-	if i.After != nil {
-		n.Census = i.After.Summary
-	} else if i.Before != nil {
-		n.Census = i.Before.Summary
+	if look := i.lastLook(); look != nil {
+		n.Census = look.Summary
+		n.Ports = look.ports()
 	}
 	return n
+}
+
+func (i *Incident) lastLook() *Look {
+	if i.After != nil {
+		return i.After
+	}
+	return i.Before
+}
+
+// ports returns the ports that a fifth of the table is about, if they were
+// recorded. Those of UDP are left out: DNS and the like need their state.
+func (l *Look) ports() []Port {
+	if l.Top == nil {
+		return nil
+	}
+	return Dominant(l.Top.Ports, l.Summary)
+}
+
+// Dominant returns the TCP ports that are worth not to be tracked.
+func Dominant(top []census.Counted[census.Port], s census.Summary) []Port {
+	var found []Port
+	for _, p := range top {
+		if share := s.Share(p.Count); p.Key.Proto == nfct.ProtoTCP && share >= worthNoTrack && len(found) < 4 {
+			found = append(found, Port{Proto: "tcp", Number: p.Key.Number, Share: share})
+		}
+	}
+	return found
 }
 
 // named returns the name of an incident as a word for a comment: a log from
@@ -142,6 +169,10 @@ func (a *Advice) size(n *Need) {
 			(a.Max*n.Budget.PerEntry+a.Max*8)>>20, n.Budget.PerEntry)
 	}
 	a.Buckets = max(min((a.Max+hashPage-1)/hashPage*hashPage, mostBuckets), n.Buckets)
+	if a.Buckets == n.Buckets {
+		a.say("nf_conntrack_buckets stays %d: enough for that many entries", a.Buckets)
+		return
+	}
 	a.say("nf_conntrack_buckets %d: one bucket for each entry, as the kernel chooses since Linux 5.15; %d MiB", a.Buckets, a.Buckets*8>>20)
 }
 

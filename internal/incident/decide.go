@@ -4,7 +4,6 @@ import (
 	"encoding/json"
 	"fmt"
 
-	"github.com/ctwarden/ctwarden/internal/census"
 	"github.com/ctwarden/ctwarden/internal/nfct"
 	"github.com/ctwarden/ctwarden/policy"
 )
@@ -13,11 +12,18 @@ func (g *Grouper) looked(i *Incident, e Event) error {
 	if !g.detailed(i) {
 		return nil
 	}
-	var s census.Summary
-	if err := json.Unmarshal(e.Line, &s); err != nil {
+	look := &Look{}
+	if err := json.Unmarshal(e.Line, look); err != nil {
 		return err
 	}
-	look := &Look{Time: e.Time, Summary: s}
+	look.Time = e.Time
+	if top := look.Top; top != nil {
+		top.Sources = top.Sources[:min(len(top.Sources), mostTop)]
+		top.Networks = top.Networks[:min(len(top.Networks), mostTop)]
+		top.Destinations = top.Destinations[:min(len(top.Destinations), mostTop)]
+		top.Ports = top.Ports[:min(len(top.Ports), mostTop)]
+		top.Zones = nil
+	}
 	if i.Before == nil {
 		i.Before = look
 	} else {

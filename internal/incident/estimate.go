@@ -38,8 +38,10 @@ func (r *Range) widen(n uint64) {
 
 // A model is what is assumed of the entries.
 type model struct {
-	// leaving is the share of the entries that go by themselves in a second.
-	leaving float64
+	// halfOpen, closing and answered (but not ASSURED, as DNS is) are the
+	// shares of the entries with a short life; pace is by how much faster they
+	// go than their timeouts say.
+	halfOpen, closing, answered, pace float64
 	// unassured is the share that early drop could evict: on average, and the
 	// least and the most that was seen.
 	unassured, least, most float64
@@ -52,8 +54,8 @@ type model struct {
 // the entries that expired by themselves, by their lifetime, and those that
 // were evicted or deleted, and the packets that were lost. The lifetime
 // follows from what the census found: closing entries live for time_wait,
-// unreplied ones between the timeouts of UDP and SYN_SENT, and the others
-// longer than an incident. When the modelled table is full, early drop finds no
+// unreplied ones between the timeouts of UDP and SYN_SENT, answered ones that
+// are not ASSURED for that of UDP, and the others longer than an incident. When the modelled table is full, early drop finds no
 // victim with probability exp(-8*2*max/buckets*u), u being the share that is
 // not ASSURED (early_drop in net/netfilter/nf_conntrack_core.c).
 //
@@ -82,7 +84,7 @@ func (i *Incident) Estimate() Estimate {
 	e.NoRoom = Range{refused + evicted, refused + evicted, refused + evicted}
 	for _, life := range [...]float64{0.5, 1, 2} {
 		for _, share := range [...]float64{likely.least, likely.unassured, likely.most} {
-			refused, evicted := i.play(model{leaving: likely.leaving * life, unassured: share})
+			refused, evicted := i.play(model{halfOpen: likely.halfOpen, closing: likely.closing, answered: likely.answered, pace: life, unassured: share})
 			e.NoRoom.widen(refused + evicted)
 			e.Refused.widen(refused)
 			e.Refused.widen(uint64(float64(refused) * (1 - i.Mix().Closing)))
@@ -110,10 +112,17 @@ func (i *Incident) limit() uint64 {
 	return i.First.Max
 }
 
-// likely is what the looks into the table say of its entries. Without any, one
-// in a hundred goes in a second, and a tenth could be evicted.
+// leaving is the share of the entries that go by themselves in a second, under
+// these timeouts. Whether the unanswered are UDP or TCP is not recorded.
+func (m *model) leaving(t *nfct.Timeouts) float64 {
+	unanswered := math.Sqrt(seconds(t, nfct.UDP, 30) * seconds(t, nfct.TCPSynSent, 120))
+	return m.pace * (m.halfOpen/unanswered + m.closing/seconds(t, nfct.TCPTimeWait, 120) + m.answered/seconds(t, nfct.UDP, 30))
+}
+
+// likely is what the looks into the table say of its entries. Without any, most
+// are taken for closing, and a tenth could be evicted.
 func (i *Incident) likely() model {
-	m := model{least: 1}
+	m := model{least: 1, pace: 1}
 	looks := 0.0
 	for _, look := range [...]*Look{i.Before, i.After} {
 		if look == nil || look.Seen == 0 {
@@ -121,26 +130,44 @@ func (i *Incident) likely() model {
 		}
 		looks++
 		seen := float64(look.Seen)
-		unreplied := math.Sqrt(i.seconds(nfct.UDP, 30) * i.seconds(nfct.TCPSynSent, 120))
-		m.leaving += float64(look.HalfOpen)/seen/unreplied + float64(look.Closing)/seen/i.seconds(nfct.TCPTimeWait, 120)
+		m.halfOpen += float64(look.HalfOpen) / seen
+		m.closing += float64(look.Closing) / seen
 		unassured := 1 - min(float64(look.Assured)/seen, 1)
 		m.unassured += unassured
+		m.answered += max(unassured-float64(look.HalfOpen)/seen-float64(look.Closing-min(look.TimeWait, look.Closing))/seen, 0)
 		m.least, m.most = min(m.least, unassured), max(m.most, unassured)
 	}
 	if looks == 0 {
-		return model{leaving: 0.01, unassured: 0.1, most: 1}
+		return model{closing: 1, pace: 1, unassured: 0.1, most: 1}
 	}
-	m.leaving /= looks
+	m.halfOpen /= looks
+	m.closing /= looks
+	m.answered /= looks
 	m.unassured /= looks
 	return m
 }
 
-// seconds is a timeout as it was before the incident, or the kernel's own.
-func (i *Incident) seconds(t nfct.Timeout, kernel float64) float64 {
-	if s := i.Scene.Timeouts[t]; s > 0 {
+// seconds is a timeout, or the kernel's own where it was not read.
+func seconds(t *nfct.Timeouts, name nfct.Timeout, kernel float64) float64 {
+	if s := t[name]; s > 0 {
 		return float64(s)
 	}
 	return kernel
+}
+
+// inForce returns the timeouts at a moment, as the acts before left them.
+func (i *Incident) inForce(at policy.Moment) nfct.Timeouts {
+	now := i.Scene.Timeouts
+	for n := range i.Decisions {
+		d := &i.Decisions[n]
+		if d.Outcome == nil || !d.Outcome.OK || d.Action.Would || d.At > at {
+			continue
+		}
+		if t := d.Action.Type; (t == policy.ShortenTimeout || t == policy.RestoreTimeout) && d.Action.Knob < nfct.NumTimeouts {
+			now[d.Action.Knob] = uint32(min(d.Outcome.After, math.MaxUint32))
+		}
+	}
+	return now
 }
 
 // play returns the packets that would have been refused, and the entries
@@ -160,8 +187,8 @@ func (i *Incident) play(m model) (packets, evicted uint64) {
 	for n := 1; n < len(i.Curve); n++ {
 		before, now := &i.Curve[n-1], &i.Curve[n]
 		elapsed := time.Duration(now.At - before.At).Seconds()
-		arrived := i.arrivals(before, now, m.leaving*elapsed)
-		table = table*math.Exp(-m.leaving*elapsed) + arrived
+		arrived := i.arrivals(before, now, &m)
+		table = table*math.Exp(-m.leaving(&i.Scene.Timeouts)*elapsed) + arrived
 		if over := table - limit; over > 0 {
 			lost += over * fails
 			gone += over * (1 - fails)
@@ -171,9 +198,10 @@ func (i *Incident) play(m model) (packets, evicted uint64) {
 	return uint64(math.Round(lost)), uint64(math.Round(gone))
 }
 
-// arrivals is how many connections came between two readings, when a share of
-// the entries left by themselves.
-func (i *Incident) arrivals(before, now *Point, left float64) float64 {
+// arrivals is how many connections came between two readings.
+func (i *Incident) arrivals(before, now *Point, m *model) float64 {
+	timeouts := i.inForce(before.At)
+	left := m.leaving(&timeouts) * time.Duration(now.At-before.At).Seconds()
 	mean := (float64(before.Entries) + float64(now.Entries)) / 2
 	arrived := float64(now.Entries) - float64(before.Entries) + mean*left +
 		float64(now.Lost-before.Lost) + float64(now.Evicted-before.Evicted)
@@ -206,7 +234,7 @@ func (i *Incident) Arrivals(most int) []Arrival {
 	for n := 1; n < len(i.Curve); n++ {
 		before, now := &i.Curve[n-1], &i.Curve[n]
 		elapsed := time.Duration(now.At - before.At)
-		came := i.arrivals(before, now, m.leaving*elapsed.Seconds())
+		came := i.arrivals(before, now, &m)
 		if k := len(found); k > 0 && (found[k-1].For < least || k == most) {
 			found[k-1].For += elapsed
 			found[k-1].Number += came

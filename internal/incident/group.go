@@ -18,6 +18,7 @@ const (
 	mostGaps      = 50
 	mostSamples   = 16
 	mostNames     = 100
+	mostTop       = 10
 )
 
 // A Grouper groups events into incidents. It is fed the records of a log,

@@ -299,3 +299,16 @@ func FuzzGrouper(f *testing.F) {
 		}
 	})
 }
+
+func TestTopTalkersAreKeptWhereTheyAreRecorded(t *testing.T) {
+	d := newDiary().open("A", 0).write("census", `"incident":"A","seen":100,"assured":100,"top":{"sources":[{"key":"192.0.2.1","count":60,"error":0}],`+
+		`"destination_ports":[{"key":"tcp/6379","count":40,"error":1},{"key":"tcp/80","count":19,"error":1},{"key":"udp/53","count":41,"error":0}]}`)
+	i := d.group(Grouper{})[0]
+	if len(i.Gaps) != 0 || i.Before == nil || i.Before.Top == nil || i.Before.Top.Sources[0].Count != 60 {
+		t.Fatalf("%+v, gaps %q", i.Before, i.Gaps)
+	}
+	want := []Port{{Proto: "tcp", Number: 6379, Share: 4000}}
+	if diff := cmp.Diff(want, i.Need().Ports); diff != "" {
+		t.Errorf("ports to leave untracked (-want +got):\n%s", diff)
+	}
+}

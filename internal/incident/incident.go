@@ -191,6 +191,8 @@ type Sacrificed struct {
 type Look struct {
 	Time time.Time `json:"time"`
 	census.Summary
+	// Top are those with the most entries; nil where that was not recorded.
+	Top *census.Talkers `json:"top,omitempty"`
 }
 
 // A Change is a kernel value that was changed and not put back.

@@ -160,6 +160,13 @@ func looked(a, b *incident.Look) string {
 
 // talkers says who stood behind the entries, as far as the record tells.
 func (r *Report) talkers() []block {
+	look := r.Incident.After
+	if look == nil || look.Top == nil {
+		look = r.Incident.Before
+	}
+	if look.Top != nil {
+		return []block{para("Who had the most of it at " + clock(look.Time) + ":"), {table: mostOf(look)}}
+	}
 	samples := r.Incident.Sacrificed.Samples
 	if len(samples) < 4 {
 		return []block{note("Who the top talkers were is not in the record; while such a load lasts, ctwarden diagnose names them.")}
@@ -172,6 +179,28 @@ func (r *Report) talkers() []block {
 	text := fmt.Sprintf("Of the %d deleted entries that were noted down as examples, %s. That is a hint, not a measure.",
 		len(samples), strings.Join(append(top(sources, "from", len(samples)), top(ports, "to port", len(samples))...), ", "))
 	return []block{para(text)}
+}
+
+// mostOf lists those with the most entries.
+func mostOf(look *incident.Look) *table {
+	t := &table{caption: "Top talkers", head: []string{"", "", "Entries", "Share"}, right: []bool{false, false, true, true}}
+	list := func(what, key string, n uint64) {
+		t.add(what, clean(key), number(n), policy.Percent(look.Share(n)))
+	}
+	const most = 5
+	for _, c := range look.Top.Sources[:min(most, len(look.Top.Sources))] {
+		list("From", c.Key.String(), c.Count)
+	}
+	for _, c := range look.Top.Networks[:min(most, len(look.Top.Networks))] {
+		list("From network", c.Key.String(), c.Count)
+	}
+	for _, c := range look.Top.Destinations[:min(most, len(look.Top.Destinations))] {
+		list("To", c.Key.String(), c.Count)
+	}
+	for _, c := range look.Top.Ports[:min(most, len(look.Top.Ports))] {
+		list("To port", c.Key.String(), c.Count)
+	}
+	return t
 }
 
 // top names what at least half of all have in common.
