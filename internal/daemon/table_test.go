@@ -26,7 +26,6 @@ type host struct {
 	order   []uint32
 	applied []policy.Action
 	records []told
-	looked  []uint32 // namespaces observed in the last turn
 }
 
 // told is one record, its payload as Go prints it.
