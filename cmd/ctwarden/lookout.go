@@ -17,6 +17,8 @@ import (
 // A lookout turns what the watcher measures in one namespace into
 // observations.
 type lookout struct {
+	// root is the directory below which files are read; "" is "/".
+	root  string
 	ns    *netns.NS
 	netns uint32 // 0 is the daemon's own
 	gauge watcher.Gauge
@@ -29,12 +31,14 @@ type lookout struct {
 	kernel   policy.Kernel
 	timeouts nfct.Timeouts
 	slow     policy.Moment
+	// absent says that there was no table at the last look.
+	absent bool
 }
 
 // newLookout watches the table of a namespace. Foreign is false for the
 // daemon's own.
 func newLookout(ns *netns.NS, foreign bool) *lookout {
-	l := &lookout{ns: ns, size: watcher.ReadEntrySize("")}
+	l := &lookout{ns: ns, absent: true}
 	l.gauge.Stats = l.stats
 	if foreign {
 		l.netns = ns.Inode()
@@ -67,11 +71,15 @@ func (l *lookout) observe(context.Context) (policy.Observation, error) {
 	sample, err := l.gauge.Read()
 	if errors.Is(err, watcher.ErrNoTable) {
 		o.Absent = true
-		l.slow = 0
+		l.slow, l.absent = 0, true
 		return o, nil
 	}
 	if err != nil {
 		return o, err
+	}
+	if l.absent {
+		// The slab comes with the module, and can be another one each time.
+		l.size, l.absent = watcher.ReadEntrySize(l.root), false
 	}
 	o.Table = sample.Table
 	o.Table.NetNS = l.netns
@@ -87,7 +95,7 @@ func (l *lookout) observe(context.Context) (policy.Observation, error) {
 }
 
 func (l *lookout) readSlow() error {
-	memory, err := watcher.ReadMemory("")
+	memory, err := watcher.ReadMemory(l.root)
 	if err != nil {
 		return err
 	}
