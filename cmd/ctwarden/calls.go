@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -99,7 +100,9 @@ func (d *running) revert(ctx context.Context, by control.Peer, ask control.Ask) 
 	var err error
 	between := d.post.loop.Between(ctx, func() {
 		// No audit, no action.
-		err = d.post.record(audit.KindRevert, revertRecord{asked, ask.Force, "a person asks to put every value back"})
+		err = d.post.record(audit.KindRevert, revertRecord{
+			asked, ask.Force, fmt.Sprintf("uid %d asks to put every value back: %s", by.UID, cmp.Or(ask.Reason, "no reason given")),
+		})
 		if err != nil {
 			return
 		}
