@@ -258,12 +258,49 @@ func TestJournaldThatTakesInTheWholeRingIsNotActedOn(t *testing.T) {
 		j, out, missed, stop := follow(t, d, "")
 		time.Sleep(time.Second)
 		for _, ago := range []time.Duration{time.Hour, 30 * time.Minute, 20 * time.Second, time.Millisecond} {
-			d.writeAs(t, journalLine, -time.Millisecond, func(r *watcher.Record) { r.Source = max(r.Mono-ago, 1) })
+			d.writeAs(t, journalLine, -time.Millisecond, func(r *watcher.Record) {
+				r.Mono += 2 * time.Hour // a machine that has been up for so long
+				r.Source = r.Mono - ago
+			})
 		}
 		<-out
 		stop()
 		if len(out) != 0 || len(missed()) != 1 || j.Status().Missed != 3 {
 			t.Errorf("%d more signals, missed %+v, want one signal and three missed", len(out), missed())
+		}
+	})
+}
+
+// TestJournaldHearsThroughAFlood has the firewall log as fast as it can.
+func TestJournaldHearsThroughAFlood(t *testing.T) {
+	const lines, every = 200_000, 1000
+	synctest.Test(t, func(t *testing.T) {
+		d := newDiary()
+		j, out, _, stop := follow(t, d, "")
+		go func() {
+			for range out {
+			}
+		}()
+		time.Sleep(time.Second)
+		at := monotonicNow(t) + time.Hour
+		cursor := fmt.Sprintf("s=0;i=1;b=%s;m=%x;t=1;x=0", thisBoot, at.Microseconds())
+		records := make([]watcher.Record, lines)
+		for i := range records {
+			records[i] = watcher.Record{Cursor: cursor, Text: "IN=eth0 OUT= SRC=192.0.2.1", Boot: thisBoot, Mono: at}
+			if i%every == 0 {
+				records[i].Text = journalLine
+			}
+		}
+		d.mu.Lock()
+		d.records = records
+		d.mu.Unlock()
+		for j.Status().Heard < lines/every {
+			time.Sleep(time.Second) // of the test's own time, once all is idle
+		}
+		stop()
+		close(out)
+		if got := j.Status().Heard; got != lines/every {
+			t.Errorf("heard %d lines, want %d", got, lines/every)
 		}
 	})
 }

@@ -39,7 +39,9 @@ it back would stall packets.`,
 			if err != nil {
 				return err
 			}
-			o := remediate.Options{Dir: cfg.State.Dir, Hash: cfg.Limits.Hash}
+			places := visits{}
+			defer func() { err = errors.Join(err, places.close()) }()
+			o := remediate.Options{Dir: cfg.State.Dir, Hash: cfg.Limits.Hash, Find: places.find}
 			if print {
 				commands, err := remediate.RevertCommands(o)
 				if err != nil {

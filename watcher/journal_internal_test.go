@@ -1,0 +1,120 @@
+package watcher
+
+import (
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+)
+
+const (
+	exportedCursor = "s=158d541c76f64deeb1061157ebd7f5b3;i=a0;b=aec3eee924bb4319a464bb0ef3d3ed16;m=113c5d9e4;t=660baf681c971;x=e0be1532481eb7a1"
+	exportedLine   = `{"MESSAGE":"nf_conntrack: nf_conntrack: table full in netns 4026532178, dropping packet","__REALTIME_TIMESTAMP":"1795205976148337","_BOOT_ID":"aec3eee924bb4319a464bb0ef3d3ed16","_SOURCE_MONOTONIC_TIMESTAMP":"3585880182","__MONOTONIC_TIMESTAMP":"4626700772","__CURSOR":"` + exportedCursor + `"}`
+)
+
+func TestParseExported(t *testing.T) {
+	whole := Record{
+		Cursor: exportedCursor, Text: "nf_conntrack: nf_conntrack: table full in netns 4026532178, dropping packet",
+		Source: 3585880182 * time.Microsecond, Boot: "aec3eee924bb4319a464bb0ef3d3ed16",
+		Mono: 0x113c5d9e4 * time.Microsecond, At: time.UnixMicro(0x660baf681c971),
+	}
+	bytes, bare := whole, whole
+	bytes.Text, bare.Text, bare.Source, bytes.Source = "", "", 0, 0
+	for name, c := range map[string]struct {
+		line string
+		want Record
+		bad  bool
+	}{
+		"a line of the kernel":   {line: exportedLine, want: whole},
+		"bytes that are no text": {line: `{"MESSAGE":[110,102,255],"__CURSOR":"` + exportedCursor + `"}`, want: bytes},
+		"no message":             {line: `{"__CURSOR":"` + exportedCursor + `"}`, want: bare},
+		"a null message":         {line: `{"MESSAGE":null,"__CURSOR":"` + exportedCursor + `"}`, want: bare},
+		"no cursor":              {line: `{"MESSAGE":"x"}`, bad: true},
+		"a cursor without time":  {line: `{"MESSAGE":"x","__CURSOR":"s=1;b=2"}`, bad: true},
+		"a cursor of nonsense":   {line: `{"MESSAGE":"x","__CURSOR":"b=1;m=-5;t=zz"}`, bad: true},
+		"no JSON":                {line: "Failed to open", bad: true},
+		"torn":                   {line: exportedLine[:100], bad: true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			got, err := parseExported([]byte(c.line))
+			if c.bad != (err != nil) {
+				t.Fatalf("error %v", err)
+			}
+			if diff := cmp.Diff(c.want, got); !c.bad && diff != "" {
+				t.Errorf("(-want +got):\n%s", diff)
+			}
+		})
+	}
+}
+
+func FuzzParseExported(f *testing.F) {
+	f.Add([]byte(exportedLine))
+	f.Add([]byte(`{"MESSAGE":[1],"__CURSOR":"b=;m=0;t=0","_SOURCE_MONOTONIC_TIMESTAMP":"-9"}`))
+	f.Fuzz(func(t *testing.T, line []byte) {
+		r, err := parseExported(line)
+		if err == nil && (r.Cursor == "" || r.Mono < 0 || r.Source < 0) {
+			t.Errorf("%q gives %+v", line, r)
+		}
+	})
+}
+
+func TestLostLines(t *testing.T) {
+	for text, want := range map[string]uint64{
+		"Missed 12 kernel messages": 12, "Missed kernel messages": 0, "Missed -1 kernel messages": 0,
+		"Missed 12 kernel messages, and more": 0, "missed 12 kernel messages": 0, "Missed 99999999999 kernel messages": 0, "": 0,
+	} {
+		if got := lostLines(text); got != want {
+			t.Errorf("%q: %d, want %d", text, got, want)
+		}
+	}
+}
+
+func TestCursorOnDisk(t *testing.T) {
+	dir := t.TempDir()
+	path := filepath.Join(dir, "journal.cursor")
+	if cursor, err := readCursor(path); cursor != "" || err != nil {
+		t.Errorf("no file: %q, %v", cursor, err)
+	}
+	if err := writeCursor(path, exportedCursor); err != nil {
+		t.Fatal(err)
+	}
+	if cursor, err := readCursor(path); cursor != exportedCursor || err != nil {
+		t.Errorf("read %q, %v", cursor, err)
+	}
+	if err := writeCursor(path, ""); err != nil {
+		t.Fatal(err)
+	}
+	for name, text := range map[string]string{
+		"torn": exportedCursor[:30], "empty": "", "two lines": exportedCursor + "\n" + exportedCursor, "huge": strings.Repeat("x", 2000),
+	} {
+		if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		if cursor, err := readCursor(path); cursor != "" || err == nil {
+			t.Errorf("%s: read %q, %v", name, cursor, err)
+		}
+	}
+	if err := writeCursor(filepath.Join(dir, "no/such/dir"), exportedCursor); err == nil {
+		t.Error("wrote into a directory that is not there")
+	}
+	if cursor, err := readCursor(""); cursor != "" || err != nil {
+		t.Errorf("no path: %q, %v", cursor, err)
+	}
+}
+
+func TestFindJournal(t *testing.T) {
+	if err := FindJournal(t.TempDir()); err == nil {
+		t.Error("found a journal on a host without journald")
+	}
+}
+
+func BenchmarkParseExported(b *testing.B) {
+	for b.Loop() {
+		if _, err := parseExported([]byte(exportedLine)); err != nil {
+			b.Fatal(err)
+		}
+	}
+}
