@@ -131,13 +131,13 @@ func TestJournaldTellsWhatWasMissedAndActsOnWhatIsNew(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "journal.cursor")
 	synctest.Test(t, func(t *testing.T) {
 		d := newDiary()
-		first := d.write(t, "eth0: link up", time.Hour)
+		first := d.write(t, "eth0: link up", 400*time.Millisecond)
 		if err := os.WriteFile(path, []byte(first.Cursor+"\n"), 0o600); err != nil {
 			t.Fatal(err)
 		}
-		d.write(t, journalLine, 30*time.Minute)
-		d.write(t, "eth0: link down", 20*time.Minute)
-		d.write(t, journalLine, 10*time.Minute)
+		d.write(t, journalLine, 300*time.Millisecond)
+		d.write(t, "eth0: link down", 200*time.Millisecond)
+		d.write(t, journalLine, 100*time.Millisecond)
 		j, out, missed, stop := follow(t, d, path)
 		time.Sleep(2 * time.Second)
 		want := []watcher.Missed{{Count: 2, First: time.Unix(1, 0), Last: time.Unix(3, 0)}}
