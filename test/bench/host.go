@@ -119,19 +119,29 @@ func (p *plan) makeRoom(h *host) (restore func() error, err error) {
 			h.max, p.entries)
 		return nothing, nil
 	}
-	before := h.max
-	if err := os.WriteFile(maxFile, []byte(strconv.Itoa(need)), 0); err != nil {
-		return nil, fmt.Errorf("raise nf_conntrack_max: %w", err)
-	}
 	h.max = need
+	return set(maxFile, need)
+}
+
+// set writes a sysctl and returns what puts it back, unless somebody else has
+// written it meanwhile.
+func set(file string, value int) (restore func() error, err error) {
+	before, err := readNumber(file)
+	if err != nil {
+		return nil, err
+	}
+	if err := os.WriteFile(file, []byte(strconv.Itoa(value)), 0); err != nil {
+		return nil, err
+	}
+	written, err := readNumber(file) // the kernel rounds the buckets up
+	if err != nil {
+		return nil, err
+	}
 	return func() error {
-		if now, err := readNumber(maxFile); err != nil || now != need {
-			fmt.Printf("note       nf_conntrack_max is %d by now, not the %d written: left alone, it was %d\n", now, need, before)
+		if now, err := readNumber(file); err != nil || now != written {
+			fmt.Printf("note       %s is %d by now, not the %d written: left alone, it was %d\n", file, now, written, before)
 			return err
 		}
-		if err := os.WriteFile(maxFile, []byte(strconv.Itoa(before)), 0); err != nil {
-			return fmt.Errorf("put nf_conntrack_max back to %d: %w", before, err)
-		}
-		return nil
+		return os.WriteFile(file, []byte(strconv.Itoa(before)), 0)
 	}, nil
 }

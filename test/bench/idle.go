@@ -17,6 +17,16 @@ func (p *plan) memory(ctx context.Context) (err error) {
 	if p.large <= p.entries {
 		return nil
 	}
+	// The kernel refuses entries in chains of 50 and more (MIN_CHAINLEN in
+	// net/netfilter/nf_conntrack_core.c), so that so many need a hash for
+	// them. There is leave for it: without, large is 0.
+	if buckets, err := readNumber(bucketFile); err == nil && buckets < p.large/4 && p.hostWide {
+		restore, setErr := set(bucketFile, p.large/4)
+		if setErr != nil {
+			return setErr
+		}
+		defer func() { err = errors.Join(err, restore()) }()
+	}
 	stage, err := newTable()
 	if err != nil {
 		return err
