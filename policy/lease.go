@@ -26,10 +26,11 @@ func (l *Limits) restore(s *State, a *Assessment) ([]Action, Hold) {
 	}
 	k := &s.Timeouts[t]
 	to := min(k.Written*2, k.Original)
-	// At worst every entry lives by this timeout, and the table grows with it.
-	// The growth itself must not look like an incident, which would shorten
+	// The table grows with the entries that live by this timeout. The growth
+	// itself must not look like an incident, which would shorten
 	// the timeout again, and so on for as long as the load lasts.
-	grown := saturatingMul(o.Table.Entries, to) / k.Written
+	live := o.livingBy(t)
+	grown := o.Table.Entries - live + saturatingMul(live, to)/k.Written
 	if nfct.Share(grown, o.Table.Max) >= min(l.Levels.ElevatedEnter, l.Levels.ElevatedSoonFill) {
 		return nil, HeldWouldRefill
 	}

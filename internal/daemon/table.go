@@ -6,15 +6,11 @@ import (
 	"fmt"
 	"math"
 	"slices"
-	"time"
 
 	"github.com/ctwarden/ctwarden/internal/audit"
 	"github.com/ctwarden/ctwarden/internal/census"
 	"github.com/ctwarden/ctwarden/policy"
 )
-
-// censusEvery is the least time between two looks into a table.
-const censusEvery = 10 * time.Second
 
 // A table is one namespace's table as the loop knows it.
 type table struct {
@@ -31,7 +27,10 @@ type table struct {
 	full, elsewhere uint32
 	census          census.Summary
 	censusAt        policy.Moment
-	counting        bool
+	// counting says that the entries are being counted, counted when they were
+	// last, in vain or not.
+	counting bool
+	counted  policy.Moment
 
 	recorder recorder
 }
@@ -185,8 +184,8 @@ func (d *Daemon) kept() map[uint32]Kept {
 func (d *Daemon) look(ctx context.Context, t *table) {
 	now := t.plan.Assessment.Observation.Now
 	kernel := &t.plan.Assessment.Observation.Kernel
-	due := t.censusAt == 0 || now.Since(t.censusAt) >= censusEvery
-	if d.edges.Census == nil || t.counting || !due || !kernel.Entries && t.netns == 0 || t.plan.Assessment.Level == policy.Calm {
+	due := policy.CensusDue(t.plan.Assessment.Level, t.plan.Held, t.counted, now)
+	if d.edges.Census == nil || t.counting || !due || !kernel.Entries && t.netns == 0 {
 		return
 	}
 	t.counting = true
@@ -208,10 +207,9 @@ func (d *Daemon) counted(c counted) {
 		if t.netns != c.netns {
 			continue
 		}
-		t.counting = false
-		t.censusAt = c.at
+		t.counting, t.counted = false, c.at
 		if c.err == nil {
-			t.census = c.summary
+			t.census, t.censusAt = c.summary, c.at
 			d.recordCensus(t)
 		}
 	}

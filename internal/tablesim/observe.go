@@ -60,7 +60,7 @@ func (h *Host) Observe() policy.Observation {
 // is over.
 const censusRows = 140_000
 
-// Census looks into the host's own table, as the daemon does from elevated up.
+// Census looks into the host's own table, as the daemon does when policy.CensusDue says so.
 func (h *Host) Census(l *policy.Limits) {
 	t := &h.tables[0]
 	entries := t.entries()

@@ -22,9 +22,6 @@ type Turn struct {
 	Events []*Event
 }
 
-// censusEvery is how often the table is looked into, at most.
-const censusEvery = 10 * time.Second
-
 // Walk plays a scenario under these limits as the daemon would: look, decide,
 // act, remember, wait. It calls visit after each turn and ends with the
 // scenario, or when visit returns false. What the Turn points to is overwritten
@@ -37,6 +34,7 @@ func Walk(s *Scenario, l *policy.Limits, visit func(*Turn) bool) {
 func walk(c *script, l *policy.Limits, visit func(*Turn) bool) {
 	h := c.host
 	var state, next policy.State
+	var held policy.Hold
 	turn := Turn{Host: h, State: &state, Next: &next}
 	told := c.done
 	c.done = func(text string, e *Event) {
@@ -57,7 +55,7 @@ func walk(c *script, l *policy.Limits, visit func(*Turn) bool) {
 	}
 	c.play()
 	for h.clock < c.scenario.Run {
-		if state.Level != policy.Calm && (h.census.at == 0 || h.Now().Since(h.census.at) >= censusEvery) {
+		if policy.CensusDue(state.Level, held, h.census.at, h.Now()) {
 			h.Census(l)
 		}
 		o := h.Observe()
@@ -71,7 +69,7 @@ func walk(c *script, l *policy.Limits, visit func(*Turn) bool) {
 		if !visit(&turn) {
 			return
 		}
-		state, turn.Events = next, turn.Events[:0]
+		state, held, turn.Events = next, plan.Held, turn.Events[:0]
 		c.advance(max(l.Interval(&a), shortest))
 	}
 }

@@ -1,0 +1,57 @@
+package policy
+
+import (
+	"time"
+
+	"github.com/ctwarden/ctwarden/internal/nfct"
+)
+
+// How often a table is looked into, at most: a look is a dump with a bound.
+const (
+	censusEvery = 10 * time.Second
+	censusCalm  = 10 * time.Minute
+)
+
+// CensusDue reports whether a table that was looked into at last (zero: never)
+// should be looked into at now: from elevated up, because the cause decides what
+// is done, and in calm while a timeout is not given back for fear of how many
+// entries live by it.
+func CensusDue(level Level, held Hold, last, now Moment) bool {
+	switch {
+	case level != Calm:
+		return last == 0 || now.Since(last) >= censusEvery
+	case held == HeldWouldRefill:
+		return last == 0 || now.Since(last) >= censusCalm
+	}
+	return false
+}
+
+// censusLeast is how many entries a sample must have for a bound: by chance
+// alone it is off by 1.6 % of the table in two cases out of three, at most.
+const censusLeast = 1000
+
+// livingBy bounds how many entries live by a timeout, from above. Without a
+// fresh look, all of them do.
+func (o *Observation) livingBy(t nfct.Timeout) uint64 {
+	c, all := &o.Census, o.Table.Entries
+	if o.CensusAt == 0 || c.Seen == 0 || o.Now.Since(o.CensusAt) > censusFresh || c.Sampled && c.Seen < censusLeast {
+		return all
+	}
+	// Each count has other entries in it as well, never fewer.
+	seen := c.Seen
+	switch t {
+	case nfct.TCPFinWait, nfct.TCPCloseWait, nfct.TCPLastAck, nfct.TCPTimeWait, nfct.TCPClose:
+		seen = c.Closing
+	case nfct.TCPSynSent, nfct.TCPSynRecv:
+		seen = c.HalfOpen
+	case nfct.UDP:
+		// A stream is ASSURED.
+		seen -= min(c.Assured, seen)
+	}
+	// What no dump shows, and what came since, may live by it, too.
+	unseen := all - min(c.Seen, all)
+	if c.Sampled {
+		unseen = 0
+	}
+	return min(c.Scale(seen, all)+unseen, all)
+}
