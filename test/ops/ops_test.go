@@ -15,6 +15,7 @@ const (
 	root      = "../../"
 	rules     = root + "packaging/prometheus/ctwarden.rules.yml"
 	tests     = root + "packaging/prometheus/ctwarden.test.yml"
+	week      = root + "packaging/prometheus/ctwarden.week.test.yml"
 	dashboard = root + "packaging/grafana/ctwarden.json"
 	handbook  = root + "docs/operations.md"
 )
@@ -65,7 +66,7 @@ func headings(page string) map[string]bool {
 }
 
 func TestEveryAlertHasItsPageAndItsTest(t *testing.T) {
-	anchors, tested := headings(read(t, handbook)), read(t, tests)
+	anchors, tested := headings(read(t, handbook)), read(t, tests)+read(t, week)
 	alerts := regexp.MustCompile(`(?ms)- alert: (\w+)$(.*?)runbook_url: \S+/docs/operations\.md#(\S+)$`).FindAllStringSubmatch(read(t, rules), -1)
 	if n := strings.Count(read(t, rules), "- alert:"); n != len(alerts) || n == 0 {
 		t.Errorf("%d alerts, %d with a runbook", n, len(alerts))
@@ -91,7 +92,7 @@ func TestMetricsInUseAreMetricsThatAre(t *testing.T) {
 			known[m[1]+"_bucket"] = true
 		}
 	}
-	for _, path := range []string{rules, tests, dashboard, root + "docs/metrics.md", handbook, root + "docs/fleet.md"} {
+	for _, path := range []string{rules, tests, week, dashboard, root + "docs/metrics.md", handbook, root + "docs/fleet.md"} {
 		// The variables of the Ansible role begin alike.
 		known["ctwarden_package"], known["ctwarden_canary"] = true, true
 		for _, name := range regexp.MustCompile(`\bctwarden_[a-z_]+\b`).FindAllString(read(t, path), -1) {
@@ -108,7 +109,7 @@ func TestPromtoolAgrees(t *testing.T) {
 		t.Skip("needs promtool (Debian package prometheus)")
 	}
 	for _, args := range [][]string{
-		{"check", "rules", rules}, {"test", "rules", tests}, {"check", "config", "--syntax-only", root + "packaging/prometheus/scrape.yml"},
+		{"check", "rules", rules}, {"test", "rules", tests, week}, {"check", "config", "--syntax-only", root + "packaging/prometheus/scrape.yml"},
 	} {
 		if text, err := exec.Command(promtool, args...).CombinedOutput(); err != nil {
 			t.Errorf("promtool %v: %v\n%s", args, err, text)
