@@ -35,6 +35,8 @@ type post struct {
 	say     *slog.Logger
 	lines   chan daemon.Line
 	loop    *daemon.Daemon
+	// masked is how addresses come into the record.
+	masked mask
 	// told, save and alive may be nil. told is told of every record.
 	told  func(audit.Record)
 	save  func(map[uint32]daemon.Kept) error
@@ -129,7 +131,9 @@ func (p *post) claimed(inode uint32) bool {
 
 func (p *post) apply(ctx context.Context, incident string, act policy.Action) policy.Outcome {
 	defer p.refresh()
-	return p.kernel.Apply(ctx, incident, act)
+	out := p.kernel.Apply(ctx, incident, act)
+	p.masked.outcome(&out)
+	return out
 }
 
 // refresh has everything read again: something was changed.

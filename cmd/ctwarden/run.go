@@ -121,6 +121,9 @@ func (d *running) open(ctx context.Context) (err error) {
 	if d.post.log, err = openAudit(cfg, d.say); err != nil {
 		return err
 	}
+	if d.post.masked, err = newMask(cfg.Audit.Mask, cfg.State.Dir); err != nil {
+		return err
+	}
 	if d.own, err = netns.Current(); err != nil {
 		return err
 	}
