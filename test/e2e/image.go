@@ -37,7 +37,7 @@ func (s system) writeImage(ctx context.Context, root, name string, p packages) (
 		return err
 	}
 	defer func() { err = errors.Join(err, os.RemoveAll(work)) }()
-	if err := command(ctx, "cp", "-a", root, work); err != nil {
+	if err := command(ctx, "cp", "-a", root+"/.", work); err != nil {
 		return err
 	}
 	files := map[string]string{

@@ -26,7 +26,7 @@ func proveRPM(ctx context.Context, cache string, p packages, out io.Writer) (tol
 		return told, err
 	}
 	defer func() { err = errors.Join(err, os.RemoveAll(root)) }()
-	if err := command(ctx, "cp", "-a", system, root); err != nil {
+	if err := command(ctx, "cp", "-a", system+"/.", root); err != nil {
 		return told, err
 	}
 	fmt.Println("e2e: installing the rpm into a root of its own")
