@@ -50,7 +50,9 @@ type incidentRecord struct {
 	Moment   policy.Moment `json:"moment"`
 	Entries  uint64        `json:"entries"`
 	Max      uint64        `json:"max"`
-	Text     string        `json:"text"`
+	// Name is what people call the namespace, unless it is the own one.
+	Name string `json:"netns_name,omitempty"`
+	Text string `json:"text"`
 }
 
 type verdictRecord struct {
@@ -89,9 +91,7 @@ func (d *Daemon) recordChanges(t *table, p *policy.Plan) {
 	level := a.Level
 	if level != t.level && t.level == policy.Calm {
 		t.incident = d.incidentName(t)
-		d.record(audit.KindIncidentOpen, incidentRecord{
-			t.incident, t.netns, a.Observation.Now, table.Entries, table.Max, "incident " + t.incident + " begins",
-		})
+		d.record(audit.KindIncidentOpen, d.incidentRecord(t, &a.Observation, "begins"))
 	}
 	if level != t.level {
 		d.record(audit.KindLevel, levelRecord{
@@ -119,12 +119,23 @@ func (d *Daemon) recordChanges(t *table, p *policy.Plan) {
 	}
 	d.recordHold(t, p)
 	if level == policy.Calm && t.level != policy.Calm {
-		d.record(audit.KindIncidentClose, incidentRecord{
-			t.incident, t.netns, a.Observation.Now, table.Entries, table.Max, "incident " + t.incident + " is over",
-		})
+		d.record(audit.KindIncidentClose, d.incidentRecord(t, &a.Observation, "is over"))
 		t.incident = ""
 	}
 	t.level = level
+}
+
+// incidentRecord tells that the incident of a table begins or is over.
+func (d *Daemon) incidentRecord(t *table, o *policy.Observation, what string) incidentRecord {
+	r := incidentRecord{
+		Incident: t.incident, NetNS: t.netns, Moment: o.Now, Entries: o.Table.Entries, Max: o.Table.Max,
+		Text: "incident " + t.incident + " " + what,
+	}
+	if t.netns != 0 {
+		r.Name = d.name(t.netns)
+		r.Text += ", in " + r.Name
+	}
+	return r
 }
 
 // heldEvery is how often a hold that comes and goes is recorded at the most.

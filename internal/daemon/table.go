@@ -79,11 +79,7 @@ func (d *Daemon) letGo(t *table) {
 	}
 	t.recorder.end()
 	d.flush(t)
-	last := &t.plan.Assessment.Observation
-	d.record(audit.KindIncidentClose, incidentRecord{
-		t.incident, t.netns, last.Now, last.Table.Entries, last.Table.Max,
-		"incident " + t.incident + " is over: " + d.name(t.netns) + " is gone, or holds little",
-	})
+	d.record(audit.KindIncidentClose, d.incidentRecord(t, &t.plan.Assessment.Observation, "is over: the namespace is gone, or holds little"))
 }
 
 // name is what people call a namespace.

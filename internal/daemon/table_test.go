@@ -157,8 +157,11 @@ func TestAnIncidentEndsWithItsNamespace(t *testing.T) {
 				t.Errorf("%d tables", n)
 			}
 		})
-		if n := h.count(audit.KindIncidentClose, "web-7 is gone"); n != 1 {
+		if n := h.count(audit.KindIncidentClose, "is over: the namespace is gone, or holds little, in web-7"); n != 1 {
 			t.Errorf("%d incidents closed by the end of web-7, want 1", n)
+		}
+		if n := h.count(audit.KindIncidentOpen, "begins, in web-7"); n != 1 {
+			t.Errorf("%d incidents opened by name, want 1", n)
 		}
 		if opened, closed := h.count(audit.KindIncidentOpen, ""), h.count(audit.KindIncidentClose, ""); opened != closed {
 			t.Errorf("%d incidents opened, %d closed", opened, closed)
