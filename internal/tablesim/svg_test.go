@@ -136,7 +136,10 @@ func TestPictures(t *testing.T) {
 	for _, name := range tablesim.Shipped() {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			look(t, run(t, name))
+			r := run(t, name)
+			if p := look(t, r); p.classes["g.act"] != r.Acts {
+				t.Errorf("%d marks, want one for each of %d plans", p.classes["g.act"], r.Acts)
+			}
 		})
 	}
 }
