@@ -1,7 +1,9 @@
 package main
 
 import (
+	"errors"
 	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"sync"
@@ -40,6 +42,13 @@ func TestAPauseIsAskedForAndAudited(t *testing.T) {
 	if text := c.records(audit.KindPause); !strings.Contains(text, `"reason":"new rules"`) ||
 		!strings.Contains(text, `"for_ns":3600000000000`) || !strings.Contains(text, `"uid":0`) || !strings.Contains(text, `"pid":`) {
 		t.Errorf("the record of the pause: %s", text)
+	}
+	for _, ask := range []control.Ask{{For: time.Hour}, {Reason: "for ever"}} {
+		_, err := control.Do(t.Context(), filepath.Join(c.dir, "run", "control.sock"), "pause", ask)
+		var refusal *control.Refusal
+		if !errors.As(err, &refusal) || refusal.Code != 409 {
+			t.Errorf("a pause of %+v: %v, want 409", ask, err)
+		}
 	}
 	if text, code := c.run("resume", "--reason", "done"); code != 0 || text != "resumed\n" {
 		t.Errorf("resume: exit %d\n%s", code, text)

@@ -28,6 +28,7 @@ func TestNagios(t *testing.T) {
 		"an exhausted one is critical":               {r: standing(policy.Exhausted, 1000, 1000, policy.NotHeld), want: nagiosCritical, says: "exhausted"},
 		"a pause is a warning":                       {r: standing(policy.Calm, 1, 1000, policy.HeldPaused), want: nagiosWarning, says: "paused"},
 		"a table that empties is not held":           {r: standing(policy.Elevated, 800, 1000, policy.HeldFalling), want: nagiosWarning, says: "elevated"},
+		"nor is one that is high and empties":        {r: standing(policy.High, 900, 1000, policy.HeldFalling), want: nagiosWarning, says: "high"},
 		"no daemon is a warning":                     {r: with(standing(policy.Calm, 1, 1000, policy.NotHeld), func(r *report) { r.Running = false }), want: nagiosWarning, says: "no daemon runs"},
 		"an old look is critical":                    {r: standing(policy.Calm, 1, 1000, policy.HeldCalm), now: at.Add(4 * time.Minute), want: nagiosCritical, says: "has not looked for 4m0s"},
 		"without audit nothing is done":              {r: with(standing(policy.Calm, 1, 1000, policy.HeldCalm), func(r *report) { r.Audit = &auditReport{Error: "disk | full"} }), want: nagiosCritical, says: "audit log: disk / full"},

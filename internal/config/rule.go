@@ -87,7 +87,7 @@ func (c *Config) samePaths(byPath map[string]key, known Problems) Problems {
 			continue
 		}
 		text := byPath[path].get(c)[0]
-		if user, taken := users[text]; taken && text != "" {
+		if user, taken := users[text]; taken {
 			ps = append(ps, Problem{
 				Origin: c.origins[path], Key: path,
 				Expected: "another path than that of " + user, Found: quote(text),

@@ -104,6 +104,17 @@ func TestAHostOfAFleetIsAlwaysTheSame(t *testing.T) {
 	if reflect.DeepEqual(f.Host(3), f.Host(4)) {
 		t.Error("host 3 is host 4")
 	}
+	phases := map[time.Duration]bool{}
+	for number := range 20 {
+		at := f.Host(number).Loads[2].At
+		phases[at] = true
+		if at < 2*time.Minute || at >= 2*time.Minute+time.Second {
+			t.Errorf("the flood comes to host %d at %s", number, at)
+		}
+	}
+	if len(phases) < 20 {
+		t.Errorf("20 hosts look at %d moments of a second", len(phases))
+	}
 	if before := f.Scenario.Loads[2].At; before != 2*time.Minute || f.Scenario.Start[0].Entries != 20000 {
 		t.Error("making a host changed the fleet")
 	}
