@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"math/rand/v2"
 	"slices"
 	"sync"
 	"time"
@@ -217,39 +218,47 @@ func (p *post) missed(m watcher.Missed) {
 // is made of, not to count every entry.
 const censusBox = 250 * time.Millisecond
 
+// topTalkers is how many of each kind of talker go into the record.
+const topTalkers = 5
+
 // idleRounding is by how much the timeout less the remaining time can lie above
 // the true idle time: a dump tells whole seconds. What is called deletable here
 // is what remediate deletes.
 const idleRounding = 2 * time.Second
 
 // census looks into the table of a namespace.
-func (p *post) census(ctx context.Context, o policy.Observation) (_ census.Summary, err error) {
+func (p *post) census(ctx context.Context, o policy.Observation) (_ daemon.Look, err error) {
 	ns := p.look.ns
 	if netns := o.Table.NetNS; netns != p.look.netns {
 		if ns, err = p.entered(netns); err != nil {
-			return census.Summary{}, err
+			return daemon.Look{}, err
 		}
 	}
 	defer p.kernel.Dumping()()
 	conn, err := ctnetlink.Dial(ns)
 	if err != nil {
-		return census.Summary{}, fmt.Errorf("look into table: %w", err)
+		return daemon.Look{}, fmt.Errorf("look into table: %w", err)
 	}
 	defer func() { err = errors.Join(err, conn.Close()) }()
-	count := census.Count{
+	count := census.New(census.Count{
 		Timeouts: o.Timeouts,
 		MinIdle:  p.limits.Delete.MinIdle + idleRounding, SynSentIdle: p.limits.Delete.SynSentIdle + idleRounding,
 		Remaining: p.limits.Shorten.Floors[nfct.TCPTimeWait],
-	}
+	}, rand.Uint64())
 	dumped, err := conn.Dump(ctx, ctnetlink.Query{Box: censusBox}, func(e *nfct.Entry, _ *ctnetlink.Key) bool {
 		count.Add(e)
 		return true
 	})
 	if err != nil {
-		return census.Summary{}, fmt.Errorf("look into table: %w", err)
+		return daemon.Look{}, fmt.Errorf("look into table: %w", err)
 	}
-	count.Summary.Sampled = dumped.Stop != ctnetlink.Complete
-	return count.Summary, nil
+	if dumped.Resized {
+		return daemon.Look{}, errors.New("look into table: the hash was resized meanwhile, which hides entries from a dump")
+	}
+	look := daemon.Look{Summary: count.Summary, Top: count.Top(topTalkers)}
+	look.Summary.Sampled = dumped.Stop != ctnetlink.Complete
+	p.masked.talkers(&look.Top)
+	return look, nil
 }
 
 // entered returns another namespace than the own one to look into.

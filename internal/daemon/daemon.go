@@ -36,7 +36,7 @@ type Edges struct {
 	// Census looks into the table of an observation within a bounded time; it
 	// runs beside the loop. errors.ErrUnsupported: this one can't be looked
 	// into. Nil: no census.
-	Census func(context.Context, policy.Observation) (census.Summary, error)
+	Census func(context.Context, policy.Observation) (Look, error)
 	// Save keeps what the next start should know. Nil: it is forgotten.
 	Save func(map[uint32]Kept) error
 	// Alive is called once a turn: the loop does its work. Nil: nobody asks.
@@ -75,6 +75,13 @@ type Daemon struct {
 	trouble  map[string]string
 }
 
+// A Look is what a census found: what the table is made of, and who has the
+// most entries. Policy decides by the Summary; Top is for people.
+type Look struct {
+	Summary census.Summary
+	Top     census.Talkers
+}
+
 // Kept is what one table's decisions remember beyond a restart.
 type Kept struct {
 	State policy.State `json:"state"`
@@ -84,10 +91,10 @@ type Kept struct {
 
 // counted is the answer of a census.
 type counted struct {
-	netns   uint32
-	at      policy.Moment
-	summary census.Summary
-	err     error
+	netns uint32
+	at    policy.Moment
+	look  Look
+	err   error
 }
 
 // New returns a daemon under these limits that listens to lines. Kept is what

@@ -58,8 +58,10 @@ func (w *world) edges() daemon.Edges {
 			w.records = append(w.records, fmt.Sprintf("%s %s", time.Since(w.start).Round(time.Second), kind))
 			return nil
 		},
-		Yield:  func(uint32, policy.Override) error { w.yielded++; return nil },
-		Census: func(context.Context, policy.Observation) (census.Summary, error) { return w.census, nil },
+		Yield: func(uint32, policy.Override) error { w.yielded++; return nil },
+		Census: func(context.Context, policy.Observation) (daemon.Look, error) {
+			return daemon.Look{Summary: w.census}, nil
+		},
 	}
 }
 

@@ -35,9 +35,10 @@ func leased(t *testing.T, d time.Duration, look func() (census.Summary, error)) 
 		}
 		return policy.Outcome{Action: act, OK: true, Before: act.From, After: act.To}
 	}
-	edges.Census = func(context.Context, policy.Observation) (census.Summary, error) {
+	edges.Census = func(context.Context, policy.Observation) (daemon.Look, error) {
 		looks++
-		return look()
+		summary, err := look()
+		return daemon.Look{Summary: summary}, err
 	}
 	var state policy.State
 	state.Timeouts[nfct.TCPTimeWait] = policy.Knob{Original: 120, Written: 30}

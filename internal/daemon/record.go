@@ -80,7 +80,9 @@ type censusRecord struct {
 	Incident string `json:"incident,omitempty"`
 	NetNS    uint32 `json:"netns,omitempty"`
 	census.Summary
-	Text string `json:"text"`
+	// Top has the keys with the most entries, masked as configured.
+	Top  census.Talkers `json:"top,omitzero"`
+	Text string         `json:"text"`
 }
 
 // recordChanges records what a plan tells besides its actions: the level, the
@@ -191,12 +193,12 @@ func (d *Daemon) planRecord(t *table, p *policy.Plan) planRecord {
 	return r
 }
 
-func (d *Daemon) recordCensus(t *table) {
+func (d *Daemon) recordCensus(t *table, look *Look) {
 	c := &t.census
 	text := fmt.Sprintf("of %d entries looked at %s are unreplied, %s closing, %s established; %d may be deleted, %d aged",
 		c.Seen, policy.Percent(c.Share(c.Unreplied)), policy.Percent(c.Share(c.Closing)),
 		policy.Percent(c.Share(c.Established)), c.Deletable, c.Ageable)
-	d.record(audit.KindCensus, censusRecord{t.incident, t.netns, *c, text})
+	d.record(audit.KindCensus, censusRecord{t.incident, t.netns, *c, look.Top, text})
 }
 
 func (d *Daemon) recordLine(t *table, line Line) {

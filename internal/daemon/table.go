@@ -187,9 +187,9 @@ func (d *Daemon) look(ctx context.Context, t *table) {
 	t.counting = true
 	o := t.plan.Assessment.Observation
 	go func() {
-		summary, err := d.edges.Census(ctx, o)
+		look, err := d.edges.Census(ctx, o)
 		select {
-		case d.censuses <- counted{netns: o.Table.NetNS, at: now, summary: summary, err: err}:
+		case d.censuses <- counted{netns: o.Table.NetNS, at: now, look: look, err: err}:
 		case <-ctx.Done():
 		}
 	}()
@@ -205,8 +205,8 @@ func (d *Daemon) counted(c counted) {
 		}
 		t.counting, t.counted = false, c.at
 		if c.err == nil {
-			t.census, t.censusAt = c.summary, c.at
-			d.recordCensus(t)
+			t.census, t.censusAt = c.look.Summary, c.at
+			d.recordCensus(t, &c.look)
 		}
 	}
 }
