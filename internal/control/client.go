@@ -4,10 +4,12 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"net"
 	"net/http"
+	"net/url"
 	"time"
 )
 
@@ -65,6 +67,10 @@ func ask(ctx context.Context, path, method, what string, body []byte) ([]byte, e
 		return nil, err
 	}
 	answer, err := client.Do(request)
+	var inURL *url.Error
+	if errors.As(err, &inURL) {
+		err = inURL.Err // its text names a URL that nobody typed
+	}
 	if err != nil {
 		return nil, fmt.Errorf("ask daemon: %w", err)
 	}

@@ -60,6 +60,8 @@ func TestNoDaemonIsANamedError(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "control.sock")
 	if _, err := control.Status(t.Context(), path); !errors.Is(err, os.ErrNotExist) {
 		t.Errorf("error %v, want %v", err, os.ErrNotExist)
+	} else if strings.Contains(err.Error(), "http") {
+		t.Errorf("it speaks of HTTP: %v", err)
 	}
 	l, err := net.Listen("unix", path)
 	if err != nil {
