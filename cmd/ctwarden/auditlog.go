@@ -208,8 +208,7 @@ func (c *choice) place(cmd *cobra.Command) (string, audit.Filter, error) {
 func lastRecords(ctx context.Context, path string, filter audit.Filter, n int) ([]audit.Record, error) {
 	var last []audit.Record
 	for r, err := range audit.Read(ctx, path, filter) {
-		var damaged *audit.LineError
-		if errors.As(err, &damaged) {
+		if _, ok := errors.AsType[*audit.LineError](err); ok {
 			continue // audit verify tells of it
 		}
 		if err != nil {
@@ -226,8 +225,7 @@ func lastRecords(ctx context.Context, path string, filter audit.Filter, n int) (
 func printRecords(w io.Writer, asJSON bool, records func(func(audit.Record, error) bool)) error {
 	out := bufio.NewWriter(w)
 	for r, err := range records {
-		var damaged *audit.LineError
-		if errors.As(err, &damaged) {
+		if damaged, ok := errors.AsType[*audit.LineError](err); ok {
 			fmt.Fprintf(out, "# %s (see: ctwarden audit verify)\n", audit.Sanitise(damaged.Error()))
 			continue
 		}

@@ -113,8 +113,7 @@ metrics.listen, metrics.textfile, control, audit, state and watch needs a restar
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			var reloaded reloadedAnswer
 			err := ask(cmd, "reload", control.Ask{}, &reloaded)
-			var refusal *control.Refusal
-			if errors.As(err, &refusal) {
+			if _, ok := errors.AsType[*control.Refusal](err); ok {
 				return hint(err, "ctwarden config check")
 			}
 			if err != nil {

@@ -38,12 +38,10 @@ func speak(w io.Writer, err error) int {
 		return exitFound
 	}
 	code := exitError
-	var state nagiosState
-	if errors.As(err, &state) {
+	if state, ok := errors.AsType[nagiosState](err); ok {
 		return int(state) // it was said already
 	}
-	var usage usageError
-	if errors.As(err, &usage) {
+	if usage, ok := errors.AsType[usageError](err); ok {
 		code = exitUsage
 		err = hint(err, usage.path+" --help")
 	} else if strings.HasPrefix(err.Error(), "unknown command ") {
@@ -51,7 +49,7 @@ func speak(w io.Writer, err error) int {
 		code = exitUsage
 		err = hint(err, "ctwarden --help")
 	}
-	for _, line := range strings.Split(strings.TrimRight(err.Error(), "\n"), "\n") {
+	for line := range strings.SplitSeq(strings.TrimRight(err.Error(), "\n"), "\n") {
 		fmt.Fprintf(w, "ctwarden: error: %s\n", audit.Sanitise(line))
 	}
 	for _, h := range hintsFor(err) {

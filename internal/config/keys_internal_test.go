@@ -2,6 +2,7 @@ package config
 
 import (
 	"fmt"
+	"maps"
 	"reflect"
 	"regexp"
 	"slices"
@@ -17,9 +18,7 @@ import (
 func leaves(v reflect.Value, path string) map[string]any {
 	all := map[string]any{}
 	add := func(v reflect.Value, path string) {
-		for p, leaf := range leaves(v, path) {
-			all[p] = leaf
-		}
+		maps.Copy(all, leaves(v, path))
 	}
 	switch v.Kind() {
 	case reflect.Struct:

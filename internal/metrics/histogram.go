@@ -1,6 +1,7 @@
 package metrics
 
 import (
+	"slices"
 	"sort"
 	"time"
 )
@@ -27,7 +28,7 @@ func (h *histogram) add(d time.Duration) {
 // write writes the samples of one histogram of the page's family.
 func (h *histogram) write(p *page, labels ...string) {
 	var below uint64
-	with := append(labels[:len(labels):len(labels)], "le", "")
+	with := append(slices.Clip(labels), "le", "")
 	for i, bound := range bounds {
 		below += h.counts[i]
 		with[len(with)-1] = number(bound.Seconds())
