@@ -30,11 +30,11 @@ func (p point) gone() int64 { return int64(p.made) - int64(p.entries) }
 // least. Lookups that come by expired entries free fewer.
 const leastPass = 150
 
-// pass returns when the gc first came by.
-func (c curve) pass() (time.Duration, bool) {
+// pass returns when the gc first came by after a moment.
+func (c curve) pass(after time.Duration) (time.Duration, bool) {
 	for n := 1; n < len(c.points); n++ {
 		before, now := c.points[n-1], c.points[n]
-		if now.gone()-before.gone() >= leastPass {
+		if before.at >= after && now.gone()-before.gone() >= leastPass {
 			return (before.at + now.at) / 2, true
 		}
 	}
@@ -78,16 +78,21 @@ func modelled(s *tablesim.Scenario, real curve) curve {
 // A comparison is the two curves, looked at in the same moments.
 type comparison struct{ real, model curve }
 
-// deviation is by how much the model is off, on average and at most, as a share
-// of the kernel's peak.
-func (c comparison) deviation() (mean, most float64) {
+// deviation is by how much the model is off until a moment, on average and at
+// most, as a share of the kernel's peak.
+func (c comparison) deviation(until time.Duration) (mean, most float64) {
 	peak := float64(c.real.peak())
+	seen := 0
 	for n := range c.real.points {
+		if c.real.points[n].at > until {
+			break
+		}
 		off := math.Abs(float64(c.model.points[n].entries)-float64(c.real.points[n].entries)) / peak
-		mean += off / float64(len(c.real.points))
+		mean += off
 		most = max(most, off)
+		seen++
 	}
-	return mean, most
+	return mean / float64(max(seen, 1)), most
 }
 
 // write prints both curves, a line for each second, and how they differ.
@@ -106,7 +111,7 @@ func (c comparison) write(w io.Writer) error {
 		}
 		fmt.Fprintf(&b, "%7.1fs %9d %9d  |%s\n", k.at.Seconds(), k.entries, m.entries, strings.TrimRight(string(row), " "))
 	}
-	mean, most := c.deviation()
+	mean, most := c.deviation(math.MaxInt64)
 	fmt.Fprintf(&b, "\n%d connections, %d samples; the model is off by %.1f%% of the peak on average, %.1f%% at most\n",
 		c.real.points[len(c.real.points)-1].made, len(c.real.points), 100*mean, 100*most)
 	_, err := io.WriteString(w, b.String())

@@ -19,6 +19,9 @@ import (
 // a part in the gc's rhythm.
 const most = 0.10
 
+// passLasts is how long a pass of the gc may take on a busy machine.
+const passLasts = 1500 * time.Millisecond
+
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
 	defer stop()
@@ -41,7 +44,7 @@ func run(ctx context.Context) error {
 	}
 	// Where in its rhythm the gc was when the load began is not the model's
 	// to know. All later passes are.
-	first, ok := real.pass()
+	first, ok := real.pass(0)
 	if !ok {
 		return fmt.Errorf("the gc did not come by within %s", l.run)
 	}
@@ -58,8 +61,17 @@ func run(ctx context.Context) error {
 	if disturbed {
 		fmt.Printf("other namespaces held up to %d entries, by which the gc went as well: a quiet machine tells more\n", others)
 	}
-	if mean, _ := c.deviation(); mean > most {
-		return fmt.Errorf("the model is off by %.1f%% of the peak on average, more than %.0f%%", 100*mean, 100*most)
+	// How the gc goes on is the kernel's mean over all namespaces, and what is
+	// off by a second then is off for good: it is printed. What is held against
+	// the model is all that leads to the gc's second pass.
+	second, ok := real.pass(first + passLasts)
+	if !ok {
+		second = l.run
+	}
+	mean, _ := c.deviation(second)
+	fmt.Printf("until the second pass of the gc, after %s: off by %.1f%% on average\n", second.Round(time.Second), 100*mean)
+	if mean > most {
+		return fmt.Errorf("the model is off by more than %.0f%%", 100*most)
 	}
 	return nil
 }
