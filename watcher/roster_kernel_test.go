@@ -7,6 +7,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime"
 	"strconv"
 	"syscall"
 	"testing"
@@ -168,6 +169,63 @@ func TestRosterReadsThroughAProcessWithoutEntering(t *testing.T) {
 	if !here || n.Entries != 500 || n.PID != pid || n.Comm != "sleep" {
 		t.Errorf("knows %+v, %t", n, here)
 	}
+}
+
+// TestRosterCountsWhatItMayNotLookAt searches in a thread without rights, to
+// which the kernel does not tell the namespaces of others' processes.
+func TestRosterCountsWhatItMayNotLookAt(t *testing.T) {
+	needNetNS(t)
+	inode, pid := inProcess(t)
+	ns, err := netns.Open(fmt.Sprintf("/proc/%d/ns/net", pid))
+	if err != nil {
+		t.Fatal(err)
+	}
+	cttest.Fill(t, ns, 300, cttest.Assured())
+	if err := ns.Close(); err != nil {
+		t.Fatal(err)
+	}
+	own, err := netns.Current()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer own.Close()
+	r := &watcher.Roster{Own: own.Inode()}
+	defer func() { _ = r.Close() }()
+	var sweep watcher.Sweep
+	done := make(chan error)
+	go func() {
+		runtime.LockOSThread() // and never unlocked: the thread ends without its rights
+		header := unix.CapUserHeader{Version: unix.LINUX_CAPABILITY_VERSION_3}
+		var none [2]unix.CapUserData
+		err := unix.Capset(&header, &none[0])
+		if err == nil {
+			err = r.Search()
+		}
+		if err == nil {
+			sweep = r.Sweep(300)
+		}
+		done <- err
+	}()
+	if err := <-done; err != nil {
+		t.Fatal(err)
+	}
+	if _, here := r.Named(inode); here {
+		t.Skip("needs a kernel that keeps the namespaces of others' processes to itself")
+	}
+	for _, n := range r.All() {
+		if n.PID == os.Getpid() || n.PID == os.Getppid() {
+			t.Errorf("took the own namespace for another: %+v", n)
+		}
+	}
+	for _, n := range sweep.Full {
+		if n.PID == pid {
+			if !n.Guessed || n.Entries != 300 || n.Inode == inode {
+				t.Errorf("counted as %+v", n)
+			}
+			return
+		}
+	}
+	t.Errorf("not counted: %+v", sweep)
 }
 
 // BenchmarkRosterSweep sweeps a thousand namespaces, half of them with a
