@@ -67,8 +67,7 @@ func ask(ctx context.Context, path, method, what string, body []byte) ([]byte, e
 		return nil, err
 	}
 	answer, err := client.Do(request)
-	var inURL *url.Error
-	if errors.As(err, &inURL) {
+	if inURL, ok := errors.AsType[*url.Error](err); ok {
 		err = inURL.Err // its text names a URL that nobody typed
 	}
 	if err != nil {
