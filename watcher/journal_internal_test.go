@@ -118,3 +118,28 @@ func BenchmarkParseExported(b *testing.B) {
 		}
 	}
 }
+
+func TestLateLines(t *testing.T) {
+	const boot = "aec3"
+	for name, c := range map[string]struct {
+		record Record
+		now    time.Duration
+		want   bool
+	}{
+		"of just now":                  {Record{Boot: boot, Mono: 100 * time.Second}, 101 * time.Second, false},
+		"of nine seconds ago":          {Record{Boot: boot, Mono: 100 * time.Second}, 109 * time.Second, false},
+		"of eleven seconds ago":        {Record{Boot: boot, Mono: 100 * time.Second}, 111 * time.Second, true},
+		"of before the start":          {Record{Boot: boot, Mono: 49 * time.Second}, 51 * time.Second, true},
+		"of another boot":              {Record{Boot: "beef", Mono: 100 * time.Second}, 101 * time.Second, true},
+		"printed long before":          {Record{Boot: boot, Mono: 100 * time.Second, Source: 60 * time.Second}, 101 * time.Second, true},
+		"printed a little before":      {Record{Boot: boot, Mono: 100 * time.Second, Source: 95 * time.Second}, 101 * time.Second, false},
+		"printed later, by that clock": {Record{Boot: boot, Mono: 100 * time.Second, Source: 160 * time.Second}, 101 * time.Second, false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			j := &Journald{Boot: boot, began: 50 * time.Second}
+			if got := j.late(&c.record, c.now); got != c.want {
+				t.Errorf("late %t, want %t", got, c.want)
+			}
+		})
+	}
+}
