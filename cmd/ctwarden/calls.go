@@ -98,13 +98,13 @@ func (d *running) revert(ctx context.Context, by control.Peer, ask control.Ask) 
 		}
 	}
 	var err error
-	between := d.post.loop.Between(ctx, func() {
+	between := d.post.loop.Between(ctx, func() (left func(*policy.State, uint32)) {
 		// No audit, no action.
 		err = d.post.record(audit.KindRevert, revertRecord{
 			asked, ask.Force, fmt.Sprintf("uid %d asks to put every value back: %s", by.UID, cmp.Or(ask.Reason, "no reason given")),
 		})
 		if err != nil {
-			return
+			return d.claimed(ctx)
 		}
 		answer.Outcomes, err = d.post.kernel.Revert(ctx, ask.Force)
 		d.post.refresh()
@@ -112,12 +112,24 @@ func (d *running) revert(ctx context.Context, by control.Peer, ask control.Ask) 
 			o := &answer.Outcomes[i]
 			err = errors.Join(err, d.post.record(audit.KindOutcome, revertedRecord{*o, o.Sentence()}))
 		}
+		return d.claimed(ctx)
 	})
 	if err := errors.Join(between, err); err != nil {
 		return nil, err
 	}
 	d.say.Warn("values put back on request", "uid", by.UID, "values", len(answer.Outcomes))
 	return answer, nil
+}
+
+// claimed returns what gives a state the claims that the ledger still holds:
+// a revert may hold a value back.
+func (d *running) claimed(ctx context.Context) func(*policy.State, uint32) {
+	claims, err := d.post.kernel.Reconcile(ctx)
+	if err != nil {
+		d.say.Error("compare the ledger with the kernel", "error", err)
+		return nil
+	}
+	return claims.Seed
 }
 
 // serve answers on the socket, and wherever else metrics are wanted, until stop

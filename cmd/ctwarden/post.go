@@ -227,7 +227,7 @@ const topTalkers = 5
 const idleRounding = 2 * time.Second
 
 // census looks into the table of a namespace.
-func (p *post) census(ctx context.Context, o policy.Observation) (_ daemon.Look, err error) {
+func (p *post) census(ctx context.Context, l policy.Limits, o policy.Observation) (_ daemon.Look, err error) {
 	ns := p.look.ns
 	if netns := o.Table.NetNS; netns != p.look.netns {
 		if ns, err = p.entered(netns); err != nil {
@@ -242,8 +242,8 @@ func (p *post) census(ctx context.Context, o policy.Observation) (_ daemon.Look,
 	defer func() { err = errors.Join(err, conn.Close()) }()
 	count := census.New(census.Count{
 		Timeouts: o.Timeouts,
-		MinIdle:  p.limits.Delete.MinIdle + idleRounding, SynSentIdle: p.limits.Delete.SynSentIdle + idleRounding,
-		Remaining: p.limits.Shorten.Floors[nfct.TCPTimeWait],
+		MinIdle:  l.Delete.MinIdle + idleRounding, SynSentIdle: l.Delete.SynSentIdle + idleRounding,
+		Remaining: l.Shorten.Floors[nfct.TCPTimeWait],
 	}, rand.Uint64())
 	dumped, err := conn.Dump(ctx, ctnetlink.Query{Box: censusBox}, func(e *nfct.Entry, _ *ctnetlink.Key) bool {
 		count.Add(e)

@@ -261,13 +261,18 @@ func (d *running) reload(ctx context.Context, by *daemon.Asked) error {
 		}))
 	}
 	changes := config.Diff(*old, *cfg)
+	// The record comes first: plans under the new limits name it.
+	err = d.post.record(audit.KindConfig, configRecord{
+		Digest: cfg.Limits.Digest(), Limits: cfg.Limits, Changes: changes, By: by, Text: "configuration loaded anew",
+	})
+	if err != nil {
+		return err
+	}
 	if err := d.post.loop.SetLimits(ctx, cfg.Limits); err != nil {
 		return err
 	}
 	d.post.kernel.SetProtect(cfg.Protect)
 	d.cfg.Store(cfg)
 	d.say.Info("configuration loaded anew", "changes", len(changes))
-	return d.post.record(audit.KindConfig, configRecord{
-		Digest: cfg.Limits.Digest(), Limits: cfg.Limits, Changes: changes, By: by, Text: "configuration loaded anew",
-	})
+	return nil
 }

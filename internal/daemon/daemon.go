@@ -36,7 +36,7 @@ type Edges struct {
 	// Census looks into the table of an observation within a bounded time; it
 	// runs beside the loop. errors.ErrUnsupported: this one can't be looked
 	// into. Nil: no census.
-	Census func(context.Context, policy.Observation) (Look, error)
+	Census func(context.Context, policy.Limits, policy.Observation) (Look, error)
 	// Save keeps what the next start should know. Nil: it is forgotten.
 	Save func(map[uint32]Kept) error
 	// Alive is called once a turn: the loop does its work. Nil: nobody asks.
@@ -141,24 +141,30 @@ type Asked struct {
 }
 
 // Pause holds every decision for a while.
-func (d *Daemon) Pause(ctx context.Context, by Asked) (err error) {
-	return errors.Join(d.ask(ctx, func() {
+func (d *Daemon) Pause(ctx context.Context, by Asked) error {
+	return d.change(ctx, audit.KindPause, by, func(s *policy.State) {
 		_, now := d.edges.Now()
-		for _, t := range d.tables {
-			t.state.Pause(now, by.For)
-		}
-		err = d.edges.Record(audit.KindPause, by)
-	}), err)
+		s.Pause(now, by.For)
+	})
 }
 
 // Resume ends a pause and closes the breaker.
-func (d *Daemon) Resume(ctx context.Context, by Asked) (err error) {
-	return errors.Join(d.ask(ctx, func() {
+func (d *Daemon) Resume(ctx context.Context, by Asked) error {
+	return d.change(ctx, audit.KindResume, by, (*policy.State).Resume)
+}
+
+// change does to every state what somebody asked for, so that a restart
+// remembers it, and records who asked.
+func (d *Daemon) change(ctx context.Context, kind audit.Kind, by Asked, fn func(*policy.State)) error {
+	var err error
+	asked := d.ask(ctx, func() {
 		for _, t := range d.tables {
-			t.state.Resume()
+			fn(&t.state)
 		}
-		err = d.edges.Record(audit.KindResume, by)
-	}), err)
+		d.keep()
+		err = d.edges.Record(kind, by)
+	})
+	return errors.Join(asked, err)
 }
 
 // SetLimits swaps the limits between two turns.
@@ -166,14 +172,19 @@ func (d *Daemon) SetLimits(ctx context.Context, limits policy.Limits) error {
 	return d.ask(ctx, func() { d.limits = limits })
 }
 
-// Between runs fn between two turns, when no action is under way, and forgets
-// what ctwarden had claimed: fn puts the kernel's values back.
-func (d *Daemon) Between(ctx context.Context, fn func()) error {
+// Between runs fn between two turns, when no action is under way: fn puts
+// kernel values back. Every state gives up its claims, and gets back from the
+// function that fn returns, if any, those on what was left as it is.
+func (d *Daemon) Between(ctx context.Context, fn func() (left func(s *policy.State, netns uint32))) error {
 	return d.ask(ctx, func() {
-		fn()
+		left := fn()
 		for _, t := range d.tables {
 			t.state.Disown()
+			if left != nil {
+				left(&t.state, t.netns)
+			}
 		}
+		d.keep()
 	})
 }
 

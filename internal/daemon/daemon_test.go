@@ -59,7 +59,7 @@ func (w *world) edges() daemon.Edges {
 			return nil
 		},
 		Yield: func(uint32, policy.Override) error { w.yielded++; return nil },
-		Census: func(context.Context, policy.Observation) (daemon.Look, error) {
+		Census: func(context.Context, policy.Limits, policy.Observation) (daemon.Look, error) {
 			return daemon.Look{Summary: w.census}, nil
 		},
 	}
@@ -310,5 +310,59 @@ func TestForeignLoweringIsYieldedOnce(t *testing.T) {
 		if w.table.Max != 100_000 {
 			t.Errorf("max is %d: the administrator's value was touched", w.table.Max)
 		}
+	})
+}
+
+func TestAPauseIsKeptForTheNextStart(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t)
+		edges := w.edges()
+		var kept daemon.Kept
+		edges.Save = func(tables map[uint32]daemon.Kept) error { kept = tables[0]; return nil }
+		ctx, cancel := context.WithCancel(t.Context())
+		d := daemon.New(edges, policy.Defaults(), nil, nil)
+		ended := make(chan struct{})
+		go func() { defer close(ended); d.Run(ctx) }()
+		synctest.Wait()
+		if err := d.Pause(ctx, daemon.Asked{For: time.Hour}); err != nil {
+			t.Fatal(err)
+		}
+		if kept.State.PausedUntil == 0 {
+			t.Error("a restart would forget the pause")
+		}
+		if err := d.Resume(ctx, daemon.Asked{}); err != nil {
+			t.Fatal(err)
+		}
+		if kept.State.PausedUntil != 0 {
+			t.Error("a restart would forget that the pause has ended")
+		}
+		cancel()
+		<-ended
+	})
+}
+
+func TestWhatARevertLeavesStaysClaimed(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t)
+		edges := w.edges()
+		var kept daemon.Kept
+		edges.Save = func(tables map[uint32]daemon.Kept) error { kept = tables[0]; return nil }
+		state := policy.State{Max: policy.Knob{Original: 50_000, Written: 100_000}, Buckets: policy.Knob{Original: 1, Written: 1 << 20}}
+		ctx, cancel := context.WithCancel(t.Context())
+		d := daemon.New(edges, policy.Defaults(), nil, map[uint32]daemon.Kept{0: {State: state}})
+		ended := make(chan struct{})
+		go func() { defer close(ended); d.Run(ctx) }()
+		synctest.Wait()
+		err := d.Between(ctx, func() func(*policy.State, uint32) {
+			return func(s *policy.State, _ uint32) { s.Max = state.Max }
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if kept.State.Max != state.Max || kept.State.Buckets != (policy.Knob{}) {
+			t.Errorf("claims %+v and %+v, want the max that was left alone", kept.State.Max, kept.State.Buckets)
+		}
+		cancel()
+		<-ended
 	})
 }

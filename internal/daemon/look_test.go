@@ -35,7 +35,7 @@ func leased(t *testing.T, d time.Duration, look func() (census.Summary, error)) 
 		}
 		return policy.Outcome{Action: act, OK: true, Before: act.From, After: act.To}
 	}
-	edges.Census = func(context.Context, policy.Observation) (daemon.Look, error) {
+	edges.Census = func(context.Context, policy.Limits, policy.Observation) (daemon.Look, error) {
 		looks++
 		summary, err := look()
 		return daemon.Look{Summary: summary}, err

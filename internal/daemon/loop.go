@@ -94,8 +94,8 @@ func (d *Daemon) decide(ctx context.Context, t *table, o *policy.Observation) bo
 		assessment.Level != t.state.Level
 	t.state = t.state.Next(&d.limits, &plan, outcomes)
 	t.plan = plan
-	if changed && d.edges.Save != nil {
-		d.told("save state", d.edges.Save(d.kept()))
+	if changed {
+		d.keep()
 	}
 	return hostWide(&plan, outcomes)
 }

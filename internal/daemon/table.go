@@ -167,6 +167,13 @@ func (d *Daemon) share(from *table) {
 	}
 }
 
+// keep saves what the next start should know.
+func (d *Daemon) keep() {
+	if d.edges.Save != nil {
+		d.told("save state", d.edges.Save(d.kept()))
+	}
+}
+
 func (d *Daemon) kept() map[uint32]Kept {
 	kept := make(map[uint32]Kept, len(d.tables))
 	for _, t := range d.tables {
@@ -185,9 +192,9 @@ func (d *Daemon) look(ctx context.Context, t *table) {
 		return
 	}
 	t.counting = true
-	o := t.plan.Assessment.Observation
+	o, limits := t.plan.Assessment.Observation, d.limits
 	go func() {
-		look, err := d.edges.Census(ctx, o)
+		look, err := d.edges.Census(ctx, limits, o)
 		select {
 		case d.censuses <- counted{netns: o.Table.NetNS, at: now, look: look, err: err}:
 		case <-ctx.Done():
