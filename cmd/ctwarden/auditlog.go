@@ -193,7 +193,7 @@ func (c *choice) place(cmd *cobra.Command) (string, audit.Filter, error) {
 	if err != nil {
 		return "", filter, usageError{err, cmd.CommandPath()}
 	}
-	cfg, err := config.Load(source(cmd))
+	cfg, err := places(cmd)
 	if err != nil {
 		return "", filter, err
 	}
@@ -278,7 +278,7 @@ hash that you know from elsewhere, such as the journal, with --head.`,
 		Example: "  ctwarden audit verify --head 1042:9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08",
 		Args:    cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			cfg, err := config.Load(source(cmd))
+			cfg, err := places(cmd)
 			if err != nil {
 				return err
 			}

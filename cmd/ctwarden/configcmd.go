@@ -1,6 +1,7 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 	"os"
 
@@ -53,6 +54,20 @@ func newConfig() *cobra.Command {
 		},
 	)
 	return c
+}
+
+// places returns the configuration for a command that needs to know where
+// things lie and nothing else. A mistake in the file must not keep the record
+// closed or the kernel's values changed: the defaults serve then, and it is
+// said.
+func places(cmd *cobra.Command) (*config.Config, error) {
+	cfg, err := config.Load(source(cmd))
+	if _, mistaken := errors.AsType[config.Problems](err); mistaken {
+		defaults := config.Default()
+		_, err = fmt.Fprintln(cmd.ErrOrStderr(), "ctwarden: the configuration has mistakes (see: ctwarden config check); the default places are used")
+		return &defaults, err
+	}
+	return cfg, err
 }
 
 // source says where the configuration comes from.

@@ -1,17 +1,21 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
+	"os"
 	"time"
 
 	"github.com/spf13/cobra"
 
+	"github.com/ctwarden/ctwarden/internal/audit"
 	"github.com/ctwarden/ctwarden/internal/config"
 	"github.com/ctwarden/ctwarden/internal/control"
+	"github.com/ctwarden/ctwarden/internal/daemon"
 	"github.com/ctwarden/ctwarden/internal/netns"
 	"github.com/ctwarden/ctwarden/policy"
 	"github.com/ctwarden/ctwarden/remediate"
@@ -35,13 +39,13 @@ it back would stall packets.`,
   ctwarden revert --reason "the flood is over"`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) (err error) {
-			cfg, err := config.Load(source(cmd))
+			cfg, err := places(cmd)
 			if err != nil {
 				return err
 			}
-			places := visits{}
-			defer func() { err = errors.Join(err, places.close()) }()
-			o := remediate.Options{Dir: cfg.State.Dir, Hash: cfg.Limits.Hash, Find: places.find}
+			entered := visits{}
+			defer func() { err = errors.Join(err, entered.close()) }()
+			o := remediate.Options{Dir: cfg.State.Dir, Hash: cfg.Limits.Hash, Find: entered.find}
 			if print {
 				commands, err := remediate.RevertCommands(o)
 				if err != nil {
@@ -58,7 +62,7 @@ it back would stall packets.`,
 			text, err := control.Do(cmd.Context(), cfg.Control.Socket, "revert", a)
 			switch {
 			case noDaemon(err):
-				return revert(cmd.Context(), cmd.OutOrStdout(), o, a.Force)
+				return revert(cmd.Context(), cmd.OutOrStdout(), cfg, o, a)
 			case err != nil:
 				return hint(err, "systemctl stop ctwarden && ctwarden revert")
 			}
@@ -86,7 +90,7 @@ func printAnswer(w io.Writer, text []byte) error {
 }
 
 // revert puts values back without a daemon.
-func revert(ctx context.Context, w io.Writer, o remediate.Options, force bool) (err error) {
+func revert(ctx context.Context, w io.Writer, cfg *config.Config, o remediate.Options, a control.Ask) (err error) {
 	own, err := netns.Current()
 	if err != nil {
 		return err
@@ -107,8 +111,42 @@ func revert(ctx context.Context, w io.Writer, o remediate.Options, force bool) (
 			fmt.Fprintln(w, claims.Notes[i].Sentence())
 		}
 	}
-	outcomes, err := kernel.Revert(ctx, force)
+	if len(kernel.Ledger().Entries) == 0 {
+		return printReverted(w, nil)
+	}
+	record, done, err := recordRevert(cfg, a)
+	if err != nil && !a.Force {
+		return hint(fmt.Errorf("no audit, no action: %w", err),
+			"ctwarden revert --force   # although it can't be recorded", "ctwarden revert --print")
+	}
+	defer func() { err = errors.Join(err, done()) }()
+	outcomes, err := kernel.Revert(ctx, a.Force)
+	for i := range outcomes {
+		err = errors.Join(err, record(&outcomes[i]))
+	}
 	return errors.Join(err, printReverted(w, outcomes))
+}
+
+// recordRevert records that values are about to be put back, and returns what
+// records each outcome, and what closes the audit log. Both may be called when
+// there is an error, and then do nothing.
+func recordRevert(cfg *config.Config, a control.Ask) (record func(*policy.Outcome) error, done func() error, err error) {
+	record, done = func(*policy.Outcome) error { return nil }, func() error { return nil }
+	log, err := openAudit(cfg, voiceLog(io.Discard))
+	if err != nil {
+		return record, done, err
+	}
+	by := daemon.Asked{Reason: a.Reason, UID: uint32(os.Getuid()), PID: int32(os.Getpid())}
+	_, err = log.Append(audit.KindRevert, revertRecord{
+		by, a.Force, fmt.Sprintf("uid %d puts every value back, without a daemon: %s", by.UID, cmp.Or(a.Reason, "no reason given")),
+	})
+	if err != nil {
+		return record, log.Close, err
+	}
+	return func(out *policy.Outcome) error {
+		_, err := log.Append(audit.KindOutcome, revertedRecord{*out, out.Sentence()})
+		return err
+	}, log.Close, nil
 }
 
 // printReverted says what became of each value, and fails if one stayed.
