@@ -121,13 +121,13 @@ func TestRevertThroughTheSocketPutsAValueBack(t *testing.T) {
 	var kinds []audit.Kind
 	p.told = func(r audit.Record) { kinds = append(kinds, r.Kind) }
 	d := &running{say: p.say, post: *p}
-	stop := sync.OnceFunc(start())
-	defer stop()
-	now, err := p.look.observe(t.Context())
+	now, err := p.look.observe(t.Context()) // before the loop does: a lookout is for one
 	if err != nil {
 		t.Fatal(err)
 	}
 	from := uint64(now.Timeouts[nfct.UDP])
+	stop := sync.OnceFunc(start())
+	defer stop()
 	out := p.kernel.Apply(t.Context(), "INC-1", policy.Action{
 		Type: policy.ShortenTimeout, NetNS: stage.NS.Inode(), Knob: nfct.UDP, From: from, To: from - 1,
 	})
