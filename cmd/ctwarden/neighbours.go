@@ -60,10 +60,12 @@ const (
 	// mostWatched bounds the namespaces that are watched; each costs the
 	// memory of a flight recorder, and a thread: the unit permits 64.
 	mostWatched = 24
-	// A sweep takes at most a thousandth of the time, but is not put off
-	// for ever: what holds little now may be full in a few seconds.
-	sweepShare            = 1000
-	leastSweep, mostSweep = time.Second, 15 * time.Second
+	// Sweeps take at most a third of a thousandth of the time, which leaves
+	// the rest of the idle budget to the daemon itself, but are not put off
+	// for ever. A line of the kernel about a namespace that is not watched
+	// brings the next one forward.
+	sweepShare            = 3000
+	leastSweep, mostSweep = time.Second, 2 * time.Minute
 	watchfulSweep         = 2 * time.Second // while a namespace is held open
 	sweepsBetweenSearches = 4
 	alarmedBelow          = 90 // per cent of max: above, a line is no riddle
