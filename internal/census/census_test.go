@@ -96,6 +96,29 @@ func TestCensusOfOneEach(t *testing.T) {
 	}
 }
 
+// An act that is aimed at entries which it then spares has no effect, and bans
+// its kind for the incident.
+func TestWhatIsDeletableMayBeDeleted(t *testing.T) {
+	for name, test := range map[string]struct {
+		entry nfct.Entry
+		want  uint64
+	}{
+		"a datagram that nobody answered":                 {nfct.Entry{Proto: nfct.ProtoUDP, Timeout: 10}, 1},
+		"a SYN that nobody answered":                      {nfct.Entry{Proto: nfct.ProtoTCP, State: nfct.StateSynSent, Timeout: 10}, 1},
+		"a connection that closes, seen from one side":    {nfct.Entry{Proto: nfct.ProtoTCP, State: nfct.StateFinWait, Timeout: 10}, 1},
+		"a live connection, seen from one side":           {nfct.Entry{Proto: nfct.ProtoTCP, State: nfct.StateEstablished, Timeout: 10}, 0},
+		"half of one":                                     {nfct.Entry{Proto: nfct.ProtoTCP, State: nfct.StateCloseWait, Timeout: 10}, 0},
+		"one that early drop would spare":                 {nfct.Entry{Proto: nfct.ProtoUDP, Timeout: 10, Status: nfct.StatusAssured}, 0},
+		"a simultaneous open, whose timeout is no sysctl": {nfct.Entry{Proto: nfct.ProtoTCP, State: nfct.StateSynSent2, Timeout: 10}, 0},
+		"GRE, which keeps the timeouts of its creation":   {nfct.Entry{Proto: nfct.ProtoGRE, Timeout: 10}, 0},
+		"SCTP, whose timeouts are not watched":            {nfct.Entry{Proto: nfct.ProtoSCTP, Timeout: 10}, 0},
+	} {
+		if c := count([]nfct.Entry{test.entry}); c.Summary.Deletable != test.want {
+			t.Errorf("%s: %d deletable, want %d", name, c.Summary.Deletable, test.want)
+		}
+	}
+}
+
 func TestAddAllocatesNothing(t *testing.T) {
 	entries := table(5000, 3)
 	c := census.New(rules(), 42)

@@ -63,12 +63,26 @@ func (c *Count) Add(e *nfct.Entry) {
 	if halfOpen {
 		s.HalfOpen++
 	}
-	if touchable && unreplied && e.Status&nfct.StatusDstNAT == 0 && idle >= c.need(e) {
+	if touchable && deletable(e) && idle >= c.need(e) {
 		s.Deletable++
 	}
 	if touchable && closing(e.State) && e.Timeout > c.Remaining {
 		s.Ageable++
 	}
+}
+
+// deletable reports whether deletion may touch the entry once it has been idle:
+// nobody answered, it is no live connection of which one side is seen, and how
+// long it has been idle can be proven.
+func deletable(e *nfct.Entry) bool {
+	if e.Status&(nfct.StatusSeenReply|nfct.StatusAssured|nfct.StatusDstNAT) != 0 || e.Proto == nfct.ProtoGRE {
+		return false
+	}
+	switch e.State {
+	case nfct.StateEstablished, nfct.StateCloseWait, nfct.StateSynSent2:
+		return false
+	}
+	return true
 }
 
 // closing reports whether ageing may touch the state: CLOSE_WAIT is left out,
@@ -82,7 +96,7 @@ func closing(state nfct.TCPState) bool {
 }
 
 func (c *Count) need(e *nfct.Entry) time.Duration {
-	if e.State == nfct.StateSynSent || e.State == nfct.StateSynSent2 {
+	if e.State == nfct.StateSynSent {
 		return c.SynSentIdle
 	}
 	return c.MinIdle

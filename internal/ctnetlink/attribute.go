@@ -71,14 +71,6 @@ func nextAttribute(b []byte) (kind uint16, value, rest []byte, err error) {
 
 func align4(n int) int { return (n + 3) &^ 3 }
 
-// appendAttribute adds an attribute and its padding to b.
-func appendAttribute(b []byte, kind uint16, value []byte) []byte {
-	b = binary.NativeEndian.AppendUint16(b, uint16(attributeHeader+len(value)))
-	b = binary.NativeEndian.AppendUint16(b, kind)
-	b = append(b, value...)
-	return append(b, make([]byte, align4(len(value))-len(value))...)
-}
-
 // appendUint32 adds an attribute of 32 bits in network order, the order of
 // all of ctnetlink's numbers.
 func appendUint32(b []byte, kind uint16, value uint32) []byte {

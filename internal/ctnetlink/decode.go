@@ -28,21 +28,34 @@ func decode(payload []byte, e *nfct.Entry, k *Key) error {
 	}
 	e.Family = payload[0]
 	k.family = payload[0]
+	var status, timeout bool
 	for b := payload[netfilterBytes:]; len(b) > 0; {
 		kind, value, rest, err := nextAttribute(b)
 		if err != nil {
 			return err
 		}
-		if kind == ctaTupleOrig {
+		switch kind {
+		case ctaTupleOrig:
 			k.tuple = b[:attributeHeader+len(value)]
+		case ctaStatus:
+			status = true
+		case ctaTimeout:
+			timeout = true
 		}
 		if err := decodeAttribute(kind, value, e, k); err != nil {
 			return fmt.Errorf("attribute %d: %w", kind, err)
 		}
 		b = rest
 	}
-	if k.tuple == nil {
-		return errNoTuple
+	if k.tuple == nil || !status {
+		// Without a status every entry would look unreplied.
+		return errNotWhole
+	}
+	if !timeout {
+		// ctnetlink_dump_info leaves the timeout of an offloaded entry out. It
+		// looks at the status twice: an entry that is offloaded in between has
+		// no timeout and does not say why, and would look idle for long.
+		e.Status |= nfct.StatusOffload
 	}
 	return nil
 }

@@ -9,11 +9,21 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/google/go-cmp/cmp/cmpopts"
+	"github.com/mdlayher/netlink"
+	"golang.org/x/sys/unix"
 
 	"github.com/ctwarden/ctwarden/internal/nfct"
 )
 
 var sameAddr = cmpopts.EquateComparable(netip.Addr{})
+
+// appendAttribute adds an attribute and its padding to b.
+func appendAttribute(b []byte, kind uint16, value []byte) []byte {
+	b = binary.NativeEndian.AppendUint16(b, uint16(attributeHeader+len(value)))
+	b = binary.NativeEndian.AppendUint16(b, kind)
+	b = append(b, value...)
+	return append(b, make([]byte, align4(len(value))-len(value))...)
+}
 
 // attr builds an attribute; nest one of others, with the flag that the kernel
 // sets on some nests and not on others.
@@ -54,6 +64,7 @@ func TestDecode(t *testing.T) {
 		Src: netip.MustParseAddr("10.0.0.1"), SrcPort: 12345,
 		Dst: netip.MustParseAddr("192.0.2.1"), DstPort: 80,
 	}
+	idle := slices.Concat(be32(ctaStatus, 0), be32(ctaTimeout, 0))
 	v6 := func(last byte) []byte { return []byte{0x20, 1, 0xd, 0xb8, 15: last} }
 	tests := map[string]struct {
 		in   []byte
@@ -71,26 +82,35 @@ func TestDecode(t *testing.T) {
 			payload(2, tuple4(ctaTupleOrig), be32(ctaStatus, uint32(nfct.StatusOffload))),
 			nfct.Entry{Orig: orig, Family: 2, Proto: 6, Status: nfct.StatusOffload},
 		},
+		"an entry is offloaded between its status and its timeout": {
+			payload(2, tuple4(ctaTupleOrig), be32(ctaStatus, uint32(nfct.StatusConfirmed))),
+			nfct.Entry{Orig: orig, Family: 2, Proto: 6, Status: nfct.StatusConfirmed | nfct.StatusOffload},
+		},
+		"an entry that has expired is not offloaded": {
+			payload(2, tuple4(ctaTupleOrig), be32(ctaStatus, uint32(nfct.StatusConfirmed)), be32(ctaTimeout, 0)),
+			nfct.Entry{Orig: orig, Family: 2, Proto: 6, Status: nfct.StatusConfirmed},
+		},
 		"a zone of one direction": {
-			payload(2, tuple4(ctaTupleOrig, attr(ctaTupleZone, 1, 2))),
+			payload(2, tuple4(ctaTupleOrig, attr(ctaTupleZone, 1, 2)), idle),
 			nfct.Entry{Orig: orig, Family: 2, Proto: 6, Zone: 0x102},
 		},
 		"a TCP state of a later kernel": {
-			payload(2, tuple4(ctaTupleOrig), nest(ctaProtoInfo, nest(ctaProtoInfoTCP, attr(ctaProtoInfoTCPState, byte(nfct.NumTCPStates))))),
+			payload(2, tuple4(ctaTupleOrig), idle, nest(ctaProtoInfo, nest(ctaProtoInfoTCP, attr(ctaProtoInfoTCPState, byte(nfct.NumTCPStates))))),
 			nfct.Entry{Orig: orig, Family: 2, Proto: 6},
 		},
 		"the last TCP state": {
-			payload(2, tuple4(ctaTupleOrig), nest(ctaProtoInfo, nest(ctaProtoInfoTCP, attr(ctaProtoInfoTCPState, byte(nfct.StateSynSent2))))),
+			payload(2, tuple4(ctaTupleOrig), idle, nest(ctaProtoInfo, nest(ctaProtoInfoTCP, attr(ctaProtoInfoTCPState, byte(nfct.StateSynSent2))))),
 			nfct.Entry{Orig: orig, Family: 2, Proto: 6, State: nfct.StateSynSent2},
 		},
 		"protocol information of SCTP is not TCP's": {
-			payload(2, tuple4(ctaTupleOrig), nest(ctaProtoInfo, nest(3, attr(1, 4)))),
+			payload(2, tuple4(ctaTupleOrig), idle, nest(ctaProtoInfo, nest(3, attr(1, 4)))),
 			nfct.Entry{Orig: orig, Family: 2, Proto: 6},
 		},
 		"an ICMPv6 echo": {
 			payload(10, nest(ctaTupleOrig,
 				nest(ctaTupleIP, attr(ctaIPv6Src, v6(1)...), attr(ctaIPv6Dst, v6(2)...)),
-				nest(ctaTupleProto, attr(ctaProtoNum, 58), attr(ctaProtoICMPv6ID, 1, 2), attr(ctaProtoICMPv6Type, 128), attr(ctaProtoICMPv6Code, 3)))),
+				nest(ctaTupleProto, attr(ctaProtoNum, 58), attr(ctaProtoICMPv6ID, 1, 2), attr(ctaProtoICMPv6Type, 128), attr(ctaProtoICMPv6Code, 3))),
+				idle),
 			nfct.Entry{
 				Orig: nfct.Tuple{
 					Src: netip.MustParseAddr("2001:db8::1"), Dst: netip.MustParseAddr("2001:db8::2"),
@@ -126,7 +146,7 @@ func TestDecodeKey(t *testing.T) {
 	}
 	// A zone of one direction is in the tuple already: as CTA_ZONE it would
 	// be refused (ctnetlink_parse_tuple_zone).
-	if err := decode(payload(2, tuple4(ctaTupleOrig, attr(ctaTupleZone, 0, 9))), &e, &k); err != nil {
+	if err := decode(payload(2, tuple4(ctaTupleOrig, attr(ctaTupleZone, 0, 9)), be32(ctaStatus, 0)), &e, &k); err != nil {
 		t.Fatal(err)
 	}
 	if k.zone != 0 || e.Zone != 9 || k.hasID {
@@ -139,11 +159,26 @@ func TestDecodeRefuses(t *testing.T) {
 	binary.NativeEndian.PutUint16(long, 9)
 	short := attr(ctaMark, 0, 0, 0, 1)
 	binary.NativeEndian.PutUint16(short, 3)
+	// cut is a nest of nests whose innermost one ends within an attribute.
+	cut := func(kinds ...uint16) []byte {
+		b := []byte{1, 2, 3}
+		for _, kind := range slices.Backward(kinds) {
+			b = nest(kind, b)
+		}
+		return payload(2, tuple4(ctaTupleOrig), be32(ctaStatus, 8), b)
+	}
 	for name, in := range map[string][]byte{
+		"a tuple that is cut short":            cut(ctaTupleReply),
+		"addresses that are cut short":         cut(ctaTupleReply, ctaTupleIP),
+		"ports that are cut short":             cut(ctaTupleReply, ctaTupleProto),
+		"protocol information, cut short":      cut(ctaProtoInfo),
+		"TCP information that is cut short":    cut(ctaProtoInfo, ctaProtoInfoTCP),
+		"a timestamp that is cut short":        cut(ctaTimestamp),
 		"nothing":                              nil,
 		"half a header":                        {2, 0},
 		"no tuple":                             payload(2, be32(ctaStatus, 8)),
-		"only the reply":                       payload(2, tuple4(ctaTupleReply)),
+		"only the reply":                       payload(2, tuple4(ctaTupleReply), be32(ctaStatus, 8)),
+		"no status":                            payload(2, tuple4(ctaTupleOrig), be32(ctaTimeout, 1)),
 		"an attribute past the end":            payload(2, tuple4(ctaTupleOrig), long),
 		"an attribute shorter than its header": payload(2, tuple4(ctaTupleOrig), short),
 		"three bytes left over":                append(payload(2, tuple4(ctaTupleOrig)), 1, 2, 3),
@@ -159,7 +194,7 @@ func TestDecodeRefuses(t *testing.T) {
 		var k Key
 		if err := decode(in, &e, &k); err == nil {
 			t.Errorf("%s: decoded as %v", name, &e)
-		} else if !errors.Is(err, errMalformed) && !errors.Is(err, errNoTuple) {
+		} else if !errors.Is(err, errMalformed) && !errors.Is(err, errNotWhole) {
 			t.Errorf("%s: %v", name, err)
 		}
 	}
@@ -241,5 +276,32 @@ func BenchmarkDecode(b *testing.B) {
 		if err := decode(in, &e, &k); err != nil {
 			b.Fatal(err)
 		}
+	}
+}
+
+// TestADumpHearsItsOwnAnswersOnly: what comes late, of a request before, is
+// passed over, and what the kernel says of the dump's consistency is told.
+func TestADumpHearsItsOwnAnswersOnly(t *testing.T) {
+	said := func(seq uint32, flags netlink.HeaderFlags, kind uint16, body []byte) []byte {
+		b := beginMessage(nil, msgNew, flags, unix.AF_INET)
+		b = append(b[:messageHeader], body...)
+		endMessage(b, 0)
+		binary.NativeEndian.PutUint16(b[4:], kind)
+		setSequence(b, seq)
+		return b
+	}
+	entry := payload(unix.AF_INET, tuple4(ctaTupleOrig), be32(ctaStatus, 8), be32(ctaTimeout, 1))
+	done := uint16(netlink.Done)
+	d := dump{conn: &Conn{seq: 5}, visit: func(*nfct.Entry, *Key) bool { return true }}
+	over, err := d.take(slices.Concat(
+		said(4, netlink.DumpInterrupted, messageType(msgNew), entry), said(4, 0, done, make([]byte, 4)),
+		said(5, 0, messageType(msgNew), entry),
+	))
+	if over || err != nil || d.Seen != 1 || d.Interrupted {
+		t.Errorf("over %t, %v: %+v, want one entry", over, err, d.Dumped)
+	}
+	over, err = d.take(slices.Concat(said(5, netlink.DumpInterrupted, messageType(msgNew), entry), said(5, 0, done, make([]byte, 4))))
+	if !over || err != nil || d.Seen != 2 || !d.Interrupted {
+		t.Errorf("over %t, %v: %+v, want the end of an interrupted dump", over, err, d.Dumped)
 	}
 }

@@ -12,7 +12,7 @@ import (
 	"github.com/ctwarden/ctwarden/internal/nfct"
 )
 
-var errNoTuple = errors.New("no original tuple")
+var errNotWhole = errors.New("no original tuple, or no status")
 
 // A Query says which entries a dump tells and when it stops by itself. The
 // zero Query tells them all.

@@ -3,12 +3,14 @@ package ctnetlink
 import (
 	"context"
 	"encoding/binary"
+	"errors"
 	"fmt"
 	"slices"
 
 	"github.com/mdlayher/netlink"
 	"golang.org/x/sys/unix"
 
+	"github.com/ctwarden/ctwarden/internal/netns"
 	"github.com/ctwarden/ctwarden/internal/nfct"
 )
 
@@ -41,6 +43,17 @@ func (c *Conn) Stats(ctx context.Context) ([]nfct.CPUStat, error) {
 		return nil, fmt.Errorf("read statistics: %w", err)
 	}
 	return stats, nil
+}
+
+// ReadStats reads the statistics of a namespace on a connection of its own.
+// The errors are those of Dial and Stats.
+func ReadStats(ctx context.Context, ns *netns.NS) (_ []nfct.CPUStat, err error) {
+	conn, err := Dial(ns)
+	if err != nil {
+		return nil, err
+	}
+	defer func() { err = errors.Join(err, conn.Close()) }()
+	return conn.Stats(ctx)
 }
 
 type cpuStat struct {

@@ -10,6 +10,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"golang.org/x/sys/unix"
 
+	"github.com/ctwarden/ctwarden/internal/ctnetlink"
 	"github.com/ctwarden/ctwarden/internal/ctnetlink/cttest"
 	"github.com/ctwarden/ctwarden/internal/nfct"
 )
@@ -26,6 +27,10 @@ func TestStatsHasARowForEachProcessor(t *testing.T) {
 	}
 	if len(stats) < set.Count() || len(stats) == 0 {
 		t.Errorf("%d rows for at least %d processors", len(stats), set.Count())
+	}
+	again, err := ctnetlink.ReadStats(t.Context(), ns)
+	if err != nil || len(again) != len(stats) {
+		t.Errorf("%d rows on a connection of its own, want %d: %v", len(again), len(stats), err)
 	}
 }
 

@@ -122,3 +122,12 @@ func TestEntryTextAllocatesNothing(t *testing.T) {
 		t.Errorf("%v allocations", n)
 	}
 }
+
+// A kernel may have states that this program does not know.
+func TestAnUnknownTCPStateIsANumber(t *testing.T) {
+	for state, want := range map[nfct.TCPState]string{nfct.StateSynSent2: "SYN_SENT2", nfct.NumTCPStates: "10", 255: "255"} {
+		if got := state.String(); got != want {
+			t.Errorf("%q, want %q", got, want)
+		}
+	}
+}
