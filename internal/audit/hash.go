@@ -44,25 +44,14 @@ func (h *Hash) decode(text []byte) bool {
 	if len(text) != hashText {
 		return false
 	}
-	for i := range h {
-		hi, lo := hexDigit(text[2*i]), hexDigit(text[2*i+1])
-		if hi > 15 || lo > 15 {
+	// Upper case passes hex.Decode, so it is refused here.
+	for _, c := range text {
+		if c >= 'A' && c <= 'F' {
 			return false
 		}
-		h[i] = hi<<4 | lo
 	}
-	return true
-}
-
-// hexDigit returns the value of a lower-case digit, or 255.
-func hexDigit(c byte) byte {
-	switch {
-	case c >= '0' && c <= '9':
-		return c - '0'
-	case c >= 'a' && c <= 'f':
-		return c - 'a' + 10
-	}
-	return 255
+	_, err := hex.Decode(h[:], text)
+	return err == nil
 }
 
 // A Head names one record of a chain: usually the last one, noted outside of

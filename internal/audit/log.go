@@ -41,12 +41,15 @@ type Options struct {
 	SegmentSize int64
 	SegmentAge  time.Duration
 	// KeepSize (bytes of all segments) and KeepAge (of a segment's last
-	// record) bound what is kept; 0 is no bound.
+	// record) bound what is kept; 0 is no bound. A segment that an open
+	// incident began in, or a later one, stays whatever they are.
 	KeepSize int64
 	KeepAge  time.Duration
-	// Keep reports whether a segment must stay, because of an incident that
-	// is still open. Later segments stay too. Nil keeps none.
-	Keep func(Segment) bool
+	// Carry returns a record that every file but the first begins with, so
+	// that it still has what the later ones need when retention has removed
+	// the earlier ones. It is called while the log is held: it must not call
+	// it. Nil carries nothing.
+	Carry func() (Kind, any)
 }
 
 // A Log is an audit log that is open for writing. Its methods may be called
@@ -73,7 +76,9 @@ type Log struct {
 	cause  error     // the first reason for that
 	gaps   []Gap     // to be written before the next record
 	retain bool      // look for segments to remove
-	told   map[topic]string
+
+	unclosed unclosed
+	told     map[topic]string
 
 	// sync and step are for tests: a disk that fails, a process that dies.
 	sync func(*os.File) error
@@ -88,7 +93,7 @@ func Open(path string, o Options) (*Log, error) {
 }
 
 func open(path string, o Options, step func(string)) (*Log, error) {
-	l := &Log{path: filepath.Clean(path), opts: o, told: make(map[topic]string), sync: (*os.File).Sync, step: step, retain: true}
+	l := &Log{path: filepath.Clean(path), opts: o, told: make(map[topic]string), unclosed: unclosed{}, sync: (*os.File).Sync, step: step, retain: true}
 	if l.opts.Now == nil {
 		l.opts.Now = time.Now
 	}
@@ -188,6 +193,7 @@ func (l *Log) Append(kind Kind, payload any) (Record, error) {
 	if err != nil {
 		return Record{}, fmt.Errorf("append %s record: %w", kind, err)
 	}
+	l.unclosed.note(r)
 	return r, nil
 }
 
@@ -205,6 +211,10 @@ func (l *Log) toFile(at time.Time, kind Kind, inner []byte) (Record, error) {
 		if err != nil {
 			return Record{}, err
 		}
+		batch = append(batch, r)
+		head = r.Head()
+	}
+	if r, ok := l.carried(head, at, kind); ok {
 		batch = append(batch, r)
 		head = r.Head()
 	}
@@ -228,6 +238,24 @@ func (l *Log) toFile(at time.Time, kind Kind, inner []byte) (Record, error) {
 		l.mirror(r) //nolint:errcheck // said by notice; the file has it
 	}
 	return last, nil
+}
+
+// carried returns the record that a new file begins with, unless it begins
+// with one of that kind. Without it the file is whole all the same.
+func (l *Log) carried(head Head, at time.Time, before Kind) (Record, bool) {
+	if l.opts.Carry == nil || l.first != 0 || l.head.Seq == 0 {
+		return Record{}, false
+	}
+	kind, payload := l.opts.Carry()
+	if kind == before {
+		return Record{}, false
+	}
+	inner, err := encodePayload(payload)
+	if err != nil {
+		return Record{}, false
+	}
+	r, err := seal(head, at, kind, inner)
+	return r, err == nil
 }
 
 // toMirror is left when the file cannot be written, because of fileErr.

@@ -20,6 +20,8 @@ type Filter struct {
 	Since, Until time.Time
 	// After chooses records with greater sequence numbers only.
 	After uint64
+	// Last, unless it is 0, chooses records up to this sequence number only.
+	Last uint64
 	// Kinds are the kinds to choose; none chooses every kind.
 	Kinds []Kind
 	// Incident is the value of the payload's field "incident".
@@ -40,19 +42,36 @@ func Read(ctx context.Context, path string, f Filter) iter.Seq2[Record, error] {
 			return
 		}
 		defer closeSegments(segments)
-		m := newMatcher(f)
-		for i, s := range segments {
-			if i+1 < len(segments) && skippable(segments[i+1].First, f.After) {
-				continue
-			}
-			r, err := s.content()
-			if err != nil {
-				yield(Record{}, fmt.Errorf("read audit log: %w", err))
-				return
-			}
-			if !readLines(ctx, newLines(r), s.File, m, yield) {
-				return
-			}
+		ahead(func(to *feeder[readItem]) {
+			readSegments(ctx, segments, f, func(r Record, err error) bool {
+				if r.line != nil {
+					r.line = to.keep(r.line)
+				}
+				return to.put(readItem{r, err})
+			})
+		}, func(i readItem) bool { return yield(i.record, i.err) })
+	}
+}
+
+// A readItem is one thing that Read yields.
+type readItem struct {
+	record Record
+	err    error
+}
+
+func readSegments(ctx context.Context, segments []*segmentFile, f Filter, yield func(Record, error) bool) {
+	m := newMatcher(f)
+	for i, s := range segments {
+		if i+1 < len(segments) && skippable(segments[i+1].First, f.After) || f.Last > 0 && s.First > f.Last {
+			continue
+		}
+		r, err := s.content()
+		if err != nil {
+			yield(Record{}, fmt.Errorf("read audit log: %w", err))
+			return
+		}
+		if !readLines(ctx, newLines(r), s.File, m, yield) {
+			return
 		}
 	}
 }
@@ -127,6 +146,7 @@ func (m *matcher) match(line []byte) (Record, bool, error) {
 	m.seen = max(m.seen, h.seq)
 	switch {
 	case h.seq <= m.filter.After,
+		m.filter.Last > 0 && h.seq > m.filter.Last,
 		m.since != nil && bytes.Compare(h.time, m.since) < 0,
 		m.until != nil && bytes.Compare(h.time, m.until) >= 0,
 		len(m.filter.Kinds) > 0 && !slices.Contains(m.filter.Kinds, h.kind),

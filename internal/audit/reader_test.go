@@ -56,6 +56,7 @@ func TestFilter(t *testing.T) {
 		{"a time in another zone", Filter{Since: epoch.Add(8 * time.Second).In(time.FixedZone("", 7200))}, []uint64{8}},
 		{"kinds", Filter{Kinds: []Kind{KindStop, KindPlan}}, []uint64{3, 4, 8}},
 		{"behind a record", Filter{After: 6}, []uint64{7, 8}},
+		{"up to a record, with those of its segment behind it left out", Filter{After: 1, Last: 3}, []uint64{2, 3}},
 		{"an incident, by the field of the payload itself", Filter{Incident: "a\u00e4-1"}, []uint64{2, 3}},
 		{"an incident and a kind", Filter{Incident: "a\u00e4-1", Kinds: []Kind{KindPlan}}, []uint64{3}},
 		{"nothing", Filter{Incident: "none"}, nil},

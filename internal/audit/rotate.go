@@ -217,7 +217,7 @@ func (l *Log) expired(at time.Time) ([]RemovedSegment, error) {
 			l.notice(topicRemove, fmt.Errorf("%s holds no record: it and what follows is kept", l.beside(s.File)))
 			break
 		}
-		if (!bySize && !byAge) || (l.opts.Keep != nil && l.opts.Keep(s.Segment)) {
+		if (!bySize && !byAge) || l.unclosed.spares(last.Seq) {
 			break
 		}
 		total -= s.Size

@@ -51,6 +51,31 @@ func TestRotation(t *testing.T) {
 	}
 }
 
+// TestEachFileCarriesWhatItNeeds: retention may leave any of them the first.
+func TestEachFileCarriesWhatItNeeds(t *testing.T) {
+	now := epoch
+	l := newLog(t, Options{
+		Now: func() time.Time { return now }, SegmentAge: time.Hour, KeepAge: 90 * time.Minute,
+		Carry: func() (Kind, any) { return KindConfig, map[string]string{"digest": "abc"} },
+	})
+	for range 4 {
+		l.add(t, 1)
+		now = now.Add(time.Hour)
+	}
+	if _, err := l.Append(KindConfig, map[string]string{"digest": "def"}); err != nil {
+		t.Fatal(err)
+	}
+	segments, err := Segments(l.path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(segments) == 0 || segments[0].First == 1 {
+		t.Fatalf("segments %+v, want the first removed", segments)
+	}
+	wantChain(t, l.path, "7 config, 8 sample, 9 gap retention, 10 config, 11 gap retention")
+	wantOK(t, l.path, l.Head())
+}
+
 func TestRotationNeverOverwrites(t *testing.T) {
 	l := newLog(t, Options{SegmentSize: 1})
 	taken := filepath.Join(filepath.Dir(l.path), segmentName(l.path, 1))
@@ -157,23 +182,46 @@ func rename(t *testing.T, from, to string) {
 }
 
 func TestRetentionBySize(t *testing.T) {
-	open := uint64(0)
-	l := newLog(t, Options{
-		SegmentSize: 1, KeepSize: 3000,
-		Keep: func(s Segment) bool { return open > 0 && s.First >= open },
-	})
-	l.add(t, 4)
-	open = 3
-	l.add(t, 20)
-	segments, _ := Segments(l.path)
-	if segments[0].First > 3 {
-		t.Errorf("the segment of an open incident was removed: the first is %+v", segments[0])
+	l := newLog(t, Options{SegmentSize: 1, KeepSize: 3000})
+	incident := func(kind Kind, name string) {
+		t.Helper()
+		if _, err := l.Append(kind, map[string]string{"incident": name}); err != nil {
+			t.Fatal(err)
+		}
 	}
-	open = 0
+	first := func() uint64 {
+		t.Helper()
+		segments, err := Segments(l.path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return segments[0].First
+	}
+	l.add(t, 2)
+	incident(KindIncidentOpen, "A") // record 3
 	l.add(t, 1)
-	segments, _ = Segments(l.path)
-	if first := segments[0].First; first <= 3 {
-		t.Errorf("nothing was removed: the first record is %d", first)
+	incident(KindIncidentOpen, "B") // record 5
+	l.add(t, 20)
+	if n := first(); n != 3 {
+		t.Errorf("two incidents are open, the first of them since record 3: the log begins with record %d", n)
+	}
+	incident(KindIncidentClose, "A")
+	l.add(t, 1)
+	if n := first(); n != 5 {
+		t.Errorf("B is open since record 5: the log begins with record %d", n)
+	}
+	l.reopen(t)
+	if err := l.Resume("B", "an incident whose beginning is not there"); err != nil {
+		t.Fatal(err)
+	}
+	l.add(t, 2)
+	if n := first(); n != 5 {
+		t.Errorf("B goes on after a restart: the log begins with record %d, want 5", n)
+	}
+	incident(KindIncidentClose, "B")
+	l.add(t, 2)
+	if n := first(); n <= 5 {
+		t.Errorf("nothing was removed: the first record is %d", n)
 	}
 	l.reopen(t)
 	l.add(t, 1)
@@ -182,7 +230,7 @@ func TestRetentionBySize(t *testing.T) {
 		t.Errorf("explained %+v", r.Explained)
 	}
 	// A segment that retention did not remove is missed.
-	segments, _ = Segments(l.path)
+	segments, _ := Segments(l.path)
 	os.Remove(filepath.Join(filepath.Dir(l.path), segments[0].File))
 	res, err := Verifier{}.Verify(t.Context(), l.path)
 	if err != nil || res.OK() {
