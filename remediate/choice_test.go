@@ -5,6 +5,8 @@ import (
 	"testing"
 	"time"
 
+	"golang.org/x/sys/unix"
+
 	"github.com/ctwarden/ctwarden/internal/ctnetlink"
 	"github.com/ctwarden/ctwarden/internal/nfct"
 	"github.com/ctwarden/ctwarden/policy"
@@ -214,5 +216,25 @@ func TestAnActThatRanOutOfTimeSaysSo(t *testing.T) {
 	c.tell(&out, &ctnetlink.Swept{Change: ctnetlink.Change{Done: 7}, Dump: ctnetlink.Dumped{Stop: ctnetlink.ByTime, Seen: 9}})
 	if out.Changed != 7 || out.Examined != 9 || out.Note != "stopped after 2s" {
 		t.Errorf("outcome %+v", out)
+	}
+}
+
+// TestASweepThatCanNotReadTheTimeoutsFails: without them nobody's idle time is
+// known.
+func TestASweepThatCanNotReadTheTimeoutsFails(t *testing.T) {
+	for _, blind := range []string{nfct.UDP.Sysctl(), countName} {
+		k := openAt(t, newProc(t).root, stateDir(t))
+		k.sysctls.fault = func(step string) error {
+			if step == "read "+blind {
+				return unix.EIO
+			}
+			return nil
+		}
+		out := k.Apply(t.Context(), "", policy.Action{
+			Type: policy.DeleteEntries, Class: policy.Unreplied, Cap: 10, MinIdle: 10 * time.Second, SynSentIdle: 15 * time.Second,
+		})
+		if out.OK || out.Error == "" || out.Examined != 0 {
+			t.Errorf("without %s: %+v", blind, out)
+		}
 	}
 }

@@ -7,6 +7,8 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+
+	"github.com/ctwarden/ctwarden/internal/nfct"
 )
 
 // RevertCommands returns the shell commands that do what Revert with force
@@ -71,19 +73,22 @@ func (k *Kernel) command(e *Entry) string {
 	case Returned, Rebooted, NamespaceGone, ModuleGone:
 		return ""
 	case Foreign, Unknown:
-		return "# " + note.Sentence() + ": " + set
+		return comment(note.Sentence()) + ": " + set
 	}
 	if e.NetNS == 0 || k.shown(e.NetNS) == 0 {
 		return set
 	}
 	ns, err := k.find(e.NetNS)
 	if err != nil {
-		return "# " + err.Error() + ": " + set
+		return comment(err.Error()) + ": " + set
 	}
 	// The link of a process' own threads means another process to the shell.
 	path := strings.Replace(ns.File().Name(), "/proc/self/", "/proc/"+strconv.Itoa(os.Getpid())+"/", 1)
 	return "nsenter --net=" + quoted(path) + " " + set
 }
+
+// comment makes text a comment of the shell that no newline in it can end.
+func comment(text string) string { return "# " + nfct.Printable(text, 1000) }
 
 // quoted makes one word of the shell.
 func quoted(s string) string {

@@ -36,6 +36,10 @@ type Entry struct {
 	Leased bool `json:"leased,omitempty"`
 	// Boot is the boot in which all this happened.
 	Boot string `json:"boot_id"`
+	// Fleeting says that nobody but the process that wrote it held the
+	// namespace. That process held the ledger's lock, too, so for whoever
+	// reads the entry later both are gone.
+	Fleeting bool `json:"fleeting,omitempty"`
 }
 
 // owns reports whether v is ctwarden's: what it read back or, if it was

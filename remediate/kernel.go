@@ -32,9 +32,13 @@ type Options struct {
 	// when there is none. The Kernel does not close it. Nil: there are no
 	// others to act in, and what the ledger has of them stays as it is.
 	Find func(inode uint32) (*netns.NS, error)
-	// Entries returns the number of entries in all namespaces, by which the
-	// stall of a resize is predicted. Nil: those of Own are counted.
-	Entries func() (uint64, error)
+	// Fleeting is the inode number of a namespace that nobody but this
+	// process holds, such as that of a drill; 0 is none.
+	Fleeting uint32
+	// Others returns what the other namespaces hold: the return of max is
+	// held back by the fullest of all tables, and the stall of a resize
+	// predicted by all entries. Nil: those of Own are counted alone.
+	Others func() (Others, error)
 	// Features are what the kernel's ctnetlink was proven to do.
 	Features ctnetlink.Features
 	Protect  nfct.Protect
@@ -46,6 +50,10 @@ type Options struct {
 	// time.Now.
 	Now func() time.Time
 }
+
+// Others are the entries of other namespaces than the own one: of the one
+// that holds the most, and of all together. The zero Others are none.
+type Others struct{ Fullest, All uint64 }
 
 // A Kernel applies actions. Its methods may be called at the same time; what
 // changes a value waits for its turn, and a resize of the hash for dumps.
@@ -158,6 +166,28 @@ func (k *Kernel) SetProtect(p nfct.Protect) {
 	k.protect = p
 }
 
+// SetHash replaces what bounds the stall of giving the hash back, from the next
+// revert on.
+func (k *Kernel) SetHash(h policy.HashLimits) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	k.options.Hash = h
+}
+
+// SetFeatures replaces what ctnetlink was proven to do, from the next action
+// on: nf_conntrack was loaded later.
+func (k *Kernel) SetFeatures(f ctnetlink.Features) {
+	k.watching.Lock()
+	defer k.watching.Unlock()
+	k.options.Features = f
+}
+
+func (k *Kernel) features() ctnetlink.Features {
+	k.watching.Lock()
+	defer k.watching.Unlock()
+	return k.options.Features
+}
+
 // Dumping says that the caller is about to dump a table, and returns what to
 // call when it has ended. The hash is not resized meanwhile; a resize that
 // runs is waited for.
@@ -185,7 +215,7 @@ func (k *Kernel) Can(inode uint32) policy.Kernel {
 		return nil
 	})
 	if c, err := ctnetlink.Dial(ns); err == nil {
-		can.Entries = k.options.Features.DeleteByID != ctnetlink.No && c.Close() == nil
+		can.Entries = k.features().DeleteByID != ctnetlink.No && c.Close() == nil
 	}
 	return can
 }
@@ -237,15 +267,11 @@ func checkAction(act *policy.Action) error {
 	switch act.Type {
 	case policy.AgeEntries, policy.DeleteEntries:
 		return nil
-	case policy.ResizeHash:
-		wrong = !up && act.Reason != policy.ReasonAsked // never shrunk unasked
-	case policy.RaiseMax:
-		wrong = !up
+	case policy.RaiseMax, policy.ResizeHash, policy.RestoreTimeout:
+		wrong = !up // the hash is shrunk by a revert alone
 	case policy.RestoreMax:
 	case policy.ShortenTimeout:
 		wrong = act.To >= act.From
-	case policy.RestoreTimeout:
-		wrong = !up
 	default:
 		return fmt.Errorf("action of type %s: %w", act.Type, ErrInvalid)
 	}

@@ -76,7 +76,10 @@ func (k *Kernel) intend(name string, netns uint32, incident string, out *policy.
 		known = false
 	}
 	if !known {
-		e = Entry{Sysctl: name, NetNS: netns, Original: out.Before, Since: now, Leased: !hostWide(name), Boot: k.boot}
+		e = Entry{
+			Sysctl: name, NetNS: netns, Original: out.Before, Since: now, Leased: !hostWide(name), Boot: k.boot,
+			Fleeting: netns != 0 && netns == k.options.Fleeting,
+		}
 	}
 	e.Before, e.Written, e.ReadBack = out.Before, out.Action.To, 0
 	e.Reason, e.Incident, e.At = out.Action.Reason, incident, now
@@ -153,33 +156,8 @@ func (k *Kernel) Yield(inode uint32, ov policy.Override) error {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	e, known := k.ledger.find(name, netns)
-	if !known {
+	if !known || e.Boot == k.boot && e.owns(ov.Found) {
 		return nil
 	}
 	return k.save(k.ledger.voided(e, Foreign, ov.Found))
-}
-
-// Undo returns the action that takes an outcome back. Nothing was changed, or
-// it can't be taken back (deleted and aged entries: a deleted one is made
-// anew by its next packet, an aged one gets its time back from it): false.
-func Undo(out policy.Outcome) (policy.Action, bool) {
-	if !out.OK || out.Action.Would || out.Before == out.After {
-		return policy.Action{}, false
-	}
-	act := policy.Action{
-		Type: out.Action.Type, NetNS: out.Action.NetNS, Knob: out.Action.Knob,
-		From: out.After, To: out.Before, Reason: policy.ReasonAsked,
-	}
-	switch out.Action.Type {
-	case policy.RaiseMax, policy.RestoreMax:
-		act.Type = policy.RestoreMax
-	case policy.ShortenTimeout:
-		act.Type = policy.RestoreTimeout
-	case policy.RestoreTimeout:
-		act.Type = policy.ShortenTimeout
-	case policy.ResizeHash:
-	default:
-		return policy.Action{}, false
-	}
-	return act, true
 }

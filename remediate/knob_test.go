@@ -5,6 +5,7 @@ import (
 	"errors"
 	"io"
 	"os"
+	"strings"
 	"testing"
 	"time"
 
@@ -329,6 +330,35 @@ func TestAYieldedValueIsNotPutBack(t *testing.T) {
 	}
 }
 
+// TestAWriteThatCouldNotBeReadBackIsNoOverride: the policy, which was told that
+// the second write failed, takes its value for somebody else's. The ledger
+// knows better, and the original is not lost.
+func TestAWriteThatCouldNotBeReadBackIsNoOverride(t *testing.T) {
+	proc := newProc(t)
+	k := openAt(t, proc.root, stateDir(t))
+	must(t, k, shorten(nfct.UDP, 120, 60))
+	written := false
+	k.sysctls.fault = func(step string) error {
+		written = written || step == "wrote "+nfct.UDP.Sysctl()
+		if written && step == "read "+nfct.UDP.Sysctl() {
+			return unix.EMFILE
+		}
+		return nil
+	}
+	if out := k.Apply(t.Context(), "i1", shorten(nfct.UDP, 60, 30)); out.OK {
+		t.Fatalf("outcome %+v", out)
+	}
+	k.sysctls.fault = nil
+	ov := policy.Override{Type: policy.ShortenTimeout, Knob: nfct.UDP, Wrote: 60, Found: 30, Original: 120}
+	if err := k.Yield(0, ov); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := k.Revert(t.Context(), false); err != nil {
+		t.Fatal(err)
+	}
+	wantValue(t, proc, nfct.UDP.Sysctl(), 120)
+}
+
 // TestAForeignValueEndsTheClaim: what Apply finds is not ours to put back.
 func TestAForeignValueEndsTheClaim(t *testing.T) {
 	proc := newProc(t)
@@ -432,60 +462,21 @@ func TestAResizeWaitsForADump(t *testing.T) {
 	wantValue(t, proc, bucketName, 1024)
 }
 
-func TestUndo(t *testing.T) {
-	tests := map[string]struct {
-		out  policy.Outcome
-		want policy.Action
-		can  bool
-	}{
-		"a raise": {
-			policy.Outcome{Action: raise(1, 2), OK: true, Before: 1, After: 2},
-			policy.Action{Type: policy.RestoreMax, From: 2, To: 1, Reason: policy.ReasonAsked}, true,
-		},
-		"a shortened timeout of another namespace": {
-			policy.Outcome{
-				Action: policy.Action{Type: policy.ShortenTimeout, Knob: nfct.UDP, NetNS: 7, From: 60, To: 30},
-				OK:     true, Before: 60, After: 30,
-			},
-			policy.Action{
-				Type: policy.RestoreTimeout, Knob: nfct.UDP, NetNS: 7, From: 30, To: 60, Reason: policy.ReasonAsked,
-			}, true,
-		},
-		"a step of giving back": {
-			policy.Outcome{Action: lengthen(nfct.UDP, 30, 60), OK: true, Before: 30, After: 60},
-			policy.Action{Type: policy.ShortenTimeout, Knob: nfct.UDP, From: 60, To: 30, Reason: policy.ReasonAsked}, true,
-		},
-		"a rounded hash": {
-			policy.Outcome{Action: resize(512, 1000), OK: true, Before: 512, After: 1024},
-			policy.Action{Type: policy.ResizeHash, From: 1024, To: 512, Reason: policy.ReasonAsked}, true,
-		},
-		"what failed":        {policy.Outcome{Action: raise(1, 2), Before: 1, After: 1}, policy.Action{}, false},
-		"what was only told": {policy.Outcome{Action: policy.Action{Type: policy.RaiseMax, Would: true}, OK: true, After: 1}, policy.Action{}, false},
-		"deleted entries": {
-			policy.Outcome{Action: policy.Action{Type: policy.DeleteEntries}, OK: true, Before: 9, After: 3}, policy.Action{}, false,
-		},
-	}
-	for name, tt := range tests {
-		t.Run(name, func(t *testing.T) {
-			got, can := Undo(tt.out)
-			wantDiff(t, "undo", tt.want, got)
-			if can != tt.can {
-				t.Errorf("can be undone: %t", can)
-			}
-		})
-	}
-}
-
-// TestTheUndoOfAResizeIsApplied: a person may shrink the hash, a plan not.
-func TestTheUndoOfAResizeIsApplied(t *testing.T) {
+// TestTheHashIsShrunkByARevertAlone: no plan may, whoever it says asked for it.
+func TestTheHashIsShrunkByARevertAlone(t *testing.T) {
 	proc := newProc(t)
 	k := openAt(t, proc.root, stateDir(t))
-	undo, _ := Undo(must(t, k, resize(512, 1024)))
-	must(t, k, undo)
-	wantValue(t, proc, bucketName, 512)
-	if l := k.Ledger(); len(l.Entries) != 0 {
-		t.Errorf("ledger %+v", l)
+	must(t, k, resize(512, 1024))
+	shrink := resize(1024, 512)
+	shrink.Reason = policy.ReasonAsked
+	if out := k.Apply(t.Context(), "", shrink); out.OK || !strings.Contains(out.Error, ErrInvalid.Error()) {
+		t.Errorf("outcome %+v", out)
 	}
+	wantValue(t, proc, bucketName, 1024)
+	if _, err := k.Revert(t.Context(), false); err != nil {
+		t.Fatal(err)
+	}
+	wantValue(t, proc, bucketName, 512)
 }
 
 func TestReadRefusesWhatIsNotANumber(t *testing.T) {
@@ -517,5 +508,19 @@ func TestErrorsKeepTheErrno(t *testing.T) {
 		if !errors.Is(err, want) || !errors.Is(err, errno) {
 			t.Errorf("%v is not %v", err, want)
 		}
+	}
+}
+
+// TestAnOriginalThatIsFoundEndsTheClaimQuietly: somebody put it back already.
+func TestAnOriginalThatIsFoundEndsTheClaimQuietly(t *testing.T) {
+	proc := newProc(t)
+	k := openAt(t, proc.root, stateDir(t))
+	must(t, k, raise(1000, 2000))
+	proc.set(maxName, 1000)
+	if out := k.Apply(t.Context(), "", raise(2000, 3000)); !out.Foreign {
+		t.Errorf("outcome %+v", out)
+	}
+	if l := k.Ledger(); len(l.Entries)+len(l.History) != 0 {
+		t.Errorf("ledger %+v", l)
 	}
 }

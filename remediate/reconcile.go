@@ -21,7 +21,9 @@ type Claims struct {
 }
 
 // Seed puts the claims into the state of a namespace's table. What the state
-// remembers of yielding stays.
+// remembers of yielding stays. A value that somebody else changed while
+// ctwarden was down is put there as it was written: the policy then finds the
+// other value, tells it and yields, as if it had seen the change.
 func (c *Claims) Seed(s *policy.State, netns uint32) {
 	claim(&s.Max, c.Max)
 	claim(&s.Buckets, c.Buckets)
@@ -29,6 +31,31 @@ func (c *Claims) Seed(s *policy.State, netns uint32) {
 	for t := nfct.TCPSynSent; t < nfct.NumTimeouts; t++ {
 		claim(&s.Timeouts[t], timeouts[t])
 	}
+	for i := range c.Notes {
+		n := &c.Notes[i]
+		if n.Kind != Foreign {
+			continue
+		}
+		if k := n.knob(s, netns); k != nil {
+			claim(k, policy.Knob{Original: n.Original, Written: n.Written})
+		}
+	}
+}
+
+// knob is where the state of a namespace's table has the value of the note; nil
+// if it is that of another namespace.
+func (n *Note) knob(s *policy.State, netns uint32) *policy.Knob {
+	switch n.Sysctl {
+	case maxName:
+		return &s.Max
+	case bucketName:
+		return &s.Buckets
+	}
+	t, err := nfct.ParseTimeout(n.Sysctl)
+	if err != nil || n.NetNS != netns {
+		return nil
+	}
+	return &s.Timeouts[t]
 }
 
 func claim(k *policy.Knob, by policy.Knob) { k.Original, k.Written = by.Original, by.Written }
@@ -90,6 +117,10 @@ func (k *Kernel) compare(e *Entry) Note {
 	n := Note{Sysctl: e.Sysctl, NetNS: k.shown(e.NetNS), Original: e.Original, Written: e.Written}
 	if e.Boot != k.boot {
 		n.Kind = Rebooted
+		return n
+	}
+	if e.Fleeting && e.NetNS != k.options.Fleeting {
+		n.Kind = NamespaceGone
 		return n
 	}
 	if e.NetNS != 0 && k.shown(e.NetNS) != 0 && k.options.Find == nil {

@@ -57,6 +57,10 @@ func TestReconcile(t *testing.T) {
 			with(func(e *Entry) { e.Sysctl, e.NetNS = nfct.UDP.Sysctl(), gone }), 0,
 			func(uint32) (*netns.NS, error) { return nil, os.ErrPermission }, nil, Unknown, policy.Knob{}, true, false,
 		},
+		"the namespace can't be entered, and ended with the drill that was killed": {
+			with(func(e *Entry) { e.Sysctl, e.NetNS, e.Fleeting = nfct.UDP.Sysctl(), gone, true }), 0,
+			func(uint32) (*netns.NS, error) { return nil, os.ErrPermission }, nil, NamespaceGone, policy.Knob{}, false, true,
+		},
 		"nobody can find namespaces": {
 			with(func(e *Entry) { e.Sysctl, e.NetNS = nfct.UDP.Sysctl(), gone }), 0, nil, nil, Unknown, policy.Knob{}, true, false,
 		},
@@ -166,5 +170,58 @@ func TestALedgerOfAnotherBootIsNotMixedIn(t *testing.T) {
 	h := k.Ledger().History
 	if len(h) != 1 || h[0].Why != Rebooted {
 		t.Errorf("history %+v", h)
+	}
+}
+
+// TestAValueChangedWhileCtwardenWasDownIsYieldedTo stops ctwarden, lowers what
+// it had raised, and starts it again in a table that is full.
+func TestAValueChangedWhileCtwardenWasDownIsYieldedTo(t *testing.T) {
+	const inode = 77
+	entries := []Entry{
+		{Sysctl: maxName, Original: 1000, Before: 1000, Written: 2000, ReadBack: 2000, Boot: thisBoot},
+		{Sysctl: bucketName, Original: 512, Before: 512, Written: 1000, ReadBack: 1024, Boot: thisBoot},
+	}
+	proc, dir := newProc(t), stateDir(t)
+	proc.set(maxName, 1500)
+	proc.set(bucketName, 4096)
+	if err := (store{dir: dir}).save(Ledger{Entries: entries}); err != nil {
+		t.Fatal(err)
+	}
+	claims, err := openAt(t, proc.root, dir).Reconcile(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if claims.Max.Written != 0 || claims.Buckets.Written != 0 {
+		t.Errorf("claims on what is somebody else's: %+v", claims)
+	}
+	claims.Notes = append(claims.Notes, Note{Kind: Foreign, Sysctl: nfct.UDP.Sysctl(), NetNS: inode, Original: 30, Written: 20, Found: 25})
+	for _, netns := range []uint32{0, inode} {
+		limits, state := policy.Defaults(), policy.State{}
+		claims.Seed(&state, netns)
+		o := policy.Observation{
+			Now: 1 << 40, Timeouts: nfct.Timeouts{nfct.UDP: 25}, Full: 1,
+			Table:  nfct.Table{NetNS: netns, Entries: 1499, Max: 1500, Buckets: 4096},
+			Memory: policy.Memory{Total: 8 << 30, Available: 8 << 30, EntryBytes: 256},
+			Kernel: policy.Kernel{MaxWritable: true, BucketsWritable: true, TimeoutsWritable: true},
+		}
+		a := limits.Assess(&state, &o)
+		plan := limits.Decide(&state, &a)
+		want := []policy.Override{
+			{Type: policy.RaiseMax, Wrote: 2000, Found: 1500, Original: 1000, Foreign: policy.Changed, Yield: limits.Yield.Pause},
+			{Type: policy.ResizeHash, Wrote: 1000, Found: 4096, Original: 512, Foreign: policy.Raised},
+		}
+		if netns == inode {
+			want = append(want, policy.Override{
+				Type: policy.ShortenTimeout, Knob: nfct.UDP, Wrote: 20, Found: 25, Original: 30,
+				Foreign: policy.Changed, Yield: limits.Yield.Pause,
+			})
+		}
+		wantDiff(t, "overrides", want, plan.Overrides)
+		state = state.Next(&limits, &plan, nil)
+		o.Now = o.Now.Add(limits.Yield.Pause / 2)
+		a = limits.Assess(&state, &o)
+		if plan = limits.Decide(&state, &a); plan.Acts() && plan.Actions[0].Type == policy.RaiseMax {
+			t.Errorf("netns %d: max is raised over somebody else's head: %+v", netns, plan.Actions)
+		}
 	}
 }

@@ -19,8 +19,8 @@ const maxHeldFrom = nfct.Permyriad(9000)
 // the hash. Each is a compare-and-set: a value that somebody else has changed
 // is left alone, and its outcome Foreign. What is back already is OK.
 //
-// Without force max is held back while the own table holds 90 % of its
-// original, and the hash while the predicted stall of tracked packets is above
+// Without force max is held back while any table holds 90 % of its original,
+// and the hash while the predicted stall of tracked packets is above
 // the limit; the outcome's Error says so, and the ledger keeps them. The
 // error is that of the context; everything else is in the outcomes.
 func (k *Kernel) Revert(ctx context.Context, force bool) ([]policy.Outcome, error) {
@@ -110,39 +110,44 @@ func (k *Kernel) mayReturn(ns *netns.NS, e *Entry, out *policy.Outcome, force bo
 	if err != nil && !force {
 		return err
 	}
-	if e.Sysctl == bucketName {
-		return k.mayResize(count, out, force)
+	var others Others
+	if k.options.Others != nil {
+		if others, err = k.options.Others(); err != nil && !force {
+			return fmt.Errorf("count the entries of other namespaces: %w", err)
+		}
 	}
-	full := nfct.Table{Entries: count, Max: e.Original}.Fullness()
-	if e.Original > out.Before || full < maxHeldFrom {
+	if e.Sysctl == bucketName {
+		return k.mayResize(float64(count)+float64(others.All), out, force)
+	}
+	return mayLower(max(count, others.Fullest), e.Original, out, force)
+}
+
+// mayLower asks for room in the fullest table: max holds for each by itself.
+func mayLower(count, original uint64, out *policy.Outcome, force bool) error {
+	full := nfct.Table{Entries: count, Max: original}.Fullness()
+	if original > out.Before || full < maxHeldFrom {
 		return nil
 	}
 	if !force {
-		return fmt.Errorf("%w: %d entries are %s of the original max %d, so that new connections would soon fail; "+
-			"force it, or wait", ErrHeldBack, count, policy.Percent(full), e.Original)
+		return fmt.Errorf("%w: a table of %d entries is at %s of the original max %d, so that new connections would soon fail; "+
+			"force it, or wait", ErrHeldBack, count, policy.Percent(full), original)
 	}
-	if count >= e.Original {
-		out.Note = fmt.Sprintf("%d entries are at or above max: new connections fail until some expire", count)
+	if count >= original {
+		out.Note = fmt.Sprintf("a table of %d entries is at or above max: new connections fail until some expire", count)
 	}
 	return nil
 }
 
-func (k *Kernel) mayResize(count uint64, out *policy.Outcome, force bool) error {
-	if k.options.Entries != nil {
-		all, err := k.options.Entries()
-		if err != nil && !force {
-			return fmt.Errorf("count the entries of all namespaces: %w", err)
-		}
-		count = max(count, all)
-	}
+// mayResize predicts the stall: every entry of every namespace is moved.
+func (k *Kernel) mayResize(entries float64, out *policy.Outcome, force bool) error {
 	h := &k.options.Hash
-	stall := time.Duration(min(float64(count)*float64(h.StallPerEntry), float64(time.Hour)))
+	stall := time.Duration(min(entries*float64(h.StallPerEntry), float64(time.Hour)))
 	if stall <= h.MaxStall {
 		return nil
 	}
 	if !force {
-		return fmt.Errorf("%w: moving %d entries would stall tracked packets for some %s, at most %s are permitted; "+
-			"force it, or wait", ErrHeldBack, count, stall.Round(time.Millisecond), h.MaxStall)
+		return fmt.Errorf("%w: moving %.0f entries would stall tracked packets for some %s, at most %s are permitted; "+
+			"force it, or wait", ErrHeldBack, entries, stall.Round(time.Millisecond), h.MaxStall)
 	}
 	out.Note = fmt.Sprintf("tracked packets stalled for some %s, as predicted", stall.Round(time.Millisecond))
 	return nil

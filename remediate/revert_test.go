@@ -5,9 +5,11 @@ import (
 	"errors"
 	"strings"
 	"testing"
+	"time"
 
 	"golang.org/x/sys/unix"
 
+	"github.com/ctwarden/ctwarden/internal/netns"
 	"github.com/ctwarden/ctwarden/internal/nfct"
 	"github.com/ctwarden/ctwarden/policy"
 )
@@ -65,33 +67,35 @@ func TestRevertGoesInOrder(t *testing.T) {
 }
 
 func TestRevertHoldsBackWhatWouldHurt(t *testing.T) {
+	const vast = 1<<64 - 1
 	tests := map[string]struct {
-		count      uint64
-		everywhere uint64 // entries in all namespaces; 0: nobody counts
-		force      bool
-		max        uint64
-		buckets    uint64
-		noted      int
+		count   uint64
+		others  Others
+		force   bool
+		max     uint64
+		buckets uint64
+		noted   int
 	}{
-		"a nearly empty table":                        {10, 0, false, 1000, 512, 0},
-		"just below 90 %":                             {899, 0, false, 1000, 512, 0},
-		"90 % of the original":                        {900, 0, false, 2000, 512, 0},
-		"more than the original":                      {1500, 0, false, 2000, 512, 0},
-		"more than the original, forced":              {1500, 0, true, 1000, 512, 1},
-		"90 %, forced":                                {900, 0, true, 1000, 512, 0},
-		"a stall by others' entries":                  {10, 1_000_000, false, 1000, 1024, 0},
-		"that stall, forced":                          {10, 1_000_000, true, 1000, 512, 1},
-		"a stall by the own entries":                  {1_000_000, 0, false, 2000, 1024, 0},
-		"a count of all that has missed the own ones": {1_000_000, 5, false, 2000, 1024, 0},
-		"entries beyond any count":                    {10, 1<<64 - 1, false, 1000, 1024, 0},
+		"a nearly empty table":                         {10, Others{}, false, 1000, 512, 0},
+		"just below 90 %":                              {899, Others{}, false, 1000, 512, 0},
+		"90 % of the original":                         {900, Others{}, false, 2000, 512, 0},
+		"more than the original":                       {1500, Others{}, false, 2000, 512, 0},
+		"more than the original, forced":               {1500, Others{}, true, 1000, 512, 1},
+		"90 %, forced":                                 {900, Others{}, true, 1000, 512, 0},
+		"another namespace at 90 % of the original":    {10, Others{Fullest: 900, All: 900}, false, 2000, 512, 0},
+		"another namespace above the original, forced": {10, Others{Fullest: 1500, All: 1500}, true, 1000, 512, 1},
+		"many others, none of them full":               {10, Others{Fullest: 899, All: 8000}, false, 1000, 512, 0},
+		"a stall by others' entries":                   {10, Others{Fullest: 500, All: 1_000_000}, false, 1000, 1024, 0},
+		"that stall, forced":                           {10, Others{Fullest: 500, All: 1_000_000}, true, 1000, 512, 1},
+		"a stall by the own entries":                   {1_000_000, Others{Fullest: 5, All: 5}, false, 2000, 1024, 0},
+		"a stall by the own and the others' together":  {400, Others{Fullest: 5, All: 331_000}, false, 1000, 1024, 0},
+		"entries beyond any count":                     {10, Others{Fullest: 500, All: vast}, false, 1000, 1024, 0},
 	}
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {
 			proc, k := changed(t)
 			proc.set(countName, tt.count)
-			if tt.everywhere != 0 {
-				k.options.Entries = func() (uint64, error) { return tt.everywhere, nil }
-			}
+			k.options.Others = func() (Others, error) { return tt.others, nil }
 			outcomes, err := k.Revert(t.Context(), tt.force)
 			if err != nil || len(outcomes) != 4 {
 				t.Fatalf("outcomes %+v, %v", outcomes, err)
@@ -113,7 +117,7 @@ func TestRevertHoldsBackWhatWouldHurt(t *testing.T) {
 			}
 			// What was held back is put back later.
 			proc.set(countName, 0)
-			k.options.Entries = nil
+			k.options.Others = nil
 			if _, err := k.Revert(t.Context(), false); err != nil {
 				t.Fatal(err)
 			}
@@ -265,10 +269,78 @@ func TestRevertCommands(t *testing.T) {
 	}
 }
 
+// TestARevertThatCanNotLookSaysSo, and leaves the ledger as it is: before the
+// write as well as after it.
+func TestARevertThatCanNotLookSaysSo(t *testing.T) {
+	name := nfct.UDP.Sysctl()
+	for blind, value := range map[int]uint64{1: 60, 2: 120} {
+		proc, k := changed(t)
+		looks := 0
+		k.sysctls.fault = func(step string) error {
+			if step == "read "+name {
+				if looks++; looks == blind {
+					return unix.EIO
+				}
+			}
+			return nil
+		}
+		outcomes, err := k.Revert(t.Context(), true)
+		if err != nil || len(outcomes) != 4 {
+			t.Fatalf("outcomes %+v, %v", outcomes, err)
+		}
+		for i := range outcomes {
+			if out := &outcomes[i]; (out.Error != "") != (out.Action.Knob == nfct.UDP) || out.OK != (out.Error == "") {
+				t.Errorf("blind at look %d: %+v", blind, out)
+			}
+		}
+		wantValue(t, proc, name, value)
+		if left := k.Ledger().Entries; len(left) != 1 || left[0].Sysctl != name {
+			t.Errorf("ledger %+v", left)
+		}
+	}
+}
+
+// TestARevertGoesByTheLimitsOfTheReload, not by those of the start.
+func TestARevertGoesByTheLimitsOfTheReload(t *testing.T) {
+	proc, k := changed(t)
+	proc.set(countName, 200_000) // 60 ms
+	proc.set(maxName, 1_000_000) // somebody else's
+	for _, step := range []struct {
+		most time.Duration
+		want uint64
+	}{{50 * time.Millisecond, 1024}, {100 * time.Millisecond, 512}} {
+		limits := policy.Defaults().Hash
+		limits.MaxStall = step.most
+		k.SetHash(limits)
+		if _, err := k.Revert(t.Context(), false); err != nil {
+			t.Fatal(err)
+		}
+		wantValue(t, proc, bucketName, step.want)
+	}
+}
+
+// TestACommandIsOneLine: the name of a namespace's file is up to whoever made
+// it, and comes with errors.
+func TestACommandIsOneLine(t *testing.T) {
+	proc, dir := newProc(t), stateDir(t)
+	e := Entry{Sysctl: nfct.UDP.Sysctl(), NetNS: 77, Original: 30, Before: 30, Written: 20, ReadBack: 20, Boot: thisBoot}
+	if err := (store{dir: dir}).save(Ledger{Entries: []Entry{e}}); err != nil {
+		t.Fatal(err)
+	}
+	k := openAt(t, proc.root, dir)
+	k.options.Find = func(uint32) (*netns.NS, error) { return nil, errors.New("open a\nreboot\x1b[2J") }
+	for _, c := range k.RevertCommands() {
+		if !strings.HasPrefix(c, "# ") || strings.ContainsAny(c, "\n\x1b") || !strings.HasSuffix(c, "nf_conntrack_udp_timeout=30") {
+			t.Errorf("command %q", c)
+		}
+	}
+}
+
 func TestQuoted(t *testing.T) {
 	for in, want := range map[string]string{
 		"/run/netns/blue": "/run/netns/blue",
 		"/run/netns/a b":  "'/run/netns/a b'",
+		"az.AZ_09-:@/":    "az.AZ_09-:@/",
 		"/run/netns/a'b":  `'/run/netns/a'\''b'`,
 		"$(reboot)":       "'$(reboot)'",
 		"":                "''",

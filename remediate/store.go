@@ -16,8 +16,8 @@ const (
 	ledgerName = "ledger.json"
 	spareName  = "ledger.json.new"
 	lockName   = "ledger.lock"
-	// ledgerMost is more than any ledger takes: 17 timeouts in a thousand
-	// namespaces.
+	// ledgerMost is more than any ledger takes: 7 timeouts in a few thousand
+	// namespaces. A larger one is neither read nor written.
 	ledgerMost = 16 << 20
 	asideMost  = 1000
 )
@@ -222,6 +222,9 @@ func (s store) replace(l Ledger) error {
 	text, err := l.encode()
 	if err != nil {
 		return err
+	}
+	if len(text) > ledgerMost {
+		return fmt.Errorf("%d bytes are more than the %d that are read", len(text), ledgerMost)
 	}
 	// What a crash left there is nobody's: the lock is held.
 	if err := os.Remove(s.path(spareName)); err != nil && !errors.Is(err, os.ErrNotExist) {

@@ -358,3 +358,28 @@ func TestNotesAreSentences(t *testing.T) {
 		t.Error("an unknown kind is no error")
 	}
 }
+
+// TestALedgerThatNobodyCouldReadIsNotWritten: reading refuses a file that is too
+// large, so that writing one would lose every original.
+func TestALedgerThatNobodyCouldReadIsNotWritten(t *testing.T) {
+	s := store{dir: stateDir(t)}
+	var l Ledger
+	for i := range uint32(17) {
+		l.Entries = append(l.Entries, Entry{
+			Sysctl: "nf_conntrack_udp_timeout", NetNS: i + 1, Original: 30, Before: 30, Written: 20, ReadBack: 20,
+			Incident: strings.Repeat("x", 1<<20), Since: start, At: start, Boot: thisBoot,
+		})
+	}
+	few := Ledger{Entries: l.Entries[:1]}
+	if err := s.save(few); err != nil {
+		t.Fatal(err)
+	}
+	if err := s.save(l); err == nil {
+		t.Error("written")
+	}
+	got, err := s.read()
+	if err != nil {
+		t.Fatal(err)
+	}
+	wantDiff(t, "ledger", few, got)
+}

@@ -102,7 +102,8 @@ func (k *Kernel) timeouts(ns *netns.NS) (timeouts nfct.Timeouts, err error) {
 // drop.
 func (k *Kernel) sweep(ctx context.Context, out *policy.Outcome) (err error) {
 	act := &out.Action
-	if err := checkSweep(act, &k.options.Features); err != nil {
+	features := k.features()
+	if err := checkSweep(act, &features); err != nil {
 		return err
 	}
 	ns, err := k.find(act.NetNS)
@@ -120,7 +121,7 @@ func (k *Kernel) sweep(ctx context.Context, out *policy.Outcome) (err error) {
 	defer k.Dumping()()
 	ctx, cancel := context.WithTimeout(ctx, longestRun)
 	defer cancel()
-	swept, err := c.run(ctx, ns, k.options.Features)
+	swept, err := c.run(ctx, ns, features)
 	c.tell(out, &swept)
 	after, readErr := k.read(ns, countName)
 	if readErr == nil {
