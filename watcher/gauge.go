@@ -57,6 +57,7 @@ type Gauge struct {
 	Stats func() ([]nfct.CPUStat, error)
 
 	count, max, buckets, stat *os.File
+	dir                       *os.File // of the sysctls
 
 	noStat bool // the kernel has no file of counters
 	buf    []byte
@@ -97,7 +98,7 @@ func (g *Gauge) Read() (Sample, error) {
 // Close closes the files. The Gauge may be used again and goes on counting.
 func (g *Gauge) Close() error {
 	var err error
-	for _, f := range []**os.File{&g.count, &g.max, &g.buckets, &g.stat} {
+	for _, f := range []**os.File{&g.count, &g.max, &g.buckets, &g.stat, &g.dir} {
 		if *f != nil {
 			err = errors.Join(err, (*f).Close())
 			*f = nil

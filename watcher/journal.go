@@ -58,13 +58,38 @@ func FindJournal(root string) error {
 	if _, err := os.Stat(filepath.Join("/", root, "run/systemd/journal/socket")); err != nil {
 		return fmt.Errorf("%w: journald does not run: %w", ErrNoJournal, err)
 	}
-	if haveLibrary() {
-		return nil
+	if !haveLibrary() {
+		if _, err := exec.LookPath(journalctl); err != nil {
+			return fmt.Errorf("%w: %w", ErrNoJournal, err)
+		}
 	}
-	if _, err := exec.LookPath(journalctl); err != nil {
-		return fmt.Errorf("%w: %w", ErrNoJournal, err)
+	return mayReadJournal(root)
+}
+
+// mayReadJournal opens the journal of the system. Without the right to, neither
+// libsystemd nor journalctl --follow fails: they read the files that they may,
+// and never hear of the kernel.
+func mayReadJournal(root string) error {
+	var refused error
+	for _, dir := range []string{"run/log/journal", "var/log/journal"} {
+		files, err := filepath.Glob(filepath.Join("/", root, dir, "*", "system.journal"))
+		if err != nil {
+			return err // the pattern is wrong, which a test would have found
+		}
+		for _, path := range files {
+			f, err := os.Open(path)
+			if err == nil {
+				return f.Close()
+			}
+			if errors.Is(err, os.ErrPermission) {
+				refused = err
+			}
+		}
 	}
-	return nil
+	if refused != nil {
+		return fmt.Errorf("%w that may be read, which takes the group systemd-journal: %w", ErrNoJournal, refused)
+	}
+	return nil // journald has just begun
 }
 
 // place reads a cursor of the journal, such as "s=…;i=a3;b=BOOT;m=MONO;t=REAL;x=…"
@@ -81,7 +106,7 @@ func (r *Record) place(cursor string) bool {
 			found++
 		case "m", "t":
 			micros, err := strconv.ParseInt(value, 16, 64)
-			if err != nil || micros < 0 || micros > int64(1<<62)/1000 {
+			if err != nil || micros < 0 || micros > maxMicros {
 				return false
 			}
 			if key == "m" {
@@ -98,7 +123,7 @@ func (r *Record) place(cursor string) bool {
 // printed reads the field _SOURCE_MONOTONIC_TIMESTAMP: decimal microseconds.
 func (r *Record) printed(micros string) {
 	n, err := strconv.ParseInt(micros, 10, 64)
-	if err == nil && n >= 0 && n <= int64(1<<62)/1000 {
+	if err == nil && n >= 0 && n <= maxMicros {
 		r.Source = time.Duration(n) * time.Microsecond
 	}
 }
@@ -140,13 +165,17 @@ func writeCursor(path, cursor string) error {
 	if path == "" || cursor == "" {
 		return nil
 	}
-	next := path + ".new"
-	err := os.WriteFile(next, []byte(cursor+"\n"), 0o600)
-	if err == nil {
-		err = os.Rename(next, path)
-	}
-	if err != nil {
+	if err := replace(path, cursor+"\n"); err != nil {
 		return fmt.Errorf("write cursor: %w", err)
 	}
 	return nil
+}
+
+// replace writes a file whole, or not at all.
+func replace(path, text string) error {
+	next := path + ".new"
+	if err := os.WriteFile(next, []byte(text), 0o600); err != nil {
+		return err
+	}
+	return os.Rename(next, path)
 }

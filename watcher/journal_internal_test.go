@@ -1,13 +1,16 @@
 package watcher
 
 import (
+	"errors"
 	"os"
 	"path/filepath"
+	"runtime"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+	"golang.org/x/sys/unix"
 )
 
 const (
@@ -116,6 +119,53 @@ func BenchmarkParseExported(b *testing.B) {
 		if _, err := parseExported([]byte(exportedLine)); err != nil {
 			b.Fatal(err)
 		}
+	}
+}
+
+// TestAJournalThatMayNotBeReadIsNone looks as an ordinary user: as such, the
+// kernel checks what files may be opened by this thread.
+func TestAJournalThatMayNotBeReadIsNone(t *testing.T) {
+	if os.Getuid() != 0 {
+		t.Skip("needs root to make a file that another user may not read")
+	}
+	root := t.TempDir()
+	if err := os.Chmod(filepath.Dir(root), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	file := filepath.Join(root, "run/log/journal/0123/system.journal")
+	if err := os.MkdirAll(filepath.Dir(file), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	asUser := func(fn func() error) error {
+		done := make(chan error)
+		go func() {
+			runtime.LockOSThread() // and never unlocked: the thread ends as this user
+			if err := unix.Setfsuid(65534); err != nil {
+				done <- err
+				return
+			}
+			done <- fn()
+		}()
+		return <-done
+	}
+	look := func() error { return mayReadJournal(root) }
+	if err := asUser(look); err != nil {
+		t.Errorf("a journal that has not begun: %v", err)
+	}
+	if err := os.WriteFile(file, nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if err := asUser(look); !errors.Is(err, ErrNoJournal) || !errors.Is(err, os.ErrPermission) {
+		t.Errorf("a journal of root's: %v", err)
+	}
+	if err := look(); err != nil {
+		t.Errorf("as root: %v", err)
+	}
+	if err := os.Chmod(file, 0o644); err != nil {
+		t.Fatal(err)
+	}
+	if err := asUser(look); err != nil {
+		t.Errorf("a journal for all: %v", err)
 	}
 }
 

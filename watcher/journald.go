@@ -11,13 +11,19 @@ import (
 	"github.com/ctwarden/ctwarden/internal/nfct"
 )
 
-// Missed sums up "table full" lines that came too late to be acted on: the
-// kernel printed them while nobody listened.
+// Missed sums up "table full" lines of one boot that came too late to be acted
+// on: the kernel printed them while nobody listened.
 type Missed struct {
 	Count uint64 `json:"count"`
-	// First and Last are when journald took in the first and the last.
+	// First and Last are when the kernel printed the first and the last, or,
+	// of lines from the journal, when journald took them in.
 	First time.Time `json:"first"`
 	Last  time.Time `json:"last"`
+	// Boot is the id of the boot, without dashes.
+	Boot string `json:"boot_id,omitempty"`
+	// Lost is how many records, of whatever kind, were overwritten before
+	// these: there may have been more lines.
+	Lost uint64 `json:"lost,omitempty"`
 }
 
 // Journald listens to the kernel's lines in the journal, for ever. It goes on
@@ -34,6 +40,10 @@ type Journald struct {
 	CursorPath string
 	// Boot is the id of this boot, in any spelling.
 	Boot string
+	// Elsewhere, if not nil, says of a line of this boot, by the moment at
+	// which the kernel printed it on the clock of printk, that it comes through
+	// the kernel log as well: too late here, it was not missed.
+	Elsewhere func(printed time.Duration) bool
 	// OnChange is as that of Kmsg. OnMissed, if not nil, is told of lines
 	// that came too late. Neither may block.
 	OnChange func(Status)
@@ -204,6 +214,7 @@ func (j *Journald) take(r *Record) {
 	lost := lostLines(r.Text)
 	m, heard := nfct.ParseMessage(r.Text)
 	late := heard && j.late(r, now)
+	missed := late && m.Kind == nfct.TableFull && !j.elsewhere(r)
 	j.cursor = r.Cursor
 	j.mu.Lock()
 	j.status.At = time.Now()
@@ -211,7 +222,7 @@ func (j *Journald) take(r *Record) {
 	if heard && !late {
 		j.status.Heard++
 	}
-	if late && m.Kind == nfct.TableFull {
+	if missed {
 		j.status.Missed++
 		j.status.MissedAt = r.At
 	}
@@ -223,12 +234,20 @@ func (j *Journald) take(r *Record) {
 	case !late:
 		j.tellMissed()
 		j.backlog.add(Signal{Message: m, Source: SourceJournald, Count: 1, At: at, Mono: r.Mono})
-	case m.Kind == nfct.TableFull:
+	case missed:
+		if r.Boot != j.missed.Boot {
+			j.tellMissed()
+		}
 		if j.missed.Count == 0 {
-			j.missed.First = r.At
+			j.missed.First, j.missed.Boot = r.At, r.Boot
 		}
 		j.missed.Count, j.missed.Last = j.missed.Count+1, r.At
 	}
+}
+
+// elsewhere reports whether a line comes through the kernel log, too.
+func (j *Journald) elsewhere(r *Record) bool {
+	return j.Elsewhere != nil && r.Boot == j.Boot && r.Source > 0 && j.Elsewhere(r.Source)
 }
 
 // late reports whether a line is too old to be acted on: journald took it in

@@ -23,17 +23,39 @@ import (
 // insideEnv says that the process has a mount namespace of its own.
 const insideEnv = "CTWARDEN_TEST_OWN_MOUNTS"
 
+// insideMounts reports whether the process has a mount namespace of its own. If
+// not, it runs the test once more in one, and then it is over.
+func insideMounts(t *testing.T) bool {
+	t.Helper()
+	if os.Getenv(insideEnv) != "" {
+		return true
+	}
+	self := exec.CommandContext(t.Context(), os.Args[0], "-test.run=^"+t.Name()+"$", "-test.v", "-test.count=1")
+	self.Env = append(os.Environ(), insideEnv+"=1")
+	self.SysProcAttr = &syscall.SysProcAttr{Unshareflags: unix.CLONE_NEWNS}
+	text, err := self.CombinedOutput()
+	switch {
+	case err != nil:
+		t.Fatalf("in a mount namespace of its own: %v\n%s", err, text)
+	case bytes.Contains(text, []byte("--- SKIP")):
+		t.Skipf("needs more than this host has:\n%s", text)
+	}
+	return false
+}
+
 // A journald is a real systemd-journald that imports the host's kernel log, in
 // a mount namespace of its own.
 type journald struct {
 	path string
-	cmd  *exec.Cmd
+	// storage is what journald.conf calls volatile or persistent.
+	storage string
+	cmd     *exec.Cmd
 }
 
 // needJournald runs the test once more in a mount namespace of its own, and
 // returns a daemon there. In the process that was started first it returns
 // nil: the test is over.
-func needJournald(t *testing.T) *journald {
+func needJournald(t *testing.T, storage string) *journald {
 	t.Helper()
 	daemon := ""
 	for _, path := range []string{"/usr/lib/systemd/systemd-journald", "/lib/systemd/systemd-journald"} {
@@ -48,38 +70,30 @@ func needJournald(t *testing.T) *journald {
 		t.Skip("needs CAP_SYS_ADMIN to make a mount namespace")
 	}
 	needKmsg(t)
-	if os.Getenv(insideEnv) == "" {
-		self := exec.CommandContext(t.Context(), os.Args[0], "-test.run=^"+t.Name()+"$", "-test.v", "-test.count=1")
-		self.Env = append(os.Environ(), insideEnv+"=1")
-		self.SysProcAttr = &syscall.SysProcAttr{Unshareflags: unix.CLONE_NEWNS}
-		text, err := self.CombinedOutput()
-		switch {
-		case err != nil:
-			t.Fatalf("in a mount namespace of its own: %v\n%s", err, text)
-		case bytes.Contains(text, []byte("--- SKIP")):
-			t.Skipf("needs more than this host has:\n%s", text)
-		}
+	if !insideMounts(t) {
 		return nil
 	}
-	d := &journald{path: daemon}
+	d := &journald{path: daemon, storage: storage}
 	d.prepare(t)
 	d.start(t)
 	return d
 }
 
-// prepare gives the daemon a /run of its own.
+// prepare gives the daemon a /run and a /var/log of its own.
 func (d *journald) prepare(t *testing.T) {
 	t.Helper()
-	if err := unix.Mount("none", "/run", "tmpfs", 0, ""); err != nil {
-		t.Fatal(err)
+	for _, dir := range []string{"/run", "/var/log"} {
+		if err := unix.Mount("none", dir, "tmpfs", 0, ""); err != nil {
+			t.Fatal(err)
+		}
 	}
-	for _, dir := range []string{"/run/systemd/journal", "/run/systemd/journald.conf.d", "/run/log/journal"} {
+	for _, dir := range []string{"/run/systemd/journal", "/run/systemd/journald.conf.d", "/run/log/journal", "/var/log/journal"} {
 		if err := os.MkdirAll(dir, 0o755); err != nil {
 			t.Fatal(err)
 		}
 	}
-	config := "[Journal]\nStorage=volatile\nReadKMsg=yes\nRateLimitIntervalSec=0\nForwardToSyslog=no\n" +
-		"RuntimeMaxFileSize=4M\nRuntimeMaxFiles=3\n"
+	config := "[Journal]\nStorage=" + d.storage + "\nReadKMsg=yes\nRateLimitIntervalSec=0\nForwardToSyslog=no\n" +
+		"RuntimeMaxFileSize=4M\nRuntimeMaxFiles=3\nSystemMaxFileSize=4M\nSystemMaxFiles=3\n"
 	if err := os.WriteFile("/run/systemd/journald.conf.d/test.conf", []byte(config), 0o600); err != nil {
 		t.Fatal(err)
 	}
@@ -101,6 +115,48 @@ func (d *journald) rotate(t *testing.T) {
 		t.Fatal(err)
 	}
 	awaitKernelLines(t)
+}
+
+// flush has the daemon move from /run to the disk, as when a machine has
+// mounted its disks.
+func (d *journald) flush(t *testing.T) {
+	t.Helper()
+	if err := d.cmd.Process.Signal(syscall.SIGUSR1); err != nil {
+		t.Fatal(err)
+	}
+	deadline := time.Now().Add(20 * time.Second)
+	for {
+		if files, _ := filepath.Glob("/var/log/journal/*/system.journal"); len(files) > 0 {
+			awaitKernelLines(t)
+			return
+		}
+		if time.Now().After(deadline) {
+			t.Fatal("journald does not move to the disk")
+		}
+		time.Sleep(20 * time.Millisecond) // another program's work
+	}
+}
+
+// vacuum removes every file that the daemon does not write to any more.
+func (d *journald) vacuum(t *testing.T) {
+	t.Helper()
+	d.rotate(t)
+	if text, err := exec.CommandContext(t.Context(), "journalctl", "--vacuum-files=1").CombinedOutput(); err != nil {
+		t.Fatalf("vacuum: %v\n%s", err, text)
+	}
+	if left := archived(t); len(left) > 0 {
+		t.Fatalf("vacuum left %v", left)
+	}
+}
+
+// archived are the files that the daemon does not write to any more.
+func archived(t *testing.T) []string {
+	t.Helper()
+	files, err := filepath.Glob("/*/log/journal/*/*@*.journal")
+	if err != nil {
+		t.Fatal(err)
+	}
+	return files
 }
 
 // start starts the daemon and waits until it answers.
@@ -150,6 +206,12 @@ func forge(t *testing.T, text string) {
 // hearJournal runs a Journald on the real journal.
 func hearJournal(t *testing.T, cursorPath string) (j *watcher.Journald, out chan watcher.Signal, missed chan watcher.Missed, stop func()) {
 	t.Helper()
+	return hearJournalBeside(t, cursorPath, nil)
+}
+
+// hearJournalBeside has a kernel log that may cover what the journal has.
+func hearJournalBeside(t *testing.T, cursorPath string, covers func(time.Duration) bool) (j *watcher.Journald, out chan watcher.Signal, missed chan watcher.Missed, stop func()) {
+	t.Helper()
 	boot, err := os.ReadFile("/proc/sys/kernel/random/boot_id")
 	if err != nil {
 		t.Fatal(err)
@@ -158,6 +220,7 @@ func hearJournal(t *testing.T, cursorPath string) (j *watcher.Journald, out chan
 		t.Fatal(err)
 	}
 	j = watcher.NewJournald(cursorPath, strings.TrimSpace(string(boot)))
+	j.Elsewhere = covers
 	alive := make(chan struct{}, 1)
 	j.OnChange = func(s watcher.Status) {
 		if s.Alive {
@@ -180,7 +243,7 @@ func hearJournal(t *testing.T, cursorPath string) (j *watcher.Journald, out chan
 }
 
 func TestJournaldIsNotFooled(t *testing.T) {
-	if needJournald(t) == nil {
+	if needJournald(t, "volatile") == nil {
 		return
 	}
 	_, out, _, stop := hearJournal(t, "")
@@ -247,8 +310,29 @@ func awaitFull(t *testing.T, what string, out <-chan watcher.Signal) watcher.Sig
 	}
 }
 
+// needLong skips a test that has a target of its own.
+func needLong(t *testing.T) {
+	t.Helper()
+	if os.Getenv("CTWARDEN_TEST_LONG") != "1" {
+		t.Skip("takes most of a minute: make long")
+	}
+}
+
 func TestJournaldHearsTheKernel(t *testing.T) {
-	d := needJournald(t)
+	needLong(t)
+	hearThrough(t, "volatile", nil)
+}
+
+func TestJournaldHearsTheKernelFromTheDisk(t *testing.T) {
+	needLong(t)
+	hearThrough(t, "persistent", (*journald).flush)
+}
+
+// hearThrough listens through all that can happen to a journal; first, if not
+// nil, happens while the journal is read.
+func hearThrough(t *testing.T, storage string, first func(*journald, *testing.T)) {
+	t.Helper()
+	d := needJournald(t, storage)
 	if d == nil {
 		return
 	}
@@ -271,10 +355,16 @@ func TestJournaldHearsTheKernel(t *testing.T) {
 	if s.Named != kernelNamesNetNS(t) || s.Named && s.NetNS != inode {
 		t.Errorf("signal %+v, want the namespace %d if this kernel names it", s, inode)
 	}
+	if first != nil {
+		first(d, t)
+		again("a line after the journal has moved")
+	}
 	for range 5 {
 		d.rotate(t)
 	}
 	again("a line after rotations that removed the first files")
+	d.vacuum(t)
+	again("a line after a vacuum")
 	d.stop()
 	d.start(t)
 	awaitKernelLines(t)
@@ -297,13 +387,61 @@ func TestJournaldHearsTheKernel(t *testing.T) {
 	if len(out) != 0 {
 		t.Errorf("acted on %d lines of the past", len(out))
 	}
+	// The place that was kept is in a file that is gone by the next start.
+	d.vacuum(t)
+	_, out, _, stop = hearJournal(t, path)
+	again("a line after the place to go on from was removed")
+	stop()
 	t.Logf("opened again %d times, last error %v", j.Status().Reopened, j.Status().Err)
+}
+
+// TestWhatBothSourcesMissedIsToldOnce stops both and begins again after the
+// kernel has complained.
+func TestWhatBothSourcesMissedIsToldOnce(t *testing.T) {
+	needLong(t)
+	if needJournald(t, "volatile") == nil {
+		return
+	}
+	_, complain := overflow(t)
+	dir := t.TempDir()
+	cursor := filepath.Join(dir, "journal.cursor")
+	log := func() (k *watcher.Kmsg, missed uint64) {
+		k = watcher.NewKmsg()
+		k.PlacePath, k.Boot = filepath.Join(dir, "kmsg.place"), "b00t"
+		k.OnMissed = func(m watcher.Missed) { missed += m.Count }
+		k.Begin()
+		return k, missed
+	}
+	_, out, _, stop := hearJournal(t, cursor)
+	waitOutLimiter()
+	complain()
+	awaitFull(t, "the journal to tell that the table is full", out)
+	awaitKernelLines(t)
+	stop()
+	if _, n := log(); n != 0 {
+		t.Errorf("the first run of all has missed %d lines", n)
+	}
+	waitOutLimiter()
+	complain() // nobody listens
+	awaitKernelLines(t)
+	k, n := log()
+	if n == 0 {
+		t.Error("the kernel log tells of nothing that was missed")
+	}
+	j, out, missed, stop := hearJournalBeside(t, cursor, k.Covers)
+	waitOutLimiter()
+	complain()
+	awaitFull(t, "the journal to tell what is new", out)
+	stop()
+	if len(missed) != 0 || j.Status().Missed != 0 {
+		t.Errorf("the journal tells of it once more: %+v", <-missed)
+	}
 }
 
 // corrupt overwrites the newer half of what is in the files of the journal.
 func corrupt(t *testing.T) {
 	t.Helper()
-	files, err := filepath.Glob("/run/log/journal/*/system.journal")
+	files, err := filepath.Glob("/*/log/journal/*/system.journal")
 	if err != nil || len(files) == 0 {
 		t.Fatalf("no journal to corrupt: %v", err)
 	}

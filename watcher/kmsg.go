@@ -35,19 +35,32 @@ type Kmsg struct {
 	// Open opens the log at its oldest record.
 	Open func() (kmsg.Parser, error)
 	// Past reads what the log holds already, when Kmsg opens it for the first
-	// time. If it is nil or fails, Kmsg goes to the end of the log.
-	Past func() (Past, error)
+	// time, and what of it came at a sequence number or later. If it is nil or
+	// fails, Kmsg goes to the end of the log.
+	Past func(from uint64) (Past, error)
+	// PlacePath is the file that keeps how far the log was read; "" keeps
+	// nothing. Boot is the id of this boot.
+	PlacePath, Boot string
 	// OnChange, if not nil, is called by Run when the log becomes readable,
-	// stops being so, or fails for another reason than before. It must not
-	// block.
+	// stops being so, or fails for another reason than before. OnMissed, if
+	// not nil, is told once of the lines that the kernel printed since an
+	// earlier run. Neither may block.
 	OnChange func(Status)
+	OnMissed func(Missed)
 
-	mu     sync.Mutex
-	status Status
+	mu      sync.Mutex
+	status  Status
+	covered bool          // covers is valid
+	covers  time.Duration // see Covers
 
-	backlog backlog
-	seen    uint64 // the last sequence number that was dealt with
-	placed  bool   // seen is valid
+	backlog  backlog
+	begun    bool
+	opened   bool   // once, at least
+	seen     uint64 // the last sequence number that was dealt with
+	placed   bool   // seen is valid
+	saved    bool   // savedSeq is valid
+	savedSeq uint64
+	savedAt  time.Duration
 }
 
 // Status says how a source of signals fares. The zero Status is that of a
@@ -55,7 +68,7 @@ type Kmsg struct {
 type Status struct {
 	// Alive is true while lines would be heard.
 	Alive bool
-	// At is when the last record of any kind was read.
+	// At is when the last new record of any kind was read.
 	At time.Time
 	// Heard counts the lines about connection tracking that became signals.
 	Heard uint64
@@ -63,8 +76,9 @@ type Status struct {
 	Lost uint64
 	// Reopened counts how often the log had to be opened again.
 	Reopened uint64
-	// Missed counts the "table full" lines that the log held before the first
-	// record that could become a signal. They are told, never acted on.
+	// Missed counts the "table full" lines that came before the first record
+	// that could become a signal, and after the last one that an earlier run
+	// has read, if one has. They are told, never acted on.
 	Missed uint64
 	// MissedAt is when the kernel printed the last of them.
 	MissedAt time.Time
@@ -72,7 +86,7 @@ type Status struct {
 	Err error
 }
 
-// NewKmsg returns a Kmsg that listens to /dev/kmsg.
+// NewKmsg returns a Kmsg that listens to /dev/kmsg and keeps its place nowhere.
 func NewKmsg() *Kmsg {
 	return &Kmsg{Open: kmsg.NewParser, Past: readPast}
 }
@@ -88,6 +102,8 @@ func (k *Kmsg) Status() Status {
 // waits for the receiver: what comes meanwhile is counted together. When it
 // returns, everything that it started is gone.
 func (k *Kmsg) Run(ctx context.Context, out chan<- Signal) {
+	k.Begin()
+	defer k.save()
 	var backoff time.Duration
 	for ctx.Err() == nil {
 		progress, err := k.listen(ctx, out)
@@ -125,6 +141,8 @@ func (k *Kmsg) listen(ctx context.Context, out chan<- Signal) (progress bool, er
 		for range records {
 		}
 	}()
+	saves := time.NewTicker(saveEvery)
+	defer saves.Stop()
 	for {
 		var offer chan<- Signal
 		var next Signal
@@ -136,6 +154,8 @@ func (k *Kmsg) listen(ctx context.Context, out chan<- Signal) (progress bool, er
 			return progress, ctx.Err()
 		case offer <- next:
 			k.backlog.taken()
+		case <-saves.C:
+			k.save()
 		case r, ok := <-records:
 			if !ok {
 				return progress, reason.get()
@@ -168,11 +188,9 @@ func (k *Kmsg) wait(ctx context.Context, out chan<- Signal, backoff time.Duratio
 
 // open opens the log so that the first record to be acted on is new.
 func (k *Kmsg) open() (kmsg.Parser, *stopReason, error) {
-	first := !k.placed
-	if first && k.Past != nil {
-		if past, err := k.Past(); err == nil {
-			k.adopt(past)
-		}
+	first := !k.opened
+	if !k.placed {
+		k.readPast()
 	}
 	log, err := k.Open()
 	if err != nil {
@@ -186,6 +204,7 @@ func (k *Kmsg) open() (kmsg.Parser, *stopReason, error) {
 		}
 		k.change(true, nil) // nothing may come for hours
 	}
+	k.opened = true
 	if !first {
 		k.mu.Lock()
 		k.status.Reopened++
@@ -194,11 +213,59 @@ func (k *Kmsg) open() (kmsg.Parser, *stopReason, error) {
 	return log, reason, nil
 }
 
-func (k *Kmsg) adopt(p Past) {
-	k.seen, k.placed = p.Seq, p.Records > 0
+// Begin reads what the log holds already, and tells what of it was missed. Run
+// begins by itself; whoever wants to know earlier what Covers will say calls
+// Begin before.
+func (k *Kmsg) Begin() {
+	if !k.begun {
+		k.begun = true
+		k.readPast()
+	}
+}
+
+func (k *Kmsg) readPast() {
+	if k.Past == nil {
+		return
+	}
+	from, been := k.recall()
+	if past, err := k.Past(from); err == nil {
+		k.adopt(past, been)
+	}
+}
+
+// adopt takes the end of the past for the place from which to listen.
+func (k *Kmsg) adopt(p Past, been bool) {
+	if k.placed || p.Records == 0 {
+		return
+	}
+	k.seen, k.placed = p.Seq, true
+	k.mu.Lock()
+	k.status.Missed, k.status.MissedAt = p.TableFull, p.FullAt
+	if p.From > 0 { // since an earlier run of this boot
+		k.status.Lost = p.Lost
+	}
+	k.covered = true
+	switch {
+	case !been: // from now on
+		k.covers = p.Last + 1
+	case p.Lost > 0:
+		k.covers = p.Begins
+	}
+	k.mu.Unlock()
+	if been && p.TableFull > 0 && k.OnMissed != nil {
+		k.OnMissed(Missed{Count: p.TableFull, First: p.FullFirst, Last: p.FullAt, Boot: strings.ReplaceAll(k.Boot, "-", ""), Lost: p.Lost})
+	}
+	k.save()
+}
+
+// Covers reports whether a line of this boot, which the kernel printed at a
+// moment on the clock of printk, was heard through the kernel log or told as
+// missed, by this run or an earlier one, or will be. It may be called at any
+// time.
+func (k *Kmsg) Covers(printed time.Duration) bool {
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	k.status.Missed, k.status.MissedAt = p.TableFull, p.FullAt
+	return k.covered && printed >= k.covers
 }
 
 // take deals with one record and reports whether it was new.
@@ -219,7 +286,9 @@ func (k *Kmsg) take(r kmsg.Message) bool {
 	}
 	k.mu.Lock()
 	alive := k.status.Alive
-	k.status.At = now
+	if fresh {
+		k.status.At = now // an old one was read again, not said again
+	}
 	k.status.Lost += lost
 	if heard {
 		k.status.Heard++
@@ -230,7 +299,11 @@ func (k *Kmsg) take(r kmsg.Message) bool {
 	}
 	k.backlog.lost += lost
 	if heard {
-		k.backlog.add(Signal{Message: m, Source: SourceKmsg, Count: 1, Seq: seq, At: now, Mono: monotonic()})
+		mono := monotonic()
+		k.backlog.add(Signal{Message: m, Source: SourceKmsg, Count: 1, Seq: seq, At: now, Mono: mono})
+		if mono-k.savedAt >= time.Second { // a crash would have it told as missed
+			k.save()
+		}
 	}
 	return fresh
 }

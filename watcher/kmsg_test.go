@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
+	"path/filepath"
 	"runtime"
 	"strings"
 	"sync"
@@ -115,8 +116,8 @@ func overrun() error {
 }
 
 // pastUpTo is a log that already holds the records up to seq.
-func pastUpTo(seq uint64) func() (watcher.Past, error) {
-	return func() (watcher.Past, error) { return watcher.Past{Records: 1, Seq: seq}, nil }
+func pastUpTo(seq uint64) func(uint64) (watcher.Past, error) {
+	return func(uint64) (watcher.Past, error) { return watcher.Past{Records: 1, Seq: seq}, nil }
 }
 
 // listen runs k until everything stands still, and returns what it signalled.
@@ -369,9 +370,9 @@ func TestKmsgSignalsWhileTheLogIsAway(t *testing.T) {
 }
 
 func TestKmsgWithoutPastGoesToTheEnd(t *testing.T) {
-	noPast := func() (watcher.Past, error) { return watcher.Past{}, os.ErrPermission }
-	empty := func() (watcher.Past, error) { return watcher.Past{}, nil }
-	for name, past := range map[string]func() (watcher.Past, error){"none": nil, "unreadable": noPast, "empty": empty} {
+	noPast := func(uint64) (watcher.Past, error) { return watcher.Past{}, os.ErrPermission }
+	empty := func(uint64) (watcher.Past, error) { return watcher.Past{}, nil }
+	for name, past := range map[string]func(uint64) (watcher.Past, error){"none": nil, "unreadable": noPast, "empty": empty} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				s := &script{logs: []*fakeLog{{records: records(1, 9, fullLine)}}}
@@ -407,7 +408,7 @@ func TestKmsgTellsWhatItMissed(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		when := time.Now().Add(-time.Hour)
 		s := &script{logs: []*fakeLog{{records: records(1, 10, fullLine)}}}
-		k := &watcher.Kmsg{Open: s.Open, Past: func() (watcher.Past, error) {
+		k := &watcher.Kmsg{Open: s.Open, Past: func(uint64) (watcher.Past, error) {
 			return watcher.Past{Records: 10, Seq: 10, TableFull: 7, FullAt: when}, nil
 		}}
 		got := listen(t, k, func() {
@@ -419,6 +420,118 @@ func TestKmsgTellsWhatItMissed(t *testing.T) {
 			t.Errorf("signals %+v, want none for lines from before", got)
 		}
 	})
+}
+
+// TestKmsgTellsAnotherRunsSilenceOnce begins again and again with the place that
+// the run before has left.
+func TestKmsgTellsAnotherRunsSilenceOnce(t *testing.T) {
+	const boot = "12345678-9abc-def0-1234-56789abcdef0"
+	const sec = time.Second
+	when := time.Unix(2_000_000_000, 0)
+	ring := watcher.Past{Records: 10, Seq: 20, Last: 30 * sec, Begins: 10 * sec, TableFull: 3, FullFirst: when, FullAt: when.Add(sec)}
+	lost := ring
+	lost.Lost = 4
+	plain := strings.ReplaceAll(boot, "-", "")
+	for _, c := range []struct {
+		name, place string
+		past        watcher.Past
+		from        uint64
+		missed      []watcher.Missed
+		covers      map[time.Duration]bool
+		left        string
+	}{
+		{
+			name: "the first run of all has missed nothing", past: ring,
+			covers: map[time.Duration]bool{30 * sec: false, 30*sec + 1: true}, left: boot + " 20\n",
+		},
+		{
+			name: "an earlier run of this boot", place: boot + " 10\n", past: ring, from: 11,
+			missed: []watcher.Missed{{Count: 3, First: when, Last: when.Add(sec), Boot: plain}},
+			covers: map[time.Duration]bool{0: true, 10 * sec: true}, left: boot + " 20\n",
+		},
+		{
+			name: "an earlier run, and lines that were overwritten since", place: boot + " 6\n", past: lost, from: 7,
+			missed: []watcher.Missed{{Count: 3, First: when, Last: when.Add(sec), Boot: plain, Lost: 4}},
+			covers: map[time.Duration]bool{10*sec - 1: false, 10 * sec: true}, left: boot + " 20\n",
+		},
+		{
+			name: "a run in another boot", place: "0000 99\n", past: ring,
+			missed: []watcher.Missed{{Count: 3, First: when, Last: when.Add(sec), Boot: plain}},
+			covers: map[time.Duration]bool{0: true}, left: boot + " 20\n",
+		},
+		{
+			name: "nothing said since", place: boot + " 20\n", past: watcher.Past{Records: 10, Seq: 20, Last: 30 * sec}, from: 21,
+			covers: map[time.Duration]bool{0: true}, left: boot + " 20\n",
+		},
+		{
+			name: "a file that holds no place", place: "rubbish\n", past: ring,
+			covers: map[time.Duration]bool{30 * sec: false}, left: boot + " 20\n",
+		},
+		{
+			name: "a number that is none", place: boot + " -1\n", past: ring,
+			covers: map[time.Duration]bool{30 * sec: false}, left: boot + " 20\n",
+		},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			path := filepath.Join(t.TempDir(), "kmsg.place")
+			if c.place != "" {
+				if err := os.WriteFile(path, []byte(c.place), 0o600); err != nil {
+					t.Fatal(err)
+				}
+			}
+			var from uint64
+			var missed []watcher.Missed
+			k := &watcher.Kmsg{PlacePath: path, Boot: boot}
+			k.Past = func(f uint64) (watcher.Past, error) { from, c.past.From = f, f; return c.past, nil }
+			k.OnMissed = func(m watcher.Missed) { missed = append(missed, m) }
+			k.Begin()
+			k.Begin()
+			if from != c.from {
+				t.Errorf("reads from record %d, want %d", from, c.from)
+			}
+			if n := k.Status().Lost; n != c.past.Lost {
+				t.Errorf("status says %d were lost, want %d", n, c.past.Lost)
+			}
+			if diff := cmp.Diff(c.missed, missed); diff != "" {
+				t.Errorf("missed (-want +got):\n%s", diff)
+			}
+			for at, want := range c.covers {
+				if k.Covers(at) != want {
+					t.Errorf("covers a line of %s: %t, want %t", at, !want, want)
+				}
+			}
+			left, err := os.ReadFile(path)
+			if err != nil || string(left) != c.left {
+				t.Errorf("leaves %q, %v, want %q", left, err, c.left)
+			}
+		})
+	}
+}
+
+func TestKmsgWithoutTheLogCoversNothing(t *testing.T) {
+	k := &watcher.Kmsg{Past: func(uint64) (watcher.Past, error) { return watcher.Past{}, os.ErrPermission }}
+	k.Begin()
+	if k.Covers(time.Hour) {
+		t.Error("covers a line of a log that can't be read")
+	}
+}
+
+// TestKmsgKeepsItsPlace stops and looks at what the next run will find.
+func TestKmsgKeepsItsPlace(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "kmsg.place")
+	synctest.Test(t, func(t *testing.T) {
+		s := &script{logs: []*fakeLog{{records: records(1, 25, "usb")}}}
+		k := &watcher.Kmsg{Open: s.Open, Past: pastUpTo(10), PlacePath: path, Boot: "b"}
+		listen(t, k, nil)
+	})
+	if left, err := os.ReadFile(path); err != nil || string(left) != "b 25\n" {
+		t.Errorf("the place is %q, %v, want record 25", left, err)
+	}
+	k := &watcher.Kmsg{Past: pastUpTo(10), PlacePath: filepath.Join(path, "no directory"), Boot: "b"}
+	k.Begin()
+	if k.Status().Err == nil {
+		t.Error("a place that can't be kept is no trouble")
+	}
 }
 
 func TestKmsgNeverWaitsForItsReader(t *testing.T) {

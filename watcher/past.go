@@ -14,35 +14,50 @@ import (
 // A Past is what the kernel log held before Kmsg began to listen. The zero
 // Past is an empty log.
 type Past struct {
-	// Records is the number of records, Seq the sequence number of the last.
+	// From is the first sequence number that an earlier run has not read; what
+	// follows but Records, Seq and Last is about the records from there on.
+	From uint64
+	// Records is the number of records that the log holds, Seq the sequence
+	// number of the last, and Last when it was printed, on the clock of printk.
 	Records, Seq uint64
-	// TableFull counts the "table full" lines, FullAt is when the kernel
-	// printed the last one: with the suspended time left out, as the kernel
-	// log's own clock does.
-	TableFull uint64
-	FullAt    time.Time
+	Last         time.Duration
+	// Begins is when the first of the records that count was printed, on that
+	// clock, and Lost how many before it were overwritten unread.
+	Begins time.Duration
+	Lost   uint64
+	// TableFull counts the "table full" lines, FullFirst and FullAt are when
+	// the kernel printed the first and the last one: with the suspended time
+	// left out, as the kernel log's own clock does.
+	TableFull         uint64
+	FullFirst, FullAt time.Time
+
+	fresh bool // Begins and Lost are valid
 }
 
 // maxPast bounds the reading of a log that is written to as fast as it is
 // read: no ring holds more records.
 const maxPast = 1 << 20
 
+// maxMicros is what fits a time.Duration, with room for a sum.
+const maxMicros = int64(1<<62) / 1000
+
 // readPast reads the log up to its present end. The library cannot do that: it
 // does not tell the last record there is from the first one to come. The
 // kernel can: without anything to read it answers EAGAIN.
-func readPast() (Past, error) {
+func readPast(from uint64) (Past, error) {
 	fd, err := unix.Open("/dev/kmsg", unix.O_RDONLY|unix.O_NONBLOCK|unix.O_CLOEXEC, 0)
 	if err != nil {
 		return Past{}, fmt.Errorf("open kernel log: %w", err)
 	}
-	p, err := scanPast(func(b []byte) (int, error) { return unix.Read(fd, b) }, time.Now().Add(-monotonic()))
+	read := func(b []byte) (int, error) { return unix.Read(fd, b) }
+	p, err := scanPast(read, from, time.Now().Add(-monotonic()))
 	return p, errors.Join(err, unix.Close(fd))
 }
 
 // scanPast reads records until EAGAIN. boot is the moment at which the log's
 // clock was zero.
-func scanPast(read func([]byte) (int, error), boot time.Time) (Past, error) {
-	var p Past
+func scanPast(read func([]byte) (int, error), from uint64, boot time.Time) (Past, error) {
+	p := Past{From: from}
 	buf := make([]byte, 8192) // CONSOLE_EXT_LOG_MAX; a smaller buffer gives EINVAL
 	for p.Records < maxPast {
 		n, err := read(buf)
@@ -74,13 +89,23 @@ func (p *Past) add(record []byte, boot time.Time) {
 	if err1 != nil || err2 != nil || err3 != nil {
 		return
 	}
+	printed := time.Duration(min(max(micros, 0), maxMicros)) * time.Microsecond
 	p.Records++
-	p.Seq = max(p.Seq, seq)
+	p.Seq, p.Last = max(p.Seq, seq), printed
+	if seq < p.From {
+		return
+	}
+	if !p.fresh {
+		p.fresh, p.Begins, p.Lost = true, printed, seq-p.From
+	}
 	if priority>>3 != 0 {
 		return
 	}
 	if m, ok := nfct.ParseMessage(firstLine(string(text))); ok && m.Kind == nfct.TableFull {
 		p.TableFull++
-		p.FullAt = boot.Add(time.Duration(micros) * time.Microsecond).Round(0)
+		p.FullAt = boot.Add(printed).Round(0)
+		if p.TableFull == 1 {
+			p.FullFirst = p.FullAt
+		}
 	}
 }

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+	"github.com/google/go-cmp/cmp/cmpopts"
 	"golang.org/x/sys/unix"
 )
 
@@ -28,30 +29,64 @@ func tape(steps ...any) func([]byte) (int, error) {
 
 func TestScanPast(t *testing.T) {
 	const full = "nf_conntrack: nf_conntrack: table full, dropping packet\n"
+	const ms = time.Millisecond
 	boot := time.Unix(1_000_000, 0)
 	for _, c := range []struct {
 		name  string
+		from  uint64
 		steps []any
 		want  Past
 	}{
-		{"an empty log", nil, Past{}},
-		{"lines about other things", []any{"6,5,100,-;usb\n", "6,6,100,-;usb\n"}, Past{Records: 2, Seq: 6}},
+		{"an empty log", 0, nil, Past{}},
 		{
-			"lines that say table full", []any{"4,5,1000000,-;" + full, "4,6,2500000,-;" + full + " SUBSYSTEM=net\n", "6,7,3000000,-;usb\n"},
-			Past{Records: 3, Seq: 7, TableFull: 2, FullAt: boot.Add(2500 * time.Millisecond)},
+			"lines about other things", 0, []any{"6,5,1000,-;usb\n", "6,6,2000,-;usb\n"},
+			Past{Records: 2, Seq: 6, Last: 2 * ms, Begins: ms, Lost: 5},
 		},
-		{"a line that a user wrote", []any{"12,5,1000000,-;" + full}, Past{Records: 1, Seq: 5}},
-		{"a full expectation table", []any{"4,5,1000000,-;nf_conntrack: expectation table full\n"}, Past{Records: 1, Seq: 5}},
-		{"an overrun and a signal on the way", []any{"6,5,1,-;a\n", unix.EPIPE, unix.EINTR, "6,90,1,-;b\n"}, Past{Records: 2, Seq: 90}},
-		{"broken records", []any{"", "x"}, Past{}},
-		{"records without numbers", []any{"6,5,1,-;a\n", "a,6,1,-;b\n", "6,b,1,-;b\n", "6,6,c,-;b\n", "6,6;b\n", "6,6,1,-\n"}, Past{Records: 1, Seq: 5}},
+		{
+			"lines that say table full", 5, []any{"4,5,1000000,-;" + full, "4,6,2500000,-;" + full + " SUBSYSTEM=net\n", "6,7,3000000,-;usb\n"},
+			Past{
+				Records: 3, Seq: 7, Last: 3000 * ms, Begins: 1000 * ms, TableFull: 2,
+				FullFirst: boot.Add(1000 * ms), FullAt: boot.Add(2500 * ms),
+			},
+		},
+		{
+			"lines that an earlier run has read", 7, []any{"4,5,1000,-;" + full, "4,6,2000,-;" + full, "4,7,3000,-;" + full, "6,8,4000,-;usb\n"},
+			Past{Records: 4, Seq: 8, Last: 4 * ms, Begins: 3 * ms, TableFull: 1, FullFirst: boot.Add(3 * ms), FullAt: boot.Add(3 * ms)},
+		},
+		{
+			"nothing since an earlier run", 9, []any{"4,5,1000,-;" + full, "4,8,2000,-;" + full},
+			Past{Records: 2, Seq: 8, Last: 2 * ms},
+		},
+		{
+			"lines that were overwritten since an earlier run", 4, []any{"4,7,1000,-;" + full},
+			Past{Records: 1, Seq: 7, Last: ms, Begins: ms, Lost: 3, TableFull: 1, FullFirst: boot.Add(ms), FullAt: boot.Add(ms)},
+		},
+		{"a line that a user wrote", 5, []any{"12,5,1000,-;" + full}, Past{Records: 1, Seq: 5, Last: ms, Begins: ms}},
+		{
+			"a full expectation table", 5, []any{"4,5,1000,-;nf_conntrack: expectation table full\n"},
+			Past{Records: 1, Seq: 5, Last: ms, Begins: ms},
+		},
+		{
+			"an overrun and a signal on the way", 5, []any{"6,5,1000,-;a\n", unix.EPIPE, unix.EINTR, "6,90,2000,-;b\n"},
+			Past{Records: 2, Seq: 90, Last: 2 * ms, Begins: ms},
+		},
+		{"broken records", 0, []any{"", "x"}, Past{}},
+		{
+			"records without numbers", 5, []any{"6,5,1000,-;a\n", "a,6,1,-;b\n", "6,b,1,-;b\n", "6,6,c,-;b\n", "6,6;b\n", "6,6,1,-\n"},
+			Past{Records: 1, Seq: 5, Last: ms, Begins: ms},
+		},
+		{
+			"a moment that no clock has", 5, []any{"6,5,9223372036854775807,-;a\n", "6,6,-1,-;a\n"},
+			Past{Records: 2, Seq: 6, Begins: time.Duration(maxMicros) * time.Microsecond},
+		},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			got, err := scanPast(tape(c.steps...), boot)
+			got, err := scanPast(tape(c.steps...), c.from, boot)
 			if err != nil {
 				t.Fatal(err)
 			}
-			if diff := cmp.Diff(c.want, got); diff != "" {
+			c.want.From = c.from
+			if diff := cmp.Diff(c.want, got, cmpopts.IgnoreUnexported(Past{})); diff != "" {
 				t.Errorf("scanPast (-want +got):\n%s", diff)
 			}
 		})
@@ -59,7 +94,7 @@ func TestScanPast(t *testing.T) {
 }
 
 func TestScanPastFails(t *testing.T) {
-	got, err := scanPast(tape("6,5,1,-;a\n", unix.EPERM), time.Time{})
+	got, err := scanPast(tape("6,5,1,-;a\n", unix.EPERM), 0, time.Time{})
 	if !errors.Is(err, unix.EPERM) || got != (Past{}) {
 		t.Errorf("scanPast = %+v, %v, want EPERM and nothing else", got, err)
 	}
@@ -70,7 +105,7 @@ func TestScanPastEnds(t *testing.T) {
 	got, err := scanPast(func(b []byte) (int, error) {
 		n++
 		return copy(b, fmt.Sprintf("6,%d,1,-;flood\n", n)), nil
-	}, time.Time{})
+	}, 0, time.Time{})
 	if err != nil || got.Records != maxPast {
 		t.Errorf("scanPast of an endless log = %+v, %v, want %d records", got, err, maxPast)
 	}
@@ -84,7 +119,7 @@ func FuzzPastAdd(f *testing.F) {
 	f.Fuzz(func(t *testing.T, record []byte) {
 		var p Past
 		p.add(record, time.Unix(0, 0))
-		if p.Records > 1 || p.TableFull > p.Records {
+		if p.Records > 1 || p.TableFull > p.Records || p.Begins < 0 || p.Last < 0 {
 			t.Errorf("one record gives %+v", p)
 		}
 	})

@@ -262,6 +262,29 @@ func (r *Roster) Named(inode uint32) (n Namespace, here bool) {
 	return n, false
 }
 
+// Held reports whether what a namespace was found by is still there: its mount,
+// or a process in it. A namespace that only the caller holds is not.
+func (r *Roster) Held(inode uint32) bool {
+	n, here := r.Named(inode)
+	if !here {
+		return false
+	}
+	var stat unix.Stat_t
+	if n.Mount != "" && unix.Stat(filepath.Join(r.root(), n.Mount), &stat) == nil && stat.Ino == uint64(inode) {
+		return true
+	}
+	if n.PID == 0 {
+		return false
+	}
+	proc, err := unix.Open(filepath.Join(r.root(), "proc"), unix.O_RDONLY|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return false
+	}
+	defer unix.Close(proc)
+	now, guessed, err := identify(proc, n.PID)
+	return err == nil && (now == inode || guessed && n.Guessed)
+}
+
 // All returns the namespaces that are there, by number.
 func (r *Roster) All() []Namespace {
 	r.mu.Lock()

@@ -16,47 +16,74 @@ import (
 // this kernel does not have is 0. The error is ErrNoTable if there is none at
 // all.
 func (g *Gauge) Timeouts() (nfct.Timeouts, error) {
-	var all nfct.Timeouts
-	err := g.do(func() error {
-		found := false
-		buf := make([]byte, 32)
-		for t := nfct.TCPSynSent; t < nfct.NumTimeouts; t++ {
-			path := g.sysctl(t.Sysctl())
-			text, err := readShort(path, buf)
-			if errors.Is(err, fs.ErrNotExist) {
-				continue
-			}
-			if err != nil {
-				return fmt.Errorf("read timeout: %w", err)
-			}
-			found = true
-			n, err := parseSysctl(text)
-			if err != nil {
-				return fmt.Errorf("read %s: %w", path, err)
-			}
-			all[t] = uint32(n)
-		}
-		if !found {
-			return ErrNoTable
-		}
-		return nil
-	})
-	if err != nil {
+	all, err := g.timeouts()
+	if errors.Is(err, ErrNoTable) && g.dir != nil {
+		_ = g.dir.Close() // the one of a module that was unloaded; it was only read
+		g.dir = nil
+		all, err = g.timeouts()
+	}
+	return all, err
+}
+
+func (g *Gauge) timeouts() (nfct.Timeouts, error) {
+	if err := g.openDir(); err != nil {
 		return nfct.Timeouts{}, err
+	}
+	var all nfct.Timeouts
+	found := false
+	buf := make([]byte, 32)
+	for t := nfct.TCPSynSent; t < nfct.NumTimeouts; t++ {
+		text, err := readShort(g.dir, t.Sysctl(), buf)
+		if errors.Is(err, fs.ErrNotExist) {
+			continue
+		}
+		if err != nil {
+			return nfct.Timeouts{}, fmt.Errorf("read timeout: %w", err)
+		}
+		found = true
+		n, err := parseSysctl(text)
+		if err != nil {
+			return nfct.Timeouts{}, fmt.Errorf("read %s: %w", g.sysctl(t.Sysctl()), err)
+		}
+		all[t] = uint32(n)
+	}
+	if !found {
+		return nfct.Timeouts{}, ErrNoTable
 	}
 	return all, nil
 }
 
+// openDir opens the directory of the sysctls, which is that of the namespace
+// in which it was opened. To look each one up by its whole path costs more the
+// more namespaces there are: the directories called netfilter of all of them
+// are in one hash chain (proc_sys_compare in fs/proc/proc_sysctl.c).
+func (g *Gauge) openDir() error {
+	if g.dir != nil {
+		return nil
+	}
+	return g.do(func() error {
+		dir, err := os.Open(g.sysctl(""))
+		if errors.Is(err, fs.ErrNotExist) {
+			return ErrNoTable
+		}
+		if err != nil {
+			return fmt.Errorf("open sysctls: %w", err)
+		}
+		g.dir = dir
+		return nil
+	})
+}
+
 // readShort reads a file of one number without the costs of an os.File: the
 // timeouts are many, and read often.
-func readShort(path string, buf []byte) ([]byte, error) {
-	fd, err := unix.Open(path, unix.O_RDONLY|unix.O_CLOEXEC, 0)
+func readShort(dir *os.File, name string, buf []byte) ([]byte, error) {
+	fd, err := unix.Openat(int(dir.Fd()), name, unix.O_RDONLY|unix.O_CLOEXEC, 0)
 	if err != nil {
-		return nil, &fs.PathError{Op: "open", Path: path, Err: err}
+		return nil, &fs.PathError{Op: "open", Path: name, Err: err}
 	}
 	n, err := unix.Read(fd, buf)
 	if err := errors.Join(err, unix.Close(fd)); err != nil {
-		return nil, &fs.PathError{Op: "read", Path: path, Err: err}
+		return nil, &fs.PathError{Op: "read", Path: name, Err: err}
 	}
 	return buf[:n], nil
 }

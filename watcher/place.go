@@ -1,0 +1,81 @@
+package watcher
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"strconv"
+	"strings"
+)
+
+// A logPlace is how far the kernel log was read: up to the record Seq of the
+// boot with this id. Sequence numbers begin anew with each boot, and go on
+// where the log is cleared.
+type logPlace struct {
+	Boot string
+	Seq  uint64
+}
+
+// readLogPlace returns what write left. It is fs.ErrNotExist if nothing did.
+func readLogPlace(path string) (logPlace, error) {
+	if path == "" {
+		return logPlace{}, fs.ErrNotExist
+	}
+	text, err := os.ReadFile(path)
+	if err != nil {
+		return logPlace{}, fmt.Errorf("read place in the kernel log: %w", err)
+	}
+	boot, digits, _ := strings.Cut(strings.TrimSpace(string(text)), " ")
+	seq, err := strconv.ParseUint(digits, 10, 64)
+	if err != nil || boot == "" {
+		return logPlace{}, fmt.Errorf("read place in the kernel log: %s holds none", path)
+	}
+	return logPlace{boot, seq}, nil
+}
+
+// write replaces the file whole. It is not synced: after a loss of power
+// another boot begins, whose log is another one.
+func (p logPlace) write(path string) error {
+	if path == "" {
+		return nil
+	}
+	if err := replace(path, fmt.Sprintf("%s %d\n", p.Boot, p.Seq)); err != nil {
+		return fmt.Errorf("write place in the kernel log: %w", err)
+	}
+	return nil
+}
+
+// recall finds out from which record on the log is to be read, and whether an
+// earlier run has been there at all: what was said before the first one was
+// not missed.
+func (k *Kmsg) recall() (from uint64, been bool) {
+	place, err := readLogPlace(k.PlacePath)
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		return 0, false
+	case err != nil:
+		k.mu.Lock()
+		k.status.Err = err
+		k.mu.Unlock()
+		return 0, false
+	case place.Boot != k.Boot:
+		return 0, true // the earlier run ended before this boot
+	}
+	return place.Seq + 1, true
+}
+
+// save keeps the place, if it has changed.
+func (k *Kmsg) save() {
+	if !k.placed || k.saved && k.seen == k.savedSeq {
+		return
+	}
+	k.savedAt = monotonic()
+	if err := (logPlace{k.Boot, k.seen}).write(k.PlacePath); err != nil {
+		k.mu.Lock()
+		k.status.Err = err
+		k.mu.Unlock()
+		return
+	}
+	k.saved, k.savedSeq = true, k.seen
+}
