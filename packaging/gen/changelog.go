@@ -131,12 +131,13 @@ func newEntry(r release) entry {
 	return e
 }
 
-// wrap breaks a note into lines of at most 76 letters, which stand below each other in a changelog of Debian.
+// wrap breaks a note into lines, which stand below each other in a changelog of Debian: nfpm puts nine letters before each
+// but the first, and lintian takes 80.
 func wrap(text string) string {
 	var lines []string
 	line := ""
 	for word := range strings.FieldsSeq(text) {
-		if line != "" && len(line)+1+len(word) > 72 {
+		if line != "" && len(line)+1+len(word) > 80-9 {
 			lines = append(lines, line)
 			line = ""
 		}

@@ -244,7 +244,35 @@ func TestUnitSaysWhy(t *testing.T) {
 			t.Errorf("%s= is left out without a reason", directive)
 		}
 	}
-	if regexp.MustCompile(`(?m)^RestartPreventExitStatus=`).Match(text) {
-		t.Error("a panic ends with 2, as a wrong command line does, and must be followed by a restart")
+	if got := regexp.MustCompile(`(?m)^RestartPreventExitStatus=(.*)$`).FindSubmatch(text); got == nil || string(got[1]) != "78" {
+		t.Errorf("RestartPreventExitStatus=%s: want 78, a wrong configuration, alone; a panic (2) must be followed by a restart", got)
+	}
+}
+
+func TestExitCodes(t *testing.T) {
+	names := func(path ...string) (names []string) {
+		for _, code := range exitCodes(path) {
+			names = append(names, code.name)
+		}
+		return names
+	}
+	for _, tt := range []struct{ got, want []string }{
+		{names("ctwarden"), []string{"0", "1", "2", "3"}},
+		{names("ctwarden", "config", "check"), []string{"0", "1", "2", "3"}},
+		{names("ctwarden", "run"), []string{"0", "1", "2", "3", "78"}},
+		{names("ctwarden", "status"), []string{"0", "1", "2", "3", "0 to 3"}},
+	} {
+		if diff := cmp.Diff(tt.want, tt.got); diff != "" {
+			t.Errorf("exit codes (-want +got):\n%s", diff)
+		}
+	}
+}
+
+func TestWrapLeavesRoomForDebian(t *testing.T) {
+	// Of words of two letters, so that a line can be as full as it gets.
+	for line := range strings.Lines(wrap(strings.Repeat("a ", 200))) {
+		if line = strings.TrimRight(line, "\n"); len("   -     "+strings.TrimSpace(line)) > 80 {
+			t.Errorf("%d letters, which lintian finds too long: %q", len(line), line)
+		}
 	}
 }

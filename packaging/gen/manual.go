@@ -68,16 +68,28 @@ func (b build) commandPage(path []string, about string, h help) []byte {
 		r.section("EXAMPLES")
 		r.verbatim(h.examples)
 	}
-	r.items("EXIT STATUS", []item{
-		{"0", "Done."}, {"1", "An error, told on the standard error with a hint."},
-		{"2", "The command line was not understood."}, {"3", "A check found something."},
-	})
+	r.items("EXIT STATUS", exitCodes(path))
 	if len(path) == 1 {
 		r.items("FILES", files())
 	}
 	r.section("SEE ALSO")
 	r.text(seeAlso(path, h))
 	return r.bytes()
+}
+
+// exitCodes are those of every command, and what one has beyond them.
+func exitCodes(path []string) []item {
+	codes := []item{
+		{"0", "Done."}, {"1", "An error, told on the standard error with a hint."},
+		{"2", "The command line was not understood."}, {"3", "A check found something."},
+	}
+	switch strings.Join(path, "-") {
+	case "ctwarden-run":
+		return append(codes, item{"78", "The configuration is wrong (EX_CONFIG). The unit is not started again: another start would end the same."})
+	case "ctwarden-status":
+		return append(codes, item{"0 to 3", "With --nagios: OK, WARNING, CRITICAL, UNKNOWN."})
+	}
+	return codes
 }
 
 func files() []item {
@@ -87,6 +99,7 @@ func files() []item {
 		{"/var/lib/ctwarden/ledger.json", "What was changed in the kernel, with the values before. ctwarden-revert(8) works by it."},
 		{"/run/ctwarden/control.sock", "The control socket, for root and the group ctwarden."},
 		{"/usr/share/ctwarden/netns.conf", "A drop-in for the unit that lets the daemon enter the network namespaces of others."},
+		{"/usr/share/ctwarden/metrics.conf", "A drop-in for the unit that lets the daemon answer on the network."},
 	}
 }
 
