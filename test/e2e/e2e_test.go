@@ -57,12 +57,23 @@ func TestCell(t *testing.T) {
 	}
 }
 
-func TestChooseSystems(t *testing.T) {
-	all, err := chooseSystems(nil)
-	if err != nil || len(all) != 3 {
-		t.Errorf("no name chose %d systems (%v), want 3", len(all), err)
+func TestChoose(t *testing.T) {
+	tests := map[string]struct {
+		names          []string
+		systems, roots int
+		ok             bool
+	}{
+		"no name chooses all":           {nil, 3, 2, true},
+		"a system and a root":           {[]string{"12", "rpm"}, 1, 1, true},
+		"a root alone boots nothing":    {[]string{"chroot"}, 0, 1, true},
+		"an unknown one chooses nobody": {[]string{"12", "10"}, 0, 0, false},
 	}
-	if _, err := chooseSystems([]string{"12", "10"}); err == nil {
-		t.Error("an unknown system was chosen")
+	for name, tt := range tests {
+		t.Run(name, func(t *testing.T) {
+			systems, roots, err := choose(tt.names)
+			if len(systems) != tt.systems || len(roots) != tt.roots || (err == nil) != tt.ok {
+				t.Errorf("chose %d systems and %d roots (%v), want %d and %d", len(systems), len(roots), err, tt.systems, tt.roots)
+			}
+		})
 	}
 }

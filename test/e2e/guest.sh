@@ -42,8 +42,9 @@ wait_for() {
 active() { [[ $(systemctl is-active $unit) == active ]]; }
 pid() { systemctl show -p MainPID --value $unit; }
 value() { cat "/proc/sys/net/netfilter/$1"; }
-# recorded EXPRESSION: a record of the audit log is like that. Since the mark that `mark` set.
-mark() { since=$(date -u +%Y-%m-%dT%H:%M:%SZ); sleep 1; }
+# recorded EXPRESSION: a record of the audit log is like that. Since the mark that `mark` set. It is of whole seconds: what
+# came before it must not have come in the same one.
+mark() { sleep 1; since=$(date -u +%Y-%m-%dT%H:%M:%SZ); }
 # Not with the host's configuration, which is wrong at times here.
 records() { ctwarden --config /e2e/plain.yaml audit show --json --since "$since"; }
 # Not `grep -q`: it would end before `audit show` does, whose broken pipe is a failure here.
@@ -80,7 +81,7 @@ exposure() {
 
 # denied prints what was refused to the daemon.
 denied() {
-	journalctl -b -u $unit --no-pager -o cat | grep -iE 'permission denied|not permitted|read-only' && return 0
+	journalctl -b -u $unit --no-pager -o cat --since "$(journal_time)" | grep -iE 'permission denied|not permitted|read-only' && return 0
 	records | grep -iE 'permission denied|not permitted|read-only'
 }
 
@@ -98,6 +99,13 @@ logs_explained() {
 healthy() { systemctl is-active $unit && [[ $(systemctl --failed --no-legend | grep -c ctwarden) == 0 ]]; }
 # verified: the chain is whole and each plan is decided again as it was.
 verified() { ctwarden audit verify; }
+# agrees: what journald has of the records is what stands in the log.
+agrees() { journalctl --no-pager -b -u $unit -o json | ctwarden audit verify --journal -; }
+# Records that are cut off the end leave a whole chain: only the journal's copies tell.
+tells_a_cut() {
+	head -n -3 /var/log/ctwarden/audit.jsonl >/run/cut.jsonl
+	ctwarden audit verify --log /run/cut.jsonl && not sh -c "journalctl --no-pager -b -u $unit -o json | ctwarden audit verify --log /run/cut.jsonl --journal -"
+}
 no_gap() { not grep -E '"kind":"gap"' /var/log/ctwarden/audit.jsonl; }
 answers() { ctwarden status --json | grep '"running": true'; }
 reachable() { setpriv --reuid nobody --regid nogroup --groups "$(getent group ctwarden | cut -d: -f3)" ctwarden status --json | grep '"running": true'; }
@@ -113,7 +121,11 @@ network() {
 	ip netns add outside && ip link add v0 type veth peer name v1 netns outside &&
 		ip address add 192.0.2.1/24 dev v0 && ip link set v0 up &&
 		ip -n outside address add 192.0.2.2/24 dev v1 && ip -n outside link set v1 up || return
-	nft -f - <<-EOF
+	track_flows
+}
+# track_flows [COMMAND...]: with the rule, in the namespace of the command. Nobody answers.
+track_flows() {
+	"$@" nft -f - <<-EOF
 		table ip e2e {
 			chain inward {
 				type filter hook input priority 0;
@@ -153,9 +165,11 @@ first_boot() {
 	modprobe -r nf_conntrack_netlink nf_conntrack
 	check "the module is not loaded before the installation" test ! -e /proc/sys/net/netfilter/nf_conntrack_max
 	check "install" dpkg -i /e2e/old.deb
+	check "dpkg --verify finds nothing" intact
 	check "the service is active" wait_for 30 active
 	check "it runs as ctwarden with two capabilities" unprivileged
 	check "it waits while the module is not loaded" answers
+	check "and loads none" test ! -e /proc/sys/net/netfilter/nf_conntrack_max
 	check "exposure is at most 2.5" exposure
 	check "files belong to whom they should" owned
 	check "a member of the group may ask the socket" reachable
@@ -208,6 +222,11 @@ first_boot() {
 	check "the connection is alive" alive
 	check "downgrade" dpkg -i /e2e/old.deb
 	check "the old one is active" wait_for 30 active
+	check "the chain is whole over kill, upgrade and downgrade" verified
+	check "each start is in it" all_starts
+	check "the journal's copies agree with it" agrees
+	check "and tell when its end is cut off" tells_a_cut
+	administrator
 	since=2020-01-01T00:00:00Z
 	check "nothing was denied" not denied
 	check "the log has no gap" no_gap
@@ -233,6 +252,34 @@ first_boot() {
 	systemctl reboot
 }
 
+# intact: every file is as in the package, but for what an administrator may change.
+intact() {
+	local differs
+	differs=$(dpkg --verify ctwarden)
+	echo "$differs"
+	[[ -z $differs ]]
+}
+# all_starts: install, the same once more, kill -9, upgrade, downgrade; the versions tell which was which.
+all_starts() {
+	local versions old
+	versions=$(ctwarden --config /e2e/plain.yaml audit show --json --kind start | grep -oE '"version":"[^"]+"' | cut -d'"' -f4)
+	echo "$versions"
+	old=$(head -1 <<<"$versions")
+	[[ $(echo $versions) == "$old $old $old $old.1 $old" ]]
+}
+# administrator: his choices outlive an upgrade and a downgrade.
+administrator() {
+	check "an administrator disables it" systemctl disable --now $unit
+	check "upgrade of a disabled one" dpkg -i /e2e/new.deb
+	check "it stays disabled" test "$(systemctl is-enabled $unit)" = disabled
+	check "and is not started" not active
+	check "an administrator masks it" systemctl mask $unit
+	check "downgrade of a masked one" dpkg -i /e2e/old.deb
+	check "it stays masked" test "$(systemctl is-enabled $unit)" = masked
+	check "he enables it again" sh -c "systemctl unmask $unit && systemctl enable --now $unit"
+	check "and it runs" wait_for 30 active
+}
+
 # The last block of the log has room for a few records, so it takes as many reloads as it takes.
 record_refused() { systemctl reload $unit; ctwarden status --json | grep -i 'no space'; }
 journal_alive() { ctwarden status --json | grep -A2 '"journald": {' | grep '"alive": true'; }
@@ -255,8 +302,13 @@ second_boot() {
 	check "it is active after the reboot" wait_for 60 active
 	check "and runs as ctwarden" unprivileged
 	check "the chain goes over the reboot" verified
-	modprobe nf_conntrack
+	check "before the module is loaded" test ! -e /proc/sys/net/netfilter/nf_conntrack_max
+	check "it waits for it again" answers
+	check "the module is loaded later again" modprobe nf_conntrack
+	check "it sees the table again" wait_for 20 sees_table
 	check "a second namespace" network
+	storms
+	check "a fresh daemon" scene
 	mark
 	flood 3000
 	check "the flood raises max again" wait_for 60 did raise_max
@@ -273,7 +325,11 @@ second_boot() {
 	check "every value is as before" diff /e2e/settings.before /e2e/settings.after
 	check "the record is kept" test -s /var/log/ctwarden/audit.jsonl -a -d /var/lib/ctwarden
 	sed -i '$d' /etc/ctwarden/ctwarden.yaml
-	check "reinstall" dpkg -i /e2e/new.deb
+	printf '#!/bin/sh\nexit 101\n' >/usr/sbin/policy-rc.d && chmod 755 /usr/sbin/policy-rc.d
+	check "reinstall under policy-rc.d" dpkg -i /e2e/old.deb
+	check "which forbids the start" not active
+	rm /usr/sbin/policy-rc.d
+	check "upgrade of what does not run" dpkg -i /e2e/new.deb
 	check "it is active again" wait_for 30 active
 	check "the chain goes on" verified
 	check "nothing was denied" not denied
@@ -293,6 +349,8 @@ no_file() {
 	echo "$left"
 	[[ -z $left ]]
 }
+
+. /e2e/storms.sh
 
 tell "ready $(uname -r), systemd $(systemctl --version | awk 'NR==1{print $2}')"
 # `systemctl is-system-running --wait` would wait for this very job.

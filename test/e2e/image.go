@@ -14,6 +14,9 @@ import (
 //go:embed guest.sh
 var guestScript []byte
 
+//go:embed storms.sh
+var storms string
+
 // guestUnit runs the script when the system is up. It has no timeout: the machine has one.
 const guestUnit = `[Unit]
 After=multi-user.target
@@ -27,8 +30,10 @@ TimeoutStartSec=infinity
 WantedBy=multi-user.target
 `
 
-// smallTable is filled in seconds by an emulated machine: 512 buckets make a max of 4096.
-const smallTable = "options nf_conntrack hashsize=512\n"
+// smallTable is filled in seconds by an emulated machine. In a hash with many empty buckets the kernel seldom finds an entry
+// to drop early, and then it says that the table is full.
+const smallTable = "install nf_conntrack /sbin/modprobe --ignore-install nf_conntrack hashsize=65536" +
+	" && /sbin/sysctl -q -w net.netfilter.nf_conntrack_max=4096\n"
 
 // writeImage makes the disk of a machine: the system, both packages, the script and the flood.
 func (s system) writeImage(ctx context.Context, root, name string, p packages) (err error) {
@@ -46,6 +51,7 @@ func (s system) writeImage(ctx context.Context, root, name string, p packages) (
 		"etc/modprobe.d/e2e.conf":        smallTable,
 		"etc/systemd/system/e2e.service": guestUnit,
 		"e2e/plain.yaml":                 "mode: enforce\n",
+		"e2e/storms.sh":                  storms,
 		"e2e/stage":                      "first\n",
 		"e2e/old.version":                p.oldVersion + "\n",
 	}

@@ -26,30 +26,18 @@ func main() {
 }
 
 func run(ctx context.Context) (ok bool, err error) {
-	names := flag.String("systems", "", "releases of Debian to boot, separated by spaces, and rpm (default: all)")
+	names := flag.String("systems", "", "releases of Debian to boot, separated by spaces, and chroot and rpm (default: all)")
 	cache := flag.String("cache", ".cache/e2e", "directory for systems, disks, packages and logs")
 	memory := flag.Int("memory", 1536, "memory of a machine in MiB")
-	timeout := flag.Duration("timeout", 20*time.Minute, "time a machine may take, all its boots")
+	timeout := flag.Duration("timeout", 40*time.Minute, "time a machine may take, all its boots")
 	counts := flag.String("counts", "", "write passed, failed and skipped to this file")
 	flag.Parse()
 	if os.Geteuid() != 0 {
 		return false, errors.New("installing a system into a directory needs root")
 	}
-	chosen := strings.Fields(*names)
-	withRPM := len(chosen) == 0
-	var debians []string
-	for _, name := range chosen {
-		if name == "rpm" {
-			withRPM = true
-		} else {
-			debians = append(debians, name)
-		}
-	}
-	var systems []system
-	if len(debians) > 0 || len(chosen) == 0 {
-		if systems, err = chooseSystems(debians); err != nil {
-			return false, err
-		}
+	systems, roots, err := choose(strings.Fields(*names))
+	if err != nil {
+		return false, err
 	}
 	if *cache, err = filepath.Abs(*cache); err != nil {
 		return false, err
@@ -64,10 +52,10 @@ func run(ctx context.Context) (ok bool, err error) {
 		told, err := s.prove(ctx, *cache, built, machine{memory: *memory, timeout: *timeout, out: os.Stdout})
 		sheet.add("Debian "+s.name, told, err, time.Since(start))
 	}
-	if withRPM {
+	for _, r := range roots {
 		start := time.Now()
-		told, err := proveRPM(ctx, *cache, built, os.Stdout)
-		sheet.add("rpm", told, err, time.Since(start))
+		told, err := r.prove(ctx, *cache, built, os.Stdout)
+		sheet.add(r.name, told, err, time.Since(start))
 	}
 	if err := sheet.print(os.Stdout); err != nil {
 		return false, err

@@ -1,36 +1,8 @@
-# rpm.sh ROOT OLD NEW: the life of the rpm in a root without a running systemd.
-set -uo pipefail
-root=$1 old=$2 new=$3
-export LC_ALL=C
+# rpm.sh, after root.sh: the life of the rpm with a package database of its own.
+mkdir -p "$root/var/lib/rpm"
 
-tell() { printf '\005%s\n' "$*"; }
-check() {
-	local name=$1
-	shift
-	if "$@" >/tmp/e2e-rpm.$$ 2>&1; then
-		tell "ok rpm: $name"
-	else
-		tell "FAIL rpm: $name"
-		tail -n 30 /tmp/e2e-rpm.$$
-	fi
-	rm -f /tmp/e2e-rpm.$$
-}
-in_root() { chroot "$root" "$@"; }
 # Debian's files belong to no rpm, so nothing here satisfies a dependency.
 r() { rpm --root "$root" --dbpath /var/lib/rpm "$@"; }
-# not fails, too, when there is no such command.
-not() {
-	"$@"
-	local status=$?
-	((status > 0 && status < 126))
-}
-
-mount -t proc proc "$root/proc"
-mount -t tmpfs tmpfs "$root/run"
-mount --bind /dev "$root/dev"
-mkdir -p "$root/var/lib/rpm" "$root/packages"
-cp "$old" "$root/packages/old.rpm"
-cp "$new" "$root/packages/new.rpm"
 
 # quiet fails, too, when something is said, but for what Debian's rpm says each time.
 quiet() {
@@ -40,7 +12,6 @@ quiet() {
 	echo "$said"
 	[[ -z $said ]]
 }
-enabled() { in_root systemctl is-enabled ctwarden.service; }
 owners() {
 	in_root stat -c '%n %U:%G %a' /var/lib/ctwarden /var/log/ctwarden /etc/ctwarden /etc/ctwarden/ctwarden.yaml /usr/bin/ctwarden /usr/share/man/man8
 	[[ $(in_root stat -c '%U:%G %a' /var/lib/ctwarden) == 'ctwarden:ctwarden 750' &&
@@ -49,9 +20,21 @@ owners() {
 		$(in_root stat -c '%U:%G %a' /usr/bin/ctwarden) == 'root:root 755' &&
 		$(in_root stat -c '%a' /usr/share/man/man8) == 755 ]]
 }
-system_user() {
-	in_root getent passwd ctwarden
-	[[ $(in_root id -u ctwarden) -lt 1000 && $(in_root getent passwd ctwarden) == *nologin ]]
+complete() {
+	local file dir=/usr/share/doc/ctwarden
+	for file in $dir/README.md $dir/operations.md $dir/third-party-licenses.txt.gz /usr/share/licenses/ctwarden/LICENSE \
+		$dir/examples/{profiles/gateway.yaml,prometheus/ctwarden.rules.yml,grafana/ctwarden.json,kubernetes/base/daemonset.yaml} \
+		/usr/share/ctwarden/{netns.conf,npd/check-conntrack} /usr/share/man/man5/ctwarden.yaml.5.gz \
+		/usr/share/zsh/site-functions/_ctwarden /usr/lib/systemd/system-preset/50-ctwarden.preset; do
+		r -q -l ctwarden | grep -x "$file" >/dev/null && [[ -s $root$file ]] || { echo "$file is not shipped"; return 1; }
+	done
+}
+# all_owned: of each directory that is named after the package there is an owner, so that a removal takes it along.
+all_owned() {
+	local dir
+	while read -r dir; do
+		r -q -l ctwarden | grep -x "${dir#"$root"}" >/dev/null || { echo "${dir#"$root"} is nobody's"; return 1; }
+	done < <(find "$root"/{etc,usr,var}/ -xdev -type d -path '*ctwarden*')
 }
 
 tell "ready rpm $(rpm --version | grep -oE '[0-9.]+')"
@@ -59,6 +42,8 @@ check "digests are right" rpm -K --nosignature "$old"
 check "install" quiet r -i --nodeps "$root/packages/old.rpm"
 check "the user is there" system_user
 check "owners and modes" owners
+check "documents and examples are there" complete
+check "no directory belongs to nobody" all_owned
 check "rpm -V finds nothing" quiet r -V --nodeps ctwarden
 check "the service is enabled" enabled
 check "the program runs" in_root ctwarden config check
@@ -80,4 +65,9 @@ check "the changed configuration is kept aside" test -f "$root/etc/ctwarden/ctwa
 check "no program is left" test ! -e "$root/usr/bin/ctwarden" -a ! -e "$root/usr/lib/systemd/system/ctwarden.service"
 check "reinstall" quiet r -i --nodeps "$root/packages/old.rpm"
 check "remove again" r -e ctwarden
+mkdir -p "$root/etc/systemd/system-preset"
+echo 'disable *' >"$root/etc/systemd/system-preset/00-e2e.preset"
+check "install where an administrator's preset disables all" quiet r -i --nodeps "$root/packages/new.rpm"
+check "it stays disabled" not enabled
+check "and is removed" r -e ctwarden
 tell done

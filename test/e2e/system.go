@@ -19,25 +19,28 @@ func knownSystems() []system {
 	return []system{{"12", "bookworm"}, {"13", "trixie"}, {"11", "bullseye"}}
 }
 
-// chooseSystems returns the systems with these names, all of them when there is no name.
-func chooseSystems(names []string) ([]system, error) {
-	known := knownSystems()
+// choose returns the systems and roots with these names, all of them when there is no name.
+func choose(names []string) (systems []system, roots []root, err error) {
 	if len(names) == 0 {
-		return known, nil
+		return knownSystems(), knownRoots(), nil
 	}
-	var chosen []system
 	for _, name := range names {
-		n := len(chosen)
-		for _, s := range known {
+		n := len(systems) + len(roots)
+		for _, s := range knownSystems() {
 			if s.name == name {
-				chosen = append(chosen, s)
+				systems = append(systems, s)
 			}
 		}
-		if len(chosen) == n {
-			return nil, fmt.Errorf("unknown system %q: known are Debian 12, 13 and 11", name)
+		for _, r := range knownRoots() {
+			if r.name == name {
+				roots = append(roots, r)
+			}
+		}
+		if len(systems)+len(roots) == n {
+			return nil, nil, fmt.Errorf("unknown system %q: known are Debian 12, 13 and 11, chroot and rpm", name)
 		}
 	}
-	return chosen, nil
+	return systems, roots, nil
 }
 
 // contents is what a machine needs beyond the minimum of Debian.

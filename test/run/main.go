@@ -43,7 +43,7 @@ func run(args []string, counts string) (ok bool, err error) {
 	}
 	fmt.Println(&t)
 	if counts != "" {
-		if err := os.WriteFile(counts, []byte(t.String()+"\n"), 0o644); err != nil {
+		if err := t.Keep(counts); err != nil {
 			return false, err
 		}
 	}

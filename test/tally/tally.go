@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"os"
 	"regexp"
 	"sort"
 	"strings"
@@ -18,6 +19,8 @@ type Tally struct {
 	Reasons map[string]int
 	// Failures are the full names of what failed, in the order of its end.
 	Failures []string
+	// Ran says of each test, by its full name, whether it came to an end of its own rather than being skipped.
+	Ran map[string]bool
 
 	lastLine map[key]string
 	output   map[key][]string
@@ -26,6 +29,11 @@ type Tally struct {
 
 // key names a test, or a package when test is empty.
 type key struct{ pkg, test string }
+
+// name is the same wherever the test was built: a package is named from the root of the module.
+func (k key) name() string {
+	return strings.TrimPrefix(k.pkg, "github.com/ctwarden/ctwarden/") + "." + k.test
+}
 
 // An event is a line of `go test -json`. See `go doc test2json`.
 type event struct {
@@ -68,7 +76,7 @@ func (t *Tally) line(line string, out io.Writer) error {
 func (t *Tally) add(e event, out io.Writer) error {
 	if t.Reasons == nil {
 		t.Reasons, t.lastLine = map[string]int{}, map[key]string{}
-		t.output, t.failed = map[key][]string{}, map[string]bool{}
+		t.output, t.failed, t.Ran = map[key][]string{}, map[string]bool{}, map[string]bool{}
 	}
 	k := key{e.Package, e.Test}
 	switch e.Action {
@@ -84,12 +92,14 @@ func (t *Tally) add(e event, out io.Writer) error {
 	case "pass":
 		if e.Test != "" {
 			t.Passed++
+			t.Ran[k.name()] = true
 			delete(t.output, k)
 			return nil
 		}
 	case "skip":
 		if e.Test != "" {
 			t.Skipped++
+			t.Ran[k.name()] = false
 			t.Reasons[reason(t.lastLine[k])]++
 			delete(t.output, k)
 			return nil
@@ -109,6 +119,7 @@ func (t *Tally) fail(k key, out io.Writer) error {
 		t.Failed++
 		t.failed[k.pkg] = true
 		t.Failures = append(t.Failures, strings.TrimSuffix(k.pkg+"."+k.test, "."))
+		t.Ran[k.name()] = true
 	}
 	if k.test == "" {
 		// What a test that never ended said is still held: it is the reason.
@@ -165,6 +176,30 @@ func (t *Tally) Add(u Tally) {
 	for r, n := range u.Reasons {
 		t.Reasons[r] += n
 	}
+	if t.Ran == nil {
+		t.Ran = map[string]bool{}
+	}
+	for name, ran := range u.Ran {
+		t.Ran[name] = t.Ran[name] || ran
+	}
+}
+
+// Keep writes the count to a file, and beside it, with ".tests" behind its name, a line for each test: "ran" or
+// "skipped", and its name. With those of several runs, who was skipped in all of them can be told.
+func (t *Tally) Keep(file string) error {
+	lines := make([]string, 0, len(t.Ran))
+	for name, ran := range t.Ran {
+		word := "skipped "
+		if ran {
+			word = "ran "
+		}
+		lines = append(lines, word+name+"\n")
+	}
+	sort.Strings(lines)
+	return errors.Join(
+		os.WriteFile(file, []byte(t.String()+"\n"), 0o644),                  //nolint:gosec // for all to read
+		os.WriteFile(file+".tests", []byte(strings.Join(lines, "")), 0o644), //nolint:gosec // the same
+	)
 }
 
 // String is the count on one line, "12 passed, 0 failed, 3 skipped".

@@ -1,6 +1,9 @@
 package tally
 
 import (
+	"io"
+	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 
@@ -113,5 +116,28 @@ func TestAdd(t *testing.T) {
 	}
 	if got := sum.Reasons["needs CAP_NET_ADMIN to make a network namespace"]; got != 2 {
 		t.Errorf("reason counted %d times, want 2", got)
+	}
+}
+
+// TestKeepTellsWhoRan: a test that one run skips and another does not has run.
+func TestKeepTellsWhoRan(t *testing.T) {
+	var all Tally
+	for _, in := range []string{skipping, passing, strings.ReplaceAll(passing, `"Action":"pass"`, `"Action":"skip"`), failing} {
+		var one Tally
+		if err := one.Read(strings.NewReader(in), io.Discard); err != nil {
+			t.Fatal(err)
+		}
+		all.Add(one)
+	}
+	file := filepath.Join(t.TempDir(), "count")
+	if err := all.Keep(file); err != nil {
+		t.Fatal(err)
+	}
+	text, err := os.ReadFile(file + ".tests")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff("ran p.TestA\nran p.TestC\nskipped p.TestB/x\n", string(text)); diff != "" {
+		t.Errorf("tests (-want +got):\n%s", diff)
 	}
 }

@@ -43,7 +43,9 @@ func (m machine) boot(ctx context.Context, image, initrd string) ([]result, erro
 		return nil, err
 	}
 	cmd := exec.CommandContext(ctx, "qemu-system-x86_64",
-		"-accel", "tcg,thread=multi", "-cpu", "max", "-smp", "2", "-m", strconv.Itoa(m.memory),
+		"-accel", "tcg,thread=multi",
+		// Without CMPXCHG16B: the one of qemu 7.2 leaves wrong flags, and 6.12 allocates memory with it.
+		"-cpu", "max,cx16=off", "-smp", "2", "-m", strconv.Itoa(m.memory),
 		"-nodefaults", "-no-reboot", "-display", "none", "-nic", "none",
 		"-serial", "file:"+console, "-serial", "stdio",
 		"-kernel", image, "-initrd", initrd,

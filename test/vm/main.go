@@ -83,7 +83,7 @@ func run(ctx context.Context) (ok bool, err error) {
 	}
 	total, ok := sheet.total(suite.jobs)
 	if *counts != "" {
-		if err := os.WriteFile(*counts, []byte(total.String()+"\n"), 0o644); err != nil {
+		if err := total.Keep(*counts); err != nil {
 			return false, err
 		}
 	}
