@@ -49,19 +49,24 @@ func (p *plan) memory(ctx context.Context) (err error) {
 	return nil
 }
 
-const (
-	settle  = 3 * time.Second
-	watched = 30 * time.Second
-)
+// settle is what the daemon takes to begin: it reads the whole kernel log, and
+// looks at every namespace.
+const settle = 10 * time.Second
 
 // idle runs the daemon in a directory of its own, where it only observes, and
-// measures what it takes when there is nothing to do.
+// measures what it takes when there is nothing to do, beside as many other
+// namespaces as asked for.
 func (p *plan) idle(ctx context.Context) (err error) {
 	dir, err := os.MkdirTemp("", "ctwarden-bench-")
 	if err != nil {
 		return err
 	}
 	defer func() { err = errors.Join(err, os.RemoveAll(dir)) }()
+	street, err := newOthers(filepath.Join(dir, "netns"), p.others)
+	defer func() { err = errors.Join(err, street.close()) }()
+	if err != nil {
+		return err
+	}
 	stage, err := newTable()
 	if err != nil {
 		return err
@@ -70,7 +75,8 @@ func (p *plan) idle(ctx context.Context) (err error) {
 	cmd := exec.CommandContext(ctx, p.ctwarden, "run", "--mode", "observe")
 	cmd.Env = append(os.Environ(), "CTWARDEN_STATE_DIR="+filepath.Join(dir, "state"),
 		"CTWARDEN_AUDIT_PATH="+filepath.Join(dir, "log", "audit.jsonl"),
-		"CTWARDEN_CONTROL_SOCKET="+filepath.Join(dir, "run", "control.sock"))
+		"CTWARDEN_CONTROL_SOCKET="+filepath.Join(dir, "run", "control.sock"),
+		"CTWARDEN_WATCH_NETNS="+p.reach())
 	cmd.Cancel = func() error { return cmd.Process.Signal(os.Interrupt) }
 	cmd.WaitDelay = 10 * time.Second
 	if err := stage.NS.Do(cmd.Start); err != nil {
@@ -83,22 +89,56 @@ func (p *plan) idle(ctx context.Context) (err error) {
 	if err := wait(ctx, settle); err != nil {
 		return err
 	}
-	before, err := ticksOf(cmd.Process.Pid)
-	if err != nil {
-		return fmt.Errorf("the daemon did not stay: %w", err)
-	}
-	if err := wait(ctx, watched); err != nil {
-		return err
-	}
-	after, err := ticksOf(cmd.Process.Pid)
+	used, err := p.usedBy(ctx, cmd.Process.Pid)
 	if err != nil {
 		return fmt.Errorf("the daemon did not stay: %w", err)
 	}
 	status := fmt.Sprintf("/proc/%d/status", cmd.Process.Pid)
-	const ticksPerSecond = 100 // USER_HZ, the same on every Linux that Go runs on
-	used := float64(after-before) / ticksPerSecond
-	fmt.Printf("\nidle       daemon for %s: resident %.1f MiB, at most %.1f (bound 24); %.2f s of CPU, %.3f %% of a core (bound 0.1)\n",
-		watched, float64(sizeIn(status, "VmRSS"))/(1<<20), float64(sizeIn(status, "VmHWM"))/(1<<20), used, 100*used/watched.Seconds())
+	fmt.Printf("\nidle       daemon for %s beside %d namespaces: resident %.1f MiB, at most %.1f (bound 24); %.2f s of CPU, %.3f %% of a core (bound 0.1)\n",
+		p.idleFor, p.others, float64(sizeIn(status, "VmRSS"))/(1<<20), float64(sizeIn(status, "VmHWM"))/(1<<20),
+		used.Seconds(), 100*used.Seconds()/p.idleFor.Seconds())
+	if p.others > 0 {
+		return p.sayNeighbours(ctx, filepath.Join(dir, "run", "control.sock"))
+	}
+	return nil
+}
+
+// reach is what is watched.
+func (p *plan) reach() string {
+	if p.others > 0 {
+		return "all"
+	}
+	return "host"
+}
+
+// usedBy measures the processor time of a process for as long as asked for.
+func (p *plan) usedBy(ctx context.Context, pid int) (time.Duration, error) {
+	before, err := ticksOf(pid)
+	if err != nil {
+		return 0, err
+	}
+	if err := wait(ctx, p.idleFor); err != nil {
+		return 0, err
+	}
+	after, err := ticksOf(pid)
+	const tick = time.Second / 100 // USER_HZ, the same on every Linux that Go runs on
+	return time.Duration(after-before) * tick, err
+}
+
+// sayNeighbours prints what the daemon says of the namespaces: that it did look
+// at them.
+func (p *plan) sayNeighbours(ctx context.Context, socket string) error {
+	cmd := exec.CommandContext(ctx, p.ctwarden, "status")
+	cmd.Env = append(os.Environ(), "CTWARDEN_CONTROL_SOCKET="+socket)
+	text, err := cmd.Output()
+	if err != nil {
+		return fmt.Errorf("ask the daemon: %w", err)
+	}
+	for line := range strings.Lines(string(text)) {
+		if strings.HasPrefix(line, "netns") {
+			fmt.Print("           ", line)
+		}
+	}
 	return nil
 }
 

@@ -10,6 +10,7 @@ import (
 	"os/signal"
 	"strings"
 	"syscall"
+	"time"
 )
 
 // sweepWord makes this program the one that deletes: a child with a memory of
@@ -19,9 +20,14 @@ const sweepWord = "sweep"
 // A plan is what was asked for on the command line.
 type plan struct {
 	entries, large, pairs int
+	log                   int64 // MiB
 	ctwarden              string
 	hostWide              bool
 	only                  string
+	// others is how many namespaces there are beside the one of the daemon
+	// that is idle, and idleFor for how long it is watched.
+	others  int
+	idleFor time.Duration
 }
 
 func main() {
@@ -34,11 +40,14 @@ func main() {
 	var p plan
 	flag.IntVar(&p.entries, "entries", 1_000_000, "entries in the table")
 	flag.IntVar(&p.large, "large", 4_000_000, "entries in the table for the memory of a large one; 0 leaves it out")
+	flag.Int64Var(&p.log, "log", 1024, "MiB of the audit log to read")
 	flag.IntVar(&p.pairs, "pairs", 5, "pairs of runs")
 	flag.StringVar(&p.ctwarden, "ctwarden", "bin/ctwarden", "the program to measure")
 	flag.BoolVar(&p.hostWide, "host-wide", os.Getenv("CTWARDEN_TEST_HOST") == "1",
 		"raise nf_conntrack_max, which is one number for the whole host, while it runs (or CTWARDEN_TEST_HOST=1)")
-	flag.StringVar(&p.only, "only", "census,delete,stall,large,idle,go", "which parts")
+	flag.IntVar(&p.others, "netns", 0, "other network namespaces beside the idle daemon, which then watches them")
+	flag.DurationVar(&p.idleFor, "idle-for", 30*time.Second, "how long the idle daemon is watched")
+	flag.StringVar(&p.only, "only", "census,delete,stall,large,idle,review,go", "which parts")
 	flag.Parse()
 	exit(p.run(ctx))
 }
@@ -85,7 +94,7 @@ func (p *plan) run(ctx context.Context) (err error) {
 		run  func(context.Context) error
 	}{
 		{"census", p.census}, {"delete", p.deletion}, {"stall", p.stall}, {"large", p.memory},
-		{"idle", p.idle}, {"go", p.benchmarks},
+		{"idle", p.idle}, {"review", p.review}, {"go", p.benchmarks},
 	} {
 		if !p.wants(part.name) {
 			continue
