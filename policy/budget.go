@@ -19,6 +19,10 @@ type Budget struct {
 
 const bucketBytes = 8
 
+// mostBuckets is the largest hash that every kernel makes, in whole pages: since
+// Linux 7.0 nf_ct_alloc_hashtable refuses more than INT_MAX bytes.
+const mostBuckets = math.MaxInt32 / bucketBytes / 512 * 512
+
 // budget computes the largest table that the host's memory permits. What the
 // entries take now is added back to MemAvailable: otherwise the budget would
 // shrink as the table fills.
@@ -45,7 +49,7 @@ func (l *Limits) budget(o *Observation) Budget {
 		b.Max = min((b.Bytes-hash)/perMax, l.Raise.Ceiling)
 	}
 	if l.Hash.MaxRatio > 0 {
-		b.Buckets = roundBuckets(b.Max / l.Hash.MaxRatio)
+		b.Buckets = min(roundBuckets(b.Max/l.Hash.MaxRatio), mostBuckets)
 	}
 	if l.Budget.MaxPressure > 0 && m.Pressure > l.Budget.MaxPressure {
 		b.Hold = HeldPressure

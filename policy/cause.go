@@ -75,7 +75,7 @@ func (l *Limits) cause(o *Observation, a *Assessment) Cause {
 	if a.Level == Calm {
 		return NoCause
 	}
-	if o.CensusAt != 0 && o.Now.Since(o.CensusAt) <= censusFresh && o.Census.Seen > 0 {
+	if o.looked() {
 		return censusCause(o)
 	}
 	switch u := a.UnassuredShare; {

@@ -80,9 +80,9 @@ func TestDecide(t *testing.T) {
 			host: func(o *Observation) { fill(o, 75_000) },
 			want: decided{Elevated, Unknown, HeldEnough, nil},
 		},
-		"85 % without growth is raised by a quarter": {
+		"85 % without growth is raised by a half": {
 			host: func(o *Observation) { fill(o, 85_000) },
-			want: decided{High, Unknown, NotHeld, []Action{{Type: RaiseMax, From: 100_000, To: 125_000, Reason: ReasonFill}}},
+			want: decided{High, Unknown, NotHeld, []Action{{Type: RaiseMax, From: 100_000, To: 150_000, Reason: ReasonFill}}},
 		},
 		"one burst between two looks is not yet a trend": {
 			host:  func(o *Observation) { fill(o, 60_000) },
@@ -97,8 +97,8 @@ func TestDecide(t *testing.T) {
 		},
 		"the least that 60 s need is taken": {
 			host: func(o *Observation) { fill(o, 80_000) },
-			rate: 1000,
-			want: decided{High, Unknown, NotHeld, []Action{{Type: RaiseMax, From: 100_000, To: 140_000, Reason: ReasonFullSoon}}},
+			rate: 1500,
+			want: decided{High, Unknown, NotHeld, []Action{{Type: RaiseMax, From: 100_000, To: 170_000, Reason: ReasonFullSoon}}},
 		},
 		"a table that empties is left to it": {
 			host:  func(o *Observation) { fill(o, 97_000) },
@@ -110,11 +110,11 @@ func TestDecide(t *testing.T) {
 			state: func(s *State) {
 				s.Trend = Trend{At: Moment(time.Hour - time.Second), Entries: 99_000, Fast: -500}
 			},
-			want: decided{Exhausted, Load, NotHeld, []Action{{Type: RaiseMax, From: 100_000, To: 125_000, Reason: ReasonDropping}}},
+			want: decided{Exhausted, Load, NotHeld, []Action{{Type: RaiseMax, From: 100_000, To: 150_000, Reason: ReasonDropping}}},
 		},
 		"a line about a table that is nearly full is enough": {
 			host: func(o *Observation) { fill(o, 92_000); o.Full = 1 },
-			want: decided{Exhausted, Unknown, NotHeld, []Action{{Type: RaiseMax, From: 100_000, To: 125_000, Reason: ReasonDropping}}},
+			want: decided{Exhausted, Unknown, NotHeld, []Action{{Type: RaiseMax, From: 100_000, To: 150_000, Reason: ReasonDropping}}},
 		},
 		"a line while this table has room is about another": {
 			host: func(o *Observation) { o.Full = 1 },
@@ -182,7 +182,7 @@ func TestDecide(t *testing.T) {
 			limits: func(l *Limits) { l.NoHostWide = true },
 			host:   func(o *Observation) { fill(o, 97_000); o.Kernel.MaxWritable = false; o.Table.NetNS = 7 },
 			want: decided{Exhausted, Unknown, NotHeld, []Action{
-				{Type: RaiseMax, From: 100_000, To: 125_000, Reason: ReasonFill, Would: true},
+				{Type: RaiseMax, From: 100_000, To: 150_000, Reason: ReasonFill, Would: true},
 			}},
 		},
 		"churn: after the raise, closing states are shortened and established is not": {
@@ -227,7 +227,7 @@ func TestDecide(t *testing.T) {
 		},
 		"half-open: the first remedy is one raise": {
 			host: func(o *Observation) { fill(o, 97_000); halfOpen(o) },
-			want: decided{Exhausted, HalfOpen, NotHeld, []Action{{Type: RaiseMax, From: 100_000, To: 125_000, Reason: ReasonFill}}},
+			want: decided{Exhausted, HalfOpen, NotHeld, []Action{{Type: RaiseMax, From: 100_000, To: 150_000, Reason: ReasonFill}}},
 		},
 		"half-open: after one raise, timeouts come before another": {
 			host:  func(o *Observation) { fill(o, 97_000); halfOpen(o) },
@@ -269,7 +269,7 @@ func TestDecide(t *testing.T) {
 		"half-open: while packets are lost, max is raised again": {
 			host:  func(o *Observation) { fill(o, 100_000); halfOpen(o); o.Table.Counters.Drop = 10 },
 			state: func(s *State) { raised(s); s.Trend.At = Moment(time.Hour - time.Second); s.Trend.Entries = 100_000 },
-			want:  decided{Exhausted, HalfOpen, NotHeld, []Action{{Type: RaiseMax, From: 100_000, To: 125_000, Reason: ReasonDropping}}},
+			want:  decided{Exhausted, HalfOpen, NotHeld, []Action{{Type: RaiseMax, From: 100_000, To: 150_000, Reason: ReasonDropping}}},
 		},
 		"half-open: nothing that is idle for long enough is not deleted": {
 			host: func(o *Observation) { fill(o, 97_000); halfOpen(o); o.Census.Deletable = 5 },
@@ -311,7 +311,7 @@ func TestDecide(t *testing.T) {
 		},
 		"an old census does not speak": {
 			host: func(o *Observation) { fill(o, 97_000); churn(o); o.CensusAt = o.Now - Moment(31*time.Second) },
-			want: decided{Exhausted, Unknown, NotHeld, []Action{{Type: RaiseMax, From: 100_000, To: 125_000, Reason: ReasonFill}}},
+			want: decided{Exhausted, Unknown, NotHeld, []Action{{Type: RaiseMax, From: 100_000, To: 150_000, Reason: ReasonFill}}},
 		},
 		"paused": {
 			host:  func(o *Observation) { fill(o, 97_000) },
@@ -339,7 +339,7 @@ func TestDecide(t *testing.T) {
 					s.Acts[i] = Moment(time.Duration(i+1) * time.Minute)
 				}
 			},
-			want: decided{Exhausted, Unknown, NotHeld, []Action{{Type: RaiseMax, From: 100_000, To: 125_000, Reason: ReasonFill}}},
+			want: decided{Exhausted, Unknown, NotHeld, []Action{{Type: RaiseMax, From: 100_000, To: 150_000, Reason: ReasonFill}}},
 		},
 		"a shortened timeout is given back after ten calm minutes": {
 			host:  func(o *Observation) { o.Timeouts[nfct.TCPTimeWait] = 30 },

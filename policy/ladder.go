@@ -62,7 +62,7 @@ func (l *Limits) ladder(s *State, a *Assessment) Ladder {
 		return Ladder{{Type: ResizeHash}}
 	}
 	ladder := Ladder{raise, {Type: ResizeHash}}
-	if o := &a.Observation; a.Cause == Load && o.Census.Share(o.Census.Closing) >= someOf {
+	if o := &a.Observation; a.Cause == Load && o.looked() && o.Census.Share(o.Census.Closing) >= someOf {
 		// Live connections come first, and closing ones have to make way when
 		// there is no more room to give.
 		ladder[2] = Rung{Type: ShortenTimeout, Class: Closing}
@@ -149,12 +149,14 @@ func (l *Limits) raise(s *State, a *Assessment) ([]Action, Hold) {
 	switch {
 	case l.Raise.Ceiling == 0:
 		return nil, HeldNotPermitted
-	case s.Max.yielded(o.Now):
+	case s.Max.yielded(l, a):
 		return nil, HeldYielded
 	case !o.Kernel.MaxWritable && !l.NoHostWide:
 		return nil, HeldReadOnly
 	case b.Hold != NotHeld:
 		return nil, b.Hold
+	case o.Table.Max >= b.Max:
+		return nil, HeldBudget // and no sum below overflows
 	}
 	now := o.Table.Max
 	arrivals := max(a.Trend.Rate(), 0) * l.Raise.Headroom.Seconds()
@@ -208,7 +210,7 @@ func (l *Limits) shorten(s *State, a *Assessment, class Class) ([]Action, Hold) 
 			continue
 		case now <= floor:
 			hold = HeldFloor
-		case s.Timeouts[t].yielded(o.Now):
+		case s.Timeouts[t].yielded(l, a):
 			hold = HeldYielded
 		default:
 			actions = append(actions, Action{
@@ -282,10 +284,7 @@ func (l *Limits) remove(s *State, a *Assessment) ([]Action, Hold) {
 // fewOf reports whether a fresh census found too few of the entries that an
 // act is aimed at for it to have an effect.
 func (l *Limits) fewOf(o *Observation, eligible uint64) bool {
-	if o.CensusAt == 0 || o.Census.Seen == 0 || o.Now.Since(o.CensusAt) > censusFresh {
-		return false
-	}
-	return o.Census.Share(eligible) < l.Verify.Useful
+	return o.looked() && o.Census.Share(eligible) < l.Verify.Useful
 }
 
 func (l *Limits) bound(act *Action, o *Observation, share nfct.Permyriad) {
@@ -307,6 +306,11 @@ func (l *Limits) resize(s *State, a *Assessment) ([]Action, Hold) {
 	case storm:
 		needed = needed && o.Table.Max >= saturatingMul(l.Hash.StormRatio, o.Table.Buckets)
 	}
+	patient := !storm && a.Cause != LongChains
+	interval := l.Hash.MinInterval
+	if patient {
+		interval += l.late(a, interval)
+	}
 	entries := max(o.Host.Entries, o.Table.Entries)
 	stall := float64(entries) * float64(l.Hash.StallPerEntry)
 	switch {
@@ -316,12 +320,14 @@ func (l *Limits) resize(s *State, a *Assessment) ([]Action, Hold) {
 		return nil, b.Hold
 	case !needed:
 		return nil, HeldDone
-	case s.Buckets.yielded(o.Now):
+	case s.Buckets.yielded(l, a):
 		return nil, HeldYielded
 	case !o.Kernel.BucketsWritable && !l.NoHostWide:
 		return nil, HeldReadOnly
-	case s.LastResize != 0 && o.Now.Since(s.LastResize) < l.Hash.MinInterval:
+	case s.LastResize != 0 && o.Now.Since(s.LastResize) < interval:
 		return nil, HeldTooSoon
+	case patient && l.starting(s, o):
+		return nil, HeldCalm
 	case stall > float64(l.Hash.MaxStall), !storm && a.Fullness > l.Hash.CalmFill:
 		return nil, HeldStall
 	}

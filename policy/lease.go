@@ -16,10 +16,12 @@ func (l *Limits) restore(s *State, a *Assessment) ([]Action, Hold) {
 		return nil, NotHeld
 	}
 	wait := l.Lease.Step << min(s.Records[RestoreTimeout].Strikes, 6)
+	wait += l.late(a, wait)
+	calm := l.Lease.Calm + l.late(a, l.Lease.Calm)
 	switch {
 	case !o.Kernel.TimeoutsWritable:
 		return nil, HeldReadOnly
-	case s.CalmSince == 0 || o.Now.Since(s.CalmSince) < l.Lease.Calm:
+	case s.CalmSince == 0 || o.Now.Since(s.CalmSince) < calm:
 		return nil, HeldAwaiting
 	case s.LastRestore != 0 && o.Now.Since(s.LastRestore) < wait:
 		return nil, HeldAwaiting
@@ -62,7 +64,7 @@ func (l *Limits) breaker(s *State, a *Assessment, p *Plan) {
 		return
 	}
 	now := a.Observation.Now
-	open := now < s.HandsOffUntil
+	open := now < s.HandsOffUntil.Add(l.late(a, s.HandsOffPause))
 	if !open && s.Acts.within(now, l.Breaker.Window) < int(min(l.Breaker.Acts, MaxActs)) {
 		return
 	}

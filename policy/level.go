@@ -85,10 +85,10 @@ func (l *Limits) lowSince(s *State, o *Observation, a *Assessment) Moment {
 // the limit at the worst rate seen, the sooner, within the bounds of the level.
 func (l *Limits) Interval(a *Assessment) time.Duration {
 	most := l.Sampling.Calm
-	switch a.Level {
-	case High:
+	if a.Level >= High {
 		most = l.Sampling.High
-	case Exhausted:
+	}
+	if a.Level == Exhausted && (a.headroom() == 0 || l.dropping(a)) {
 		return l.Sampling.Min
 	}
 	worst := a.Trend.Worst

@@ -56,6 +56,9 @@ type Limits struct {
 	Lease    LeaseLimits   `json:"lease"`
 	Breaker  BreakerLimits `json:"breaker"`
 	Yield    YieldLimits   `json:"yield"`
+	// Spread is left out when zero: limits recorded before there was one keep
+	// their digest.
+	Spread SpreadLimits `json:"spread,omitzero"`
 }
 
 // LevelLimits are the thresholds of the levels: a level is entered at Enter
@@ -235,7 +238,7 @@ func Defaults() Limits {
 			// 4,194,304 entries are what a 64 GB host needs in the worst
 			// case known from the field; more is the administrator's to say.
 			Ceiling: 1 << 22,
-			MinStep: 2500, MaxStep: 10000, Headroom: time.Minute, UsefulStep: 500,
+			MinStep: 5000, MaxStep: 10000, Headroom: time.Minute, UsefulStep: 500,
 		},
 		Hash: HashLimits{
 			MaxRatio: 4, StormRatio: 8,
@@ -256,6 +259,7 @@ func Defaults() Limits {
 		Lease:   LeaseLimits{Calm: 10 * time.Minute, Step: time.Minute},
 		Breaker: BreakerLimits{Acts: 12, Window: time.Hour, Pause: 30 * time.Minute, MaxPause: 24 * time.Hour},
 		Yield:   YieldLimits{Pause: time.Hour, MaxPause: 24 * time.Hour},
+		Spread:  SpreadLimits{Share: 2500, Start: time.Minute},
 	}
 }
 

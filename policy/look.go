@@ -26,6 +26,12 @@ func CensusDue(level Level, held Hold, last, now Moment) bool {
 	return false
 }
 
+// looked reports whether the table was looked into a short while ago: an older
+// census does not speak for it.
+func (o *Observation) looked() bool {
+	return o.CensusAt != 0 && o.Census.Seen > 0 && o.Now.Since(o.CensusAt) <= censusFresh
+}
+
 // censusLeast is how many entries a sample must have for a bound: by chance
 // alone it is off by 1.6 % of the table in two cases out of three, at most.
 const censusLeast = 1000
@@ -34,7 +40,7 @@ const censusLeast = 1000
 // fresh look, all of them do.
 func (o *Observation) livingBy(t nfct.Timeout) uint64 {
 	c, all := &o.Census, o.Table.Entries
-	if o.CensusAt == 0 || c.Seen == 0 || o.Now.Since(o.CensusAt) > censusFresh || c.Sampled && c.Seen < censusLeast {
+	if !o.looked() || c.Sampled && c.Seen < censusLeast {
 		return all
 	}
 	// Each count has other entries in it as well, never fewer.

@@ -37,14 +37,20 @@ func (s *State) Next(l *Limits, p *Plan, outcomes []Outcome) State {
 		l.trip(&n, now)
 	}
 	if len(outcomes) > 0 && !outcomes[0].Action.Type.Restores() {
-		n.Acts[n.ActsNext%MaxActs] = now
-		n.ActsNext = (n.ActsNext + 1) % MaxActs
+		n.CountAct(now)
 		n.LastAct = now
 	}
 	for i := range outcomes {
 		n.acted(l, a, &outcomes[i], i == 0)
 	}
 	return n
+}
+
+// CountAct adds an act to those that the breaker counts. Next does it for the
+// acts of a plan; an act on what all tables of a host share counts for each.
+func (s *State) CountAct(now Moment) {
+	s.Acts[s.ActsNext%MaxActs] = now
+	s.ActsNext = (s.ActsNext + 1) % MaxActs
 }
 
 // shift moves every moment so that what was at from is at to: a clock that

@@ -36,6 +36,9 @@ type Observation struct {
 	CensusAt Moment         `json:"census_at,omitzero"`
 	// Kernel says what this kernel and these privileges permit, by probe.
 	Kernel Kernel `json:"kernel"`
+	// Phase is where this host stands among those of a fleet, from 0 to 10000:
+	// any number that differs from host to host. See SpreadLimits.
+	Phase nfct.Permyriad `json:"phase,omitempty"`
 }
 
 // Memory is a reading of the host's memory. The zero Memory is "unknown":

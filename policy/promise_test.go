@@ -37,6 +37,8 @@ func program(data []byte) *tablesim.Scenario {
 			Memory: memory, Available: memory / 2, Kernel: releases[int(at(0))%len(releases)],
 			Max: 4096 << (at(2) % 6), Buckets: 1024 << (at(2) >> 4 % 8),
 			NetNS: []tablesim.NetNS{{Name: "other", Inode: 4026532177}},
+			// Every host of a fleet keeps the promises, wherever it stands.
+			Phase: nfct.Permyriad(at(2)) * 40,
 		},
 		Start: []tablesim.Start{{Class: tablesim.TCP, Entries: 500}},
 	}

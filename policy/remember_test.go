@@ -1,9 +1,12 @@
 package policy_test
 
 import (
+	"fmt"
+	"math"
 	"testing"
 	"time"
 
+	"github.com/ctwarden/ctwarden/internal/census"
 	"github.com/ctwarden/ctwarden/internal/nfct"
 	"github.com/ctwarden/ctwarden/policy"
 )
@@ -110,12 +113,14 @@ func TestTheIntervalFollowsTheWorstRate(t *testing.T) {
 		worst   float64
 		want    time.Duration
 	}{
-		"nothing seen yet":                   {policy.Calm, 0, 0, time.Second},
-		"a quarter of the time to full":      {policy.Calm, 90_000, 10_000, 250 * time.Millisecond},
-		"room for a minute":                  {policy.Calm, 40_000, 1000, time.Second},
-		"never sooner than the least":        {policy.Elevated, 99_999, 1e9, 50 * time.Millisecond},
-		"a high table is looked at often":    {policy.High, 40_000, 1, 250 * time.Millisecond},
-		"an exhausted one as often as it is": {policy.Exhausted, 0, 0, 50 * time.Millisecond},
+		"nothing seen yet":                                           {policy.Calm, 0, 0, time.Second},
+		"a quarter of the time to full":                              {policy.Calm, 90_000, 10_000, 250 * time.Millisecond},
+		"room for a minute":                                          {policy.Calm, 40_000, 1000, time.Second},
+		"never sooner than the least":                                {policy.Elevated, 99_999, 1e9, 50 * time.Millisecond},
+		"a high table is looked at often":                            {policy.High, 40_000, 1, 250 * time.Millisecond},
+		"an exhausted one that keeps its room, no more often":        {policy.Exhausted, 96_000, 1, 250 * time.Millisecond},
+		"an exhausted one that may be full soon, as often as can be": {policy.Exhausted, 96_000, 1e6, 50 * time.Millisecond},
+		"a full one as often as can be":                              {policy.Exhausted, 100_000, 0, 50 * time.Millisecond},
 	} {
 		t.Run(name, func(t *testing.T) {
 			a := policy.Assessment{Level: test.level, Trend: policy.Trend{Worst: test.worst}}
@@ -124,6 +129,25 @@ func TestTheIntervalFollowsTheWorstRate(t *testing.T) {
 				t.Errorf("%s, want %s", got, test.want)
 			}
 		})
+	}
+}
+
+func TestATableThatLosesPacketsIsLookedAtAsOftenAsCanBe(t *testing.T) {
+	l := policy.Defaults()
+	for name, change := range map[string]func(*policy.Assessment){
+		"a packet was dropped":       func(a *policy.Assessment) { a.Drops.Drop = 1 },
+		"an entry was early dropped": func(a *policy.Assessment) { a.Drops.EarlyDrop = 1 },
+		"the kernel said so":         func(a *policy.Assessment) { a.Observation.Full = 1 },
+	} {
+		a := policy.Assessment{Level: policy.Exhausted, Fullness: 9600}
+		a.Observation.Table = nfct.Table{Entries: 96_000, Max: 100_000}
+		if got := l.Interval(&a); got != l.Sampling.High {
+			t.Errorf("nothing lost: %s", got)
+		}
+		change(&a)
+		if got := l.Interval(&a); got != l.Sampling.Min {
+			t.Errorf("%s: %s", name, got)
+		}
 	}
 }
 
@@ -142,5 +166,115 @@ func TestGrowthThatEasesIsLeftToIt(t *testing.T) {
 		if p, _ := look(&l, &s, &o, nil); p.Held != want {
 			t.Errorf("peak %g: held %q, want %q", peak, p.Held, want)
 		}
+	}
+}
+
+// A hash that no kernel can make is not asked for again and again.
+func TestTheHashOfAVastHostIsOneThatTheKernelMakes(t *testing.T) {
+	l := policy.Defaults()
+	l.Raise.Ceiling, l.Hash.MaxRatio, l.Budget.TotalShare, l.Spread = math.MaxInt32, 1, 5000, policy.SpreadLimits{}
+	o := steady()["calm"]
+	o.Memory.Total, o.Memory.Available = 24<<40, 23<<40
+	p, _ := look(&l, &policy.State{}, &o, nil)
+	if len(p.Actions) != 1 || p.Actions[0].Type != policy.ResizeHash {
+		t.Fatalf("actions %+v, held %q", p.Actions, p.Held)
+	}
+	// INT_MAX / sizeof(struct hlist_nulls_head), since Linux 7.0.
+	if to := p.Actions[0].To; to > math.MaxInt32/8 || to < math.MaxInt32/16 || to%512 != 0 {
+		t.Errorf("%d buckets", to)
+	}
+}
+
+// The names stand in records: a value that takes another's name changes what was
+// recorded.
+func TestNamesAreThoseOfTheirValues(t *testing.T) {
+	for want, got := range map[string]fmt.Stringer{
+		"off": policy.Off, "enforce": policy.Enforce,
+		"calm": policy.Calm, "exhausted": policy.Exhausted,
+		"helped": policy.Helped, "no_effect": policy.NoEffect, "worse": policy.Worse, "inconclusive": policy.Inconclusive,
+		"raised": policy.Raised, "changed": policy.Changed,
+		"raise_max": policy.RaiseMax, "restore_max": policy.RestoreMax,
+		"unreplied": policy.Unreplied, "established": policy.Established,
+		"unknown": policy.Unknown, "no_memory": policy.NoMemory,
+		"full_soon": policy.ReasonFullSoon, "asked": policy.ReasonAsked,
+		"paused": policy.HeldPaused, "no_audit": policy.HeldNoAudit,
+		"eligible": policy.FateEligible, "short": policy.FateShort,
+	} {
+		if got.String() != want {
+			t.Errorf("%q, want %q", got, want)
+		}
+	}
+}
+
+// One rise may be a burst between two looks; two are a trend.
+func TestTwoRisesAreATrend(t *testing.T) {
+	l := policy.Defaults()
+	for rises, want := range map[int]bool{1: false, 2: true} {
+		o := steady()["calm"]
+		o.Table.Entries, o.Table.Max = 10_000, 100_000
+		s := policy.State{}
+		_, s = look(&l, &s, &o, nil)
+		var a policy.Assessment
+		for range rises {
+			o.Now = o.Now.Add(time.Second)
+			o.Table.Entries += 1000
+			a = l.Assess(&s, &o)
+			_, s = look(&l, &s, &o, nil)
+		}
+		if (a.FullIn != policy.Never) != want {
+			t.Errorf("full in %s after %d rises", a.FullIn, rises)
+		}
+	}
+}
+
+// The timeouts of what is alive are no remedy, whatever a configuration says.
+func TestWhatIsAliveIsNeverShortened(t *testing.T) {
+	want := map[nfct.Timeout]bool{
+		nfct.TCPTimeWait: true, nfct.TCPFinWait: true, nfct.TCPLastAck: true, nfct.TCPClose: true,
+		nfct.TCPSynSent: true, nfct.TCPSynRecv: true, nfct.UDP: true,
+	}
+	for timeout := range nfct.NumTimeouts {
+		if policy.Shortens(timeout) != want[timeout] {
+			t.Errorf("%s: %t", timeout, !want[timeout])
+		}
+	}
+}
+
+// What a table was made of an hour ago does not choose today's remedy.
+func TestAnOldLookChoosesNoRemedy(t *testing.T) {
+	for age, want := range map[time.Duration]bool{10 * time.Second: true, time.Hour: false} {
+		l := policy.Defaults()
+		l.Raise.Ceiling = 0 // what is left is to shorten
+		o := steady()["calm"]
+		o.Now = o.Now.Add(2 * time.Hour)
+		o.Table.Entries, o.Table.Max, o.Full = 100_000, 100_000, 1
+		o.Census = census.Summary{Seen: 1000, Assured: 1000, Established: 700, Closing: 300}
+		o.CensusAt = o.Now.Add(-age)
+		// Early drop finds next to nothing: nearly all entries are ASSURED.
+		s := policy.State{Trend: policy.Trend{At: o.Now.Add(-time.Second), Entries: 100_000, Dropped: 1000, Evicted: 10}}
+		a := l.Assess(&s, &o)
+		if a.Cause != policy.Load {
+			t.Fatalf("cause %s", a.Cause)
+		}
+		if p := l.Decide(&s, &a); p.Acts() != want {
+			t.Errorf("looked into %s ago: %+v, held %q", age, p.Actions, p.Held)
+		}
+	}
+}
+
+// With its incident an act is judged, if only for want of a later look.
+func TestAnActThatWaitsWhenItsIncidentEndsIsInconclusive(t *testing.T) {
+	l := policy.Defaults()
+	o := steady()["calm"]
+	o.Now = o.Now.Add(24 * time.Hour)
+	o.Table.Entries = o.Table.Max / 10
+	s := policy.State{Level: policy.Elevated, LowSince: o.Now.Add(-time.Hour)}
+	s.Records[policy.ShortenTimeout] = policy.Record{
+		At: o.Now.Add(-time.Second), Acts: 1, Waiting: true, WaitUntil: o.Now.Add(time.Minute),
+	}
+	a := l.Assess(&s, &o)
+	p := l.Decide(&s, &a)
+	if len(p.Verdicts) != 1 || p.Verdicts[0].Result != policy.Inconclusive || p.Verdicts[0].Bans {
+		t.Errorf("level %s, verdicts %+v", a.Level, p.Verdicts)
 	}
 }

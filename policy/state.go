@@ -56,8 +56,10 @@ type Knob struct {
 	YieldPause time.Duration `json:"yield_pause_ns,omitempty"`
 }
 
-// yielded reports whether the knob is left to somebody else at now.
-func (k *Knob) yielded(now Moment) bool { return now < k.YieldUntil }
+// yielded reports whether the knob is left to somebody else.
+func (k *Knob) yielded(l *Limits, a *Assessment) bool {
+	return k.YieldUntil != 0 && a.Observation.Now < k.YieldUntil.Add(l.late(a, k.YieldPause))
+}
 
 // Knobs holds a Knob for each timeout.
 type Knobs [nfct.NumTimeouts]Knob

@@ -61,6 +61,8 @@ func (s *source) limits() policy.Limits {
 	case 6:
 		l.Age.EstablishedFloor = time.Duration(s.moment())
 		l.Shorten.Floors[nfct.UDP] = uint32(s.number())
+	case 7:
+		l.Spread = policy.SpreadLimits{Share: s.share(), Start: time.Duration(s.moment())}
 	}
 	return l
 }
@@ -88,6 +90,7 @@ func (s *source) observation(before policy.Moment) policy.Observation {
 		o.CensusAt = s.moment()
 	}
 	o.Kernel = policy.Kernel{MaxWritable: s.flag(), BucketsWritable: s.flag(), TimeoutsWritable: s.flag(), Entries: s.flag()}
+	o.Phase = s.share()
 	return o
 }
 

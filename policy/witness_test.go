@@ -3,6 +3,7 @@ package policy_test
 import (
 	"encoding/json"
 	"reflect"
+	"slices"
 	"testing"
 	"time"
 
@@ -52,9 +53,12 @@ type witness struct {
 	opened    time.Duration // when the incident began
 	calmSince time.Duration
 	resized   time.Duration
-	last      policy.Hold
-	owned     nfct.Timeouts
-	now       policy.Moment
+	// late is since when a kind of act is put off because of where the host
+	// stands in its fleet.
+	late  map[policy.ActionType]time.Duration
+	last  policy.Hold
+	owned nfct.Timeouts
+	now   policy.Moment
 }
 
 func (w *witness) look(t *tablesim.Turn) bool {
@@ -83,6 +87,7 @@ func (w *witness) look(t *tablesim.Turn) bool {
 	w.paced(t)
 	w.observed(t, disturbed)
 	w.pure(t)
+	w.punctual(t)
 	w.note(t)
 	return !w.t.Failed()
 }
@@ -90,7 +95,7 @@ func (w *witness) look(t *tablesim.Turn) bool {
 // forget starts anew after a boot: the kernel's values are the configured ones.
 func (w *witness) forget() {
 	w.waiting, w.claims, w.yields = map[policy.ActionType]int{}, map[knob]claim{}, map[knob]time.Duration{}
-	w.acts, w.resized = nil, 0
+	w.acts, w.resized, w.late = nil, 0, map[policy.ActionType]time.Duration{}
 }
 
 // P3: a plan acts or says why it is held; never both, never neither.
@@ -355,6 +360,57 @@ func roundTrip(t *testing.T, from, to any) {
 	}
 }
 
+// punctual checks what a host's place in its fleet may do to a plan: nothing,
+// or put it off. It never puts off a raise, nor anything at level high or above,
+// and for no longer than the limits say.
+func (w *witness) punctual(t *tablesim.Turn) {
+	first := t.Plan.Assessment.Observation
+	first.Phase = 0
+	a := w.limits.Assess(t.State, &first)
+	prompt := w.limits.Decide(t.State, &a)
+	kind := policy.NoAction
+	if prompt.Acts() && !t.Plan.Acts() {
+		kind = prompt.Actions[0].Type
+	}
+	for k := range w.late {
+		if k != kind {
+			delete(w.late, k)
+		}
+	}
+	if kind == policy.NoAction {
+		// Why both hold may differ: what would come first is put off.
+		if !slices.Equal(prompt.Actions, t.Plan.Actions) || t.Plan.Trips && !prompt.Trips {
+			w.t.Errorf("spread: %+v, trips: %t; the first host of a fleet: %+v", t.Plan.Actions, t.Plan.Trips, prompt.Actions)
+		}
+		return
+	}
+	if a.Level >= policy.High || kind == policy.RaiseMax {
+		w.t.Errorf("spread: %s is put off at level %s", kind, a.Level)
+	}
+	since, ok := w.late[kind]
+	if !ok {
+		since = t.At
+		w.late[kind] = since
+	}
+	if most := w.latest(kind); t.At-since > most {
+		w.t.Errorf("spread: %s is put off for %s, more than %s", kind, t.At-since, most)
+	}
+}
+
+// latest reckons for how long a kind of act is put off at most: a part of the
+// longest wait that can come before it.
+func (w *witness) latest(kind policy.ActionType) time.Duration {
+	l := w.limits
+	longest := max(l.Lease.Calm, l.Breaker.MaxPause, l.Yield.MaxPause)
+	switch kind {
+	case policy.RestoreTimeout:
+		longest = max(l.Lease.Calm, l.Lease.Step<<6)
+	case policy.ResizeHash:
+		longest = max(longest, l.Hash.MinInterval)
+	}
+	return max(longest/10000*time.Duration(l.Spread.Share), l.Spread.Start)
+}
+
 func (w *witness) note(t *tablesim.Turn) {
 	for i := range t.Outcomes {
 		if t.Outcomes[i].Action.Type == policy.ResizeHash && t.Outcomes[i].OK {
@@ -373,7 +429,7 @@ func (w *witness) note(t *tablesim.Turn) {
 func (w *witness) end() {
 	calm := w.scenario.Run - w.calmSince
 	switch {
-	case w.t.Failed() || calm < w.limits.Lease.Calm+25*w.limits.Lease.Step:
+	case w.t.Failed() || calm < (w.limits.Lease.Calm+25*w.limits.Lease.Step)*5/4:
 		return
 	case w.last == policy.HeldWouldRefill, w.last == policy.HeldPaused,
 		w.last == policy.HeldNoTable, w.last == policy.HeldUnlimited, w.last == policy.HeldNoMemory:

@@ -4,29 +4,27 @@ import (
 	"bufio"
 	"bytes"
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
-	"io/fs"
 	"log/slog"
-	"os"
 	"slices"
 	"strings"
 	"time"
 
 	"github.com/coreos/go-systemd/v22/journal"
 	"github.com/spf13/cobra"
-	"golang.org/x/sys/unix"
 
 	"github.com/ctwarden/ctwarden/internal/audit"
 	"github.com/ctwarden/ctwarden/internal/config"
+	review "github.com/ctwarden/ctwarden/internal/report"
 	"github.com/ctwarden/ctwarden/policy"
 )
 
 // openAudit opens the audit log, with a copy in the journal where there is one.
-func openAudit(cfg *config.Config, say *slog.Logger) (*audit.Log, error) {
+func openAudit(cfg *config.Config, say *slog.Logger, carry func() (audit.Kind, any)) (*audit.Log, error) {
 	o := audit.Options{
+		Carry:       carry,
 		SegmentSize: int64(cfg.Audit.MaxSize), SegmentAge: cfg.Audit.MaxAge,
 		KeepSize: int64(cfg.Audit.KeepSize), KeepAge: cfg.Audit.KeepAge,
 		Notice: func(err error) { say.Warn("audit log", "error", err) },
@@ -56,19 +54,11 @@ func voiceLog(w io.Writer) *slog.Logger {
 	return slog.New(slog.NewTextHandler(w, o))
 }
 
-// kernelRelease returns what uname -r prints.
-func kernelRelease() string {
-	var u unix.Utsname
-	if err := unix.Uname(&u); err != nil {
-		return "unknown"
-	}
-	return string(u.Release[:max(bytes.IndexByte(u.Release[:], 0), 0)])
-}
-
 func newAudit() *cobra.Command {
 	c := &cobra.Command{
-		Use:   "audit",
-		Short: "read and check the record of what ctwarden saw, decided and did",
+		Use:        "audit",
+		SuggestFor: []string{"log", "logs", "journal", "tail", "verify"},
+		Short:      "read and check the record of what ctwarden saw, decided and did",
 	}
 	c.AddCommand(newAuditShow(), newAuditTail(), newAuditVerify())
 	return c
@@ -79,15 +69,17 @@ type choice struct {
 	since, until, incident string
 	kinds                  []string
 	json                   bool
+	log                    string
 }
 
 func (c *choice) flags(cmd *cobra.Command) {
 	f := cmd.Flags()
-	f.StringVar(&c.since, "since", "", "not before: 2026-01-02T15:04:05Z, 2026-01-02, or how long ago, as in 90m")
-	f.StringVar(&c.until, "until", "", "before: likewise")
-	f.StringVar(&c.incident, "incident", "", "of this incident")
-	f.StringSliceVar(&c.kinds, "kind", nil, "of these kinds, as in plan,outcome")
+	f.StringVar(&c.since, "since", "", "not before this `time`: 2026-01-02T15:04:05Z, 2026-01-02 (of UTC), or how long ago, as in 90m")
+	f.StringVar(&c.until, "until", "", "before this `time`, written likewise")
+	f.StringVar(&c.incident, "incident", "", "of the incident with this `ID`")
+	f.StringSliceVar(&c.kinds, "kind", nil, "of these `kinds`, as in plan,outcome")
 	f.BoolVar(&c.json, "json", false, "print the records as they stand in the log")
+	logFlag(cmd, &c.log)
 }
 
 func (c *choice) filter(now time.Time) (audit.Filter, error) {
@@ -102,7 +94,7 @@ func (c *choice) filter(now time.Time) (audit.Filter, error) {
 	for _, name := range c.kinds {
 		kind := audit.Kind(name)
 		if !kind.Known() {
-			return f, fmt.Errorf("unknown kind %q: expected one of %v", name, audit.Kinds())
+			return f, fmt.Errorf("unknown kind %q: expected one of %s", name, listed(audit.Kinds()))
 		}
 		f.Kinds = append(f.Kinds, kind)
 	}
@@ -154,7 +146,9 @@ func newAuditTail() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "tail",
 		Short: "print the last records, and with -f those to come",
-		Args:  cobra.NoArgs,
+		Example: `  ctwarden audit tail -f
+  ctwarden audit tail -n 100 --kind hold`,
+		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if lines < 0 {
 				return usageError{fmt.Errorf("-n %d: expected a number from 0", lines), cmd.CommandPath()}
@@ -193,15 +187,8 @@ func (c *choice) place(cmd *cobra.Command) (string, audit.Filter, error) {
 	if err != nil {
 		return "", filter, usageError{err, cmd.CommandPath()}
 	}
-	cfg, err := places(cmd)
-	if err != nil {
-		return "", filter, err
-	}
-	if _, err := os.Stat(cfg.Audit.Path); errors.Is(err, fs.ErrNotExist) {
-		err = fmt.Errorf("read audit log: %w", err)
-		return "", filter, hint(err, "ctwarden status   # has the daemon ever run here?")
-	}
-	return cfg.Audit.Path, filter, nil
+	path, err := logPath(cmd, c.log)
+	return path, filter, err
 }
 
 // lastRecords returns the last n records that the filter chooses.
@@ -265,7 +252,7 @@ func printRecord(w io.Writer, asJSON bool, r audit.Record) error {
 
 func newAuditVerify() *cobra.Command {
 	var noRedecide, asJSON bool
-	var head string
+	var head, journal, path string
 	cmd := &cobra.Command{
 		Use:   "verify",
 		Short: "check that no record was altered, removed, inserted or reordered, and decide every plan again",
@@ -273,15 +260,13 @@ func newAuditVerify() *cobra.Command {
 decides every recorded plan again from its recorded state and observation. Exit
 code 3 says that something is wrong; each finding names its record.
 
-The end of a log can be cut without a trace in the log itself. Give the last
-hash that you know from elsewhere, such as the journal, with --head.`,
-		Example: "  ctwarden audit verify --head 1042:9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08",
-		Args:    cobra.NoArgs,
+The end of a log can be cut, and all of it written anew, without a trace in the
+log itself. Compare it with the copies in the journal (--journal), which may be
+another host's, or with a hash that you know from elsewhere (--head).`,
+		Example: "  journalctl -u ctwarden -o json | ctwarden audit verify --journal -\n" +
+			"  ctwarden audit verify --head 1042:9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08",
+		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			cfg, err := places(cmd)
-			if err != nil {
-				return err
-			}
 			v := audit.Verifier{}
 			if head != "" {
 				known, err := parseHead(head)
@@ -290,38 +275,38 @@ hash that you know from elsewhere, such as the journal, with --head.`,
 				}
 				v.Known = append(v.Known, known)
 			}
+			path, err := logPath(cmd, path)
+			if err != nil {
+				return err
+			}
+			if journal != "" {
+				known, err := openHeads(journal, cmd.InOrStdin())
+				if err != nil {
+					return err
+				}
+				v.Known = append(v.Known, known...)
+			}
 			if !noRedecide {
 				v.Redecide = newRedecider().check
 			}
-			result, err := v.Verify(cmd.Context(), cfg.Audit.Path)
+			result, err := v.Verify(cmd.Context(), path)
 			if err != nil {
 				return err
 			}
 			return printVerified(cmd.OutOrStdout(), asJSON, &result)
 		},
 	}
+	logFlag(cmd, &path)
 	cmd.Flags().BoolVar(&noRedecide, "no-redecide", false, "check the chain only")
-	cmd.Flags().StringVar(&head, "head", "", "a record known from elsewhere, as SEQ:HASH")
+	cmd.Flags().StringVar(&head, "head", "", "a record known from elsewhere, as `SEQ:HASH`")
+	cmd.Flags().StringVar(&journal, "journal", "", "compare with the copies in the journal: a `file` of journalctl -o json, or - for stdin")
 	cmd.Flags().BoolVar(&asJSON, "json", false, "print the result as JSON")
 	return cmd
 }
 
-func parseHead(text string) (audit.Head, error) {
-	var head audit.Head
-	seq, hash, found := strings.Cut(text, ":")
-	if _, err := fmt.Sscanf(seq, "%d", &head.Seq); err != nil || !found {
-		return head, fmt.Errorf("--head %q: expected SEQ:HASH", text)
-	}
-	var err error
-	head.Hash, err = audit.ParseHash(hash)
-	return head, err
-}
-
 func printVerified(w io.Writer, asJSON bool, r *audit.Result) error {
 	if asJSON {
-		encoder := json.NewEncoder(w)
-		encoder.SetIndent("", "  ")
-		if err := encoder.Encode(r); err != nil {
+		if err := review.WriteJSON(w, r); err != nil {
 			return err
 		}
 	} else {
@@ -378,8 +363,22 @@ func (d *redecider) again(r audit.Record) error {
 	a := limits.Assess(&recorded.State, &recorded.Observation)
 	plan := limits.Decide(&recorded.State, &a)
 	if plan.Held != recorded.Held || !slices.Equal(plan.Actions, recorded.Actions) {
-		return fmt.Errorf("decided again: held %q, actions %v; recorded: held %q, actions %v",
-			plan.Held, plan.Actions, recorded.Held, recorded.Actions)
+		return fmt.Errorf("decided again: %s; recorded: %s", decision(&plan), decision(&recorded.Plan))
 	}
 	return nil
+}
+
+// decision says what a plan comes to.
+func decision(p *policy.Plan) string {
+	if !p.Acts() {
+		return "held, " + p.Held.Sentence()
+	}
+	texts := make([]string, len(p.Actions))
+	for n := range p.Actions {
+		texts[n] = p.Actions[n].Sentence()
+		if p.Actions[n].Would {
+			texts[n] = "would " + texts[n]
+		}
+	}
+	return strings.Join(texts, ", ")
 }

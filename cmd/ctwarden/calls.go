@@ -22,6 +22,8 @@ type pausedAnswer struct {
 
 type reloadedAnswer struct {
 	Digest string `json:"digest"`
+	// Restart are the keys whose new value takes effect after a restart only.
+	Restart []string `json:"restart,omitempty"`
 }
 
 type revertedAnswer struct {
@@ -47,13 +49,14 @@ type revertedRecord struct {
 // calls are what the socket offers.
 func (d *running) calls() control.Calls {
 	return control.Calls{
-		Status: d.status, Metrics: d.metrics, Pause: d.pause, Resume: d.resume, Revert: d.revert,
+		Status: d.status, Metrics: d.page, Pause: d.pause, Resume: d.resume, Revert: d.revert,
 		Reload: func(ctx context.Context, by control.Peer, ask control.Ask) (any, error) {
 			asked := askedBy(by, ask)
 			if err := d.reload(ctx, &asked); err != nil {
 				return nil, fmt.Errorf("%w: the old configuration stays: %w", control.ErrRefused, err)
 			}
-			return reloadedAnswer{d.cfg.Load().Limits.Digest()}, nil
+			cfg := d.cfg.Load()
+			return reloadedAnswer{cfg.Limits.Digest(), needRestart(d.begun, cfg)}, nil
 		},
 	}
 }
@@ -153,11 +156,13 @@ func (d *running) serve(ctx context.Context) (stop func()) {
 	} else {
 		run("control socket", func() error { return control.Serve(serving, l, d.calls()) })
 	}
-	if l, ok := d.listenMetrics(cfg.Metrics.Listen); ok {
-		run("metrics", func() error { return control.ServeMetrics(serving, l, d.metrics) })
+	if l, ok := d.listenMetrics(cfg); ok {
+		run("metrics", func() error {
+			return control.ServeMetrics(serving, l, d.page, cfg.Metrics.WebConfig, d.say.With("for", "metrics"))
+		})
 	}
 	if path := cfg.Metrics.Textfile; path != "" {
-		run("metrics", func() error { return d.keepTextfile(serving, path) })
+		run("metrics", func() error { return d.keepTextfile(serving, path, d.page.WriteFile) })
 	}
 	return func() {
 		cancel()

@@ -14,6 +14,9 @@ func newConfig() *cobra.Command {
 	c := &cobra.Command{
 		Use:   "config",
 		Short: "check, show and explain the configuration",
+		Example: `  ctwarden config check
+  ctwarden config check ./new.yaml
+  ctwarden config reference | less`,
 	}
 	c.AddCommand(
 		&cobra.Command{
@@ -25,10 +28,14 @@ func newConfig() *cobra.Command {
 				if len(args) == 1 {
 					src.Path, src.Explicit = args[0], true
 				}
-				if _, err := config.Load(src); err != nil {
+				cfg, err := config.Load(src)
+				if err != nil {
 					return err
 				}
-				_, err := fmt.Fprintln(cmd.OutOrStdout(), "the configuration is fine")
+				if err := checkWeb(cfg); err != nil {
+					return err
+				}
+				_, err = fmt.Fprintln(cmd.OutOrStdout(), "the configuration is fine")
 				return err
 			},
 		},

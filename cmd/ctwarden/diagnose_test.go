@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/json"
 	"fmt"
+	"net/netip"
 	"os"
 	"path/filepath"
 	"strings"
@@ -12,44 +13,13 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"github.com/google/go-cmp/cmp/cmpopts"
 
-	"net/netip"
-
 	"github.com/ctwarden/ctwarden/internal/census"
 	"github.com/ctwarden/ctwarden/internal/ctnetlink/cttest"
+	"github.com/ctwarden/ctwarden/internal/diagnosis"
 	"github.com/ctwarden/ctwarden/internal/netns"
 	"github.com/ctwarden/ctwarden/internal/nfct"
 	"github.com/ctwarden/ctwarden/policy"
 )
-
-// line is one of /proc/net/nf_conntrack.
-func line(state string, left, i, port int) string {
-	return fmt.Sprintf("ipv4     2 tcp      6 %d %s src=10.0.%d.%d dst=192.0.2.1 sport=%d dport=%d src=192.0.2.1 dst=10.0.%d.%d sport=%d dport=%d [ASSURED] mark=0 zone=0 use=2\n",
-		left, state, i%8, i%250, 1024+i, port, i%8, i%250, port, 1024+i)
-}
-
-// webServer is the table of a server with short connections: 97 % in
-// TIME_WAIT.
-func webServer() string {
-	var b strings.Builder
-	for i := range 1000 {
-		if i%100 < 3 {
-			b.WriteString(line("ESTABLISHED", 431999, i, 443))
-		} else {
-			b.WriteString(line("TIME_WAIT", i%121, i, []int{80, 443, 6379}[i%3]))
-		}
-	}
-	return b.String()
-}
-
-// flood is a table that a SYN flood has filled.
-func flood() string {
-	var b strings.Builder
-	for i := range 1000 {
-		l := line("SYN_SENT", i%121, i, 22)
-		b.WriteString(strings.Replace(strings.Replace(l, "[ASSURED] ", "", 1), " src=192.0.2.1 dst", " [UNREPLIED] src=192.0.2.1 dst", 1))
-	}
-	return b.String()
-}
 
 // run runs the command line and wants it to end well.
 func run(t *testing.T, stdin string, args ...string) string {
@@ -61,9 +31,9 @@ func run(t *testing.T, stdin string, args ...string) string {
 	return out.String()
 }
 
-func diagnoseJSON(t *testing.T, stdin string, args ...string) diagnosis {
+func diagnoseJSON(t *testing.T, stdin string, args ...string) diagnosis.Diagnosis {
 	t.Helper()
-	var d diagnosis
+	var d diagnosis.Diagnosis
 	out := run(t, stdin, append([]string{"diagnose", "--json"}, args...)...)
 	decoder := json.NewDecoder(strings.NewReader(out))
 	decoder.DisallowUnknownFields()
@@ -71,114 +41,6 @@ func diagnoseJSON(t *testing.T, stdin string, args ...string) diagnosis {
 		t.Fatalf("%v in\n%s", err, out)
 	}
 	return d
-}
-
-func TestDiagnoseNamesChurn(t *testing.T) {
-	d := diagnoseJSON(t, webServer(), "--from", "-")
-	if d.Cause != policy.Churn || !strings.Contains(d.Sentence, "97 % in TIME_WAIT") {
-		t.Errorf("cause %s: %s", d.Cause, d.Sentence)
-	}
-	text := run(t, webServer(), "diagnose", "--from", "-")
-	for _, want := range []string{"churn", "97 % in TIME_WAIT", "tcp/6379", "tcp_timeout_time_wait 120 s -> 60 s", "pools", "only 3 % are established"} {
-		if !strings.Contains(strings.Join(strings.Fields(text), " "), want) {
-			t.Errorf("no %q in\n%s", want, text)
-		}
-	}
-	// Idle for 60 s and more: 120 s less 60 s or less left.
-	var shorten, age *foreseen
-	for i := range d.Acts {
-		switch d.Acts[i].Type {
-		case policy.ShortenTimeout:
-			shorten = &d.Acts[i]
-		case policy.AgeEntries:
-			age = &d.Acts[i]
-		}
-	}
-	var idle, long uint64
-	for i := range 1000 {
-		if i%100 >= 3 {
-			if i%121 <= 60 {
-				idle++
-			}
-			if i%121 > 30 {
-				long++
-			}
-		}
-	}
-	if shorten == nil || shorten.Frees != idle || shorten.Margin != 0 {
-		t.Errorf("shorten %+v, want %d freed", shorten, idle)
-	}
-	if age == nil || age.Frees != long || age.Fates[policy.FateWrongClass] != 30 {
-		t.Errorf("age %+v, want %d freed", age, long)
-	}
-}
-
-func TestDiagnoseNamesHalfOpen(t *testing.T) {
-	d := diagnoseJSON(t, flood(), "--from", "-")
-	if d.Cause != policy.HalfOpen {
-		t.Errorf("cause %s: %s", d.Cause, d.Sentence)
-	}
-	last := d.Acts[len(d.Acts)-1]
-	if last.Type != policy.DeleteEntries || last.Frees == 0 || last.Fates[policy.FateTooYoung] == 0 ||
-		last.Frees+last.Fates[policy.FateTooYoung] != 1000 {
-		t.Errorf("delete %+v", last)
-	}
-	if len(d.Advice) == 0 || !strings.Contains(d.Advice[0].Text, "10.0.0.0/24") {
-		t.Errorf("advice %+v", d.Advice)
-	}
-}
-
-func TestDiagnoseNamesStaleLoadAndLoopback(t *testing.T) {
-	stale := strings.Repeat(line("ESTABLISHED", 432000-90000, 1, 5432), 3) + line("ESTABLISHED", 431990, 2, 5432)
-	if d := diagnoseJSON(t, stale, "--from", "-"); d.Cause != policy.Stale {
-		t.Errorf("cause %s: %s", d.Cause, d.Sentence)
-	}
-	if d := diagnoseJSON(t, line("ESTABLISHED", 431990, 2, 5432), "--from", "-"); d.Cause != policy.Load {
-		t.Errorf("cause %s: %s", d.Cause, d.Sentence)
-	}
-	redis := strings.NewReplacer("10.0.1.1", "127.0.0.1", "192.0.2.1", "127.0.0.1").Replace(line("TIME_WAIT", 100, 1, 6379))
-	text := run(t, redis, "diagnose", "--from", "-")
-	if !strings.Contains(text, "oif lo notrack") || !strings.Contains(text, "loopback") {
-		t.Errorf("no word about loopback in\n%s", text)
-	}
-}
-
-func TestDiagnoseOffersNoNoTrackForWhatIsTranslated(t *testing.T) {
-	nat := strings.ReplaceAll(line("TIME_WAIT", 100, 1, 443), "dst=10.0.1.1 sport=443", "dst=198.51.100.1 sport=443")
-	text := run(t, nat, "diagnose", "--from", "-")
-	if strings.Contains(text, "tcp dport") || !strings.Contains(text, "translated") {
-		t.Errorf("NOTRACK for a translated port:\n%s", text)
-	}
-}
-
-func TestDiagnoseOfHostileText(t *testing.T) {
-	hostile := "\x1b[2J\x1b]0;owned\a\n" + strings.Repeat(" ", lineBytes+100) + line("CLOSE", 1, 1, 1) + webServer() +
-		"tcp 6 1 \x1b[31m src=1.2.3.4 dst=\x1b[2J\nconntrack v1.4.7 (conntrack-tools): 1000 flow entries have been shown.\n\n"
-	d := diagnoseJSON(t, hostile, "--from", "-")
-	if d.Census.Seen != 1000 || d.Look.Unread != 3 {
-		t.Errorf("%d entries, %d lines not understood, want 1000 and 3", d.Census.Seen, d.Look.Unread)
-	}
-	text := run(t, hostile, "diagnose", "--from", "-")
-	if strings.ContainsAny(text, "\x1b\a") {
-		t.Errorf("control characters in %q", text)
-	}
-}
-
-func TestDiagnoseFitsNarrowTerminals(t *testing.T) {
-	d := diagnoseJSON(t, webServer(), "--from", "-")
-	for width := leastWidth; width <= 200; width += 8 {
-		var out bytes.Buffer
-		if err := d.print(&out, width); err != nil {
-			t.Fatal(err)
-		}
-		for l := range strings.Lines(out.String()) {
-			// A command must not be broken: it is there to be pasted.
-			command := strings.HasPrefix(l, strings.Repeat(" ", labelWidth+2))
-			if n := len([]rune(strings.TrimSuffix(l, "\n"))); n > width && !command && strings.Count(l, " ") > labelWidth {
-				t.Errorf("width %d: line of %d: %q", width, n, l)
-			}
-		}
-	}
 }
 
 func TestDiagnoseRefuses(t *testing.T) {
@@ -262,10 +124,20 @@ func TestDiagnoseAgreesWithTheText(t *testing.T) {
 	}
 	for i := range read.Acts { // a text does not tell of max and hash
 		want := &read.Acts[i]
-		if diff := cmp.Diff(act(&live, want.Type), want, cmpopts.IgnoreFields(foreseen{}, "Cost")); diff != "" {
+		if diff := cmp.Diff(act(&live, want.Type), want, cmpopts.IgnoreFields(diagnosis.Act{}, "Cost")); diff != "" {
 			t.Errorf("act %d: -kernel +text\n%s", i, diff)
 		}
 	}
+}
+
+// act finds one by its type.
+func act(found *diagnosis.Diagnosis, kind policy.ActionType) *diagnosis.Act {
+	for i := range found.Acts {
+		if found.Acts[i].Type == kind {
+			return &found.Acts[i]
+		}
+	}
+	return nil
 }
 
 // talkersText lists those that can't share their place with another.

@@ -127,12 +127,13 @@ func (e *exercise) check(o *policy.Observation) error {
 	case o.Absent:
 		return hint(errors.New("nf_conntrack is not there"), "modprobe nf_conntrack")
 	case o.Table.Max == 0:
-		return errors.New("nf_conntrack_max is 0: a table without a limit can't fill")
+		return hint(errors.New("nf_conntrack_max is 0: a table without a limit can't fill"), "ctwarden simulate max_zero   # what would be done")
 	case needs > free/10:
 		return hint(fmt.Errorf("filling %d entries needs %d MiB, more than a tenth of the %d MiB that are free",
 			o.Table.Max, needs>>20, free>>20), "ctwarden simulate syn_flood   # the same without a kernel")
 	case o.Table.Max > drillBrisk*25:
-		return fmt.Errorf("nf_conntrack_max is %d: a drill's flood, whose entries live for 30 s, would not fill it", o.Table.Max)
+		return hint(fmt.Errorf("nf_conntrack_max is %d: a drill's flood, whose entries live for 30 s, would not fill it", o.Table.Max),
+			"ctwarden simulate syn_flood   # the same without a kernel")
 	case e.hostWide && o.Kernel.MaxWritable:
 		return nil
 	}
@@ -149,7 +150,7 @@ func (e *exercise) man(ctx context.Context) (err error) {
 		return err
 	}
 	o := remediate.Options{
-		Dir: e.dir, Hash: p.limits.Hash, Protect: e.cfg.Protect,
+		Dir: e.dir, Hash: p.limits.Hash, Protect: e.cfg.Protect, Fleeting: e.stage.NS.Inode(),
 		Find: func(inode uint32) (*netns.NS, error) {
 			if inode != e.stage.NS.Inode() {
 				return nil, os.ErrNotExist
@@ -178,6 +179,15 @@ func (e *exercise) man(ctx context.Context) (err error) {
 	if claims.Max.Written+claims.Buckets.Written > 0 {
 		return hint(errors.New("ctwarden has raised this host's values already; a drill would mix its own with them"),
 			"ctwarden revert")
+	}
+	boot, err := bootID()
+	if err != nil {
+		return err
+	}
+	hurried := *e.cfg
+	hurried.Limits = p.limits
+	if err := p.recordStart(boot, &hurried, claims.Notes); err != nil {
+		return err
 	}
 	p.man(nil)
 	return nil

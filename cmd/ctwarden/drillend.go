@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/ctwarden/ctwarden/internal/audit"
+	"github.com/ctwarden/ctwarden/internal/daemon"
 	"github.com/ctwarden/ctwarden/internal/netns"
 	"github.com/ctwarden/ctwarden/policy"
 )
@@ -104,16 +105,25 @@ func (s *score) complete() bool {
 		s.verdicts[policy.DeleteEntries] != 0 && (s.raised == 0 || s.verdicts[policy.RaiseMax] != 0)
 }
 
-// putBack reverts what the loop changed.
+// putBack reverts what the loop changed, and then ends the incident: the
+// record tells a drill to its end. What can't be recorded is put back, too.
 func (e *exercise) putBack() error {
-	outcomes, err := e.post.kernel.Revert(context.Background(), true)
+	const force = true
+	p := &e.post
+	err := p.record(audit.KindRevert, revertRecord{
+		daemon.Asked{Reason: "the drill is over", UID: uint32(os.Getuid()), PID: int32(os.Getpid())}, force,
+		"the drill puts every value back",
+	})
+	outcomes, revertErr := p.kernel.Revert(context.Background(), force)
+	err = errors.Join(err, revertErr)
 	for i := range outcomes {
 		out := &outcomes[i]
-		e.tell.say("put back: %s", out.Sentence())
+		err = errors.Join(err, p.record(audit.KindOutcome, revertedRecord{*out, out.Sentence()}))
 		if !out.OK {
 			err = errors.Join(err, fmt.Errorf("put back: %s", out.Sentence()))
 		}
 	}
+	p.loop.Leave("is over: the drill is")
 	return err
 }
 
@@ -127,6 +137,9 @@ func (e *exercise) cleanUp() error {
 		}
 		errs = append(errs, e.post.kernel.Close())
 		e.post.kernel = nil
+	}
+	if e.post.loop != nil {
+		e.post.loop.Leave("is over: the drill was cut short")
 	}
 	if e.look != nil {
 		errs = append(errs, e.look.close())

@@ -26,8 +26,9 @@ import (
 
 func newIncident() *cobra.Command {
 	c := &cobra.Command{
-		Use:   "incident",
-		Short: "what happened, what was done, why, whether it helped, and how to undo it",
+		Use:        "incident",
+		SuggestFor: []string{"incidents", "report", "list", "events"},
+		Short:      "what happened, what was done, why, whether it helped, and how to undo it",
 		Example: `  ctwarden incident list
   ctwarden incident report last
   ctwarden incident report INC-20261120T190000Z -o report.html`,
@@ -38,48 +39,71 @@ func newIncident() *cobra.Command {
 
 // logFlag adds the flag that names another log than the configured one.
 func logFlag(cmd *cobra.Command, path *string) {
-	cmd.Flags().StringVar(path, "log", "", "read this audit log instead of the configured one, as brought from another host")
+	cmd.Flags().StringVar(path, "log", "", "read this audit log instead of the configured one: a `file`, as brought from another host")
 }
 
 // logPath returns where the audit log is.
 func logPath(cmd *cobra.Command, given string) (string, error) {
 	path := given
 	if path == "" {
-		cfg, err := config.Load(source(cmd))
+		cfg, err := places(cmd)
 		if err != nil {
 			return "", err
 		}
 		path = cfg.Audit.Path
 	}
-	if _, err := os.Stat(path); errors.Is(err, fs.ErrNotExist) {
+	switch there, err := os.Stat(path); {
+	case err == nil && there.IsDir():
+		return "", hint(fmt.Errorf("read audit log: %s is a directory", path), cmd.CommandPath()+" --log "+pasted([]string{filepath.Join(path, "audit.jsonl")}))
+	case errors.Is(err, fs.ErrNotExist) && given == "":
 		return "", hint(fmt.Errorf("read audit log: %w", err), "ctwarden status   # has the daemon ever run here?")
+	case errors.Is(err, fs.ErrNotExist):
+		return "", fmt.Errorf("read audit log: %w", err)
 	}
 	return path, nil
 }
 
-// group feeds the chosen records of a log to a grouper.
+// sameLog returns a command that reads the same log: the default one needs no
+// flag.
+func sameLog(command, path string) string {
+	if path == config.Default().Audit.Path {
+		return command
+	}
+	return command + " --log " + pasted([]string{path})
+}
+
+// group feeds the chosen records of a log to a grouper. A file in which no
+// line is a record is no log: an error.
 func group(ctx context.Context, path string, f audit.Filter, g *incident.Grouper) error {
+	records, strange := 0, 0
 	for r, err := range audit.Read(ctx, path, f) {
 		if damaged, ok := errors.AsType[*audit.LineError](err); ok {
+			strange++
 			g.Damaged(damaged)
 			continue
 		}
 		if err != nil {
 			return err
 		}
+		records++
 		g.Add(incident.Event{Seq: r.Seq, Time: r.Time, Kind: string(r.Kind), Line: r.Line()})
 	}
-	return nil
+	return noLog(path, records, strange)
 }
 
-// late is how long after the end of an incident records of it are still
-// written: its last samples.
-const late = 10 * time.Minute
+// noLog is the error about a file that has lines, and no record among them.
+func noLog(path string, records, strange int) error {
+	if records > 0 || strange == 0 {
+		return nil
+	}
+	return hint(fmt.Errorf("read audit log: no line of %s is a record (%d were read)", path, strange),
+		"head -n 1 "+pasted([]string{path}), "ctwarden audit verify --log "+pasted([]string{path}))
+}
 
 // find reads one incident whole; "last" is the newest. A log can be long, so it
-// is read twice: for the figures of all, and then the part that matters.
+// is read for the outlines of all, and then again for the part that matters.
 func find(ctx context.Context, path, id string) (incident.Incident, error) {
-	all := incident.Grouper{List: true}
+	all := incident.Grouper{Depth: incident.Outline, Keep: 1, Also: id}
 	if err := group(ctx, path, audit.Filter{}, &all); err != nil {
 		return incident.Incident{}, err
 	}
@@ -87,25 +111,26 @@ func find(ctx context.Context, path, id string) (incident.Incident, error) {
 	if list, _ := all.Incidents(); id == "last" && len(list) > 0 {
 		found, known = list[len(list)-1], true
 	}
-	if !known {
-		return found, hint(fmt.Errorf("no incident %q in %s", id, path), "ctwarden incident list")
+	switch {
+	case !known && id == "last":
+		return found, hint(fmt.Errorf("no incident in %s: the table has not been near its limit since the log begins", path), "ctwarden status")
+	case !known:
+		return found, hint(fmt.Errorf("no incident %q in %s", id, path), sameLog("ctwarden incident list", path))
 	}
-	one := incident.Grouper{Only: found.ID}
-	f := audit.Filter{After: found.Seq - 1}
+	part := audit.Filter{After: found.Seq - 1}
 	if found.Status != incident.Open {
-		f.Until = found.End.Add(late)
+		part.Last = found.LastSeq
 	}
-	if err := group(ctx, path, f, &one); err != nil {
+	one := found.Whole()
+	if err := group(ctx, path, part, one); err != nil {
 		return found, err
 	}
 	whole, ok := one.Find(found.ID)
 	if !ok {
 		return found, fmt.Errorf("read incident %s: the log has changed meanwhile", found.ID)
 	}
-	// What only the whole log tells.
-	whole.Changed, whole.Status, whole.Version = found.Changed, found.Status, found.Version
-	whole.Kernel, whole.Mode, whole.Partial = found.Kernel, found.Mode, found.Partial
-	whole.Limits = found.Limits
+	// What only the rest of the log tells.
+	whole.Changed, whole.Status, whole.Partial = found.Changed, found.Status, found.Partial
 	return whole, nil
 }
 
@@ -116,7 +141,9 @@ func newIncidentList() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "list",
 		Short: "the incidents, newest first",
-		Args:  cobra.NoArgs,
+		Example: `  ctwarden incident list
+  ctwarden incident list -n 0 --json`,
+		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if most < 0 {
 				return usageError{fmt.Errorf("-n %d: expected a number from 0", most), cmd.CommandPath()}
@@ -125,7 +152,7 @@ func newIncidentList() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			g := incident.Grouper{List: true, Keep: most}
+			g := incident.Grouper{Depth: incident.Figures, Keep: most}
 			if err := group(cmd.Context(), path, audit.Filter{}, &g); err != nil {
 				return err
 			}
@@ -176,7 +203,9 @@ func newIncidentShow() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "show ID|last",
 		Short: "one incident in a few lines",
-		Args:  cobra.ExactArgs(1),
+		Example: `  ctwarden incident show last
+  ctwarden incident list`,
+		Args: cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			path, err := logPath(cmd, path)
 			if err != nil {
@@ -239,7 +268,7 @@ terminal shows.`,
 	}
 	logFlag(cmd, &path)
 	f := cmd.Flags()
-	f.StringVarP(&out, "output", "o", "", "write to a file: .html, .md, .json or .txt")
+	f.StringVarP(&out, "output", "o", "", "write to a `file`: .html, .md, .json or .txt")
 	f.BoolVar(&asJSON, "json", false, "print as JSON")
 	f.BoolVar(&force, "force", false, "overwrite the file")
 	return cmd
@@ -276,7 +305,7 @@ func writeFile(name string, text []byte, force bool) error {
 	}
 	file, err := os.OpenFile(name, flags, 0o644) //nolint:gosec // a report is for others to read
 	if errors.Is(err, fs.ErrExist) {
-		return hint(fmt.Errorf("write %s: it exists already", name), "give another name, or --force where there is one")
+		return hint(fmt.Errorf("write %s: it exists already", name), "mv "+pasted([]string{name, name + ".old"})+"   # or --force")
 	}
 	if err != nil {
 		return fmt.Errorf("write file: %w", err)

@@ -73,7 +73,7 @@ func TestIncidentOfAnEmptyLog(t *testing.T) {
 	if out, _ := told(t, exitOK, "incident", "list", "--json", "--log", empty); out != "[]\n" {
 		t.Errorf("JSON: %q", out)
 	}
-	if _, said := told(t, exitError, "incident", "show", "last", "--log", empty); !strings.Contains(said, "hint: ctwarden incident list") {
+	if _, said := told(t, exitError, "incident", "show", "last", "--log", empty); !strings.Contains(said, "hint: ctwarden status\n") {
 		t.Errorf("show: %q", said)
 	}
 }
@@ -86,7 +86,7 @@ func TestIncidentMistakesAreExplained(t *testing.T) {
 		want string
 	}{
 		"no log":                   {exitError, []string{"incident", "list"}, "hint: ctwarden status"},
-		"an incident there is not": {exitError, []string{"incident", "show", "INC-1", "--log", drillLog}, `no incident "INC-1"`},
+		"an incident there is not": {exitError, []string{"incident", "show", "INC-1", "--log", drillLog}, "hint: ctwarden incident list --log "},
 		"no name":                  {exitUsage, []string{"incident", "report"}, "ctwarden incident report --help"},
 		"another form":             {exitUsage, []string{"incident", "report", "last", "-o", "x.pdf"}, ".html, .md, .json or .txt"},
 		"two forms":                {exitUsage, []string{"incident", "report", "last", "--json", "-o", "x.md"}, "another form"},

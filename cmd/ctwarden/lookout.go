@@ -26,11 +26,13 @@ type lookout struct {
 	// can says what may be written; nil: nobody is going to write.
 	can func(netns uint32) policy.Kernel
 	// These change slowly and cost more than a reading of the table: they are
-	// read once a second, and after every act.
+	// read once a second, what may be written more seldom still, and all after
+	// every act.
 	memory   policy.Memory
-	kernel   policy.Kernel
 	timeouts nfct.Timeouts
 	slow     policy.Moment
+	kernel   policy.Kernel
+	rights   policy.Moment
 	// absent says that there was no table at the last look.
 	absent bool
 }
@@ -49,19 +51,18 @@ func newLookout(ns *netns.NS, foreign bool) *lookout {
 
 // stats reads the counters through ctnetlink, for a kernel whose procfs has
 // none.
-func (l *lookout) stats() (_ []nfct.CPUStat, err error) {
-	conn, err := ctnetlink.Dial(l.ns)
-	if err != nil {
-		return nil, err
-	}
-	defer func() { err = errors.Join(err, conn.Close()) }()
-	return conn.Stats(context.Background())
+func (l *lookout) stats() ([]nfct.CPUStat, error) {
+	return ctnetlink.ReadStats(context.Background(), l.ns)
 }
 
 func (l *lookout) close() error { return l.gauge.Close() }
 
-// slowly is how often what changes slowly is read.
-const slowly = time.Second
+// slowly is how often what changes slowly is read. That somebody takes a right
+// away is rarer than that, and costs two more system calls for each right.
+const (
+	slowly     = time.Second
+	rightsLast = 10 * time.Second
+)
 
 // observe takes one observation. A missing table is an observation, too.
 func (l *lookout) observe(context.Context) (policy.Observation, error) {
@@ -71,7 +72,8 @@ func (l *lookout) observe(context.Context) (policy.Observation, error) {
 	sample, err := l.gauge.Read()
 	if errors.Is(err, watcher.ErrNoTable) {
 		o.Absent = true
-		l.slow, l.absent = 0, true
+		l.absent = true
+		l.refresh()
 		return o, nil
 	}
 	if err != nil {
@@ -84,7 +86,7 @@ func (l *lookout) observe(context.Context) (policy.Observation, error) {
 	o.Table = sample.Table
 	o.Table.NetNS = l.netns
 	if l.slow == 0 || now.Since(l.slow) >= slowly {
-		if err := l.readSlow(); err != nil {
+		if err := l.readSlow(now); err != nil {
 			return o, err
 		}
 		l.slow = now
@@ -94,24 +96,26 @@ func (l *lookout) observe(context.Context) (policy.Observation, error) {
 	return o, nil
 }
 
-func (l *lookout) readSlow() error {
+func (l *lookout) readSlow(now policy.Moment) error {
+	// Without a word on memory max is not raised, which the hold says; the
+	// table can be watched and relieved all the same.
 	memory, err := watcher.ReadMemory(l.root)
 	if err != nil {
-		return err
+		memory = watcher.Memory{}
 	}
 	l.memory = policy.Memory{
 		Total: memory.Total, Available: memory.Available, Pressure: memory.Pressure,
 		EntryBytes: l.size.Bytes, Assumed: l.size.Assumed,
 	}
-	if l.can != nil {
-		l.kernel = l.can(l.netns)
+	if l.can != nil && (l.rights == 0 || now.Since(l.rights) >= rightsLast) {
+		l.kernel, l.rights = l.can(l.netns), now
 	}
 	l.timeouts, err = l.gauge.Timeouts()
 	return err
 }
 
 // refresh has everything read again: something was changed.
-func (l *lookout) refresh() { l.slow = 0 }
+func (l *lookout) refresh() { l.slow, l.rights = 0, 0 }
 
 // clock returns the wall clock and the time since boot.
 func clock() (time.Time, policy.Moment) {

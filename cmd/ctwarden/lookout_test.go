@@ -10,6 +10,22 @@ import (
 	"github.com/ctwarden/ctwarden/policy"
 )
 
+// looked are the files that a lookout looks at, where there is a table.
+func looked() map[string]string {
+	const stat = "entries searched found new invalid ignore delete delete_list insert insert_failed drop early_drop\n"
+	return map[string]string{
+		"proc/sys/net/netfilter/nf_conntrack_count":                 "100\n",
+		"proc/sys/net/netfilter/nf_conntrack_max":                   "262144\n",
+		"proc/sys/net/netfilter/nf_conntrack_buckets":               "262144\n",
+		"proc/sys/net/netfilter/nf_conntrack_tcp_timeout_time_wait": "120\n",
+		"proc/thread-self/net/stat/nf_conntrack":                    stat + strings.Repeat("00000000 ", 12) + "\n",
+		"proc/meminfo":                                              "MemTotal: 16384000 kB\nMemAvailable: 8192000 kB\n",
+		"sys/kernel/slab/nf_conntrack/slab_size":                    "256\n",
+		"sys/kernel/slab/nf_conntrack/objs_per_slab":                "16\n",
+		"sys/kernel/slab/nf_conntrack/order":                        "0\n",
+	}
+}
+
 // A fakeHost is a kernel of files, on which a lookout looks.
 type fakeHost struct {
 	t    *testing.T
@@ -20,7 +36,7 @@ type fakeHost struct {
 func newFakeHost(t *testing.T) *fakeHost {
 	t.Helper()
 	h := &fakeHost{t: t, root: t.TempDir()}
-	for path, text := range healthy() {
+	for path, text := range looked() {
 		h.write(path, text)
 	}
 	h.look = &lookout{root: h.root, absent: true}
@@ -66,7 +82,7 @@ func (h *fakeHost) observe() policy.Observation {
 
 func TestLookoutAndAModuleThatComesAndGoes(t *testing.T) {
 	h := newFakeHost(t)
-	files := healthy()
+	files := looked()
 	h.unload()
 	if o := h.observe(); !o.Absent || o.Memory.EntryBytes != 0 {
 		t.Errorf("before the module: %+v", o)
@@ -148,4 +164,19 @@ func TestLookoutOnOddKernels(t *testing.T) {
 			t.Errorf("the rest was lost with it: %+v", o.Table)
 		}
 	})
+}
+
+func TestLookoutWithoutMeminfo(t *testing.T) {
+	h := newFakeHost(t)
+	if err := os.Remove(filepath.Join(h.root, "proc/meminfo")); err != nil {
+		t.Fatal(err)
+	}
+	o := h.observe()
+	if o.Table.Max != 262_144 || o.Timeouts == (nfct.Timeouts{}) {
+		t.Errorf("the table is not seen: %+v", o)
+	}
+	limits := policy.Defaults()
+	if a := limits.Assess(&policy.State{}, &o); a.Budget.Hold != policy.HeldMemoryUnknown {
+		t.Errorf("the budget is %+v, want it held because memory is not known", a.Budget)
+	}
 }

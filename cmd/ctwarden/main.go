@@ -20,6 +20,9 @@ const (
 	exitError = 1
 	exitUsage = 2
 	exitFound = 3 // a check found something
+	// exitConfig is EX_CONFIG of sysexits.h, for systemd alone: the unit's
+	// RestartPreventExitStatus= names it.
+	exitConfig = 78
 )
 
 func main() {
@@ -53,44 +56,17 @@ helped, can undo everything, and writes down why.`,
   ctwarden revert            put every kernel value back`,
 		SilenceErrors: true,
 		SilenceUsage:  true,
-		Args:          cobra.NoArgs,
-		RunE: func(cmd *cobra.Command, _ []string) error {
-			return cmd.Help()
-		},
 	}
-	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error {
-		return usageError{err, cmd.CommandPath()}
-	})
-	root.PersistentFlags().String("config", "", "configuration file (default /etc/ctwarden/ctwarden.yaml, which may be missing)")
+	root.SetFlagErrorFunc(wrongFlag)
+	root.PersistentFlags().String("config", "", "configuration `file` (default /etc/ctwarden/ctwarden.yaml, which may be missing)")
 	root.AddCommand(
 		newRun(), newStatus(), newDoctorCommand(), newDiagnose(), newDrill(), newSimulate(), newAudit(), newRevert(), newConfig(), newVersion(),
 		newPause(), newResume(), newReload(), newMetrics(),
 	)
 	root.AddCommand(newIncident(), newRecommend(), newReplay())
-	for _, c := range root.Commands() {
-		refuseStrangers(c)
-	}
+	ownDefaults(root)
+	refuseStrangers(root)
 	return root
-}
-
-// refuseStrangers makes a group of commands refuse a word that is none of
-// them, and say what there is when there is no word.
-func refuseStrangers(c *cobra.Command) {
-	if c.HasSubCommands() && c.RunE == nil {
-		c.Args = cobra.NoArgs
-		c.RunE = func(cmd *cobra.Command, _ []string) error { return cmd.Help() }
-	}
-	for _, sub := range c.Commands() {
-		refuseStrangers(sub)
-	}
-	if args := c.Args; args != nil {
-		c.Args = func(cmd *cobra.Command, given []string) error {
-			if err := args(cmd, given); err != nil {
-				return usageError{err, cmd.CommandPath()}
-			}
-			return nil
-		}
-	}
 }
 
 func newVersion() *cobra.Command {
@@ -105,15 +81,12 @@ func newVersion() *cobra.Command {
 	}
 }
 
-// usageError is a command line that was not understood.
-type usageError struct {
-	err  error
-	path string
-}
+// A configError is what is written wrong in the configuration of the daemon:
+// another start would end the same.
+type configError struct{ error }
 
-func (e usageError) Error() string { return e.err.Error() }
-func (e usageError) Unwrap() error { return e.err }
+func (e configError) Unwrap() error { return e.error }
 
-// foundError says that a check found something: exit code 3. What it found was
+// errFound says that a check found something: exit code 3. What it found was
 // printed already, so it has no text of its own.
 var errFound = errors.New("a check found something")

@@ -3,12 +3,10 @@ package main
 import (
 	"context"
 	"fmt"
-	"io"
-	"io/fs"
 	"math/rand/v2"
 	"net"
 	"os"
-	"path/filepath"
+	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -18,35 +16,62 @@ import (
 	"github.com/ctwarden/ctwarden/internal/metrics"
 )
 
-// metrics writes the page that a Prometheus server reads.
-func (d *running) metrics(w io.Writer) error {
+// snapshot is what the page of metrics is made from.
+func (d *running) snapshot() metrics.Snapshot {
 	r := d.report()
 	s := metrics.Snapshot{
 		Version: r.Version, Since: r.Since, Status: r.Status, Changed: len(r.Changed),
 		Audit:   metrics.Audit{Seq: r.Audit.Seq, Healthy: r.Audit.Error == "", Lost: r.Audit.Lost},
-		Process: metrics.ReadProcess(),
 		Sources: make(map[string]metrics.Source, len(r.Sources)),
 	}
 	for name, source := range r.Sources {
 		s.Sources[name] = metrics.Source{
 			Alive: source.Alive, Heard: source.Heard, Lost: source.Lost, Reopened: source.Reopened,
+			Missed: source.Missed, At: source.At,
 		}
 	}
-	return metrics.Write(w, &s, &d.tally)
+	if n := r.Neighbours; n != nil {
+		s.Neighbours = &metrics.Neighbours{
+			Found: n.Namespaces, Unread: n.Unread, Hidden: n.Hidden, Entries: n.Entries, Most: n.Most, Took: time.Duration(n.SweepNS),
+		}
+	}
+	return s
 }
 
-// listenMetrics opens the address that the configuration names. The page holds
-// no secret, but it is for the one who collects it.
-func (d *running) listenMetrics(address string) (net.Listener, bool) {
-	if address == "" {
+// webConfig is the key of the file with passwords and TLS.
+const webConfig = "metrics.web_config"
+
+// checkWeb says what is wrong with that file, as a mistake in the
+// configuration. Only the daemon and `config check` look: others may not be
+// permitted to read it, and do not need it.
+func checkWeb(cfg *config.Config) error {
+	err := control.CheckWeb(cfg.Metrics.WebConfig)
+	if err == nil {
+		return nil
+	}
+	return config.Problems{{
+		Origin: cfg.Origin(webConfig), Key: webConfig,
+		Expected: "a file of exporter-toolkit (tls_server_config, basic_auth_users)",
+		Found:    strings.ReplaceAll(err.Error(), "\n", ""),
+	}}
+}
+
+// listenMetrics opens the address that the configuration names. The table is
+// kept from filling without it, too; but where a password is asked for, nothing
+// is told without one.
+func (d *running) listenMetrics(cfg *config.Config) (net.Listener, bool) {
+	if cfg.Metrics.Listen == "" {
 		return nil, false
 	}
-	l, err := net.Listen("tcp", address)
+	err := checkWeb(cfg)
+	var l net.Listener
+	if err == nil {
+		l, err = net.Listen("tcp", cfg.Metrics.Listen)
+	}
 	if err != nil {
 		d.say.Error("no metrics on the network; the control socket has them", "error", err)
 		return nil, false
 	}
-	d.say.Info("metrics on the network", "address", l.Addr().String())
 	return l, true
 }
 
@@ -54,12 +79,13 @@ func (d *running) listenMetrics(address string) (net.Listener, bool) {
 // read every 15 to 60 s.
 const textfileEvery = 15 * time.Second
 
-// keepTextfile writes the page to path now and then, until ctx is done; then
-// it removes the file, so that nobody takes old figures for new ones.
-func (d *running) keepTextfile(ctx context.Context, path string) error {
+// keepTextfile has write write the page to path now and then, until ctx is
+// done; then it removes the file, so that nobody takes old figures for new
+// ones.
+func (d *running) keepTextfile(ctx context.Context, path string, write func(path string) error) error {
 	said := ""
 	for {
-		err := writeTextfile(path, d.metrics)
+		err := write(path)
 		switch {
 		case err == nil:
 			said = ""
@@ -78,31 +104,6 @@ func (d *running) keepTextfile(ctx context.Context, path string) error {
 			return nil
 		}
 	}
-}
-
-// writeTextfile replaces the file whole, readable for every user: the
-// collector reads it at any time, and is another one.
-func writeTextfile(path string, write func(io.Writer) error) error {
-	// The collector takes only what ends in .prom.
-	next, err := os.CreateTemp(filepath.Dir(path), filepath.Base(path)+".new-*")
-	if err != nil {
-		return fmt.Errorf("write metrics: %w", err)
-	}
-	err = write(next)
-	if err == nil {
-		err = next.Chmod(fs.FileMode(0o644))
-	}
-	if closed := next.Close(); err == nil {
-		err = closed
-	}
-	if err == nil {
-		err = os.Rename(next.Name(), path)
-	}
-	if err != nil {
-		_ = os.Remove(next.Name()) // the error that matters is the first
-		return fmt.Errorf("write metrics: %w", err)
-	}
-	return nil
 }
 
 func newMetrics() *cobra.Command {

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"fmt"
 	"io"
 	"maps"
@@ -8,7 +9,10 @@ import (
 	"strings"
 	"time"
 
+	"github.com/spf13/cobra"
+
 	"github.com/ctwarden/ctwarden/internal/audit"
+	"github.com/ctwarden/ctwarden/internal/config"
 	"github.com/ctwarden/ctwarden/internal/daemon"
 	"github.com/ctwarden/ctwarden/policy"
 )
@@ -31,8 +35,28 @@ func (s nagiosState) String() string {
 // Error implements error: the exit code of a plugin is not an error's.
 func (s nagiosState) Error() string { return "state " + s.String() }
 
+// nagiosPatience is how long a plugin waits for the daemon: NRPE, Icinga and
+// the like end one that takes longer than 10 s, and then nobody hears why.
+const nagiosPatience = 8 * time.Second
+
 // staleAfter is how old a status may be: a turn waits for a minute at the most.
 const staleAfter = 3 * time.Minute
+
+// tellNagios looks, and says it as a plugin does: what goes wrong is a state,
+// too, the configuration included.
+func tellNagios(cmd *cobra.Command) error {
+	ctx, cancel := context.WithTimeout(cmd.Context(), nagiosPatience)
+	defer cancel()
+	cmd.SetContext(ctx)
+	var r report
+	limits := &policy.Limits{}
+	cfg, err := config.Load(source(cmd))
+	if err == nil {
+		limits = &cfg.Limits
+		r, err = lookAround(cmd, cfg)
+	}
+	return nagios(cmd.OutOrStdout(), &r, err, limits, time.Now())
+}
 
 // nagios writes the one line that a plugin may write, and returns its state as
 // an error unless it is OK.
@@ -123,6 +147,10 @@ func perfdata(r *report, limits *policy.Limits) string {
 	o := &t.Assessment.Observation
 	warn, crit := limits.Levels.ElevatedEnter, limits.Levels.ExhaustedEnter
 	c := o.Table.Counters
+	if o.Table.Max == 0 { // no limit: no thresholds, and nothing to be full of
+		return fmt.Sprintf(" | entries=%d;;;0 full_drops=%dc early_drops=%dc insert_failed=%dc changed=%d",
+			o.Table.Entries, c.FullDrops(), c.EarlyDrop, c.InsertFailed, len(r.Changed))
+	}
 	return fmt.Sprintf(" | entries=%d;%d;%d;0;%d fullness=%.2f%%;%.2f;%.2f;0;100 full_drops=%dc early_drops=%dc insert_failed=%dc changed=%d",
 		o.Table.Entries, warn.Of(o.Table.Max), crit.Of(o.Table.Max), o.Table.Max,
 		float64(t.Assessment.Fullness)/100, float64(warn)/100, float64(crit)/100,

@@ -3,6 +3,10 @@ package main
 import (
 	"bytes"
 	"errors"
+	"net"
+	"os"
+	"path/filepath"
+	"regexp"
 	"strings"
 	"testing"
 	"time"
@@ -75,6 +79,52 @@ func TestPerfdata(t *testing.T) {
 	const want = " | entries=870;750;950;0;1000 fullness=87.00%;75.00;95.00;0;100 full_drops=4c early_drops=0c insert_failed=0c changed=0\n"
 	if !strings.HasSuffix(b.String(), want) {
 		t.Errorf("%q does not end in %q", b.String(), want)
+	}
+}
+
+func TestPerfdataWithoutALimit(t *testing.T) {
+	limits := policy.Defaults()
+	r := standing(policy.Calm, 870, 0, policy.HeldCalm)
+	var b bytes.Buffer
+	if err := nagios(&b, &r, nil, &limits, r.At); err != nil {
+		t.Error(err)
+	}
+	const want = " | entries=870;;;0 full_drops=0c early_drops=0c insert_failed=0c changed=0\n"
+	if !strings.HasSuffix(b.String(), want) {
+		t.Errorf("%q does not end in %q", b.String(), want)
+	}
+}
+
+// TestPerfdataIsAsNagiosReadsIt: 'label'=value[UOM];[warn];[crit];[min];[max].
+func TestPerfdataIsAsNagiosReadsIt(t *testing.T) {
+	limits := policy.Defaults()
+	form := regexp.MustCompile(`^[a-z_]+=[0-9.]+(%|c)?(;[0-9.]*){0,4}$`)
+	for _, most := range []uint64{0, 1, 1000, 1 << 31} {
+		r := standing(policy.High, 870, most, policy.NotHeld)
+		for part := range strings.FieldsSeq(strings.TrimPrefix(perfdata(&r, &limits), " | ")) {
+			if !form.MatchString(part) {
+				t.Errorf("max %d: %s", most, part)
+			}
+		}
+	}
+}
+
+// TestNagiosDoesNotWaitForADaemonThatHangs: its caller would not.
+func TestNagiosDoesNotWaitForADaemonThatHangs(t *testing.T) {
+	if testing.Short() {
+		t.Skip("waits for as long as a plugin does: 8 s")
+	}
+	c := newChild(t)
+	if err := os.Mkdir(filepath.Join(c.dir, "run"), 0o750); err != nil {
+		t.Fatal(err)
+	}
+	l, err := net.Listen("unix", filepath.Join(c.dir, "run", "control.sock")) // and nobody accepts
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	if text, code := c.run("status", "--nagios"); code != 3 || !strings.HasPrefix(text, "CONNTRACK UNKNOWN - ") || !strings.Contains(text, "deadline exceeded") {
+		t.Errorf("exit %d, %s", code, text)
 	}
 }
 

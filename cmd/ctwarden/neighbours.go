@@ -1,7 +1,6 @@
 package main
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -35,6 +34,8 @@ type neighbours struct {
 	watched  []*neighbour
 	sweep    watcher.Sweep
 	swept    policy.Moment
+	checked  policy.Moment // that the watched ones are still there
+	took     time.Duration // the last sweep, with the search before it
 	every    time.Duration // until the next sweep
 	searched int           // sweeps since the last search
 }
@@ -63,10 +64,14 @@ const (
 	// Sweeps take at most a third of a thousandth of the time, which leaves
 	// the rest of the idle budget to the daemon itself, but are not put off
 	// for ever. A line of the kernel about a namespace that is not watched
-	// brings the next one forward.
+	// brings the next one forward, unless sweeps took more than a hundredth of
+	// the time then: such lines can come without end.
 	sweepShare            = 3000
+	alarmedShare          = 100
 	leastSweep, mostSweep = time.Second, 2 * time.Minute
-	watchfulSweep         = 2 * time.Second // while a namespace is held open
+	// So often it is looked whether somebody else still wants the namespaces
+	// that are held open, and all are swept while one of them is half full.
+	watchful              = 2 * time.Second
 	sweepsBetweenSearches = 4
 	alarmedBelow          = 90 // per cent of max: above, a line is no riddle
 )
@@ -133,17 +138,34 @@ func (n *neighbours) due(own *policy.Observation) bool {
 	if own.Absent || own.Table.Max == 0 {
 		return false
 	}
-	if n.swept == 0 || own.Now.Since(n.swept) >= n.every {
+	if n.swept == 0 || own.Now.Since(n.swept) >= n.every || n.deserted(own.Now) {
 		return true
 	}
 	full := own.Table.Entries >= own.Table.Max/100*alarmedBelow
-	return !full && n.alarmed.Load()
+	return !full && n.alarmed.Load() && own.Now.Since(n.swept) >= n.took*alarmedShare
+}
+
+// deserted reports whether one of those that are watched is kept by nothing
+// else any more, and has the next look search for it.
+func (n *neighbours) deserted(now policy.Moment) bool {
+	if len(n.watched) == 0 || now.Since(n.checked) < watchful {
+		return false
+	}
+	n.checked = now
+	for _, w := range n.watched {
+		if !n.roster.Held(w.inode) {
+			n.alarmed.Store(true)
+			return true
+		}
+	}
+	return false
 }
 
 // look sweeps all namespaces and chooses those to watch.
 func (n *neighbours) look(own *policy.Observation) {
+	start := time.Now()
 	alarmed := n.alarmed.Swap(false)
-	if alarmed || n.swept == 0 || n.searched >= sweepsBetweenSearches || len(n.watched) > 0 {
+	if alarmed || n.swept == 0 || n.searched >= sweepsBetweenSearches {
 		if n.roster.Search() == nil {
 			n.searched = 0
 		}
@@ -154,20 +176,21 @@ func (n *neighbours) look(own *policy.Observation) {
 		ns, _ := n.roster.Named(w.inode)
 		w.entries = ns.Entries // of which the sum is made
 	}
-	n.swept = own.Now
-	n.every = min(max(leastSweep, n.sweep.Took*sweepShare), mostSweep)
-	if len(n.watched) > 0 {
-		n.every = min(n.every, watchfulSweep)
-	}
+	n.swept, n.took = own.Now, time.Since(start)
+	n.every = min(max(leastSweep, n.took*sweepShare), mostSweep)
 	n.choose(own)
+	if slices.ContainsFunc(n.watched, func(w *neighbour) bool { return w.entries >= own.Table.Max/2 }) {
+		n.every = min(n.every, watchful)
+	}
 }
 
 // choose stops watching what is gone or calm, and begins with what holds much.
 func (n *neighbours) choose(own *policy.Observation) {
 	kept := n.watched[:0]
 	for _, w := range n.watched {
-		_, here := n.roster.Named(w.inode)
-		if !here || own.Now.Since(w.seen) >= watchedFor && !n.claimed(w.inode) {
+		ns, here := n.roster.Named(w.inode)
+		idle := own.Now.Since(w.seen) >= watchedFor || !n.wanted(&ns)
+		if !here || idle && !n.claimed(w.inode) {
 			w.close()
 			continue
 		}
@@ -183,6 +206,14 @@ func (n *neighbours) choose(own *policy.Observation) {
 			n.watch(ns.Inode, own.Now)
 		}
 	}
+}
+
+// choosing chooses by other patterns, at the next turn.
+func (n *neighbours) choosing(names config.NetNS) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	n.names = names
+	n.alarmed.Store(true)
 }
 
 // wanted reports whether a namespace is one of those to watch.
@@ -288,70 +319,20 @@ func (n *neighbours) refresh() {
 	}
 }
 
-// knows reports whether a namespace is watched.
-func (n *neighbours) knows(inode uint32) bool {
-	n.mu.Lock()
-	defer n.mu.Unlock()
-	return n.find(inode) != nil
-}
-
-// A neighbourReport is what status says of the other namespaces. Its JSON is a
-// contract.
-type neighbourReport struct {
-	// Namespaces is the number of others, Watched of those that have a table
-	// in this status, Unread of those that could not be read, and Hidden of
-	// the processes whose namespace is not known.
-	Namespaces int    `json:"namespaces"`
-	Watched    int    `json:"watched"`
-	Unread     int    `json:"unread,omitempty"`
-	Hidden     int    `json:"hidden_processes,omitempty"`
-	Entries    uint64 `json:"entries"`
-	SweepNS    int64  `json:"sweep_ns"`
-	// Largest are those with the most entries.
-	Largest []namedNamespace `json:"largest,omitempty"`
-}
-
-type namedNamespace struct {
-	Name string `json:"name"`
-	watcher.Namespace
-}
-
-const largestShown = 5
-
-// report tells of the other namespaces.
-func (n *neighbours) report() *neighbourReport {
-	n.mu.Lock()
-	r := &neighbourReport{
-		Namespaces: n.sweep.Namespaces, Watched: len(n.watched), Unread: n.sweep.Unread, Hidden: n.sweep.Hidden,
-		Entries: n.sweep.Entries, SweepNS: n.sweep.Took.Nanoseconds(),
-	}
-	n.mu.Unlock()
-	all := n.roster.All()
-	slices.SortStableFunc(all, func(a, b watcher.Namespace) int { return cmp.Compare(b.Entries, a.Entries) })
-	for _, ns := range all[:min(largestShown, len(all))] {
-		if ns.Entries > 0 {
-			r.Largest = append(r.Largest, namedNamespace{ns.Name(), ns})
+// alarm has all namespaces swept soon, for the kernel said that a table is
+// full: that of a namespace, or of any if it is 0. One that is watched already,
+// or not to be watched, is no reason.
+func (n *neighbours) alarm(inode uint32) {
+	if inode != 0 {
+		ns, here := n.roster.Named(inode)
+		n.mu.Lock()
+		known := n.find(inode) != nil || here && !n.wanted(&ns)
+		n.mu.Unlock()
+		if known {
+			return
 		}
 	}
-	return r
-}
-
-// print prints what is known of the other namespaces, if they are watched.
-func (r *neighbourReport) print(line func(string, string, ...any)) {
-	if r == nil {
-		return
-	}
-	text := fmt.Sprintf("%d others with %d entries, %d watched", r.Namespaces, r.Entries, r.Watched)
-	if r.Unread > 0 {
-		text += fmt.Sprintf(", %d can't be read (needs CAP_SYS_ADMIN)", r.Unread)
-	}
-	if r.Hidden > 0 {
-		text += fmt.Sprintf(", %d processes can't be looked at (needs CAP_SYS_PTRACE)", r.Hidden)
-	}
-	line("netns", "%s", text)
-	for _, ns := range r.Largest {
-		line("", "%s (netns %d): %d entries", ns.Name, ns.Inode, ns.Entries)
-	}
+	n.alarmed.Store(true)
 }
 
 func (w *neighbour) close() {

@@ -36,6 +36,14 @@ func needHost(t testing.TB) {
 	}
 }
 
+// needRoot skips a test that makes network namespaces and enters them.
+func needRoot(t testing.TB) {
+	t.Helper()
+	if os.Getuid() != 0 {
+		t.Skip("needs root to make network namespaces")
+	}
+}
+
 // newStage makes a namespace in which connections are tracked, or skips.
 func newStage(t testing.TB) *drill.Stage {
 	t.Helper()

@@ -5,7 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"syscall"
+	"os"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -15,26 +15,20 @@ import (
 	"github.com/ctwarden/ctwarden/internal/control"
 )
 
-// noDaemon reports whether an error of package control says that no daemon
-// answers.
-func noDaemon(err error) bool {
-	return errors.Is(err, fs.ErrNotExist) || errors.Is(err, syscall.ECONNREFUSED)
-}
-
 // unanswered says what to do about an error of package control.
 func unanswered(cmd *cobra.Command, cfg *config.Config, err error) error {
 	switch {
-	case noDaemon(err):
+	case control.NoDaemon(err):
 		return hint(fmt.Errorf("no daemon answers on %s", cfg.Control.Socket), "systemctl status ctwarden")
 	case errors.Is(err, fs.ErrPermission):
-		return hint(err, "sudo "+cmd.CommandPath(), "usermod -a -G ctwarden USER   # lets USER ask, after the next login")
+		return hint(err, "sudo "+pasted(os.Args), "sudo usermod -a -G ctwarden \"$USER\"   # lets you ask without sudo, after the next login")
 	}
 	return err
 }
 
 // ask has the running daemon do something, and reads its answer.
 func ask(cmd *cobra.Command, what string, a control.Ask, answer any) error {
-	cfg, err := config.Load(source(cmd))
+	cfg, err := places(cmd)
 	if err != nil {
 		return err
 	}
@@ -51,8 +45,9 @@ func ask(cmd *cobra.Command, what string, a control.Ask, answer any) error {
 func newPause() *cobra.Command {
 	var a control.Ask
 	cmd := &cobra.Command{
-		Use:   "pause",
-		Short: "have the daemon decide nothing for a while",
+		Use:        "pause",
+		SuggestFor: []string{"stop", "hold", "disable"},
+		Short:      "have the daemon decide nothing for a while",
 		Long: `Pause has the running daemon watch and record, and change nothing, until the time
 is over or "ctwarden resume". What it changed before stays. Who asked, and why, is
 in the audit log.`,
@@ -60,7 +55,7 @@ in the audit log.`,
 		Args:    cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if a.Reason == "" {
-				return usageError{errors.New("--reason is needed: whoever reads the audit log will ask"), cmd.CommandPath()}
+				return hint(usageError{errors.New("--reason is needed: whoever reads the audit log will ask"), cmd.CommandPath()}, examples(cmd)...)
 			}
 			if a.For < time.Second {
 				return usageError{fmt.Errorf("--for %s: at least 1s is needed", a.For), cmd.CommandPath()}
@@ -84,9 +79,10 @@ in the audit log.`,
 func newResume() *cobra.Command {
 	var a control.Ask
 	cmd := &cobra.Command{
-		Use:   "resume",
-		Short: "end a pause, and let the daemon act again after its breaker tripped",
-		Args:  cobra.NoArgs,
+		Use:        "resume",
+		SuggestFor: []string{"unpause", "continue", "enable"},
+		Short:      "end a pause, and let the daemon act again after its breaker tripped",
+		Args:       cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if err := a.Check(); err != nil {
 				return usageError{err, cmd.CommandPath()}
@@ -108,7 +104,8 @@ func newReload() *cobra.Command {
 		Short: "have the daemon load its configuration anew, or say why it does not",
 		Long: `Reload does what SIGHUP and "systemctl reload ctwarden" do, and waits for the
 answer: the daemon takes the whole new configuration or none of it. A change of
-metrics.listen, metrics.textfile, control, audit, state and watch needs a restart.`,
+watch, netns.act, audit, state, control and metrics takes effect after a restart
+only, and reload says so.`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			var reloaded reloadedAnswer
@@ -119,8 +116,16 @@ metrics.listen, metrics.textfile, control, audit, state and watch needs a restar
 			if err != nil {
 				return err
 			}
-			_, err = fmt.Fprintf(cmd.OutOrStdout(), "configuration loaded, limits %s\n", audit.Sanitise(reloaded.Digest))
-			return err
+			lines := []string{"configuration loaded, limits " + reloaded.Digest}
+			for _, key := range reloaded.Restart {
+				lines = append(lines, key+" takes effect after: systemctl restart ctwarden")
+			}
+			for _, line := range lines {
+				if _, err := fmt.Fprintln(cmd.OutOrStdout(), audit.Sanitise(line)); err != nil {
+					return err
+				}
+			}
+			return nil
 		},
 	}
 }

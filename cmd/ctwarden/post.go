@@ -25,6 +25,8 @@ import (
 // run and drill stand the same post, in different namespaces.
 type post struct {
 	limits policy.Limits
+	// phase is where this host stands in its fleet; a drill is alone.
+	phase  nfct.Permyriad
 	look   *lookout
 	kernel *remediate.Kernel
 	// others are the other namespaces; nil: only look's is watched.
@@ -32,6 +34,8 @@ type post struct {
 	// kmsg and journal are what is listened to; either may be nil.
 	kmsg    *watcher.Kmsg
 	journal *watcher.Journald
+	// unheard says why nobody listens to a source that there could be.
+	unheard map[string]string
 	log     *audit.Log
 	say     *slog.Logger
 	lines   chan daemon.Line
@@ -42,6 +46,13 @@ type post struct {
 	told  func(audit.Record)
 	save  func(map[uint32]daemon.Kept) error
 	alive func()
+	// beat is how often alive is called at least.
+	beat time.Duration
+	// found is called when there is a table for the first time; nil: nobody
+	// asks. probed says that it was, and that kernel knows what ctnetlink can
+	// do.
+	found  func()
+	probed bool
 }
 
 // man wires the loop: it watches through look, acts through kernel and records
@@ -64,6 +75,7 @@ func (p *post) man(kept map[uint32]daemon.Kept) {
 		Trouble: p.trouble,
 		Save:    p.save,
 		Alive:   p.alive,
+		Beat:    p.beat,
 	}, p.limits, p.lines, kept)
 }
 
@@ -105,11 +117,23 @@ func (p *post) observe(ctx context.Context) ([]policy.Observation, error) {
 	if err != nil {
 		return nil, err
 	}
+	if !o.Absent && !p.probed {
+		// To ask loads nf_conntrack, so nobody asks before there is a table: a
+		// host without one is to stay without. What an error leaves out is
+		// unknown, and not used.
+		features, _ := ctnetlink.Probe(ctx, p.look.ns)
+		p.kernel.SetFeatures(features)
+		p.probed = true
+		if p.found != nil {
+			p.found()
+		}
+	}
 	all := []policy.Observation{o}
 	if p.others != nil {
 		all = append(all, p.others.observe(ctx, &all[0])...)
 	}
 	for i := range all {
+		all[i].Phase = p.phase
 		if !all[i].Absent && all[i].Timeouts != (nfct.Timeouts{}) {
 			p.kernel.Saw(all[i].Table.NetNS, all[i].Timeouts)
 		}
@@ -168,6 +192,7 @@ func (p *post) hear(ctx context.Context) {
 	signals := make(chan watcher.Signal)
 	var sources sync.WaitGroup
 	if p.kmsg != nil {
+		p.kmsg.Begin() // the journal asks it what it covers
 		sources.Go(func() { p.kmsg.Run(ctx, signals) })
 	}
 	if p.journal != nil {
@@ -184,8 +209,8 @@ func (p *post) hear(ctx context.Context) {
 
 // pass hands a line to the loop, which looks at the namespace it is about.
 func (p *post) pass(ctx context.Context, s *watcher.Signal) {
-	if p.others != nil && (!s.Named || !p.others.knows(s.NetNS)) {
-		p.others.alarmed.Store(true)
+	if p.others != nil {
+		p.others.alarm(s.NetNS)
 	}
 	line := daemon.Line{
 		NetNS: s.NetNS, Named: s.Named, Count: s.Count,
@@ -205,11 +230,13 @@ type missedRecord struct {
 
 // missed records what the kernel said while nobody listened. It is too late to
 // act on it.
-func (p *post) missed(m watcher.Missed) {
-	err := p.record(audit.KindMissed, missedRecord{watcher.SourceJournald, m, fmt.Sprintf(
-		"while ctwarden was not listening the kernel said %d times that a table was full, the last time at %s",
-		m.Count, m.Last.UTC().Format(time.RFC3339))})
-	if err != nil {
+func (p *post) missed(source watcher.Source, m watcher.Missed) {
+	text := fmt.Sprintf("while ctwarden was not listening the kernel said %d times that a table was full, the last time at %s",
+		m.Count, m.Last.UTC().Format(time.RFC3339))
+	if m.Lost > 0 {
+		text += fmt.Sprintf("; before, %d lines of its log were overwritten unread", m.Lost)
+	}
+	if err := p.record(audit.KindMissed, missedRecord{source, m, text}); err != nil {
 		p.say.Error("record what was missed", "error", err)
 	}
 }
@@ -252,7 +279,7 @@ func (p *post) census(ctx context.Context, l policy.Limits, o policy.Observation
 	if err != nil {
 		return daemon.Look{}, fmt.Errorf("look into table: %w", err)
 	}
-	if dumped.Resized {
+	if dumped.Resized || dumped.Interrupted {
 		return daemon.Look{}, errors.New("look into table: the hash was resized meanwhile, which hides entries from a dump")
 	}
 	look := daemon.Look{Summary: count.Summary, Top: count.Top(topTalkers)}
@@ -269,16 +296,10 @@ func (p *post) entered(inode uint32) (*netns.NS, error) {
 	return p.others.entered(inode)
 }
 
-// openKernel makes ready to act: it proves what the kernel can do, takes the
-// lock of the ledger, and finds out what is still claimed.
+// openKernel makes ready to act: it takes the lock of the ledger, and finds out
+// what is still claimed.
 func openKernel(ctx context.Context, o remediate.Options, own *netns.NS) (*remediate.Kernel, remediate.Claims, error) {
-	features, err := ctnetlink.Probe(ctx, own)
-	if err != nil && !errors.Is(err, errors.ErrUnsupported) && features == (ctnetlink.Features{}) {
-		// Without CAP_NET_ADMIN, or without ctnetlink, entries are left alone;
-		// the rest may still work.
-		features = ctnetlink.Features{}
-	}
-	o.Own, o.Features = own, features
+	o.Own = own
 	kernel, err := remediate.Open(o)
 	if err != nil {
 		return nil, remediate.Claims{}, err

@@ -15,6 +15,7 @@ import (
 
 	"github.com/ctwarden/ctwarden/internal/audit"
 	"github.com/ctwarden/ctwarden/internal/config"
+	"github.com/ctwarden/ctwarden/internal/diagnosis"
 	"github.com/ctwarden/ctwarden/internal/incident"
 	review "github.com/ctwarden/ctwarden/internal/report"
 	"github.com/ctwarden/ctwarden/policy"
@@ -64,9 +65,9 @@ never over an existing file.`,
 	}
 	logFlag(cmd, &path)
 	f := cmd.Flags()
-	f.StringVar(&id, "incident", "", "size it from this incident (ID or last) instead of the present table")
-	f.StringVar(&dir, "write", "", "write the files below this directory")
-	f.StringSliceVar(&untracked, "notrack", nil, "leave these ports untracked, as in 80/tcp,53/udp")
+	f.StringVar(&id, "incident", "", "size it from this incident (`ID` or last) instead of the present table")
+	f.StringVar(&dir, "write", "", "write the files below this `directory`")
+	f.StringSliceVar(&untracked, "notrack", nil, "leave these `ports` untracked, as in 80/tcp,53/udp")
 	f.BoolVar(&asJSON, "json", false, "print as JSON")
 	return cmd
 }
@@ -111,21 +112,21 @@ const mostPorts = 8
 // needNow looks at the table of this host. The values that ctwarden has raised
 // do not count as the administrator's.
 func needNow(ctx context.Context, cfg *config.Config) (need incident.Need, err error) {
-	d := newDoctor(cfg)
-	if err := d.readKernel(ctx, "", false); d.o.Absent || d.o.Table.Buckets == 0 {
-		return need, err // without entries, the size alone is advised
+	look, err := lookIntoKernel(ctx, cfg, "", false)
+	if look == nil || look.Observation.Table.Buckets == 0 {
+		return need, err
 	}
-	o := &d.o
+	o := &look.Observation // without entries, the size alone is advised
 	var s policy.State
 	a := cfg.Limits.Assess(&s, o)
 	need = incident.Need{
 		Of:   "the table at " + o.At.UTC().Format("2006-01-02 15:04 UTC"),
 		Peak: o.Table.Entries, Max: o.Table.Max, Buckets: o.Table.Buckets, Budget: a.Budget,
-		Timeouts: o.Timeouts, Census: d.census.Summary,
+		Timeouts: o.Timeouts, Census: look.Census.Summary,
 	}
 	// What is translated can't be left untracked.
-	if m := &d.census.Make; need.Census.Share(max(m.SrcNAT, m.DstNAT)) < someNAT {
-		need.Ports = incident.Dominant(d.census.Top(mostPorts).Ports, need.Census)
+	if !diagnosis.Translated(&need.Census, &look.Census.Make) {
+		need.Ports = incident.Dominant(look.Census.Top(mostPorts).Ports, need.Census)
 	}
 	ledger, err := remediate.ReadLedger(remediate.Options{Dir: cfg.State.Dir})
 	if err != nil && !errors.Is(err, fs.ErrPermission) && !errors.Is(err, fs.ErrNotExist) {
@@ -169,7 +170,7 @@ func writeAdvice(w io.Writer, dir string, a *incident.Advice) error {
 	for _, f := range a.Files {
 		if _, err := root.Lstat(f.Path); err == nil {
 			return hint(fmt.Errorf("write %s: it exists already; nothing was written", filepath.Join(dir, f.Path)),
-				"ctwarden recommend --write SOMEWHERE_ELSE, and compare")
+				"ctwarden recommend --write "+pasted([]string{dir + ".new"})+"   # with the flags of before, then: diff -r "+pasted([]string{dir, dir + ".new"}))
 		}
 	}
 	for _, f := range a.Files {

@@ -102,7 +102,7 @@ func replay(i *incident.Incident, other *policy.Limits) (*replayed, error) {
 	if i.Limits != nil {
 		then = *i.Limits
 	} else {
-		// A drill's log does not hold its limits.
+		// Retention has removed the record that held them.
 		then.NoHostWide = i.Tally.Would > 0
 	}
 	return &replayed{

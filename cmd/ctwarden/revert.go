@@ -7,7 +7,9 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
+	"path/filepath"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -32,7 +34,7 @@ since. A running daemon does it, and then holds for a while, or it would change 
 values again. It works without a daemon and after a crash, too: what was changed
 stands in the ledger.
 
-Without --force, max stays raised while the table holds 90 % of the original
+Without --force, max stays raised while any table holds 90 % of the original
 max, because new connections would fail at once; and the hash stays while giving
 it back would stall packets.`,
 		Example: `  ctwarden revert --print   the commands that would do it
@@ -47,22 +49,17 @@ it back would stall packets.`,
 			defer func() { err = errors.Join(err, entered.close()) }()
 			o := remediate.Options{Dir: cfg.State.Dir, Hash: cfg.Limits.Hash, Find: entered.find}
 			if print {
-				commands, err := remediate.RevertCommands(o)
-				if err != nil {
-					return err
-				}
-				for _, line := range commands {
-					fmt.Fprintln(cmd.OutOrStdout(), line)
-				}
-				return nil
+				return printCommands(cmd, o)
 			}
 			if err := a.Check(); err != nil {
 				return usageError{err, cmd.CommandPath()}
 			}
 			text, err := control.Do(cmd.Context(), cfg.Control.Socket, "revert", a)
 			switch {
-			case noDaemon(err):
+			case control.NoDaemon(err):
 				return revert(cmd.Context(), cmd.OutOrStdout(), cfg, o, a)
+			case errors.Is(err, fs.ErrPermission):
+				return unanswered(cmd, cfg, err)
 			case err != nil:
 				return hint(err, "systemctl stop ctwarden && ctwarden revert")
 			}
@@ -71,9 +68,25 @@ it back would stall packets.`,
 	}
 	cmd.Flags().BoolVar(&print, "print", false, "print the commands instead, change nothing")
 	cmd.Flags().DurationVar(&a.For, "pause", time.Hour, "how long a running daemon decides nothing afterwards; 0 for not at all")
-	cmd.Flags().StringVar(&a.Reason, "reason", "", "why, for the audit log of a running daemon")
+	cmd.Flags().StringVar(&a.Reason, "reason", "", "why, for the audit log")
 	cmd.Flags().BoolVar(&a.Force, "force", false, "put max and the hash back although new connections or packets suffer")
 	return cmd
+}
+
+// printCommands prints what a shell would put the values back by.
+func printCommands(cmd *cobra.Command, o remediate.Options) error {
+	commands, err := remediate.RevertCommands(o)
+	if err != nil {
+		return err
+	}
+	if len(commands) == 0 { // not among the commands, which a shell may read
+		_, err := fmt.Fprintln(cmd.ErrOrStderr(), "nothing to put back: every value is as it was")
+		return err
+	}
+	for _, line := range commands {
+		fmt.Fprintln(cmd.OutOrStdout(), line)
+	}
+	return nil
 }
 
 // printAnswer says what a running daemon did.
@@ -97,6 +110,7 @@ func revert(ctx context.Context, w io.Writer, cfg *config.Config, o remediate.Op
 	}
 	defer func() { err = errors.Join(err, own.Close()) }()
 	o.Own = own
+	o.Others = func() (remediate.Others, error) { return countOthers(own) }
 	kernel, err := remediate.Open(o)
 	if err != nil {
 		return hint(err, hintsForLedger(err)...)
@@ -132,7 +146,11 @@ func revert(ctx context.Context, w io.Writer, cfg *config.Config, o remediate.Op
 // there is an error, and then do nothing.
 func recordRevert(cfg *config.Config, a control.Ask) (record func(*policy.Outcome) error, done func() error, err error) {
 	record, done = func(*policy.Outcome) error { return nil }, func() error { return nil }
-	log, err := openAudit(cfg, voiceLog(io.Discard))
+	// No daemon may ever have run here: what is put back is a drill's.
+	if err := os.MkdirAll(filepath.Dir(cfg.Audit.Path), 0o750); err != nil {
+		return record, done, fmt.Errorf("make directory: %w", err)
+	}
+	log, err := openAudit(cfg, voiceLog(io.Discard), nil)
 	if err != nil {
 		return record, done, err
 	}

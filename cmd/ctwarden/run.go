@@ -24,6 +24,7 @@ import (
 	"github.com/ctwarden/ctwarden/internal/netns"
 	"github.com/ctwarden/ctwarden/policy"
 	"github.com/ctwarden/ctwarden/remediate"
+	"github.com/ctwarden/ctwarden/watcher"
 )
 
 func newRun() *cobra.Command {
@@ -33,13 +34,17 @@ func newRun() *cobra.Command {
 		Long: `Run watches the connection tracking table and keeps it from filling, until
 SIGTERM. Stopping leaves the kernel as it is; "ctwarden revert" puts every
 value back. SIGHUP loads the configuration anew, or keeps the old one and says
-why.`,
+why. A start with a wrong configuration ends with the exit code 78, and systemd
+does not try again: it would be as wrong as before.`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			src := source(cmd)
 			cfg, err := config.Load(src)
+			if _, ok := errors.AsType[config.Problems](err); ok {
+				return configError{err}
+			}
 			if err != nil {
-				return err
+				return err // a disk that can't be read may be mended
 			}
 			return runDaemon(cmd.Context(), src, cfg, cmd.ErrOrStderr())
 		},
@@ -50,7 +55,12 @@ why.`,
 
 // runDaemon runs until ctx is done.
 func runDaemon(ctx context.Context, src config.Source, cfg *config.Config, stderr io.Writer) (err error) {
-	d := &running{src: src, say: voiceLog(stderr)}
+	// The standard error is journald's, which may stop. Go would end the process
+	// at the next line then, whatever systemd has made of the signal.
+	signal.Ignore(syscall.SIGPIPE)
+	defer signal.Reset(syscall.SIGPIPE)
+	d := &running{src: src, say: voiceLog(stderr), begun: cfg}
+	d.page = metrics.New(d.snapshot)
 	d.cfg.Store(cfg)
 	defer func() { err = errors.Join(err, d.close()) }()
 	if err := d.open(ctx); err != nil {
@@ -65,19 +75,23 @@ func runDaemon(ctx context.Context, src config.Source, cfg *config.Config, stder
 
 // running is the daemon with what it has open.
 type running struct {
-	src   config.Source
+	src config.Source
+	// cfg is the configuration as it was loaded last, begun the one of the
+	// start.
 	cfg   atomic.Pointer[config.Config]
+	begun *config.Config
 	say   *slog.Logger
 	post  post
 	boot  string
 	since time.Time
 	own   *netns.NS
 	ready bool
-	tally metrics.Tally
+	page  *metrics.Page
 	// reloading is held while one is under way: SIGHUP and the socket may come
 	// together.
 	reloading sync.Mutex
-	// watchdog is how often systemd wants to be told, pinged when it was.
+	// watchdog is the silence after which systemd takes the daemon for hung, 0
+	// if it does not ask; pinged is when it was told.
 	watchdog time.Duration
 	pinged   time.Time
 }
@@ -100,7 +114,10 @@ type configRecord struct {
 	Digest  string          `json:"digest"`
 	Limits  policy.Limits   `json:"limits"`
 	Changes []config.Change `json:"changes,omitempty"`
-	Error   string          `json:"error,omitempty"`
+	// Restart are the keys whose value, other than at the start, takes effect
+	// only after a restart.
+	Restart []string `json:"restart,omitempty"`
+	Error   string   `json:"error,omitempty"`
 	// By is who asked for it through the socket; SIGHUP has no name.
 	By   *daemon.Asked `json:"by,omitempty"`
 	Text string        `json:"text"`
@@ -118,9 +135,10 @@ func (d *running) open(ctx context.Context) (err error) {
 			return fmt.Errorf("make directory: %w", err)
 		}
 	}
-	if d.post.log, err = openAudit(cfg, d.say); err != nil {
+	if d.post.log, err = openAudit(cfg, d.say, d.inForce); err != nil {
 		return err
 	}
+	kept := d.remembered()
 	if d.post.masked, err = newMask(cfg.Audit.Mask, cfg.State.Dir); err != nil {
 		return err
 	}
@@ -128,13 +146,16 @@ func (d *running) open(ctx context.Context) (err error) {
 		return err
 	}
 	p := &d.post
-	p.limits, p.say, p.look = cfg.Limits, d.say, newLookout(d.own, false)
+	p.limits, p.phase, p.say, p.look = cfg.Limits, phaseOf(d.boot), d.say, newLookout(d.own, false)
 	p.save = func(tables map[uint32]daemon.Kept) error { return writeKeepsake(cfg.State.Dir, d.boot, tables) }
-	p.alive, p.told = d.alive, d.tally.Told
+	p.alive, p.told = d.alive, d.page.Told
 	if err := d.openSources(cfg); err != nil {
 		return err
 	}
-	options := remediate.Options{Dir: cfg.State.Dir, Protect: cfg.Protect, Hash: cfg.Limits.Hash}
+	options := remediate.Options{
+		Dir: cfg.State.Dir, Protect: cfg.Protect, Hash: cfg.Limits.Hash,
+		Others: func() (remediate.Others, error) { return countOthers(d.own) },
+	}
 	if cfg.Watch.NetNS == config.All {
 		p.others = newNeighbours(d.own, cfg.NetNS)
 		if cfg.NetNS.Act {
@@ -146,37 +167,75 @@ func (d *running) open(ctx context.Context) (err error) {
 		return hint(err, hintsForLedger(err)...)
 	}
 	p.kernel = kernel
-	d.sayLimits()
+	d.sayReach()
+	p.found = d.sayLimits
 	if err := d.recordStart(&claims); err != nil {
 		return err
 	}
-	kept, err := readKeepsake(cfg.State.Dir, d.boot)
-	if err != nil {
-		d.say.Warn("starting without what was remembered", "error", err)
+	if d.watchdog, err = sd.SdWatchdogEnabled(false); err != nil {
+		return fmt.Errorf("ask for the watchdog: %w", err)
 	}
+	p.beat = d.watchdog / beats
 	p.man(p.resume(kept, &claims))
-	d.watchdog, err = sd.SdWatchdogEnabled(false)
-	return err
+	return nil
 }
+
+// beats is how often the loop says that it is alive in the time that the
+// watchdog leaves it: systemd is told within twice that, and every step of the
+// loop may take half of it.
+const beats = 4
 
 func (d *running) recordStart(claims *remediate.Claims) error {
 	for i := range claims.Notes {
 		d.say.Info(claims.Notes[i].Sentence())
 	}
+	return d.post.recordStart(d.boot, d.cfg.Load(), claims.Notes)
+}
+
+// remembered returns what an earlier run kept, and has the audit log spare the
+// incidents that go on.
+func (d *running) remembered() map[uint32]daemon.Kept {
+	kept, err := readKeepsake(d.cfg.Load().State.Dir, d.boot)
+	if err != nil {
+		d.say.Warn("starting without what was remembered", "error", err)
+	}
+	var names []string
+	for _, k := range kept {
+		if k.Incident != "" {
+			names = append(names, k.Incident)
+		}
+	}
+	if err := d.post.log.Resume(names...); err != nil {
+		d.say.Warn("retention may remove the beginning of an incident that goes on", "error", err)
+	}
+	return kept
+}
+
+// inForce is the record by which the plans behind it are decided again, should
+// the one of the start be gone by then.
+func (d *running) inForce() (audit.Kind, any) {
 	cfg := d.cfg.Load()
+	return audit.KindConfig, configRecord{Digest: cfg.Limits.Digest(), Limits: cfg.Limits, Text: "the limits in force, for this file of the log"}
+}
+
+// recordStart records who begins, and under which limits: every plan names
+// theirs.
+func (p *post) recordStart(boot string, cfg *config.Config, notes []remediate.Note) error {
 	return errors.Join(
-		d.post.record(audit.KindStart, startRecord{
-			version, kernelRelease(), d.boot, cfg.Limits.Mode.String(), claims.Notes,
-			fmt.Sprintf("ctwarden %s starts on Linux %s, mode %s", version, kernelRelease(), cfg.Limits.Mode),
+		p.record(audit.KindStart, startRecord{
+			version, watcher.KernelRelease(), boot, cfg.Limits.Mode.String(), notes,
+			fmt.Sprintf("ctwarden %s starts on Linux %s, mode %s", version, watcher.KernelRelease(), cfg.Limits.Mode),
 		}),
-		d.post.record(audit.KindConfig, configRecord{
+		p.record(audit.KindConfig, configRecord{
 			Digest: cfg.Limits.Digest(), Limits: cfg.Limits, Changes: config.Diff(config.Default(), *cfg),
 			Text: "the limits in force",
 		}),
 	)
 }
 
-// sayLimits says once what this process may not do, and what it takes.
+// sayLimits says once what this process may not do, and what it takes. It is
+// for when there is a table: nothing can be written before, and to ask loads
+// nf_conntrack.
 func (d *running) sayLimits() {
 	can := d.post.kernel.Can(0)
 	if !can.MaxWritable || !can.TimeoutsWritable {
@@ -186,6 +245,14 @@ func (d *running) sayLimits() {
 	}
 	if !can.Entries {
 		d.say.Warn("entries can't be listed, and nothing is deleted or aged", "needs", "CAP_NET_ADMIN and nf_conntrack_netlink")
+	}
+}
+
+// sayReach says what watching other namespaces lacks.
+func (d *running) sayReach() {
+	if d.cfg.Load().Watch.NetNS == config.All && !mayEnter() {
+		d.say.Warn("other network namespaces can't be entered: only those of visible processes are counted, and nothing is shortened, aged or deleted in them",
+			"needs", "CAP_SYS_ADMIN and CAP_SYS_PTRACE: /usr/share/ctwarden/netns.conf")
 	}
 }
 
@@ -209,14 +276,14 @@ func (d *running) close() error {
 	return errors.Join(errs...)
 }
 
-// alive is called by the loop once a turn.
+// alive is called by the loop at every step.
 func (d *running) alive() {
 	if !d.ready {
 		d.ready = true
 		d.notify(sd.SdNotifyReady)
 		d.say.Info("watching", "mode", d.cfg.Load().Limits.Mode.String(), "version", version)
 	}
-	if d.watchdog > 0 && time.Since(d.pinged) >= d.watchdog/2 {
+	if d.watchdog > 0 && time.Since(d.pinged) >= d.watchdog/beats {
 		d.pinged = time.Now()
 		d.notify(sd.SdNotifyWatchdog)
 	}
@@ -227,52 +294,4 @@ func (d *running) notify(state string) {
 	if _, err := sd.SdNotify(false, state); err != nil {
 		d.say.Warn("tell systemd", "error", err)
 	}
-}
-
-// reloads answers SIGHUP until ctx is done.
-func (d *running) reloads(ctx context.Context) {
-	hups := make(chan os.Signal, 1)
-	signal.Notify(hups, syscall.SIGHUP)
-	defer signal.Stop(hups)
-	for {
-		select {
-		case <-ctx.Done():
-			return
-		case <-hups:
-		}
-		d.notify(fmt.Sprintf("%s\n%s", sd.SdNotifyReloading, sd.SdNotifyMonotonicUsec()))
-		if err := d.reload(ctx, nil); err != nil {
-			d.say.Error("reload: the old configuration stays", "error", err)
-		}
-		d.notify(sd.SdNotifyReady)
-	}
-}
-
-// reload takes a whole new configuration, or none of it.
-func (d *running) reload(ctx context.Context, by *daemon.Asked) error {
-	d.reloading.Lock()
-	defer d.reloading.Unlock()
-	old := d.cfg.Load()
-	cfg, err := config.Load(d.src)
-	if err != nil {
-		return errors.Join(err, d.post.record(audit.KindConfig, configRecord{
-			Digest: old.Limits.Digest(), Limits: old.Limits, Error: err.Error(), By: by,
-			Text: "reload refused: the old configuration stays",
-		}))
-	}
-	changes := config.Diff(*old, *cfg)
-	// The record comes first: plans under the new limits name it.
-	err = d.post.record(audit.KindConfig, configRecord{
-		Digest: cfg.Limits.Digest(), Limits: cfg.Limits, Changes: changes, By: by, Text: "configuration loaded anew",
-	})
-	if err != nil {
-		return err
-	}
-	if err := d.post.loop.SetLimits(ctx, cfg.Limits); err != nil {
-		return err
-	}
-	d.post.kernel.SetProtect(cfg.Protect)
-	d.cfg.Store(cfg)
-	d.say.Info("configuration loaded anew", "changes", len(changes))
-	return nil
 }

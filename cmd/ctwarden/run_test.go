@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/json"
 	"errors"
+	"io"
 	"io/fs"
 	"os"
 	"os/exec"
@@ -26,6 +27,8 @@ type child struct {
 	mu   sync.Mutex
 	said bytes.Buffer
 	done chan error
+	// stderr is where it speaks to; nil: to Write.
+	stderr io.Writer
 }
 
 // Write keeps what the process says.
@@ -53,7 +56,10 @@ func (c *child) environ() []string {
 func (c *child) start(attr *syscall.SysProcAttr) {
 	c.t.Helper()
 	c.cmd = exec.Command(os.Args[0], "run", "--config", filepath.Join(c.dir, "ctwarden.yaml"))
-	c.cmd.Env, c.cmd.Stderr, c.cmd.SysProcAttr = c.environ(), c, attr
+	c.cmd.Env, c.cmd.SysProcAttr = c.environ(), attr
+	if c.cmd.Stderr = c.stderr; c.stderr == nil {
+		c.cmd.Stderr = c
+	}
 	if err := c.cmd.Start(); err != nil {
 		c.t.Fatal(err)
 	}
@@ -239,6 +245,7 @@ func TestRunWithoutPrivileges(t *testing.T) {
 	old := os.Args[0]
 	os.Args[0] = binary
 	defer func() { os.Args[0] = old }()
+	c.configure("watch: {netns: all}\nnetns: {act: true}\n")
 	c.start(&syscall.SysProcAttr{
 		Cloneflags: syscall.CLONE_NEWNET,
 		Credential: &syscall.Credential{Uid: 65534, Gid: 65534},
@@ -248,7 +255,69 @@ func TestRunWithoutPrivileges(t *testing.T) {
 	if k.MaxWritable || k.TimeoutsWritable || k.Entries {
 		t.Errorf("an ordinary user may write %+v", k)
 	}
-	if !strings.Contains(c.output(), "CAP_NET_ADMIN") {
-		t.Errorf("the daemon does not say what it lacks:\n%s", c.output())
+	for _, needed := range []string{"CAP_NET_ADMIN", "CAP_SYS_ADMIN and CAP_SYS_PTRACE: /usr/share/ctwarden/netns.conf"} {
+		if !strings.Contains(c.output(), needed) {
+			t.Errorf("the daemon does not say that it lacks %s:\n%s", needed, c.output())
+		}
+	}
+}
+
+// TestRunSaysWhatIsWrongForGood: the exit code parts what another start mends
+// from what it does not.
+func TestRunSaysWhatIsWrongForGood(t *testing.T) {
+	c := &child{t: t, dir: t.TempDir()}
+	file := filepath.Join(c.dir, "ctwarden.yaml")
+	tests := map[string]struct {
+		text string
+		args []string
+		code int
+		says string
+	}{
+		"an unknown key of the file":     {"mode: observe\nnonsense: 1\n", []string{"run"}, exitConfig, file + ":2:1: nonsense: unknown key"},
+		"a value out of bounds":          {"levels: {high: {enter: 110%}}\n", []string{"run"}, exitConfig, file + ":1:24: levels.high.enter"},
+		"a flag out of bounds":           {"mode: observe\n", []string{"run", "--mode", "sometimes"}, exitConfig, "flag mode: expected one of"},
+		"a flag that there is not":       {"mode: observe\n", []string{"run", "--sometimes"}, exitUsage, "unknown flag"},
+		"a file that can't be read":      {"", []string{"run"}, exitError, "no such file or directory"},
+		"the same mistake for a command": {"nonsense: 1\n", []string{"config", "check"}, exitError, file + ":1:1: nonsense: unknown key"},
+	}
+	for name, tt := range tests {
+		t.Run(name, func(t *testing.T) {
+			if err := os.RemoveAll(file); err != nil {
+				t.Fatal(err)
+			}
+			if tt.text != "" {
+				c.configure(tt.text)
+			}
+			said, code := c.run(append(tt.args, "--config", file)...)
+			if code != tt.code || !strings.Contains(said, tt.says) {
+				t.Errorf("exit code %d, want %d and %q\n%s", code, tt.code, tt.says, said)
+			}
+		})
+	}
+}
+
+// TestTheDaemonOutlivesItsListener: journald, to which the standard error goes,
+// may stop in the middle of a flood.
+func TestTheDaemonOutlivesItsListener(t *testing.T) {
+	c := newChild(t)
+	listener, speaker, err := os.Pipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	c.stderr = speaker
+	c.start(ownNetwork)
+	if err := errors.Join(listener.Close(), speaker.Close()); err != nil {
+		t.Fatal(err)
+	}
+	c.configure("mode: observe\n")
+	if err := c.cmd.Process.Signal(syscall.SIGHUP); err != nil { // which it speaks of
+		t.Fatal(err)
+	}
+	c.eventually("configuration loaded anew")
+	if err := c.cmd.Process.Signal(syscall.SIGTERM); err != nil {
+		t.Fatal(err)
+	}
+	if err := <-c.done; err != nil {
+		t.Errorf("a daemon that nobody listens to ended with %v", err)
 	}
 }

@@ -2,7 +2,6 @@ package main
 
 import (
 	"bufio"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -19,6 +18,7 @@ import (
 
 	"github.com/ctwarden/ctwarden/internal/audit"
 	"github.com/ctwarden/ctwarden/internal/config"
+	review "github.com/ctwarden/ctwarden/internal/report"
 	"github.com/ctwarden/ctwarden/internal/tablesim"
 )
 
@@ -81,9 +81,7 @@ func simulate(cmd *cobra.Command, name, picture string, asJSON bool) error {
 		}
 	}
 	if asJSON {
-		encoder := json.NewEncoder(out)
-		encoder.SetIndent("", "  ")
-		return encoder.Encode(result)
+		return review.WriteJSON(out, result)
 	}
 	if err := result.WriteTimeline(out); err != nil {
 		return err

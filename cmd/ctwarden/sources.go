@@ -17,9 +17,15 @@ import (
 // (on) must be there now.
 func (d *running) openSources(cfg *config.Config) error {
 	p := &d.post
+	p.unheard = map[string]string{}
+	if cfg.Watch.KMsg == config.Off {
+		p.unheard[string(watcher.SourceKmsg)] = "watch.kmsg is off"
+	}
 	if cfg.Watch.KMsg != config.Off {
 		p.kmsg = watcher.NewKmsg()
+		p.kmsg.PlacePath, p.kmsg.Boot = filepath.Join(cfg.State.Dir, "kmsg.place"), d.boot
 		p.kmsg.OnChange = d.sourceChanged("the kernel log")
+		p.kmsg.OnMissed = func(m watcher.Missed) { p.missed(watcher.SourceKmsg, m) }
 		if cfg.Watch.KMsg == config.On {
 			if err := tryKmsg(p.kmsg); err != nil {
 				return hint(fmt.Errorf("watch.kmsg is on: %w", err),
@@ -28,16 +34,21 @@ func (d *running) openSources(cfg *config.Config) error {
 		}
 	}
 	if cfg.Watch.Journald == config.Off {
+		p.unheard[string(watcher.SourceJournald)] = "watch.journald is off"
 		return nil
 	}
 	switch err := watcher.FindJournal(""); {
 	case err == nil:
 		p.journal = watcher.NewJournald(filepath.Join(cfg.State.Dir, "journal.cursor"), d.boot)
 		p.journal.OnChange = d.sourceChanged("the journal")
-		p.journal.OnMissed = p.missed
+		p.journal.OnMissed = func(m watcher.Missed) { p.missed(watcher.SourceJournald, m) }
+		if p.kmsg != nil {
+			p.journal.Elsewhere = p.kmsg.Covers
+		}
 	case cfg.Watch.Journald == config.On:
 		return hint(fmt.Errorf("watch.journald is on: %w", err), "watch.journald: auto   # goes on without it")
 	default:
+		p.unheard[string(watcher.SourceJournald)] = err.Error()
 		d.say.Info("not listening to the journal", "because", err)
 	}
 	return nil
@@ -75,7 +86,7 @@ func (p *post) sources() map[string]sourceReport {
 }
 
 // printSources prints a line for each source.
-func printSources(all map[string]sourceReport, line func(string, string, ...any)) {
+func printSources(all map[string]sourceReport, unheard map[string]string, line func(string, string, ...any)) {
 	for _, name := range slices.Sorted(maps.Keys(all)) {
 		s := all[name]
 		text := "listening"
@@ -86,5 +97,8 @@ func printSources(all map[string]sourceReport, line func(string, string, ...any)
 			text += ", last record " + s.At.Local().Format(time.DateTime)
 		}
 		line(name, "%s, %d lines about tables heard, %d records lost, %d lines missed", text, s.Heard, s.Lost, s.Missed)
+	}
+	for _, name := range slices.Sorted(maps.Keys(unheard)) {
+		line(name, "not listened to: %s", unheard[name])
 	}
 }

@@ -20,6 +20,7 @@ import (
 	"github.com/ctwarden/ctwarden/internal/control"
 	"github.com/ctwarden/ctwarden/internal/daemon"
 	"github.com/ctwarden/ctwarden/internal/netns"
+	review "github.com/ctwarden/ctwarden/internal/report"
 	"github.com/ctwarden/ctwarden/policy"
 	"github.com/ctwarden/ctwarden/remediate"
 	"github.com/ctwarden/ctwarden/watcher"
@@ -34,11 +35,15 @@ type report struct {
 	Since   time.Time `json:"since,omitzero"`
 	daemon.Status
 	Sources map[string]sourceReport `json:"sources,omitempty"`
+	// Unheard says of other sources why nobody listens to them.
+	Unheard map[string]string `json:"sources_unheard,omitempty"`
 	// Neighbours are the other network namespaces, where they are watched.
 	Neighbours *neighbourReport `json:"neighbours,omitempty"`
 	// Changed are the kernel values that ctwarden replaced.
 	Changed []remediate.Entry `json:"changed"`
-	Audit   *auditReport      `json:"audit,omitempty"`
+	// Ledger says why Changed is not known; "" where it is.
+	Ledger string       `json:"ledger,omitempty"`
+	Audit  *auditReport `json:"audit,omitempty"`
 }
 
 type sourceReport struct {
@@ -66,7 +71,7 @@ func (d *running) report() report {
 		Running: true, Version: version, Since: d.since, Status: d.post.loop.Status(),
 		Changed: d.post.kernel.Ledger().Entries,
 		Audit:   &auditReport{Head: d.post.log.Head(), Health: health},
-		Sources: d.post.sources(),
+		Sources: d.post.sources(), Unheard: d.post.unheard,
 	}
 	if health.Err != nil {
 		r.Audit.Error = health.Err.Error()
@@ -91,8 +96,9 @@ func newStatus() *cobra.Command {
 	var asJSON, watch, asNagios bool
 	var every time.Duration
 	cmd := &cobra.Command{
-		Use:   "status",
-		Short: "how the table stands, what ctwarden changed, what it holds back and why",
+		Use:        "status",
+		SuggestFor: []string{"state", "info", "watch", "top"},
+		Short:      "how the table stands, what ctwarden changed, what it holds back and why",
 		Long: `Status asks the running daemon. Without one it looks at the table itself and at
 the ledger, and says so.
 
@@ -110,26 +116,23 @@ daemon that hangs) or 3 (unknown).`,
 			if every < 100*time.Millisecond {
 				return usageError{fmt.Errorf("--every %s: at least 100ms is needed", every), cmd.CommandPath()}
 			}
-			cfg, err := config.Load(source(cmd))
+			if asNagios {
+				return tellNagios(cmd)
+			}
+			cfg, err := places(cmd) // a mistake in the file hides nothing from who looks
+			if err != nil {
+				return err
+			}
 			look := func() (report, error) { return lookAround(cmd, cfg) }
-			if err == nil && watch {
+			if watch {
 				return watchStatus(cmd.Context(), out, every, look, func() display { return displayOf(out, os.Getenv) })
 			}
-			var r report
-			if err == nil {
-				r, err = look()
-			}
-			switch {
-			case asNagios && cfg == nil:
-				return nagios(out, &r, err, &policy.Limits{}, time.Now())
-			case asNagios:
-				return nagios(out, &r, err, &cfg.Limits, time.Now())
-			case err != nil:
+			r, err := look()
+			if err != nil {
 				return err
-			case asJSON:
-				encoder := json.NewEncoder(out)
-				encoder.SetIndent("", "  ")
-				return encoder.Encode(r)
+			}
+			if asJSON {
+				return review.WriteJSON(out, r)
 			}
 			return r.print(out)
 		},
@@ -145,10 +148,10 @@ daemon that hangs) or 3 (unknown).`,
 func lookAround(cmd *cobra.Command, cfg *config.Config) (r report, err error) {
 	text, err := control.Status(cmd.Context(), cfg.Control.Socket)
 	switch {
-	case noDaemon(err):
+	case control.NoDaemon(err):
 		return lookMyself(cmd, cfg)
 	case err != nil:
-		return r, err
+		return r, unanswered(cmd, cfg, err)
 	}
 	if err := json.Unmarshal(text, &r); err != nil {
 		return r, fmt.Errorf("read answer of daemon: %w", err)
@@ -174,7 +177,10 @@ func lookMyself(cmd *cobra.Command, cfg *config.Config) (r report, err error) {
 	r.At, r.Mode = o.At, cfg.Limits.Mode
 	r.Tables = []daemon.TableStatus{{Level: a.Level, Cause: a.Cause, Assessment: a, Text: a.Sentence()}}
 	ledger, err := remediate.ReadLedger(remediate.Options{Dir: cfg.State.Dir})
-	if err != nil && !errors.Is(err, fs.ErrPermission) {
+	switch {
+	case errors.Is(err, fs.ErrPermission):
+		r.Ledger = err.Error()
+	case err != nil:
 		return r, err
 	}
 	r.Changed = ledger.Entries
@@ -184,8 +190,14 @@ func lookMyself(cmd *cobra.Command, cfg *config.Config) (r report, err error) {
 // print prints one screen.
 func (r *report) print(out io.Writer) error {
 	w := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
+	r.tell(func(what, text string) { fmt.Fprintf(w, "%s\t%s\n", what, text) })
+	return w.Flush()
+}
+
+// tell gives row every line of a screen, and what it is about.
+func (r *report) tell(row func(what, text string)) {
 	line := func(what, format string, args ...any) {
-		fmt.Fprintf(w, "%s\t%s\n", what, audit.Sanitise(fmt.Sprintf(format, args...)))
+		row(what, audit.Sanitise(fmt.Sprintf(format, args...)))
 	}
 	if r.Running {
 		line("daemon", "running since %s, version %s, mode %s", r.Since.Local().Format(time.DateTime), r.Version, r.Mode)
@@ -195,7 +207,7 @@ func (r *report) print(out io.Writer) error {
 	for i := range r.Tables {
 		printTable(&r.Tables[i], line)
 	}
-	printSources(r.Sources, line)
+	printSources(r.Sources, r.Unheard, line)
 	r.Neighbours.print(line)
 	if r.Audit != nil {
 		line("audit", "record %d, hash %.12s…", r.Audit.Seq, r.Audit.Hash)
@@ -213,12 +225,14 @@ func (r *report) print(out io.Writer) error {
 		}
 		line(what, "%s %d -> %d (%s)", e.Sysctl, e.Original, e.ReadBack, e.Reason.Sentence())
 	}
-	if len(r.Changed) == 0 {
+	switch {
+	case r.Ledger != "":
+		line("changed", "not known: %s; sudo ctwarden status", r.Ledger)
+	case len(r.Changed) == 0:
 		line("changed", "nothing")
-	} else {
+	default:
 		line("undo", "ctwarden revert --print")
 	}
-	return w.Flush()
 }
 
 func printTable(t *daemon.TableStatus, line func(string, string, ...any)) {
@@ -245,11 +259,7 @@ func printTable(t *daemon.TableStatus, line func(string, string, ...any)) {
 		level += ", incident " + t.Incident
 	}
 	line("level", "%s", level)
-	forecast := "not growing"
-	if a.FullIn < policy.Never {
-		forecast = fmt.Sprintf("full in %s at %+.0f entries/s", a.FullIn.Round(time.Second), a.Trend.Rate())
-	}
-	line("forecast", "%s", forecast)
+	line("forecast", "%s", forecast(a))
 	line("budget", "max may go up to %d (%d MiB, %d bytes an entry)", a.Budget.Max, a.Budget.Bytes>>20, a.Budget.PerEntry)
 	line("lost", "%d packets dropped, %d entries early dropped, %d insertions failed", o.Table.Counters.FullDrops(), o.Table.Counters.EarlyDrop, o.Table.Counters.InsertFailed)
 	if t.Held != policy.NotHeld {
@@ -264,6 +274,13 @@ func printTable(t *daemon.TableStatus, line func(string, string, ...any)) {
 			line("", "%s: %s", rung.Type, rung.Held.Sentence())
 		}
 	}
+}
+
+func forecast(a *policy.Assessment) string {
+	if a.FullIn >= policy.Never {
+		return "not growing"
+	}
+	return fmt.Sprintf("full in %s at %+.0f entries/s", a.FullIn.Round(time.Second), a.Trend.Rate())
 }
 
 const barWidth = 30

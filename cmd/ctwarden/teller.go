@@ -10,6 +10,7 @@ import (
 	"github.com/ctwarden/ctwarden/internal/audit"
 	"github.com/ctwarden/ctwarden/internal/daemon"
 	"github.com/ctwarden/ctwarden/policy"
+	"github.com/ctwarden/ctwarden/watcher"
 )
 
 // A teller tells a drill as it happens: one line for each second and each
@@ -46,7 +47,7 @@ func (t *teller) say(format string, args ...any) {
 }
 
 func (t *teller) begin(e *exercise) {
-	t.say("ctwarden drill: a flood in a network namespace of its own (netns %d), on Linux %s", e.stage.NS.Inode(), kernelRelease())
+	t.say("ctwarden drill: a flood in a network namespace of its own (netns %d), on Linux %s", e.stage.NS.Inode(), watcher.KernelRelease())
 	t.say("%d new UDP flows/s that nobody answers, %d short TCP connections/s, and %d long-lived ones that must survive",
 		e.rate, drillShorts, drillFlows)
 	if e.hostWide {
@@ -84,8 +85,11 @@ func (t *teller) record(r audit.Record) {
 		_ = printRecord(t.w, true, r) // the reader went away: the drill goes on to its end
 		return
 	}
-	if r.Kind == audit.KindSample {
-		return // the fill is told as it is
+	switch r.Kind {
+	case audit.KindSample: // the fill is told as it is
+		return
+	case audit.KindStart, audit.KindConfig: // begin says it, and they come before
+		return
 	}
 	t.line("%-8s %s", strings.TrimPrefix(string(r.Kind), "incident."), r.Sentence())
 }

@@ -6,6 +6,9 @@ import (
 	"io"
 	"io/fs"
 	"os"
+	"path/filepath"
+	"regexp"
+	"slices"
 	"strings"
 	"syscall"
 
@@ -41,36 +44,54 @@ func speak(w io.Writer, err error) int {
 	if state, ok := errors.AsType[nagiosState](err); ok {
 		return int(state) // it was said already
 	}
-	if usage, ok := errors.AsType[usageError](err); ok {
+	if _, ok := errors.AsType[usageError](err); ok {
 		code = exitUsage
-		err = hint(err, usage.path+" --help")
-	} else if strings.HasPrefix(err.Error(), "unknown command ") {
-		// cobra has no type for this one, and it is about the root only.
-		code = exitUsage
-		err = hint(err, "ctwarden --help")
+	} else if _, ok := errors.AsType[configError](err); ok {
+		code = exitConfig
 	}
 	for line := range strings.SplitSeq(strings.TrimRight(err.Error(), "\n"), "\n") {
 		fmt.Fprintf(w, "ctwarden: error: %s\n", audit.Sanitise(line))
 	}
 	for _, h := range hintsFor(err) {
-		fmt.Fprintf(w, "ctwarden: hint: %s\n", h)
+		fmt.Fprintf(w, "ctwarden: hint: %s\n", audit.Sanitise(h))
 	}
 	return code
 }
 
 // hintsFor returns an error's own advice, or what is known of its kind.
 func hintsFor(err error) []string {
-	var own hinted
-	var problems config.Problems
+	var hints []string
+	if own, ok := errors.AsType[hinted](err); ok {
+		hints = own.hints
+	}
+	if usage, ok := errors.AsType[usageError](err); ok {
+		return append(slices.Clip(hints), usage.path+" --help")
+	}
+	if hints != nil {
+		return hints
+	}
+	problems, missing := config.Problems(nil), (*fs.PathError)(nil)
 	switch {
-	case errors.As(err, &own):
-		return own.hints
 	case errors.As(err, &problems):
 		return []string{"ctwarden config reference"}
 	case errors.Is(err, syscall.EROFS):
 		return []string{"mount -o remount,rw /proc/sys   # read-only in a container, or under ProtectKernelTunables="}
 	case errors.Is(err, fs.ErrPermission) && os.Geteuid() != 0:
-		return []string{"run it as root: sudo " + strings.Join(os.Args, " ")}
+		return []string{"sudo " + pasted(os.Args) + "   # as root"}
+	case errors.Is(err, fs.ErrNotExist) && errors.As(err, &missing):
+		return []string{"ls -l " + pasted([]string{filepath.Dir(missing.Path)})}
 	}
 	return nil
+}
+
+// pasted returns words as a shell takes them.
+func pasted(words []string) string {
+	plain := regexp.MustCompile(`^[A-Za-z0-9_@%+=:,./-]+$`)
+	quoted := make([]string, len(words))
+	for n, word := range words {
+		if quoted[n] = word; !plain.MatchString(word) {
+			quoted[n] = "'" + strings.ReplaceAll(word, "'", `'\''`) + "'"
+		}
+	}
+	return strings.Join(quoted, " ")
 }

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bufio"
 	"bytes"
 	"context"
 	"errors"
@@ -8,10 +9,10 @@ import (
 	"os"
 	"os/exec"
 	"strings"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
-	"unicode/utf8"
 
 	"github.com/ctwarden/ctwarden/internal/daemon"
 	"github.com/ctwarden/ctwarden/internal/nfct"
@@ -38,40 +39,33 @@ func standing(level policy.Level, entries, most uint64, held policy.Hold) report
 	}
 }
 
-func TestAFrameFitsItsTerminal(t *testing.T) {
-	var past history
-	for i := range 600 {
-		r := standing(policy.High, uint64(i), 1000, policy.HeldBudget)
-		past.add(&r)
-	}
-	r := standing(policy.High, 870, 1000, policy.HeldBudget)
-	for _, s := range []display{{width: 80, height: 40}, {width: 200, height: 60}, {width: 40, height: 10}, {width: 10, height: 3}, {width: 1, height: 1}} {
-		text := frame(&r, &past, s)
-		lines := strings.Split(strings.ReplaceAll(text, clearLine, ""), "\r\n")
-		if len(lines) > s.height {
-			t.Errorf("%+v: %d lines", s, len(lines))
-		}
-		for _, l := range lines {
-			if utf8.RuneCountInString(l) > s.width {
-				t.Errorf("%+v: too wide: %q", s, l)
+func TestAWatchOutlivesTheDaemon(t *testing.T) {
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	for name, c := range map[string]struct {
+		size display
+		want string
+	}{
+		"on a screen": {display{width: 200, height: 50}, "no answer: unexpected EOF" + clearLine + "\r\ndaemon"},
+		"in lines":    {display{}, "no answer: unexpected EOF\n"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			looks := 0
+			var b bytes.Buffer
+			ctx, cancel := context.WithCancel(ctx)
+			err := watchStatus(ctx, &b, time.Millisecond, func() (report, error) {
+				switch looks++; looks {
+				case 2:
+					return report{}, io.ErrUnexpectedEOF
+				case 4:
+					cancel()
+				}
+				return standing(policy.Calm, 5, 10, policy.HeldCalm), nil
+			}, func() display { return c.size })
+			if err != nil || strings.Count(b.String(), "no answer") != 1 || !strings.Contains(b.String(), c.want) {
+				t.Errorf("%v, %q", err, b.String())
 			}
-		}
-		if strings.Contains(text, "\x1b[3") {
-			t.Errorf("%+v: coloured", s)
-		}
-		if curve := strings.Contains(text, "┤") || strings.Contains(text, "┼"); curve != (s.width >= 80) {
-			t.Errorf("%+v: a curve: %v\n%s", s, curve, text)
-		}
-	}
-}
-
-func TestColourIsOfTheLevel(t *testing.T) {
-	var past history
-	for level, want := range map[policy.Level]string{policy.Calm: "\x1b[32m", policy.Elevated: "\x1b[33m", policy.High: "\x1b[31m", policy.Exhausted: "\x1b[31m"} {
-		r := standing(level, 1, 10, policy.NotHeld)
-		if text := frame(&r, &past, display{80, 40, true}); !strings.Contains(text, want) {
-			t.Errorf("%v: no %q in %q", level, want, text)
-		}
+		})
 	}
 }
 
@@ -105,18 +99,109 @@ func TestWithoutATerminalEachLookIsALine(t *testing.T) {
 	err := watchStatus(ctx, &b, time.Millisecond, func() (report, error) {
 		looks++
 		if looks > len(reports) {
-			return report{}, io.ErrUnexpectedEOF
+			cancel()
+			return report{}, nil
 		}
 		return reports[looks-1], nil
 	}, func() display { return display{} })
 	lines := strings.Split(strings.TrimSuffix(b.String(), "\n"), "\n")
-	if !errors.Is(err, io.ErrUnexpectedEOF) || len(lines) != 4 || strings.Contains(b.String(), "\x1b") {
+	if err != nil || len(lines) != 4 || strings.Contains(b.String(), "\x1b") {
 		t.Fatalf("%v, %q", err, b.String())
 	}
 	for i, want := range []string{"calm 50", "no table has been looked at yet", "exhausted 100", "nf_conntrack is not loaded"} {
 		if !strings.Contains(lines[i], want) {
 			t.Errorf("line %d is %q, want %q in it", i, lines[i], want)
 		}
+	}
+}
+
+// A resized is a watch that looks once an hour and is drawn anew in between.
+type resized struct {
+	t     *testing.T
+	text  *bufio.Reader
+	width atomic.Int64
+	looks atomic.Int64
+}
+
+func watchResized(t *testing.T, width int64) *resized {
+	t.Helper()
+	ctx, cancel := context.WithCancel(t.Context())
+	reader, writer := io.Pipe()
+	r := &resized{t: t, text: bufio.NewReader(reader)}
+	r.width.Store(width)
+	ended := make(chan error)
+	go func() {
+		ended <- watchStatus(ctx, writer, time.Hour, func() (report, error) {
+			r.looks.Add(1)
+			return standing(policy.Calm, 5, 10, policy.HeldCalm), nil
+		}, func() display { return display{width: int(r.width.Load()), height: 30} })
+	}()
+	t.Cleanup(func() {
+		cancel()
+		go func() { _, _ = io.Copy(io.Discard, r.text) }()
+		if err := <-ended; err != nil || r.looks.Load() != 1 {
+			t.Errorf("%v after %d looks, want one", err, r.looks.Load())
+		}
+	})
+	return r
+}
+
+// to makes the terminal as wide, as the kernel tells of it.
+func (r *resized) to(width int64) {
+	r.t.Helper()
+	r.width.Store(width)
+	if err := syscall.Kill(os.Getpid(), syscall.SIGWINCH); err != nil {
+		r.t.Fatal(err)
+	}
+}
+
+// until returns what is written up to end.
+func (r *resized) until(end string) (text string) {
+	r.t.Helper()
+	for !strings.HasSuffix(text, end) {
+		c, err := r.text.ReadByte()
+		if err != nil {
+			r.t.Fatal(err)
+		}
+		text += string(c)
+	}
+	return text
+}
+
+func TestAScreenFollowsItsTerminalAtOnce(t *testing.T) {
+	r := watchResized(t, 100)
+	if text := r.until(clearRest); !strings.Contains(text, "running since") {
+		t.Errorf("a wide screen: %q", text)
+	}
+	r.to(20)
+	if text := r.until(clearRest); !strings.Contains(text, "calm 50") || strings.Contains(text, "running since") {
+		t.Errorf("the same, narrow: %q", text)
+	}
+}
+
+func TestALineIsForALook(t *testing.T) {
+	r := watchResized(t, 0)
+	if text := r.until("\n"); !strings.Contains(text, "calm 50") {
+		t.Errorf("a line: %q", text)
+	}
+	r.to(0) // a line more, or a look, would be seen
+	r.to(100)
+	if text := r.until(clearRest); !strings.HasPrefix(text, homeCursor) {
+		t.Errorf("a line was written for a resize: %q", text)
+	}
+}
+
+func TestAWatchThatCanNotBeginOrBeReadEnds(t *testing.T) {
+	size := func() display { return display{} }
+	fails := func() (report, error) { return report{}, io.ErrUnexpectedEOF }
+	if err := watchStatus(t.Context(), io.Discard, time.Millisecond, fails, size); !errors.Is(err, io.ErrUnexpectedEOF) {
+		t.Errorf("the first look fails: %v", err)
+	}
+	reader, writer := io.Pipe()
+	reader.Close()
+	works := func() (report, error) { return standing(policy.Calm, 5, 10, policy.HeldCalm), nil }
+	if err := watchStatus(t.Context(), writer, time.Millisecond, works, size); !errors.Is(err, io.ErrClosedPipe) {
+		t.Errorf("nobody reads: %v", err)
 	}
 }
 

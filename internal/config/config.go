@@ -108,6 +108,9 @@ type Control struct {
 type Metrics struct {
 	// Listen is an address and port for them; "" is none.
 	Listen string
+	// WebConfig is a file with passwords and TLS for Listen, as
+	// exporter-toolkit reads it; "" is none.
+	WebConfig string
 	// Textfile is a file for node_exporter's textfile collector; "" is none.
 	Textfile string
 }

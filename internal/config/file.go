@@ -42,6 +42,12 @@ func readFile(path string, explicit bool) ([]byte, error) {
 	if !st.Mode().IsRegular() {
 		return nil, Problems{{Origin: whole, Expected: "a regular file", Found: typeName(st.Mode())}}
 	}
+	if mode := st.Mode().Perm(); mode&0o002 != 0 {
+		return nil, Problems{{
+			Origin: whole, Expected: "a file that not everybody may write", Found: "the mode " + mode.String(),
+			Hint: "chmod o-w " + printable(path, mostBytes),
+		}}
+	}
 	text, err := io.ReadAll(io.LimitReader(f, mostBytes+1))
 	if err != nil {
 		return nil, fmt.Errorf("read configuration: %w", err)

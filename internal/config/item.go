@@ -110,10 +110,14 @@ func cleanPath(text string) bool {
 		filepath.IsAbs(text) && filepath.Clean(text) == text && text != "/"
 }
 
-// orNothing makes the key of a path that ends in suffix or is left out.
+// orNothing makes the key of a path that ends in suffix, "" for any, or is left
+// out.
 func orNothing(k key, suffix string) key {
 	inner := k.accept
-	k.expect = fmt.Sprintf(`"" (none) or the clean absolute path of a file that ends in %s`, suffix)
+	k.expect = `"" (none) or the clean absolute path of a file`
+	if suffix != "" {
+		k.expect += " that ends in " + suffix
+	}
 	k.accept = func(text string) bool { return text == "" || inner(text) && strings.HasSuffix(text, suffix) }
 	return k
 }

@@ -227,6 +227,12 @@ func paceKeys() []key {
 			func(l *policy.Limits) *time.Duration { return &l.Yield.Pause }),
 		pause("yield.max_pause", "Longest that the doubled pause becomes.",
 			func(l *policy.Limits) *time.Duration { return &l.Yield.MaxPause }),
+		number("spread.share", share, between("1%", "100%").orZero("put nothing off"),
+			func(c *Config) *nfct.Permyriad { return &c.Limits.Spread.Share },
+			"By how much longer a host waits at most before it does what nothing hurries, so that the hosts of a fleet do not do it together. Each host has its own part of it. At level high and above nothing is put off."),
+		number("spread.start", duration, between("1s", "1h").orZero("put nothing off"),
+			func(c *Config) *time.Duration { return &c.Limits.Spread.Start },
+			"For how long at most the hash is not resized in calm after the start, for the same reason."),
 	}
 }
 
@@ -272,7 +278,9 @@ func keepKeys() []key {
 		path("control.socket", socketMax, func(c *Config) *string { return &c.Control.Socket },
 			"Unix socket on which the daemon takes commands, and tells its metrics."),
 		address("metrics.listen", func(c *Config) *string { return &c.Metrics.Listen },
-			"Address on which GET /metrics is answered as well: without a password, so best on 127.0.0.1 behind a proxy."),
+			"Address on which GET /metrics is answered as well: for whoever can reach it, unless web_config names a file with passwords."),
+		orNothing(path("metrics.web_config", pathMax, func(c *Config) *string { return &c.Metrics.WebConfig },
+			"File with passwords and TLS for listen, in the format of the exporters of Prometheus."), ""),
 		orNothing(path("metrics.textfile", pathMax, func(c *Config) *string { return &c.Metrics.Textfile },
 			"File that is kept up to date for node_exporter's textfile collector; its name ends in .prom."), ".prom"),
 	}

@@ -189,6 +189,30 @@ func TestLoadingAgainReadsAgain(t *testing.T) {
 	}
 }
 
+// Whoever may write the configuration decides what is written to the kernel.
+func TestAFileThatEverybodyMayWriteIsRefused(t *testing.T) {
+	path := write(t, "mode: observe\n")
+	link := filepath.Join(t.TempDir(), "link")
+	if err := os.Symlink(path, link); err != nil {
+		t.Fatal(err)
+	}
+	for mode, right := range map[fs.FileMode]bool{0o600: true, 0o644: true, 0o664: true, 0o602: false, 0o666: false} {
+		if err := os.Chmod(path, mode); err != nil {
+			t.Fatal(err)
+		}
+		for _, name := range []string{path, link} {
+			_, err := config.Load(config.Source{Path: name})
+			want := name + ": expected a file that not everybody may write, found the mode " + mode.String() + "; chmod o-w " + name
+			switch {
+			case right && err != nil:
+				t.Errorf("mode %s: %v", mode, err)
+			case !right && (err == nil || err.Error() != want):
+				t.Errorf("mode %s: got %v, want %s", mode, err, want)
+			}
+		}
+	}
+}
+
 func TestMissingFiles(t *testing.T) {
 	missing := filepath.Join(t.TempDir(), "f")
 	loaded(t, config.Source{Path: missing})

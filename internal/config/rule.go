@@ -82,11 +82,14 @@ func (c *Config) conflict(r rule, low, high key) Problem {
 func (c *Config) samePaths(byPath map[string]key, known Problems) Problems {
 	var ps Problems
 	users := map[string]string{}
-	for _, path := range []string{"audit.path", "state.dir", "control.socket", "metrics.textfile"} {
+	for _, path := range []string{"audit.path", "state.dir", "control.socket", "metrics.web_config", "metrics.textfile"} {
 		if known.concern(path) {
 			continue
 		}
 		text := byPath[path].get(c)[0]
+		if text == "" {
+			continue
+		}
 		if user, taken := users[text]; taken {
 			ps = append(ps, Problem{
 				Origin: c.origins[path], Key: path,

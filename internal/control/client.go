@@ -7,9 +7,11 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"net"
 	"net/http"
 	"net/url"
+	"syscall"
 	"time"
 )
 
@@ -25,6 +27,11 @@ type Refusal struct {
 }
 
 func (r *Refusal) Error() string { return "the daemon says: " + r.Text }
+
+// NoDaemon reports whether an error of a call says that no daemon answers.
+func NoDaemon(err error) bool {
+	return errors.Is(err, fs.ErrNotExist) || errors.Is(err, syscall.ECONNREFUSED)
+}
 
 // Status asks the daemon behind the socket at path for its status, as JSON.
 // The error is os.ErrNotExist or ECONNREFUSED when no daemon runs, and

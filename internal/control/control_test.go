@@ -58,7 +58,7 @@ func TestStatusIsWhatTheDaemonSays(t *testing.T) {
 
 func TestNoDaemonIsANamedError(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "control.sock")
-	if _, err := control.Status(t.Context(), path); !errors.Is(err, os.ErrNotExist) {
+	if _, err := control.Status(t.Context(), path); !errors.Is(err, os.ErrNotExist) || !control.NoDaemon(err) {
 		t.Errorf("error %v, want %v", err, os.ErrNotExist)
 	} else if strings.Contains(err.Error(), "http") {
 		t.Errorf("it speaks of HTTP: %v", err)
@@ -69,8 +69,11 @@ func TestNoDaemonIsANamedError(t *testing.T) {
 	}
 	l.(*net.UnixListener).SetUnlinkOnClose(false)
 	l.Close()
-	if _, err := control.Status(t.Context(), path); !errors.Is(err, syscall.ECONNREFUSED) {
+	if _, err := control.Status(t.Context(), path); !errors.Is(err, syscall.ECONNREFUSED) || !control.NoDaemon(err) {
 		t.Errorf("error %v, want %v", err, syscall.ECONNREFUSED)
+	}
+	if control.NoDaemon(os.ErrPermission) || control.NoDaemon(nil) {
+		t.Error("a daemon that may not be asked is taken for none")
 	}
 	// The stale socket is no obstacle for the next daemon.
 	next, err := control.Listen(path)
@@ -344,56 +347,5 @@ func TestAStrangerIsRefusedByTheKernel(t *testing.T) {
 	cmd.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: 65534, Gid: 65534}}
 	if text, err := cmd.CombinedOutput(); err != nil || !strings.Contains(string(text), "--- PASS") {
 		t.Errorf("%v\n%s", err, text)
-	}
-}
-
-func TestTheMetricsPageIsWholeOrAnError(t *testing.T) {
-	var fails error
-	write := func(w io.Writer) error {
-		_, _ = io.WriteString(w, "half ")
-		if fails != nil {
-			return fails
-		}
-		_, err := io.WriteString(w, "and half\n")
-		return err
-	}
-	path := serve(t, control.Calls{Metrics: write})
-	if text, err := control.Metrics(t.Context(), path); err != nil || string(text) != "half and half\n" {
-		t.Errorf("%q, %v", text, err)
-	}
-	fails = errors.New("no figures")
-	if text, err := control.Metrics(t.Context(), path); err == nil || len(text) > 0 {
-		t.Errorf("%q, %v; want an error only", text, err)
-	}
-}
-
-func TestTheNetworkSeesMetricsOnly(t *testing.T) {
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	address := l.Addr().String()
-	ctx, cancel := context.WithCancel(context.Background())
-	served := make(chan error)
-	go func() {
-		served <- control.ServeMetrics(ctx, l, func(w io.Writer) error { _, err := io.WriteString(w, "up 1\n"); return err })
-	}()
-	for what, want := range map[string]string{
-		"GET /metrics": "200", "GET /v1/status": "404", "POST /v1/pause": "404", "POST /metrics": "405",
-	} {
-		conn, err := net.Dial("tcp", address)
-		if err != nil {
-			t.Fatal(err)
-		}
-		fmt.Fprintf(conn, "%s HTTP/1.1\r\nHost: x\r\nContent-Length: 0\r\n\r\n", what)
-		line, err := bufio.NewReader(conn).ReadString('\n')
-		if err != nil || !strings.HasPrefix(line, "HTTP/1.1 "+want) {
-			t.Errorf("%s: %q, %v", what, line, err)
-		}
-		conn.Close()
-	}
-	cancel()
-	if err := <-served; err != nil {
-		t.Error(err)
 	}
 }

@@ -1,12 +1,10 @@
 package control
 
 import (
-	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"net"
 	"net/http"
 	"time"
@@ -30,8 +28,8 @@ const (
 // lasts, and several at a time; what a Call returns is sent as JSON.
 type Calls struct {
 	Status func() any
-	// Metrics writes the text that a Prometheus server reads.
-	Metrics func(io.Writer) error
+	// Metrics answers with the page that a Prometheus server reads.
+	Metrics http.Handler
 	// These change something. One is made at a time.
 	Pause, Resume, Revert, Reload Call
 }
@@ -48,36 +46,34 @@ func Serve(ctx context.Context, l net.Listener, calls Calls) error {
 	mux.HandleFunc("GET /v1/status", func(w http.ResponseWriter, _ *http.Request) {
 		answer(w, http.StatusOK, calls.Status())
 	})
-	mux.Handle("GET /metrics", metricsPage(calls.Metrics))
+	if calls.Metrics != nil {
+		mux.Handle("GET /metrics", calls.Metrics)
+	}
 	turn := make(chan struct{}, 1)
 	for name, call := range map[string]Call{
 		"pause": calls.Pause, "resume": calls.Resume, "revert": calls.Revert, "reload": calls.Reload,
 	} {
 		mux.Handle("POST /v1/"+name, inTurn(turn, call))
 	}
-	return serve(ctx, l, mux)
+	server := newServer(mux)
+	server.ConnContext = remember
+	return serve(ctx, l, server, server.Serve)
 }
 
-// ServeMetrics answers GET /metrics on l and nothing else, until ctx is done.
-// It closes the listener. Whoever can connect can read: it is for an address
-// that only the Prometheus server or a reverse proxy reaches.
-func ServeMetrics(ctx context.Context, l net.Listener, metrics func(io.Writer) error) error {
-	mux := http.NewServeMux()
-	mux.Handle("GET /metrics", metricsPage(metrics))
-	return serve(ctx, l, mux)
-}
-
-func serve(ctx context.Context, l net.Listener, handler http.Handler) error {
-	server := &http.Server{
+func newServer(handler http.Handler) *http.Server {
+	return &http.Server{
 		Handler:        atMost(maxAtOnce, handler),
 		MaxHeaderBytes: maxHeader,
 		ReadTimeout:    readTimeout, WriteTimeout: writeTimeout, IdleTimeout: idleTimeout,
-		ConnContext: remember,
 	}
+}
+
+// serve has answer answer who comes through the door of l, until ctx is done.
+func serve(ctx context.Context, l net.Listener, server *http.Server, answer func(net.Listener) error) error {
 	ended := context.AfterFunc(ctx, func() { _ = server.Close() })
 	defer ended()
-	if err := server.Serve(newDoor(l, maxConns)); !errors.Is(err, http.ErrServerClosed) {
-		return fmt.Errorf("serve %s: %w", l.Addr(), err)
+	if err := answer(newDoor(l, maxConns)); !errors.Is(err, http.ErrServerClosed) {
+		return errors.Join(fmt.Errorf("serve %s: %w", l.Addr(), err), l.Close())
 	}
 	return nil
 }
@@ -141,24 +137,6 @@ func answer(w http.ResponseWriter, code int, body any) {
 	w.Header().Set("Content-Type", "application/json")
 	w.WriteHeader(code)
 	_, _ = w.Write(append(text, '\n')) // the client went away: nobody is left to tell
-}
-
-// metricsPage writes the page whole or not at all: half a page would be a
-// counter that went back.
-func metricsPage(metrics func(io.Writer) error) http.HandlerFunc {
-	return func(w http.ResponseWriter, _ *http.Request) {
-		if metrics == nil {
-			answer(w, http.StatusNotFound, problem{"this daemon has no metrics"})
-			return
-		}
-		var page bytes.Buffer
-		if err := metrics(&page); err != nil {
-			answer(w, http.StatusInternalServerError, problem{err.Error()})
-			return
-		}
-		w.Header().Set("Content-Type", "text/plain; version=0.0.4; charset=utf-8")
-		_, _ = w.Write(page.Bytes())
-	}
 }
 
 // atMost answers n requests at a time and turns the others away.

@@ -1,8 +1,11 @@
 package daemon
 
 import (
+	"cmp"
 	"context"
 	"errors"
+	"fmt"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -39,8 +42,13 @@ type Edges struct {
 	Census func(context.Context, policy.Limits, policy.Observation) (Look, error)
 	// Save keeps what the next start should know. Nil: it is forgotten.
 	Save func(map[uint32]Kept) error
-	// Alive is called once a turn: the loop does its work. Nil: nobody asks.
+	// Alive is called before a turn, after each table of it, and every Beat
+	// while the loop waits: the loop does its work. It is not called while a
+	// step hangs. Nil: nobody asks.
 	Alive func()
+	// Beat bounds the time between two calls of Alive, but for the time that a
+	// step takes. 0: the wait between two turns bounds it.
+	Beat time.Duration
 	// Trouble is told of an error that the loop lives with, once for each
 	// change; nil means that it is over. Nil: nobody asks.
 	Trouble func(what string, err error)
@@ -71,6 +79,7 @@ type Daemon struct {
 	// heard are the lines that no turn has dealt with.
 	heard    []Line
 	censuses chan counted
+	looks    sync.WaitGroup
 	status   atomic.Pointer[Status]
 	trouble  map[string]string
 }
@@ -111,7 +120,7 @@ func New(edges Edges, limits policy.Limits, lines <-chan Line, kept map[uint32]K
 			netns: netns, state: k.State, level: k.State.Level, incident: k.Incident,
 		})
 	}
-	d.status.Store(&Status{})
+	d.status.Store(&Status{Mode: limits.Mode})
 	return d
 }
 
@@ -142,7 +151,8 @@ type Asked struct {
 
 // Pause holds every decision for a while.
 func (d *Daemon) Pause(ctx context.Context, by Asked) error {
-	return d.change(ctx, audit.KindPause, by, func(s *policy.State) {
+	text := fmt.Sprintf("uid %d pauses it for %s: %s", by.UID, by.For, cmp.Or(by.Reason, "no reason given"))
+	return d.change(ctx, audit.KindPause, askedRecord{by, text}, func(s *policy.State) {
 		_, now := d.edges.Now()
 		s.Pause(now, by.For)
 	})
@@ -150,21 +160,22 @@ func (d *Daemon) Pause(ctx context.Context, by Asked) error {
 
 // Resume ends a pause and closes the breaker.
 func (d *Daemon) Resume(ctx context.Context, by Asked) error {
-	return d.change(ctx, audit.KindResume, by, (*policy.State).Resume)
+	text := fmt.Sprintf("uid %d lets it go on: %s", by.UID, cmp.Or(by.Reason, "no reason given"))
+	return d.change(ctx, audit.KindResume, askedRecord{by, text}, (*policy.State).Resume)
 }
 
 // change does to every state what somebody asked for, so that a restart
 // remembers it, and records who asked.
-func (d *Daemon) change(ctx context.Context, kind audit.Kind, by Asked, fn func(*policy.State)) error {
+func (d *Daemon) change(ctx context.Context, kind audit.Kind, asked askedRecord, fn func(*policy.State)) error {
 	var err error
-	asked := d.ask(ctx, func() {
+	stopped := d.ask(ctx, func() {
 		for _, t := range d.tables {
 			fn(&t.state)
 		}
 		d.keep()
-		err = d.edges.Record(kind, by)
+		err = d.edges.Record(kind, asked)
 	})
-	return errors.Join(asked, err)
+	return errors.Join(stopped, err)
 }
 
 // SetLimits swaps the limits between two turns.

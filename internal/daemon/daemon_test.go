@@ -281,6 +281,35 @@ func TestPauseHoldsAndResumeActs(t *testing.T) {
 	})
 }
 
+// TestTheStatusFollowsWhatWasAsked: whoever pauses and looks must not read that
+// it is at work, nor "off" of a daemon that has just begun.
+func TestTheStatusFollowsWhatWasAsked(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t)
+		limits := policy.Defaults()
+		if s := daemon.New(w.edges(), limits, nil, nil).Status(); s.Mode != policy.Enforce || !s.At.IsZero() {
+			t.Errorf("before the first look: %+v", s)
+		}
+		w.run(limits, nil, time.Second, func(d *daemon.Daemon) {
+			time.Sleep(10*time.Second + limits.Sampling.Calm/2) // between two looks
+			if err := d.Pause(t.Context(), daemon.Asked{Reason: "maintenance", For: time.Hour}); err != nil {
+				t.Fatal(err)
+			}
+			time.Sleep(limits.Sampling.Min)
+			if held := d.Status().Tables[0].Held; held != policy.HeldPaused {
+				t.Errorf("paused, and the status says %q", held)
+			}
+			if err := d.Resume(t.Context(), daemon.Asked{}); err != nil {
+				t.Fatal(err)
+			}
+			time.Sleep(limits.Sampling.Min)
+			if held := d.Status().Tables[0].Held; held == policy.HeldPaused {
+				t.Errorf("resumed, and the status says %q", held)
+			}
+		})
+	})
+}
+
 func TestAskingAStoppedDaemon(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t)
@@ -364,5 +393,91 @@ func TestWhatARevertLeavesStaysClaimed(t *testing.T) {
 		}
 		cancel()
 		<-ended
+	})
+}
+
+// TestAChangeOfLevelIsKept: after a crash the next start goes on with the same
+// incident.
+func TestAChangeOfLevelIsKept(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t)
+		w.fixed = 60_000
+		var kept daemon.Kept
+		saves := 0
+		edges := w.edges()
+		edges.Save = func(tables map[uint32]daemon.Kept) error {
+			kept = tables[0]
+			saves++
+			return nil
+		}
+		ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+		defer cancel()
+		go func() {
+			time.Sleep(30 * time.Second)
+			w.mu.Lock()
+			defer w.mu.Unlock()
+			w.fixed = 80_000 // elevated: nothing is done about it
+		}()
+		daemon.New(edges, policy.Defaults(), nil, nil).Run(ctx)
+		if len(w.applied) > 0 || saves != 1 || kept.State.Level != policy.Elevated || kept.Incident == "" {
+			t.Errorf("%d acts, saved %d times: level %s, incident %q", len(w.applied), saves, kept.State.Level, kept.Incident)
+		}
+	})
+}
+
+// TestTheBreakerIsRecordedOnce when it opens, with what it kept from being done.
+func TestTheBreakerIsRecordedOnce(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t)
+		limits := policy.Defaults()
+		limits.Breaker.Acts = 1
+		w.set(3000, 60_000)
+		w.run(limits, nil, 10*time.Minute, nil)
+		if n := w.count(audit.KindBreaker); len(w.applied) != 1 || n != 1 {
+			t.Errorf("%d acts and %d breakers recorded, want one of each", len(w.applied), n)
+		}
+	})
+}
+
+// TestAHoldThatLastsIsRecordedNowAndThen, and the status says it in words.
+func TestAHoldThatLastsIsRecordedNowAndThen(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t)
+		w.fixed = 97_000
+		limits := policy.Defaults()
+		limits.Raise.Ceiling, limits.Hash.MaxRatio = 0, 0
+		w.run(limits, nil, 0, func(d *daemon.Daemon) {
+			time.Sleep(21 * time.Minute)
+			if s := d.Status().Tables[0]; s.HeldText != s.Held.Sentence() || s.Held.Quiet() {
+				t.Errorf("held %q: %q", s.Held, s.HeldText)
+			}
+		})
+		if n := w.count(audit.KindHold); len(w.applied) > 0 || n < 5 || n > 10 {
+			t.Errorf("%d acts, %d holds recorded in 21 minutes, want one or two each five", len(w.applied), n)
+		}
+	})
+}
+
+// TestTroubleIsToldOnceAndThatItIsOver.
+func TestTroubleIsToldOnceAndThatItIsOver(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t)
+		edges := w.edges()
+		var told []string
+		edges.Trouble = func(what string, err error) { told = append(told, fmt.Sprintf("%s: %v", what, err)) }
+		observe := edges.Observe
+		edges.Observe = func(ctx context.Context) ([]policy.Observation, error) {
+			if age := time.Since(w.start); age > 10*time.Second && age < 20*time.Second {
+				return nil, errors.New("too many open files")
+			}
+			return observe(ctx)
+		}
+		ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+		defer cancel()
+		daemon.New(edges, policy.Defaults(), nil, nil).Run(ctx)
+		want := "observe: too many open files; observe: <nil>"
+		if got := strings.Join(told, "; "); got != want {
+			t.Errorf("told %q, want %q", got, want)
+		}
 	})
 }

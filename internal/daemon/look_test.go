@@ -78,3 +78,27 @@ func TestALookThatFailsGivesNothingBack(t *testing.T) {
 		}
 	})
 }
+
+// TestALookEndsWithTheLoop: when Run has returned, nothing looks any more into
+// what its caller is about to close.
+func TestALookEndsWithTheLoop(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t)
+		w.fixed = 80_000
+		edges := w.edges()
+		began, ended := 0, 0
+		edges.Census = func(ctx context.Context, _ policy.Limits, _ policy.Observation) (daemon.Look, error) {
+			began++
+			<-ctx.Done()
+			time.Sleep(time.Second) // the kernel answers late
+			ended++
+			return daemon.Look{}, ctx.Err()
+		}
+		ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+		defer cancel()
+		daemon.New(edges, policy.Defaults(), nil, nil).Run(ctx)
+		if began != 1 || ended != 1 {
+			t.Errorf("%d looks began, %d have ended", began, ended)
+		}
+	})
+}

@@ -13,12 +13,20 @@ import (
 // in a flood must not shrink the table.
 func (d *Daemon) Run(ctx context.Context) {
 	defer close(d.done)
+	defer d.looks.Wait() // they use what the caller closes next
 	defer d.land()
 	counting, stop := context.WithCancel(ctx)
 	defer stop()
 	_, last := d.edges.Now()
 	timer := time.NewTimer(d.turn(ctx, counting))
 	defer timer.Stop()
+	beats, still := d.beats()
+	defer still()
+	// soon is as early as the next turn may be.
+	soon := func() time.Duration {
+		_, now := d.edges.Now()
+		return max(0, d.limits.Sampling.Min-now.Since(last))
+	}
 	for {
 		select {
 		case <-ctx.Done():
@@ -31,12 +39,14 @@ func (d *Daemon) Run(ctx context.Context) {
 			d.hear(line)
 			// The first line is answered at once; those of a burst are
 			// gathered, for they all say the same.
-			_, now := d.edges.Now()
-			timer.Reset(max(0, d.limits.Sampling.Min-now.Since(last)))
+			timer.Reset(soon())
 		case c := <-d.censuses:
 			d.counted(c)
 		case fn := <-d.asks:
 			fn()
+			timer.Reset(soon()) // what was asked for shows at once
+		case <-beats:
+			d.alive()
 		case <-timer.C:
 			_, last = d.edges.Now()
 			timer.Reset(d.turn(ctx, counting))
@@ -44,12 +54,37 @@ func (d *Daemon) Run(ctx context.Context) {
 	}
 }
 
-// turn observes and decides once for each table, and returns how long to wait
-// for the next turn.
-func (d *Daemon) turn(ctx, counting context.Context) time.Duration {
+// beats returns a channel that wakes the loop while it waits. The loop itself
+// says that it is alive then: a goroutine of its own would say so of a loop
+// that hangs, too.
+func (d *Daemon) beats() (beats <-chan time.Time, stop func()) {
+	if d.edges.Beat <= 0 {
+		return nil, func() {}
+	}
+	ticker := time.NewTicker(d.edges.Beat)
+	return ticker.C, ticker.Stop
+}
+
+func (d *Daemon) alive() {
 	if d.edges.Alive != nil {
 		d.edges.Alive()
 	}
+}
+
+// Leave ends every open incident and records why, as in "is over: the drill
+// is". It is for a loop that nobody continues, and comes after Run: a daemon
+// that is stopped leaves its incidents open, for the next one goes on with
+// them.
+func (d *Daemon) Leave(why string) {
+	for _, t := range d.tables {
+		d.letGo(t, why)
+	}
+}
+
+// turn observes and decides once for each table, and returns how long to wait
+// for the next turn.
+func (d *Daemon) turn(ctx, counting context.Context) time.Duration {
+	d.alive()
 	observations, err := d.edges.Observe(ctx)
 	d.told("observe", err)
 	if err != nil {
@@ -64,6 +99,7 @@ func (d *Daemon) turn(ctx, counting context.Context) time.Duration {
 		wait = min(wait, d.limits.Interval(&t.plan.Assessment))
 		d.look(counting, t)
 		d.fly(t)
+		d.alive() // each table is a step of its own, and one act takes seconds
 		if acted {
 			// What was read of the other tables is from before the act.
 			d.share(t)

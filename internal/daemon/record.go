@@ -6,6 +6,7 @@ import (
 
 	"github.com/ctwarden/ctwarden/internal/audit"
 	"github.com/ctwarden/ctwarden/internal/census"
+	"github.com/ctwarden/ctwarden/internal/incident"
 	"github.com/ctwarden/ctwarden/policy"
 )
 
@@ -83,6 +84,23 @@ type censusRecord struct {
 	// Top has the keys with the most entries, masked as configured.
 	Top  census.Talkers `json:"top,omitzero"`
 	Text string         `json:"text"`
+}
+
+type askedRecord struct {
+	Asked
+	Text string `json:"text"`
+}
+
+// Payloads returns an empty payload of each kind that the loop writes. Their
+// fields are a contract, which docs/audit-log.md lists and a test compares.
+func Payloads() map[audit.Kind]any {
+	return map[audit.Kind]any{
+		audit.KindPlan: planRecord{}, audit.KindHold: planRecord{}, audit.KindBreaker: planRecord{},
+		audit.KindOutcome: outcomeRecord{}, audit.KindVerdict: verdictRecord{}, audit.KindOverride: overrideRecord{},
+		audit.KindLevel: levelRecord{}, audit.KindSignal: signalRecord{}, audit.KindCensus: censusRecord{},
+		audit.KindIncidentOpen: incidentRecord{}, audit.KindIncidentClose: incidentRecord{}, audit.KindSample: incident.Samples{},
+		audit.KindPause: askedRecord{}, audit.KindResume: askedRecord{},
+	}
 }
 
 // recordChanges records what a plan tells besides its actions: the level, the
@@ -193,7 +211,13 @@ func (d *Daemon) planRecord(t *table, p *policy.Plan) planRecord {
 	return r
 }
 
+// recordCensus records what was found in a table: every look at first, and as
+// much thinner as the samples in an incident that lasts.
 func (d *Daemon) recordCensus(t *table, look *Look) {
+	if t.recorded != 0 && t.censusAt.Since(t.recorded) < batch*t.recorder.interval(t.censusAt) {
+		return
+	}
+	t.recorded = t.censusAt
 	c := &t.census
 	text := fmt.Sprintf("of %d entries looked at %s are unreplied, %s closing, %s established; %d may be deleted, %d aged",
 		c.Seen, policy.Percent(c.Share(c.Unreplied)), policy.Percent(c.Share(c.Closing)),

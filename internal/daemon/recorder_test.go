@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/ctwarden/ctwarden/internal/audit"
+	"github.com/ctwarden/ctwarden/internal/census"
 	"github.com/ctwarden/ctwarden/internal/daemon"
 	"github.com/ctwarden/ctwarden/internal/incident"
 	"github.com/ctwarden/ctwarden/policy"
@@ -90,9 +91,10 @@ func TestFlightRecorderHoldsFiveMinutesBeforeAndAllOfTheIncident(t *testing.T) {
 				t.Fatalf("sample %d comes %s after the one before, want one second to two", i, step)
 			}
 		}
-		// One minute up, five minutes of dwell: until the second it closed in.
-		if n := len(f.during); n < 355 || n > 370 {
-			t.Errorf("%d samples of an incident of about 6 minutes", n)
+		// Up for half a minute, as one raise makes room for the rest, and five
+		// minutes of dwell: until the second it closed in.
+		if n := len(f.during); n < 320 || n > 340 {
+			t.Errorf("%d samples of an incident of about 5 and a half minutes", n)
 		}
 		if len(f.names) != 1 || f.names[0] == "" {
 			t.Errorf("samples of %q, want one incident", f.names)
@@ -124,16 +126,51 @@ func TestFlightRecorderThinsALongIncidentOut(t *testing.T) {
 	})
 }
 
+// A table that is elevated for days is looked into every ten seconds, and every
+// look would be a line in the log of an incident, of which nothing is removed.
+func TestTheRecordThinsTheLooksOfALongIncidentOut(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t)
+		w.fixed = 80_000
+		looks, recorded := 0, 0
+		edges := w.edges()
+		edges.Census = func(context.Context, policy.Limits, policy.Observation) (daemon.Look, error) {
+			looks++
+			return daemon.Look{Summary: census.Summary{Seen: 80_000, Assured: 80_000}}, nil
+		}
+		record := edges.Record
+		edges.Record = func(kind audit.Kind, payload any) error {
+			if kind == audit.KindCensus {
+				recorded++
+			}
+			return record(kind, payload)
+		}
+		ctx, cancel := context.WithTimeout(t.Context(), 26*time.Hour)
+		defer cancel()
+		daemon.New(edges, policy.Defaults(), nil, nil).Run(ctx)
+		if looks < 8_000 {
+			t.Errorf("%d looks in 26 hours: the cause has to be known all the time", looks)
+		}
+		// 360 in the first hour, 828 until the end of the day, 12 then.
+		if recorded < 1_100 || recorded > 1_210 {
+			t.Errorf("%d looks recorded in 26 hours, want about 1,200", recorded)
+		}
+	})
+}
+
+// fullDisk lets no record through, after a while and for a while.
+func (w *world) fullDisk(after, lasting time.Duration) {
+	time.Sleep(after)
+	w.refuseWith(errors.New("no space left on device"))
+	time.Sleep(lasting)
+	w.refuseWith(nil)
+}
+
 func TestFlightRecorderLosesNothingToADiskThatIsFullForAWhile(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t)
 		w.fixed = 80_000
-		go func() {
-			time.Sleep(2 * time.Minute)
-			w.refuseWith(errors.New("no space left on device"))
-			time.Sleep(2 * time.Minute)
-			w.refuseWith(nil)
-		}()
+		go w.fullDisk(2*time.Minute, 2*time.Minute)
 		f := fly(t, w, time.Minute, 10*time.Minute, time.Second)
 		for i := 1; i < len(f.during); i++ {
 			if step := f.during[i].At.Since(f.during[i-1].At); step > 1300*time.Millisecond {
@@ -150,6 +187,63 @@ func TestFlightRecorderWritesWhatItHoldsWhenTheDaemonStops(t *testing.T) {
 		f := fly(t, w, 0, 4500*time.Millisecond, 0)
 		if n := len(f.during); n < 4 || n > 6 {
 			t.Errorf("%d samples of 4.5 seconds that ended with the daemon", n)
+		}
+	})
+}
+
+// TestASampleStandsForAllLooksOfItsSecond: the fullest of them counts.
+func TestASampleStandsForAllLooksOfItsSecond(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t)
+		w.fixed = 90_000 // high: four looks a second
+		edges := w.edges()
+		looks := 0
+		observe := edges.Observe
+		edges.Observe = func(ctx context.Context) ([]policy.Observation, error) {
+			o, err := observe(ctx)
+			if looks++; looks%3 == 0 {
+				o[0].Table.Entries = 91_000
+			}
+			return o, err
+		}
+		f := &flight{}
+		edges.Record = func(kind audit.Kind, payload any) error {
+			if kind == audit.KindSample {
+				f.read(t, payload)
+			}
+			return nil
+		}
+		limits := policy.Defaults()
+		limits.Raise.Ceiling = 0
+		ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+		defer cancel()
+		daemon.New(edges, limits, nil, nil).Run(ctx)
+		for i, s := range f.during[5:50] {
+			if s.Entries != 91_000 {
+				t.Errorf("sample %d: %d entries, want the most of its second", 5+i, s.Entries)
+			}
+		}
+	})
+}
+
+// TestSamplesThatCannotBeRecordedAreBounded, and the oldest of them go.
+func TestSamplesThatCannotBeRecordedAreBounded(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t)
+		w.fixed = 80_000
+		go w.fullDisk(2*time.Minute, 20*time.Minute)
+		f := fly(t, w, time.Minute, 30*time.Minute, time.Second)
+		gaps := 0
+		for i := 1; i < len(f.during); i++ {
+			if step := f.during[i].At.Since(f.during[i-1].At); step > 1300*time.Millisecond {
+				gaps++
+				if step < 14*time.Minute || step > 16*time.Minute {
+					t.Errorf("%s are missing, want the first quarter of an hour of twenty minutes", step)
+				}
+			}
+		}
+		if gaps != 1 {
+			t.Errorf("%d gaps, want one", gaps)
 		}
 	})
 }

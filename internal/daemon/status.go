@@ -7,7 +7,7 @@ import (
 )
 
 // A Status is how things stood after the last turn. Its JSON is a contract.
-// The zero Status is that of a daemon that has not turned yet.
+// Without a time it is that of a daemon that has not turned yet.
 type Status struct {
 	At     time.Time     `json:"at"`
 	Mode   policy.Mode   `json:"mode"`

@@ -31,6 +31,8 @@ type table struct {
 	// last, in vain or not.
 	counting bool
 	counted  policy.Moment
+	// recorded is when the census in the record was made.
+	recorded policy.Moment
 
 	recorder recorder
 }
@@ -47,17 +49,15 @@ func (d *Daemon) match(observations []policy.Observation) {
 			continue
 		}
 		tables[i] = &table{netns: netns}
+		if i > 0 {
+			tables[i].inherit(tables[0])
+		}
 	}
 	gone := d.tables
 	d.tables = tables
-	for i, t := range tables {
-		if i > 0 && t.plan.Assessment.Observation.Now == 0 {
-			t.inherit(tables[0])
-		}
-	}
 	for _, t := range gone {
 		if t != nil {
-			d.letGo(t)
+			d.letGo(t, "is over: the namespace is gone, or holds little")
 		}
 	}
 }
@@ -72,14 +72,16 @@ func (t *table) inherit(from *table) {
 	t.state.PausedUntil = from.state.PausedUntil
 }
 
-// letGo ends the incident of a table that is not observed any more.
-func (d *Daemon) letGo(t *table) {
+// letGo ends the incident of a table that is not observed any more, and says
+// why.
+func (d *Daemon) letGo(t *table, why string) {
 	if t.incident == "" {
 		return
 	}
 	t.recorder.end()
 	d.flush(t)
-	d.record(audit.KindIncidentClose, d.incidentRecord(t, &t.plan.Assessment.Observation, "is over: the namespace is gone, or holds little"))
+	d.record(audit.KindIncidentClose, d.incidentRecord(t, &t.plan.Assessment.Observation, why))
+	t.incident = ""
 }
 
 // name is what people call a namespace.
@@ -157,13 +159,19 @@ func (d *Daemon) credit(observations []policy.Observation) {
 	d.heard = d.heard[:0]
 }
 
-// share gives the other tables what is one value for the whole host, and the
-// acts upon it.
+// share gives the other tables what is one value for the whole host, and counts
+// the act upon it, if there was one, as theirs: each breaker goes on counting
+// what its own table did, too.
 func (d *Daemon) share(from *table) {
 	for _, t := range d.tables {
+		if t == from {
+			continue
+		}
 		t.state.Max, t.state.Buckets = from.state.Max, from.state.Buckets
 		t.state.LastResize = from.state.LastResize
-		t.state.Acts, t.state.ActsNext = from.state.Acts, from.state.ActsNext
+		if from.plan.Acts() {
+			t.state.CountAct(from.state.LastAct)
+		}
 	}
 }
 
@@ -193,13 +201,13 @@ func (d *Daemon) look(ctx context.Context, t *table) {
 	}
 	t.counting = true
 	o, limits := t.plan.Assessment.Observation, d.limits
-	go func() {
+	d.looks.Go(func() {
 		look, err := d.edges.Census(ctx, limits, o)
 		select {
 		case d.censuses <- counted{netns: o.Table.NetNS, at: now, look: look, err: err}:
 		case <-ctx.Done():
 		}
-	}()
+	})
 }
 
 func (d *Daemon) counted(c counted) {

@@ -172,6 +172,26 @@ func TestAnIncidentEndsWithItsNamespace(t *testing.T) {
 	})
 }
 
+func TestAnIncidentEndsWithALoopThatNobodyContinues(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := newHost(100_000, 0, 7)
+		h.fill[7] = 80_000
+		var loop *daemon.Daemon
+		runHost(t, h, nil, func(d *daemon.Daemon) {
+			loop = d
+			time.Sleep(3 * time.Second)
+		})
+		if n := h.count(audit.KindIncidentClose, ""); n != 0 {
+			t.Errorf("a daemon that was stopped closed %d incidents, want 0: the next one goes on with them", n)
+		}
+		loop.Leave("is over: the drill is")
+		loop.Leave("is over: twice")
+		if n := h.count(audit.KindIncidentClose, "is over: the drill is, in web-7"); n != 1 || h.count(audit.KindIncidentClose, "") != 1 {
+			t.Errorf("%d incidents closed by leaving, want 1", n)
+		}
+	})
+}
+
 func TestALineIsCreditedToANamespaceThatItsTurnFinds(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		h := newHost(100_000, 0)
@@ -192,6 +212,34 @@ func TestALineIsCreditedToANamespaceThatItsTurnFinds(t *testing.T) {
 		})
 		if n := h.count(audit.KindSignal, "in netns 7"); n == 0 {
 			t.Error("the line was not recorded")
+		}
+	})
+}
+
+// TestANamedLineIsNobodyElses: all of them are nearly full, and one was named.
+func TestANamedLineIsNobodyElses(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := newHost(100_000, 0, 7, 8)
+		h.fill[0], h.fill[7], h.fill[8] = 93_000, 93_000, 93_000
+		lines := make(chan daemon.Line)
+		limits := policy.Defaults()
+		limits.Raise.Ceiling = 0
+		ctx, cancel := context.WithCancel(t.Context())
+		d := daemon.New(h.edges(), limits, lines, nil)
+		ended := make(chan struct{})
+		go func() { defer close(ended); d.Run(ctx) }()
+		time.Sleep(time.Second)
+		lines <- daemon.Line{NetNS: 7, Named: true, Count: 1, Source: "kmsg"}
+		time.Sleep(100 * time.Millisecond)
+		got := map[uint32]policy.Level{}
+		for _, table := range d.Status().Tables {
+			got[table.NetNS] = table.Level
+		}
+		cancel()
+		<-ended
+		want := map[uint32]policy.Level{0: policy.High, 7: policy.Exhausted, 8: policy.High}
+		if diff := cmp.Diff(want, got); diff != "" {
+			t.Errorf("levels (-want +got):\n%s", diff)
 		}
 	})
 }
@@ -234,14 +282,73 @@ func TestANewTableIsPausedAsTheOthers(t *testing.T) {
 	})
 }
 
+func TestTheBreakerIsOpenForANewTableToo(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := newHost(100_000, 0, 7)
+		h.fill[7] = 99_000
+		open := policy.State{HandsOffUntil: h.now().Add(time.Hour), HandsOffPause: time.Hour}
+		ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+		defer cancel()
+		d := daemon.New(h.edges(), policy.Defaults(), nil, map[uint32]daemon.Kept{0: {State: open}})
+		d.Run(ctx)
+		if held := d.Status().Tables[1].Held; held != policy.HeldBreaker || len(h.applied) > 0 {
+			t.Errorf("held %q, acts %+v", held, h.applied)
+		}
+	})
+}
+
+func TestAnActForTheHostIsAddedToTheActsOfEachNamespace(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := newHost(100_000, 0, 7, 8)
+		h.fill[0] = 97_000
+		var own policy.State // of netns 7, which acted for itself alone
+		for i := range 5 {
+			own.CountAct(h.now().Add(time.Duration(i-10) * time.Minute))
+		}
+		ctx, cancel := context.WithCancel(t.Context())
+		d := daemon.New(h.edges(), policy.Defaults(), nil, map[uint32]daemon.Kept{7: {State: own}})
+		ended := make(chan struct{})
+		go func() { defer close(ended); d.Run(ctx) }()
+		time.Sleep(3 * time.Second)
+		cancel()
+		<-ended
+		raises := len(h.applied)
+		if raises == 0 {
+			t.Fatal("max was not raised")
+		}
+		got := map[uint32]int{}
+		for _, table := range d.Status().Tables {
+			for _, at := range table.State.Acts {
+				if at != 0 {
+					got[table.NetNS]++
+				}
+			}
+		}
+		if diff := cmp.Diff(map[uint32]int{0: raises, 7: 5 + raises, 8: raises}, got); diff != "" {
+			t.Errorf("acts that the breaker counts (-want +got):\n%s", diff)
+		}
+	})
+}
+
 func TestSomebodyElsesMaxIsToldOnce(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		h := newHost(100_000, 0, 7, 8)
 		h.fill[7] = 97_000
-		runHost(t, h, nil, func(*daemon.Daemon) {
+		runHost(t, h, nil, func(d *daemon.Daemon) {
 			time.Sleep(3 * time.Second)
 			h.set(func() { h.fill[7], h.max = 10_000, 90_000 })
 			time.Sleep(3 * time.Second)
+			for _, table := range d.Status().Tables {
+				acts := 0
+				for _, at := range table.State.Acts {
+					if at != 0 {
+						acts++
+					}
+				}
+				if acts != len(h.applied) {
+					t.Errorf("%s counts %d acts after %d: what somebody else did is no act", table.Name, acts, len(h.applied))
+				}
+			}
 		})
 		if n := h.count(audit.KindOverride, ""); n != 1 {
 			t.Errorf("told %d times, want once", n)

@@ -1,10 +1,12 @@
 package incident
 
 import (
+	"bytes"
 	"encoding/json"
 	"math"
 	"strconv"
 
+	"github.com/ctwarden/ctwarden/internal/nfct"
 	"github.com/ctwarden/ctwarden/policy"
 )
 
@@ -16,12 +18,17 @@ type fields struct {
 	Cause    policy.Cause
 	Held     policy.Hold
 	Text     string
+	Reason   string
 	Moment   policy.Moment
 	Entries  uint64
 	Max      uint64
 	Count    uint64
+	OK       bool
+	Foreign  bool
+	Before   uint64
+	After    uint64
 
-	actions, observation, budget []byte
+	action, actions, observation, budget, result []byte
 }
 
 // read reads the fields of a line. An unknown level, cause or hold of a later
@@ -33,6 +40,8 @@ func (f *fields) read(line []byte) error {
 			f.Incident = unquoted(value)
 		case "text":
 			f.Text = unquoted(value)
+		case "reason":
+			f.Reason = unquoted(value)
 		case "netns":
 			f.NetNS = uint32(min(number(value), math.MaxUint32))
 		case "entries":
@@ -49,6 +58,18 @@ func (f *fields) read(line []byte) error {
 			_ = f.Held.UnmarshalText([]byte(unquoted(value)))
 		case "moment":
 			return f.Moment.UnmarshalText([]byte(unquoted(value)))
+		case "ok":
+			f.OK = string(value) == "true"
+		case "foreign":
+			f.Foreign = string(value) == "true"
+		case "before":
+			f.Before = number(value)
+		case "after":
+			f.After = number(value)
+		case "result":
+			f.result = value
+		case "action":
+			f.action = value
 		case "actions":
 			f.actions = value
 		case "observation":
@@ -98,17 +119,17 @@ func (g *Grouper) absorb(e Event) error {
 	case "pause", "resume", "revert":
 		return g.person(e, &f)
 	case "gap":
-		g.gap(e.Time, "records are missing from the log here: see ctwarden audit verify")
+		g.gap(&e, "records are missing from the log here: see ctwarden audit verify")
 		return nil
 	}
 	if f.Incident == "" && e.Kind == "outcome" {
-		return g.restored(e)
+		return g.restored(e, &f)
 	}
 	i := g.belongs(&f, &e)
 	if i == nil {
 		return nil
 	}
-	i.touch(e.Time)
+	i.touch(&e)
 	i.moment(f.Moment)
 	i.Level = max(i.Level, f.Level)
 	switch e.Kind {
@@ -124,9 +145,9 @@ func (g *Grouper) absorb(e Event) error {
 	case "plan", "hold", "breaker":
 		return g.planned(i, e, &f)
 	case "outcome":
-		return g.outcome(i, e)
+		return g.outcome(i, e, &f)
 	case "verdict":
-		return g.judged(i, e)
+		return g.judged(i, e, &f)
 	case "override":
 		return g.overruled(i, e, &f)
 	}
@@ -135,7 +156,7 @@ func (g *Grouper) absorb(e Event) error {
 
 // tell adds a decision to an incident that is kept whole.
 func (g *Grouper) tell(i *Incident, d Decision) *Decision {
-	if !g.detailed(i) {
+	if g.Depth != Whole {
 		return nil
 	}
 	return i.decided(d)
@@ -146,11 +167,11 @@ func (g *Grouper) bounded(i *Incident, e Event, f *fields) {
 	p := Point{Time: e.Time, At: f.Moment, Entries: f.Entries, Max: f.Max, Level: i.Level}
 	if e.Kind == "incident.open" {
 		i.Partial = false
-		g.told(i).add(p, nil)
+		g.told(i, p, nil)
 		return
 	}
 	p.Level = policy.Calm
-	g.told(i).add(p, nil)
+	g.told(i, p, nil)
 	i.Status = Closed
 }
 
@@ -159,6 +180,9 @@ func (i *Incident) rose(g *Grouper, e Event, f *fields) {
 }
 
 func (g *Grouper) sampled(e Event) error {
+	if g.Depth == Outline {
+		return g.outlined(e)
+	}
 	s := &g.samples
 	if err := s.UnmarshalJSON(e.Line); err != nil {
 		return err
@@ -167,28 +191,38 @@ func (g *Grouper) sampled(e Event) error {
 	if i == nil || len(s.Rows) == 0 {
 		return nil
 	}
-	i.touch(e.Time)
-	t := g.sampledTrack(i)
+	i.touch(&e)
+	i.sampled.most = g.points()
 	for n := range s.Rows {
 		p, counters := s.point(n)
 		i.Level = max(i.Level, p.Level)
-		t.add(p, &counters)
+		i.sampled.add(p, &counters)
 	}
 	return nil
 }
 
-func (g *Grouper) sampledTrack(i *Incident) *track {
-	i.sampled.most = g.points(i)
-	return &i.sampled
+// outlined takes a record of samples in without reading them.
+func (g *Grouper) outlined(e Event) error {
+	var f fields
+	if err := f.read(e.Line); err != nil {
+		return err
+	}
+	if i := g.belongs(&f, &e); i != nil {
+		i.touch(&e)
+	}
+	return nil
 }
 
-func (g *Grouper) told(i *Incident) *track {
-	i.told.most = g.points(i)
-	return &i.told
+// told adds to the course by what else was recorded.
+func (g *Grouper) told(i *Incident, p Point, c *nfct.Counters) {
+	if g.Depth != Outline {
+		i.told.most = g.points()
+		i.told.add(p, c)
+	}
 }
 
-func (g *Grouper) points(i *Incident) int {
-	if g.detailed(i) {
+func (g *Grouper) points() int {
+	if g.Depth == Whole {
 		return curvePoints
 	}
 	return sparkPoints
@@ -212,7 +246,7 @@ func (g *Grouper) started(e Event) error {
 			i.Status = Interrupted
 		default:
 			i.Tally.Restarts++
-			i.touch(e.Time)
+			i.touch(&e)
 			g.tell(i, Decision{Seq: e.Seq, Time: e.Time, Kind: Restarted, Text: "ctwarden was started again"})
 		}
 	}
@@ -225,14 +259,12 @@ func (g *Grouper) started(e Event) error {
 // configured remembers the limits in force. A reload that was refused names the
 // old ones.
 func (g *Grouper) configured(e Event) error {
-	var c struct {
-		Limits *policy.Limits `json:"limits"`
-	}
-	if err := json.Unmarshal(e.Line, &c); err != nil {
-		return err
-	}
-	g.limits = c.Limits
-	return nil
+	return eachField(e.Line, func(name, value []byte) error {
+		if string(name) == "limits" {
+			g.limits = bytes.Clone(value)
+		}
+		return nil
+	})
 }
 
 // person tells every open incident what a person asked for.
@@ -241,11 +273,15 @@ func (g *Grouper) person(e Event, f *fields) error {
 		"pause": "a person paused ctwarden", "resume": "a person told ctwarden to go on",
 		"revert": "a person had the kernel's values put back",
 	}[e.Kind]
-	if f.Text != "" {
-		text += ": " + f.Text
+	switch {
+	case f.Text != "":
+		text = f.Text
+	case f.Reason != "":
+		text += ": " + f.Reason
 	}
 	for _, i := range g.open {
 		if i.Status == Open {
+			i.touch(&e)
 			g.tell(i, Decision{Seq: e.Seq, Time: e.Time, Kind: Person, Text: text})
 		}
 	}
@@ -263,11 +299,10 @@ func (g *Grouper) person(e Event, f *fields) error {
 
 // restored takes an act outside of any incident in: the giving back of a
 // timeout, or the hash made larger in calm.
-func (g *Grouper) restored(e Event) error {
-	var out policy.Outcome
-	if err := json.Unmarshal(e.Line, &out); err != nil {
-		return err
+func (g *Grouper) restored(e Event, f *fields) error {
+	out, err := f.outcome()
+	if err == nil {
+		g.knobs.wrote(&out, nil, e.Time)
 	}
-	g.knobs.wrote(&out, nil, e.Time)
-	return nil
+	return err
 }

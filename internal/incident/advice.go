@@ -151,18 +151,22 @@ func (a *Advice) size(n *Need) {
 	wanted := min(n.Peak, mostEntries) + min(n.Refused, mostEntries)
 	wanted = (wanted*10000/roomFor + 1023) / 1024 * 1024
 	a.Max = min(max(wanted, n.Max), mostEntries)
+	most := a.Max
+	if n.Budget.Max > 0 {
+		most = max(n.Budget.Max, n.Max)
+	}
 	switch {
 	case wanted <= n.Max:
 		a.say("nf_conntrack_max stays %d: the peak of %d entries fits with room to spare", n.Max, n.Peak)
+	case a.Max > most:
+		a.Max = most
+		a.say("nf_conntrack_max %d: the peak of %d entries should fill 60 %% of %d, but that is beyond the bounds of ctwarden's configuration", most, n.Peak, wanted)
+		a.warn("The bounds of ctwarden's configuration (its ceiling, and a memory budget of %d MiB) end at %d entries, less than the %d wanted. "+
+			"Widen them, add memory, or track fewer connections.", n.Budget.Bytes>>20, n.Budget.Max, wanted)
 	case n.Refused > 0:
 		a.say("nf_conntrack_max %d: the peak was %d entries, and %d more packets were refused; together they are to fill 60 %%", a.Max, n.Peak, n.Refused)
 	default:
 		a.say("nf_conntrack_max %d: the peak of %d entries is to fill 60 %% of it", a.Max, n.Peak)
-	}
-	if n.Budget.Max > 0 && a.Max > max(n.Budget.Max, n.Max) {
-		a.Max = max(n.Budget.Max, n.Max)
-		a.warn("The memory budget of ctwarden ends at %d entries (%d MiB), less than the %d wanted. More memory, or fewer tracked connections, is the cure.",
-			n.Budget.Max, n.Budget.Bytes>>20, wanted)
 	}
 	if n.Budget.PerEntry > 0 {
 		a.say("a full table of that size takes about %d MiB (%d bytes an entry), and as much again in each other network namespace that fills",
@@ -265,10 +269,12 @@ func (a *Advice) leaveUntracked(n *Need) {
 	}
 	a.Files = append(a.Files, File{
 		Path: "nftables.d/90-notrack.nft", Text: nftables(n, loopback, ports),
-		About: "Traffic that is not tracked at all, for nftables. Try it with: nft -f FILE; undo it with: nft delete table inet conntrack_notrack",
+		About: "Traffic that is not tracked at all, for nftables. Try it with: nft -f FILE; undo it with: nft delete table inet conntrack_notrack. " +
+			"At boot it counts if /etc/nftables.conf has the line: include \"/etc/nftables.d/*.nft\"",
 	}, File{
 		Path: "iptables/90-notrack.rules", Text: iptables(n, loopback, ports),
-		About: "The same for iptables; use one of the two. Try it with: iptables-restore --noflush FILE (and ip6tables-restore)",
+		About: "The same for iptables; use one of the two. Try it with: iptables-restore --noflush FILE (and ip6tables-restore). " +
+			"At boot it counts if it stands in what restores your rules, such as /etc/iptables/rules.v4",
 	})
 }
 

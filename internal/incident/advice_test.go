@@ -78,6 +78,15 @@ func TestAdviceIsSized(t *testing.T) {
 	}
 }
 
+func TestAdviceThatIsBoundedSaysSoOnce(t *testing.T) {
+	n := need()
+	n.Budget.Max = 100_000
+	a := Advise(n)
+	if got, want := a.Why[0], "nf_conntrack_max 100000: the peak of 120000 entries should fill 60 % of 200704, but that is beyond the bounds of ctwarden's configuration"; got != want {
+		t.Errorf("why %q, want %q", got, want)
+	}
+}
+
 // settings returns a file without its comments.
 func settings(f File) []string {
 	var lines []string

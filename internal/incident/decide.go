@@ -3,13 +3,14 @@ package incident
 import (
 	"encoding/json"
 	"fmt"
+	"math"
 
 	"github.com/ctwarden/ctwarden/internal/nfct"
 	"github.com/ctwarden/ctwarden/policy"
 )
 
 func (g *Grouper) looked(i *Incident, e Event) error {
-	if !g.detailed(i) {
+	if g.Depth != Whole {
 		return nil
 	}
 	look := &Look{}
@@ -32,21 +33,27 @@ func (g *Grouper) looked(i *Incident, e Event) error {
 	return nil
 }
 
+// sketched reports whether the flight recorder tells all that a list needs.
+func (g *Grouper) sketched(i *Incident) bool { return g.Depth == Figures && len(i.sampled.points) > 1 }
+
 // observed takes what a plan was decided on in.
 func (g *Grouper) observed(i *Incident, e Event, f *fields) (policy.Moment, error) {
 	var o struct {
 		Now   policy.Moment `json:"now"`
 		Table nfct.Table    `json:"table"`
 	}
-	if f.observation == nil || !g.detailed(i) && len(i.sampled.points) > 1 {
-		// The flight recorder tells a list all that it needs.
+	if f.observation == nil || g.Depth == Outline {
 		return 0, nil
 	}
+	sketched := g.sketched(i)
 	err := eachField(f.observation, func(name, value []byte) error {
 		switch string(name) {
 		case "now":
 			return o.Now.UnmarshalText([]byte(unquoted(value)))
 		case "table":
+			if sketched {
+				return nil
+			}
 			return json.Unmarshal(value, &o.Table)
 		}
 		return nil
@@ -55,11 +62,14 @@ func (g *Grouper) observed(i *Incident, e Event, f *fields) (policy.Moment, erro
 		return 0, fmt.Errorf("observation: %w", err)
 	}
 	i.moment(o.Now)
+	if sketched {
+		return o.Now, nil
+	}
 	t := &o.Table
-	g.told(i).add(Point{
+	g.told(i, Point{
 		Time: e.Time, At: o.Now, Entries: t.Entries, Max: t.Max, Buckets: t.Buckets, Level: f.Level,
 	}, &t.Counters)
-	if i.Scene.known() || !g.detailed(i) {
+	if i.Scene.known() || g.Depth != Whole {
 		return o.Now, nil
 	}
 	if err := json.Unmarshal(f.observation, &i.Scene); err != nil {
@@ -91,7 +101,7 @@ func (g *Grouper) planned(i *Incident, e Event, f *fields) error {
 		g.tell(i, d)
 		return nil
 	}
-	if !g.detailed(i) {
+	if g.Depth != Whole {
 		return nil
 	}
 	var actions []policy.Action
@@ -109,9 +119,12 @@ func (g *Grouper) planned(i *Incident, e Event, f *fields) error {
 	return nil
 }
 
-func (g *Grouper) outcome(i *Incident, e Event) error {
-	var out policy.Outcome
-	if err := json.Unmarshal(e.Line, &out); err != nil {
+func (g *Grouper) outcome(i *Incident, e Event, f *fields) error {
+	out, err := f.outcome()
+	if err == nil && g.Depth == Whole {
+		err = json.Unmarshal(e.Line, &out)
+	}
+	if err != nil {
 		return err
 	}
 	switch act := &out.Action; {
@@ -126,7 +139,7 @@ func (g *Grouper) outcome(i *Incident, e Event) error {
 		}
 	}
 	g.knobs.wrote(&out, i, e.Time)
-	if !g.detailed(i) {
+	if g.Depth != Whole {
 		return nil
 	}
 	i.Sacrificed.add(&out)
@@ -136,6 +149,30 @@ func (g *Grouper) outcome(i *Incident, e Event) error {
 	}
 	i.decided(Decision{Seq: e.Seq, Time: e.Time, Kind: Acted, Action: &out.Action, Outcome: &out, Text: out.Action.Sentence()})
 	return nil
+}
+
+// outcome returns what an outcome says of a kernel value. Of an act on entries
+// it leaves out what became of each.
+func (f *fields) outcome() (policy.Outcome, error) {
+	out := policy.Outcome{OK: f.OK, Foreign: f.Foreign, Before: f.Before, After: f.After}
+	act := &out.Action
+	err := eachField(f.action, func(name, value []byte) error {
+		switch string(name) {
+		case "type":
+			return act.Type.UnmarshalText([]byte(unquoted(value)))
+		case "knob":
+			return act.Knob.UnmarshalText([]byte(unquoted(value)))
+		case "netns":
+			act.NetNS = uint32(min(number(value), math.MaxUint32))
+		case "would":
+			act.Would = string(value) == "true"
+		}
+		return nil
+	})
+	if err != nil {
+		return out, fmt.Errorf("action: %w", err)
+	}
+	return out, nil
 }
 
 // awaiting finds the decision whose outcome this is.
@@ -173,22 +210,31 @@ func (s *Sacrificed) add(out *policy.Outcome) {
 	s.Samples = append(s.Samples, out.Entries.Samples[:min(room, len(out.Entries.Samples))]...)
 }
 
-func (g *Grouper) judged(i *Incident, e Event) error {
+func (g *Grouper) judged(i *Incident, e Event, f *fields) error {
+	var result policy.Result
+	if err := result.UnmarshalText([]byte(unquoted(f.result))); err != nil {
+		return fmt.Errorf("result: %w", err)
+	}
+	switch result {
+	case policy.Helped:
+		i.Tally.Helped++
+	case policy.NoEffect:
+		i.Tally.NoEffect++
+	case policy.Worse:
+		i.Tally.Worse++
+	case policy.Inconclusive:
+		i.Tally.Inconclusive++
+	}
+	if g.Depth == Outline || g.sketched(i) {
+		return nil
+	}
 	var v policy.Verdict
 	if err := json.Unmarshal(e.Line, &v); err != nil {
 		return err
 	}
-	for result, n := range map[policy.Result]*int{
-		policy.Helped: &i.Tally.Helped, policy.NoEffect: &i.Tally.NoEffect,
-		policy.Worse: &i.Tally.Worse, policy.Inconclusive: &i.Tally.Inconclusive,
-	} {
-		if v.Result == result {
-			*n++
-		}
-	}
 	p, counters := figures(&v.After, policy.Calm)
 	p.Time = e.Time
-	g.told(i).add(p, &counters)
+	g.told(i, p, &counters)
 	for n := range i.Decisions {
 		if d := &i.Decisions[n]; d.Action != nil && d.Action.Type == v.Type && d.At == v.ActedAt {
 			d.Verdict = &v

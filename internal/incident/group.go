@@ -1,6 +1,7 @@
 package incident
 
 import (
+	"encoding/json"
 	"fmt"
 	"slices"
 	"time"
@@ -40,22 +41,44 @@ const (
 //
 // The zero Grouper is ready and keeps every incident whole.
 type Grouper struct {
-	// Only, if set, is the incident to keep in detail; of the others only
-	// the figures of a list are kept.
-	Only string
-	// List says that no incident is kept in detail.
-	List bool
+	// Depth is how much is kept of each incident.
+	Depth Depth
 	// Keep is how many of the newest incidents to keep; 0 keeps all.
 	Keep int
+	// Also is the name of one to keep whatever Keep is.
+	Also string
 
+	// one, if set, is the only incident that is wanted.
+	one       *Incident
 	incidents []*Incident
 	dropped   int
 	open      map[uint32]*Incident // by namespace
-	names     map[string]*Incident
+	names     map[string]*Incident // nil: it was forgotten
 	knobs     knobs
 	daemon    startFields
-	limits    *policy.Limits
+	limits    []byte  // of the last config record, in JSON
 	samples   Samples // its memory is used again
+}
+
+// A Depth is how much is kept of an incident. A long log is read faster and in
+// less memory for less.
+type Depth uint8
+
+// The depths.
+const (
+	// Whole keeps everything.
+	Whole Depth = iota
+	// Figures keeps what a list tells: no decisions, no looks, a short curve.
+	Figures
+	// Outline keeps when and how each began and ended, and what it changed
+	// that nobody has put back: no curve, no losses.
+	Outline
+)
+
+// Whole returns a Grouper that keeps this incident whole, and no other. It is
+// to be fed again with the records of the log from i.Seq to i.LastSeq.
+func (i *Incident) Whole() *Grouper {
+	return &Grouper{one: i, daemon: startFields{i.Version, i.Kernel, i.boot, i.Mode}, limits: i.limits}
 }
 
 // Points kept of a curve: for a graph on paper, and for a line of a list.
@@ -64,11 +87,6 @@ const (
 	sparkPoints = 48
 )
 
-// detailed reports whether an incident is kept whole.
-func (g *Grouper) detailed(i *Incident) bool {
-	return !g.List && (g.Only == "" || i.is(g.Only))
-}
-
 // Add takes the next event. What it can't read is told as a gap in the
 // incidents that are open, and is no error.
 func (g *Grouper) Add(e Event) {
@@ -76,20 +94,23 @@ func (g *Grouper) Add(e Event) {
 		g.open, g.names, g.knobs = map[uint32]*Incident{}, map[string]*Incident{}, knobs{}
 	}
 	if err := g.absorb(e); err != nil {
-		g.gap(e.Time, fmt.Sprintf("record %d (%s) can't be read: %v", e.Seq, e.Kind, err))
+		g.gap(&e, fmt.Sprintf("record %d (%s) can't be read: %v", e.Seq, e.Kind, err))
 	}
 }
 
 // Damaged notes a line of the log that is no record.
-func (g *Grouper) Damaged(err error) { g.gap(time.Time{}, err.Error()) }
+func (g *Grouper) Damaged(err error) { g.gap(&Event{}, err.Error()) }
 
 // gap tells every open incident that something is missing.
-func (g *Grouper) gap(at time.Time, text string) {
+func (g *Grouper) gap(e *Event, text string) {
 	for _, i := range g.open {
+		if i.Status != Open {
+			continue
+		}
 		if len(i.Gaps) < mostGaps {
 			i.Gaps = append(i.Gaps, text)
 		}
-		i.touch(at)
+		i.touch(e)
 	}
 }
 
@@ -130,6 +151,13 @@ func (g *Grouper) finished(i *Incident) Incident {
 	}
 	out.Changed = g.knobs.of(i)
 	out.draw()
+	if g.Depth == Whole && i.limits != nil {
+		// They were read when they were recorded.
+		out.Limits = &policy.Limits{}
+		if json.Unmarshal(i.limits, out.Limits) != nil {
+			out.Limits = nil
+		}
+	}
 	return out
 }
 
@@ -139,8 +167,11 @@ func (g *Grouper) belongs(f *fields, e *Event) *Incident {
 	if f.Incident == "" {
 		return g.open[f.NetNS]
 	}
-	if i := g.names[f.Incident]; i != nil {
+	if i, known := g.names[f.Incident]; known {
 		return i
+	}
+	if g.one != nil && !g.one.is(f.Incident) {
+		return nil
 	}
 	i := g.begin(f, e)
 	if i.ID == f.Incident {
@@ -165,34 +196,43 @@ func (g *Grouper) begin(f *fields, e *Event) *Incident {
 	}
 	i := &Incident{
 		ID: f.Incident, NetNS: f.NetNS, Status: Open, Seq: e.Seq, Start: at, End: at, boot: g.daemon.Boot,
-		Version: g.daemon.Version, Kernel: g.daemon.Kernel, Mode: g.daemon.Mode, Limits: g.limits,
+		Version: g.daemon.Version, Kernel: g.daemon.Kernel, Mode: g.daemon.Mode, limits: g.limits,
 	}
 	g.incidents = append(g.incidents, i)
 	g.open[f.NetNS], g.names[i.ID] = i, i
 	if g.Keep > 0 && len(g.incidents) > g.Keep {
-		g.forget()
+		g.forget(at)
 	}
 	return i
 }
 
-// forget drops the oldest incident.
-func (g *Grouper) forget() {
-	old := g.incidents[0]
-	g.incidents = g.incidents[1:]
+// forget drops the oldest incident that neither goes on nor may be continued.
+func (g *Grouper) forget(now time.Time) {
+	at := slices.IndexFunc(g.incidents[:len(g.incidents)-g.Keep], func(i *Incident) bool {
+		current := g.open[i.NetNS] == i && (i.Status == Open || now.Sub(i.End) <= MergeWithin)
+		return !current && (g.Also == "" || !i.is(g.Also))
+	})
+	if at < 0 {
+		return
+	}
+	old := g.incidents[at]
+	g.incidents = slices.Delete(g.incidents, at, at+1)
 	g.dropped++
-	delete(g.names, old.ID)
+	g.names[old.ID] = nil // a late record of it is not the beginning of another
 	for _, id := range old.Merged {
-		delete(g.names, id)
+		g.names[id] = nil
 	}
 	if g.open[old.NetNS] == old {
 		delete(g.open, old.NetNS)
 	}
 }
 
-// touch moves the end of an incident that has not ended.
-func (i *Incident) touch(at time.Time) {
-	if i.Status == Open && at.After(i.End) {
-		i.End = at
+// touch notes a record of an incident, and moves the end of one that has not
+// ended.
+func (i *Incident) touch(e *Event) {
+	i.LastSeq = max(i.LastSeq, e.Seq)
+	if i.Status == Open && e.Time.After(i.End) {
+		i.End = e.Time
 	}
 }
 

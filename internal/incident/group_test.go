@@ -212,6 +212,9 @@ func TestWhatIsStillChanged(t *testing.T) {
 		"a restart does not":              {func(d *diary) *diary { return d.start("a") }, []change{{1000, 2000}}},
 		"somebody else's value is theirs": {overrule, nil},
 		"a person put it back":            {revert, nil},
+		"what was somebody else's was not written": {func(d *diary) *diary {
+			return d.write("outcome", `"incident":"A","action":{"type":"raise_max","from":2000,"to":9000},"ok":true,"foreign":true,"before":2000,"after":9000`)
+		}, []change{{1000, 2000}}},
 		"what would be done changes nothing": {func(d *diary) *diary {
 			return d.write("outcome", `"incident":"A","action":{"type":"raise_max","from":2000,"to":9000,"would":true},"ok":true,"before":2000,"after":9000`)
 		}, []change{{1000, 2000}}},
@@ -238,25 +241,131 @@ func revert(d *diary) *diary {
 	return d.write("revert", `"uid":0,"outcomes":[{"action":{"type":"restore_max","from":2000,"to":1000},"ok":true,"before":2000,"after":1000}]`)
 }
 
+func TestWhatAPersonAskedForIsTold(t *testing.T) {
+	d := newDiary().open("A", 0).write("pause", `"reason":"deploying","uid":0`).write("resume", `"uid":0`).
+		write("revert", `"reason":"x","text":"uid 0 puts every value back"`)
+	var got []string
+	for _, d := range d.group(Grouper{})[0].Decisions {
+		got = append(got, d.Text)
+	}
+	want := []string{"a person paused ctwarden: deploying", "a person told ctwarden to go on", "uid 0 puts every value back"}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("told (-want +got):\n%s", diff)
+	}
+}
+
 func TestDamageIsToldAndTolerated(t *testing.T) {
 	d := newDiary().open("A", 0).write("verdict", `"incident":"A","type":"no_such_thing"`).
-		write("sample", `"incident":"A","at":"1s","samples":[[1]]`).write("of_a_later_version", `"incident":"A"`).close("A", 0)
+		write("sample", `"incident":"A","at":"1s","samples":[[1]]`).write("of_a_later_version", `"incident":"A"`).close("A", 0).
+		write("gap", `"reason":"torn"`).write("sample", `"netns":5,"samples":"none"`)
 	i := d.group(Grouper{})[0]
 	if i.Status != Closed || len(i.Gaps) != 2 {
 		t.Errorf("%s with gaps %q, want closed with 2", i.Status, i.Gaps)
 	}
 }
 
-func TestOnlyOneIsKeptWhole(t *testing.T) {
+func TestAListKeepsTheFiguresOfTheNewest(t *testing.T) {
 	d := newDiary().open("A", 0).plan("A", policy.Load, 900, 0).close("A", 0).wait(time.Hour).
 		open("B", 0).plan("B", policy.Load, 900, 0).close("B", 0)
-	found := d.group(Grouper{Only: "B"})
-	if len(found[0].Decisions) != 0 || len(found[1].Decisions) == 0 {
-		t.Errorf("decisions: %d of A, %d of B", len(found[0].Decisions), len(found[1].Decisions))
-	}
-	if found = d.group(Grouper{List: true, Keep: 1}); len(found) != 1 || found[0].ID != "B" || len(found[0].Decisions) != 0 {
+	found := d.group(Grouper{Depth: Figures, Keep: 1})
+	if len(found) != 1 || found[0].ID != "B" || len(found[0].Decisions) != 0 || len(found[0].Curve) == 0 {
 		t.Errorf("the newest of a list: %+v", found)
 	}
+}
+
+func TestWhatGoesOnIsNotForgotten(t *testing.T) {
+	d := newDiary().open("A", 1).open("B", 2).close("B", 2).open("C", 3).close("C", 3).wait(time.Hour).open("D", 4).raised("A", 1, 2)
+	g := Grouper{Depth: Outline, Keep: 1}
+	found := d.group(g)
+	var names []string
+	for _, i := range found {
+		if i.Partial {
+			t.Errorf("%s began twice", i.ID)
+		}
+		names = append(names, i.ID)
+	}
+	if diff := cmp.Diff([]string{"A", "C", "D"}, names); diff != "" {
+		t.Errorf("kept (-want +got):\n%s", diff)
+	}
+}
+
+// TestAnIncidentReadAgainIsTheSame reads logs once, whole, and each incident
+// again by its outline: only the records between its first and its last.
+func TestAnIncidentReadAgainIsTheSame(t *testing.T) {
+	config := func(d *diary, retry int) *diary {
+		return d.write("config", `"digest":"x","limits":{"breaker":{"acts":%d}},"text":"the limits in force"`, retry)
+	}
+	d := newDiary().start("1")
+	config(d, 7).open("A", 0).plan("A", policy.Load, 900, 0).raised("A", 1000, 2000).open("N", 9).plan("N", policy.Churn, 500, 0)
+	config(d, 8).write("verdict", `"incident":"A","type":"raise_max","acted_at":%q,"result":"helped","before":{},"after":{"at":%q}`, d.moment(), d.moment())
+	d.write("pause", `"text":"quiet"`).close("A", 0).wait(time.Minute)
+	d.open("B", 0).plan("B", policy.Load, 950, 3).write("gap", `"reason":"torn"`).close("B", 0).wait(time.Hour)
+	d.write("sample", `"incident":"B","wall":"2026-11-20T19:00:00Z","at":%q,"samples":[[0,1,2,3,4,5,6,7,8,9,0]]`, d.moment())
+	d.open("C", 0).start("1").plan("C", policy.Stale, 990, 9).raised("B", 2000, 3000).close("N", 9).write("pause", `"text":"late"`)
+	d.start("2").open("D", 0).plan("D", policy.Load, 990, 9).start("3")
+	d.open("E", 4).write("sample", `"incident":"E","wall":"2026-11-20T21:00:00Z","at":%q,"samples":[[0,1,2,3,4,5,6,7,8,9,0]]`, d.moment()).start("4")
+	d.write("revert", `"text":"all"`).write("outcome", `"action":{"type":"restore_max","netns":0},"ok":true,"before":2000,"after":1000`)
+	logs := map[string][]Event{"a diary": d.events, "a drill": drill(t)}
+	for name, events := range logs {
+		var whole Grouper
+		for _, e := range events {
+			whole.Add(e)
+		}
+		found, _ := whole.Incidents()
+		for n := range found {
+			id := found[n].ID
+			outline := Grouper{Depth: Outline, Keep: 1, Also: id}
+			for _, e := range events {
+				outline.Add(e)
+			}
+			o, ok := outline.Find(id)
+			if !ok {
+				t.Fatalf("%s: no outline of %s", name, id)
+			}
+			again := o.Whole()
+			for _, e := range events {
+				if e.Seq >= o.Seq && (o.Status == Open || e.Seq <= o.LastSeq) {
+					again.Add(e)
+				}
+			}
+			got, _ := again.Find(id)
+			got.Changed, got.Status, got.Partial = o.Changed, o.Status, o.Partial
+			if diff := cmp.Diff(asJSON(t, found[n]), asJSON(t, got)); diff != "" {
+				t.Errorf("%s: %s at once and again (-once +again):\n%s", name, id, diff)
+			}
+			if diff := cmp.Diff(found[n].Limits, got.Limits); diff != "" {
+				t.Errorf("%s: limits of %s (-once +again):\n%s", name, id, diff)
+			}
+		}
+	}
+}
+
+func TestAListHasTheFiguresOfTheWhole(t *testing.T) {
+	var whole, list Grouper
+	list.Depth = Figures
+	for _, e := range drill(t) {
+		whole.Add(e)
+		list.Add(e)
+	}
+	all, _ := whole.Incidents()
+	found, _ := list.Incidents()
+	for n := range all {
+		want, got := all[n], found[n]
+		want.Decisions, want.Before, want.After, want.Scene, want.Sacrificed, want.Limits = nil, nil, nil, Scene{}, Sacrificed{}, nil
+		want.Curve, got.Curve = nil, nil
+		if diff := cmp.Diff(asJSON(t, want), asJSON(t, got)); diff != "" {
+			t.Errorf("figures of %s (-whole +list):\n%s", want.ID, diff)
+		}
+	}
+}
+
+func asJSON(t *testing.T, v any) string {
+	t.Helper()
+	text, err := json.MarshalIndent(v, "", " ")
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(text)
 }
 
 func TestDrillIsOneIncident(t *testing.T) {

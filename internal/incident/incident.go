@@ -33,8 +33,10 @@ type Incident struct {
 	Merged []string `json:"merged,omitempty"`
 	NetNS  uint32   `json:"netns,omitempty"`
 	Status Status   `json:"status"`
-	// Seq is the number of its first record.
-	Seq uint64 `json:"seq"`
+	// Seq is the number of its first record, LastSeq that of the last one so
+	// far. Records of others stand in between.
+	Seq     uint64 `json:"seq"`
+	LastSeq uint64 `json:"last_seq"`
 	// Partial says that the record of its beginning is not in the log.
 	Partial bool `json:"partial,omitempty"`
 	// Start and End are by the wall clock; Duration is by the clock that
@@ -81,6 +83,8 @@ type Incident struct {
 	// Limits are those in force when it began; nil where the log no longer
 	// says. They stand in its config records.
 	Limits *policy.Limits `json:"-"`
+
+	limits []byte // those of the config record, in JSON
 
 	votes [16]int       // how many decisions name each cause
 	boot  string        // the boot it began in

@@ -1,5 +1,5 @@
-// Package metrics writes what a daemon knows as the text that a Prometheus
-// server reads. Gauges come from a snapshot of the status; a Tally counts the
-// records of the audit log as they are made. Nothing is computed before
-// somebody asks, and reading changes nothing.
+// Package metrics is what a daemon knows as a Prometheus server reads it.
+// Gauges and the kernel's counters come from a snapshot that is taken when
+// somebody asks; acts, verdicts and latencies are counted from the records of
+// the audit log as they are made. Reading changes nothing.
 package metrics

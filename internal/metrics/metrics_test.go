@@ -5,10 +5,14 @@ import (
 	"flag"
 	"fmt"
 	"math"
+	"net/http"
+	"net/http/httptest"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"regexp"
+	"runtime"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -48,19 +52,28 @@ func flooded() metrics.Snapshot {
 	}
 	return metrics.Snapshot{
 		Version: `1.0 "beta"`, Since: at,
-		Status:  daemon.Status{At: at, Mode: policy.Enforce, Tables: []daemon.TableStatus{own}, Trouble: map[string]string{"save": "x"}},
-		Sources: map[string]metrics.Source{"kmsg": {Alive: true, Heard: 7}, "journald": {Lost: 2}},
-		Changed: 3, Audit: metrics.Audit{Seq: 9, Healthy: true}, Process: metrics.Process{CPU: time.Second, Resident: 4096, OpenFDs: 5},
+		Status:     daemon.Status{At: at, Mode: policy.Enforce, Tables: []daemon.TableStatus{own}, Trouble: map[string]string{"save": "x"}},
+		Sources:    map[string]metrics.Source{"kmsg": {Alive: true, Heard: 7}, "journald": {Lost: 2, Missed: 5, At: at}},
+		Neighbours: &metrics.Neighbours{Found: 200, Unread: 3, Hidden: 4, Entries: 9000, Most: 8000, Took: 12 * time.Millisecond},
+		Changed:    3, Audit: metrics.Audit{Seq: 9, Healthy: true},
 	}
 }
 
-func page(t *testing.T, s metrics.Snapshot, tally *metrics.Tally) string {
+// of returns a page that tells of s.
+func of(s metrics.Snapshot) *metrics.Page {
+	return metrics.New(func() metrics.Snapshot { return s })
+}
+
+// page returns what a Prometheus server is answered.
+func page(t *testing.T, p *metrics.Page) string {
 	t.Helper()
-	var b bytes.Buffer
-	if err := metrics.Write(&b, &s, tally); err != nil {
-		t.Fatal(err)
+	answer, request := httptest.NewRecorder(), httptest.NewRequest(http.MethodGet, "/metrics", nil)
+	request.Header.Set("Accept-Encoding", "gzip") // is declined: see New
+	p.ServeHTTP(answer, request)
+	if answer.Code != http.StatusOK || !strings.HasPrefix(answer.Header().Get("Content-Type"), "text/plain; version=0.0.4") {
+		t.Fatalf("%d %s\n%s", answer.Code, answer.Header(), answer.Body)
 	}
-	return b.String()
+	return answer.Body.String()
 }
 
 func want(t *testing.T, page string, lines ...string) {
@@ -80,8 +93,8 @@ func want(t *testing.T, page string, lines ...string) {
 }
 
 func TestAPageSaysHowThingsStand(t *testing.T) {
-	want(t, page(t, flooded(), &metrics.Tally{}),
-		`ctwarden_build_info{version="1.0 \"beta\"",goversion="`+goversion()+`"} 1`,
+	want(t, page(t, of(flooded())),
+		`ctwarden_build_info{goversion="`+runtime.Version()+`",version="1.0 \"beta\""} 1`,
 		`ctwarden_start_time_seconds 1.772334e+09`,
 		`ctwarden_mode{mode="enforce"} 1`, `ctwarden_mode{mode="observe"} 0`,
 		`ctwarden_changed_values 3`, `ctwarden_troubles 1`, `ctwarden_audit_healthy 1`, `ctwarden_audit_sequence 9`,
@@ -90,16 +103,28 @@ func TestAPageSaysHowThingsStand(t *testing.T) {
 		`ctwarden_table_present{netns="0"} 1`, `ctwarden_incident_open{netns="0"} 1`,
 		`ctwarden_table_dropped_packets_total{netns="0"} 10`, `ctwarden_table_full_dropped_packets_total{netns="0"} 7`,
 		`ctwarden_table_early_dropped_entries_total{netns="0"} 3`,
-		`ctwarden_level{netns="0",level="high"} 1`, `ctwarden_level{netns="0",level="calm"} 0`,
-		`ctwarden_cause{netns="0",cause="half_open"} 1`, `ctwarden_cause{netns="0",cause="none"} 0`,
-		`ctwarden_held{netns="0",hold="budget"} 1`,
+		`ctwarden_level{level="high",netns="0"} 1`, `ctwarden_level{level="calm",netns="0"} 0`,
+		`ctwarden_cause{cause="half_open",netns="0"} 1`, `ctwarden_cause{cause="none",netns="0"} 0`,
+		`ctwarden_held{hold="budget",netns="0"} 1`,
 		`ctwarden_budget_max_entries 2e+06`, `ctwarden_budget_usable 1`, `ctwarden_memory_pressure_ratio 0.0125`,
 		`ctwarden_writable{what="max"} 1`, `ctwarden_writable{what="timeouts"} 0`,
 		`ctwarden_paused_seconds 90`, `ctwarden_breaker_open_seconds 0`,
 		`ctwarden_source_alive{source="journald"} 0`, `ctwarden_source_alive{source="kmsg"} 1`,
+		`ctwarden_table_info{name="host",netns="0"} 1`,
 		`ctwarden_source_lines_total{source="kmsg"} 7`, `ctwarden_source_lost_records_total{source="journald"} 2`,
-		`ctwarden_process_cpu_seconds_total 1`, `ctwarden_process_resident_memory_bytes 4096`, `ctwarden_process_open_fds 5`,
+		`ctwarden_source_missed_lines_total{source="journald"} 5`, `ctwarden_source_last_record_time_seconds{source="journald"} 1.772334e+09`,
+		`ctwarden_source_last_record_time_seconds{source="kmsg"} 0`,
+		`ctwarden_netns_found 200`, `ctwarden_netns_unread 3`, `ctwarden_netns_hidden_processes 4`, `ctwarden_netns_entries 9000`,
+		`ctwarden_netns_fullest_entries 8000`, `ctwarden_netns_sweep_seconds 0.012`,
 	)
+}
+
+func TestWithoutNeighboursNothingIsSaidOfThem(t *testing.T) {
+	s := flooded()
+	s.Neighbours = nil
+	if p := page(t, of(s)); strings.Contains(p, "ctwarden_netns_") {
+		t.Errorf("a page tells of namespaces that nobody looks at:\n%s", p)
+	}
 }
 
 func TestATableThatDoesNotGrowIsNeverFull(t *testing.T) {
@@ -108,7 +133,7 @@ func TestATableThatDoesNotGrowIsNeverFull(t *testing.T) {
 	s.Status.Tables[0].Assessment.Observation.Absent = true
 	s.Status.Tables[0].Held = policy.NotHeld
 	s.Status.Tables[0].Incident = ""
-	p := page(t, s, &metrics.Tally{})
+	p := page(t, of(s))
 	want(t, p, `ctwarden_table_full_in_seconds{netns="0"} +Inf`, `ctwarden_table_present{netns="0"} 0`, `ctwarden_incident_open{netns="0"} 0`)
 	if strings.Contains(p, "ctwarden_held{") {
 		t.Error("held although it is not")
@@ -116,7 +141,7 @@ func TestATableThatDoesNotGrowIsNeverFull(t *testing.T) {
 }
 
 func TestADaemonThatHasNotLookedYetHasAPage(t *testing.T) {
-	p := page(t, metrics.Snapshot{}, &metrics.Tally{})
+	p := page(t, of(metrics.Snapshot{}))
 	want(t, p, `ctwarden_last_turn_time_seconds 0`, `ctwarden_audit_healthy 0`)
 	if strings.Contains(p, "ctwarden_table_") {
 		t.Error("it tells of a table")
@@ -127,12 +152,12 @@ func TestTheSeriesOfManyNamespacesAreBounded(t *testing.T) {
 	s := flooded()
 	s.Status.Tables[0].Assessment.Fullness = 1
 	for i := range 1000 {
-		table := daemon.TableStatus{NetNS: uint32(i + 1)}
+		table := daemon.TableStatus{NetNS: uint32(i + 1), Name: fmt.Sprintf("pod %d", i)}
 		table.Assessment.Fullness = nfct.Permyriad(i)
 		s.Status.Tables = append(s.Status.Tables, table)
 	}
-	p := page(t, s, &metrics.Tally{})
-	want(t, p, `ctwarden_tables 1001`, `ctwarden_table_fullness_ratio{netns="0"} 0.0001`, `ctwarden_table_fullness_ratio{netns="1000"} 0.0999`)
+	p := page(t, of(s))
+	want(t, p, `ctwarden_tables 1001`, `ctwarden_table_fullness_ratio{netns="0"} 0.0001`, `ctwarden_table_fullness_ratio{netns="1000"} 0.0999`, `ctwarden_table_info{name="pod 999",netns="1000"} 1`)
 	if n := strings.Count(p, "\nctwarden_table_entries{"); n != 64 {
 		t.Errorf("%d tables told, want 64", n)
 	}
@@ -161,29 +186,32 @@ func TestATallyCountsRecords(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer log.Close()
-	var tally metrics.Tally
-	told := func(kind audit.Kind, payload any) { t.Helper(); tally.Told(record(t, log, kind, payload)) }
-	outcome := func(o policy.Outcome) { t.Helper(); told(audit.KindOutcome, o) }
-	told(audit.KindPlan, map[string]any{"observation": policy.Observation{At: at}})
+	told := of(flooded())
+	tell := func(kind audit.Kind, payload any) { t.Helper(); told.Told(record(t, log, kind, payload)) }
+	outcome := func(o policy.Outcome) { t.Helper(); tell(audit.KindOutcome, o) }
+	tell(audit.KindPlan, map[string]any{"observation": policy.Observation{At: at}})
+	// The wall clock was set back between the look and the record.
+	tell(audit.KindPlan, map[string]any{"observation": policy.Observation{At: at.Add(time.Hour)}})
+	outcome(policy.Outcome{Action: policy.Action{Type: policy.AgeEntries}, OK: true, Changed: 1})
 	outcome(policy.Outcome{Action: policy.Action{Type: policy.RaiseMax}, OK: true, Took: 100 * time.Microsecond})
 	outcome(policy.Outcome{Action: policy.Action{Type: policy.RaiseMax}, Foreign: true, Took: time.Minute})
 	outcome(policy.Outcome{Action: policy.Action{Type: policy.RaiseMax}, Error: "no"})
 	outcome(policy.Outcome{Action: policy.Action{Type: policy.RaiseMax, Would: true}, OK: true, Changed: 5})
 	outcome(policy.Outcome{Action: policy.Action{Type: policy.DeleteEntries}, OK: true, Changed: 40, Took: time.Second})
 	outcome(policy.Outcome{Action: policy.Action{Type: policy.DeleteEntries}, Error: "half", Changed: 2, Took: time.Second})
-	told(audit.KindVerdict, policy.Verdict{Type: policy.RaiseMax, Result: policy.Helped})
-	told(audit.KindHold, map[string]any{"held": policy.HeldBudget})
-	told(audit.KindSample, map[string]any{"rows": []int{1}})
-	want(t, page(t, flooded(), &tally),
-		`ctwarden_audit_records_total{kind="outcome"} 6`, `ctwarden_audit_records_total{kind="sample"} 1`, `ctwarden_audit_records_total{kind="start"} 0`,
+	tell(audit.KindVerdict, policy.Verdict{Type: policy.RaiseMax, Result: policy.Helped})
+	tell(audit.KindHold, map[string]any{"held": policy.HeldBudget})
+	tell(audit.KindSample, map[string]any{"rows": []int{1}})
+	want(t, page(t, told),
+		`ctwarden_audit_records_total{kind="outcome"} 7`, `ctwarden_audit_records_total{kind="sample"} 1`, `ctwarden_audit_records_total{kind="start"} 0`,
 		`ctwarden_actions_total{action="raise_max",result="ok"} 1`, `ctwarden_actions_total{action="raise_max",result="foreign"} 1`,
 		`ctwarden_actions_total{action="raise_max",result="failed"} 1`, `ctwarden_actions_total{action="raise_max",result="would"} 1`,
 		`ctwarden_actions_total{action="resize_hash",result="ok"} 0`,
-		`ctwarden_entries_changed_total{action="delete_entries"} 42`, `ctwarden_entries_changed_total{action="age_entries"} 0`,
+		`ctwarden_entries_changed_total{action="delete_entries"} 42`, `ctwarden_entries_changed_total{action="age_entries"} 1`,
 		`ctwarden_verdicts_total{action="raise_max",result="helped"} 1`, `ctwarden_verdicts_total{action="raise_max",result="worse"} 0`,
 		`ctwarden_holds_total{hold="budget"} 1`, `ctwarden_holds_total{hold="no_audit"} 0`,
-		`ctwarden_decision_seconds_bucket{le="0.001"} 0`, `ctwarden_decision_seconds_bucket{le="0.003"} 1`,
-		`ctwarden_decision_seconds_sum 0.002`, `ctwarden_decision_seconds_count 1`,
+		`ctwarden_decision_seconds_bucket{le="0.001"} 1`, `ctwarden_decision_seconds_bucket{le="0.003"} 2`,
+		`ctwarden_decision_seconds_sum 0.002`, `ctwarden_decision_seconds_count 2`,
 		`ctwarden_action_seconds_bucket{action="raise_max",le="0.0001"} 2`, `ctwarden_action_seconds_bucket{action="raise_max",le="30"} 2`,
 		`ctwarden_action_seconds_bucket{action="raise_max",le="+Inf"} 3`, `ctwarden_action_seconds_count{action="raise_max"} 3`,
 		`ctwarden_action_seconds_sum{action="delete_entries"} 2`,
@@ -193,13 +221,56 @@ func TestATallyCountsRecords(t *testing.T) {
 func TestLabelsAreEscaped(t *testing.T) {
 	s := flooded()
 	s.Version = "a\\b\"c\nd\xff"
-	want(t, page(t, s, &metrics.Tally{}), `ctwarden_build_info{version="a\\b\"c\nd�",goversion="`+goversion()+`"} 1`)
+	want(t, page(t, of(s)), `ctwarden_build_info{goversion="`+runtime.Version()+`",version="a\\b\"c\nd�"} 1`)
 }
 
 func TestTheProcessCostsSomething(t *testing.T) {
-	p := metrics.ReadProcess()
-	if p.Resident < 1<<20 || p.OpenFDs < 3 || p.OpenFDs > 1000 {
-		t.Errorf("%+v", p)
+	p := page(t, of(flooded()))
+	for name, most := range map[string]float64{
+		"cpu_seconds_total": 1e6, "resident_memory_bytes": 1 << 32, "open_fds": 1000,
+	} {
+		m := regexp.MustCompile(`(?m)^ctwarden_process_` + name + ` (\S+)$`).FindStringSubmatch(p)
+		if m == nil {
+			t.Errorf("no %s", name)
+			continue
+		}
+		if v, err := strconv.ParseFloat(m[1], 64); err != nil || v <= 0 || v > most {
+			t.Errorf("%s is %s", name, m[1])
+		}
+	}
+	if strings.Contains(p, "process_network") {
+		t.Error("the traffic of the host is told as that of the process")
+	}
+}
+
+func TestAPageThatCanNotBeMadeIsAnError(t *testing.T) {
+	// Two sources of one name, once their names are made valid.
+	s := flooded()
+	s.Sources = map[string]metrics.Source{"a\xff": {}, "a\xfe": {}}
+	answer := httptest.NewRecorder()
+	of(s).ServeHTTP(answer, httptest.NewRequest(http.MethodGet, "/metrics", nil))
+	if answer.Code != http.StatusInternalServerError || strings.Contains(answer.Body.String(), "# HELP") {
+		t.Errorf("%d\n%s", answer.Code, answer.Body)
+	}
+	path := filepath.Join(t.TempDir(), "ctwarden.prom")
+	if err := of(flooded()).WriteFile(path); err != nil {
+		t.Fatal(err)
+	}
+	before, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := of(s).WriteFile(path); err == nil {
+		t.Error("half a page was written")
+	}
+	if after, err := os.ReadFile(path); err != nil || !bytes.Equal(before, after) {
+		t.Errorf("the file was touched: %v", err)
+	}
+	if info, err := os.Stat(path); err != nil || info.Mode().Perm() != 0o644 {
+		t.Errorf("the collector can't read the file: %v, %v", info, err)
+	}
+	if files, err := os.ReadDir(filepath.Dir(path)); err != nil || len(files) != 1 {
+		t.Errorf("left behind: %v, %v", files, err)
 	}
 }
 
@@ -209,7 +280,7 @@ func TestTheNamesAreThoseOfThePage(t *testing.T) {
 	var table strings.Builder
 	table.WriteString("| metric | type | meaning |\n|---|---|---|\n")
 	family := regexp.MustCompile(`(?m)^# HELP (\S+) (.*)\n# TYPE \S+ (\S+)$`)
-	for _, m := range family.FindAllStringSubmatch(page(t, flooded(), &metrics.Tally{}), -1) {
+	for _, m := range family.FindAllStringSubmatch(page(t, of(flooded())), -1) {
 		fmt.Fprintf(&table, "| `%s` | %s | %s |\n", m[1], m[3], m[2])
 	}
 	const path = "../../docs/metrics.md"
@@ -240,7 +311,7 @@ func TestPromtoolFindsNothing(t *testing.T) {
 		t.Skip("needs promtool (Debian package prometheus)")
 	}
 	cmd := exec.Command(promtool, "check", "metrics")
-	cmd.Stdin = strings.NewReader(page(t, flooded(), &metrics.Tally{}))
+	cmd.Stdin = strings.NewReader(page(t, of(flooded())))
 	if text, err := cmd.CombinedOutput(); err != nil || len(text) > 0 {
 		t.Errorf("%v\n%s", err, text)
 	}
@@ -250,7 +321,7 @@ func TestNumbersAreWhole(t *testing.T) {
 	s := flooded()
 	s.Status.Tables[0].Assessment.Trend.Fast = math.Inf(-1)
 	s.Status.Tables[0].Assessment.Trend.Slow = math.Inf(-1)
-	if p := page(t, s, &metrics.Tally{}); !strings.Contains(p, "-Inf") || strings.Contains(p, "NaN") {
+	if p := page(t, of(s)); !strings.Contains(p, "-Inf") || strings.Contains(p, "NaN") {
 		t.Error("a rate that is no number is not written as Prometheus reads it")
 	}
 }

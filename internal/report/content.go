@@ -7,6 +7,7 @@ import (
 	"strings"
 
 	"github.com/ctwarden/ctwarden/internal/incident"
+	"github.com/ctwarden/ctwarden/internal/nfct"
 	"github.com/ctwarden/ctwarden/policy"
 )
 
@@ -165,7 +166,14 @@ func (r *Report) talkers() []block {
 		look = r.Incident.Before
 	}
 	if look.Top != nil {
-		return []block{para("Who had the most of it at " + clock(look.Time) + ":"), {table: mostOf(look)}}
+		t := mostOf(look)
+		if len(t.rows) == 0 {
+			return []block{para("Nobody stood out: no address and no port had 1 % of the entries.")}
+		}
+		return []block{
+			para("Who had the most of it at " + clock(look.Time) + ":"), {table: t},
+			note("By the side that opened the connections. Addresses and ports with less than 1 % of the entries are left out."),
+		}
 	}
 	samples := r.Incident.Sacrificed.Samples
 	if len(samples) < 4 {
@@ -181,10 +189,17 @@ func (r *Report) talkers() []block {
 	return []block{para(text)}
 }
 
+// worthNaming is the share of a table from which a talker is named: in a scan,
+// every address has one entry.
+const worthNaming = nfct.Permyriad(100)
+
 // mostOf lists those with the most entries.
 func mostOf(look *incident.Look) *table {
 	t := &table{caption: "Top talkers", head: []string{"", "", "Entries", "Share"}, right: []bool{false, false, true, true}}
 	list := func(what, key string, n uint64) {
+		if look.Share(n) < worthNaming {
+			return
+		}
 		t.add(what, clean(key), number(n), policy.Percent(look.Share(n)))
 	}
 	const most = 5

@@ -16,7 +16,7 @@ func (r *Report) decisions() section {
 		s.blocks = append(s.blocks, para("No decision is recorded."))
 		return s
 	}
-	t := &table{caption: "Decisions in their order", head: []string{"Nr.", "When", "What", "Why", "Result", "Did it help?"}}
+	t := &table{caption: "Decisions in their order", head: []string{"No.", "When", "What", "Why", "Result", "Did it help?"}}
 	numbers := marks(i)
 	for n := range i.Decisions {
 		d := &i.Decisions[n]
@@ -47,7 +47,7 @@ func tell(d *incident.Decision) (what, why, came, helped string) {
 	case incident.Tripped:
 		return "Stopped acting for a while", sentence(policy.HeldBreaker.Sentence()), "", ""
 	case incident.Rose:
-		return "Level " + d.Level.String(), clean(d.Text), "", ""
+		return "Level " + d.Level.String(), grouped(clean(d.Text)), "", ""
 	case incident.Heard:
 		return "Heard the kernel", clean(d.Text), "", ""
 	case incident.Overruled:

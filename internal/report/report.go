@@ -94,12 +94,14 @@ func WriteJSON(w io.Writer, v any) error {
 func headline(i *incident.Incident) string {
 	full := i.Peak.Fullness() >= 9990
 	acted := i.Tally.Done > i.Tally.Back
+	thrown := count(i.Losses.Evicted, "unfinished connection", "unfinished connections")
 	switch l := &i.Losses; {
+	case l.Packets > 0 && l.Evicted > l.Packets:
+		return fmt.Sprintf("The connection tracking table was full: %s lost, and the kernel threw out %s to make room.", packets(l.Packets), thrown)
 	case l.Packets > 0:
 		return fmt.Sprintf("The connection tracking table was full: %s lost.", packets(l.Packets))
 	case l.Evicted > 0:
-		return fmt.Sprintf("The connection tracking table was full: no packet was lost, but the kernel threw out %s to make room.",
-			count(l.Evicted, "unfinished connection", "unfinished connections"))
+		return fmt.Sprintf("The connection tracking table was full: no packet was lost, but the kernel threw out %s to make room.", thrown)
 	case l.Elsewhere > 0:
 		return fmt.Sprintf("%s lost while the connection tracking table had room.", sentence(packets(l.Elsewhere)))
 	case full && acted:

@@ -39,7 +39,7 @@ func svg(i *incident.Incident, id string, w, h, font float64) string {
 		return ""
 	}
 	c := &canvas{
-		id: id, w: w, h: h, font: font, left: 4.6 * font, top: 4.9 * font, bottom: 4.2 * font, i: i,
+		id: id, w: w, h: h, font: font, left: 4.6 * font, top: 3.3 * font, bottom: 4.2 * font, i: i,
 		points: lean(i.Curve, int(w/1.5)), labels: int(w / font / 8),
 	}
 	for n := range c.points {
@@ -54,6 +54,7 @@ func svg(i *incident.Incident, id string, w, h, font float64) string {
 	c.losses()
 	c.strip()
 	c.acts()
+	c.name()
 	c.put(`</svg>`)
 	return c.b.String()
 }
@@ -186,6 +187,11 @@ func (c *canvas) limit() {
 	var corners []string
 	c.steps(func(x float64, most uint64) { corners = append(corners, num(x)+","+num(c.y(float64(most)))) })
 	c.put(`<polyline class="max" points="%s"/>`, strings.Join(corners, " "))
+}
+
+// name writes the limit above its line. It comes last, with an edge in the
+// colour of the paper: an act's line may pass behind it.
+func (c *canvas) name() {
 	c.put(`<text class="max-label" x="%s" y="%s" text-anchor="end">limit %s</text>`,
 		num(c.w-right), num(c.y(float64(c.i.Last.Max))-c.font*0.4), number(c.i.Last.Max))
 }
@@ -211,40 +217,6 @@ func (c *canvas) strip() {
 		x := c.x(c.points[from].At)
 		c.put(`<rect class="strip %s" x="%s" width="%s" y="%s" height="%s"><title>level %[1]s</title></rect>`,
 			level, num(x), num(max(c.x(c.points[n].At)-x, 1)), num(y), num(c.font*0.7))
-	}
-}
-
-// acts number the plans that acted. Marks that would stand on one another are
-// put in further rows, and have no number where there are too many.
-func (c *canvas) acts() {
-	var last [3]float64
-	done := map[int]bool{}
-	numbers := marks(c.i)
-	for n := range c.i.Decisions {
-		d := &c.i.Decisions[n]
-		nr := numbers[d.Seq]
-		if d.Kind != incident.Acted || d.Action == nil || done[nr] {
-			continue
-		}
-		done[nr] = true
-		x, radius := c.x(c.at(d)), c.font*0.72
-		class := "act"
-		if d.Action.Would {
-			class = "act would"
-		}
-		row := 0
-		for row < len(last) && last[row] > 0 && x-last[row] < 2.1*radius {
-			row++
-		}
-		c.put(`<g class="%s"><title>%d: %s</title>`, class, nr, html.EscapeString(clean(deed(d))))
-		c.put(`<line x1="%s" x2="%[1]s" y1="%s" y2="%s"/>`, num(x), num(c.top), num(c.h-c.bottom))
-		if row < len(last) {
-			last[row] = x
-			y := c.top - 1.6*c.font - float64(row)*radius*1.1
-			c.put(`<circle cx="%s" cy="%s" r="%s"/>`, num(x), num(y), num(radius))
-			c.put(`<text x="%s" y="%s" text-anchor="middle" font-size="%s">%d</text>`, num(x), num(y+radius*0.42), num(c.font*0.85), nr)
-		}
-		c.put(`</g>`)
 	}
 }
 

@@ -23,6 +23,27 @@ func number(n uint64) string {
 	return b.String()
 }
 
+// grouped prints the long numbers of a text in groups of three digits.
+func grouped(text string) string {
+	var b strings.Builder
+	for len(text) > 0 {
+		digits := len(text) - len(strings.TrimLeft(text, "0123456789"))
+		if n, err := strconv.ParseUint(text[:digits], 10, 64); err == nil && digits > 3 && text[0] != '0' {
+			b.WriteString(number(n))
+		} else {
+			b.WriteString(text[:digits])
+		}
+		text = text[digits:]
+		next := strings.IndexAny(text, "0123456789")
+		if next < 0 {
+			next = len(text)
+		}
+		b.WriteString(text[:next])
+		text = text[next:]
+	}
+	return b.String()
+}
+
 func count(n uint64, one, many string) string {
 	if n == 1 {
 		return "1 " + one
@@ -180,7 +201,11 @@ func spare(f policy.Fate) string {
 // verdict says whether an act helped.
 func verdict(d *incident.Decision) string {
 	if d.Verdict == nil {
-		return ""
+		out := d.Outcome
+		if out == nil || !out.OK || out.Foreign || out.Action.Would || out.Action.Type.Restores() {
+			return ""
+		}
+		return "not judged yet"
 	}
 	v := d.Verdict
 	text := map[policy.Result]string{

@@ -10,8 +10,8 @@ import (
 )
 
 // A Fleet is many hosts to which the same happens. They differ as the hosts of
-// one role do: in ordinary load, memory, the rhythm of their gc, and the moment
-// within a second in which they look.
+// one role do: in ordinary load, memory, the rhythm of their gc, the moment
+// within a second in which they look, and their phase (policy.SpreadLimits).
 type Fleet struct {
 	// Scenario is what happens; loads and entries from its begin are the
 	// ordinary ones, the others hit every host alike.
@@ -46,6 +46,7 @@ func (f *Fleet) Host(number int) *Scenario {
 		}
 		l.At += phase
 	}
+	s.Machine.Phase = nfct.Permyriad(odds.Uint32N(10000))
 	return &s
 }
 

@@ -1,23 +1,33 @@
 package tablesim_test
 
 import (
+	"errors"
+	"fmt"
+	"io/fs"
 	"os"
 	"reflect"
+	"regexp"
 	"runtime"
+	"strings"
 	"sync"
 	"testing"
 	"time"
 
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/ctwarden/ctwarden/internal/nfct"
 	"github.com/ctwarden/ctwarden/internal/tablesim"
 	"github.com/ctwarden/ctwarden/policy"
 )
 
+// Power comes back to all hosts at once, their hash is smaller than their
+// budget wants, and two minutes later the same flood comes to all.
 const fleetFlood = `about the same flood on every host of a fleet
 memory 8GiB available 5GiB
 kernel 6.1
 max 262144
-buckets 262144
-run 32m
+buckets 65536
+run 40m
 noise 10%
 start tcp 20000
 at 0s: tcp_short 200/s
@@ -25,95 +35,174 @@ at 0s: tcp 30/s
 at 2m for 5m: syn_recv 6000/s
 `
 
-func fleet(t *testing.T) *tablesim.Fleet {
+// fleet returns hosts whose ordinary load and memory differ by so much.
+func fleet(t *testing.T, differ nfct.Permyriad) *tablesim.Fleet {
 	t.Helper()
 	s, err := tablesim.Parse("fleet", fleetFlood)
 	if err != nil {
 		t.Fatal(err)
 	}
-	return &tablesim.Fleet{Scenario: s, Spread: 5000, Seed: 7}
+	return &tablesim.Fleet{Scenario: s, Spread: differ, Seed: 7}
 }
 
+type crowds [policy.NumActionTypes]tablesim.Crowd
+
 // playFleet plays so many hosts on every processor.
-func playFleet(f *tablesim.Fleet, hosts int, limits policy.Limits) (crowds [policy.NumActionTypes]tablesim.Crowd, lost uint64) {
+func playFleet(f *tablesim.Fleet, hosts int, limits policy.Limits) (all crowds, lost uint64) {
 	workers := runtime.GOMAXPROCS(0)
-	var all tablesim.Acts
+	var acts tablesim.Acts
 	var acted [policy.NumActionTypes]int
 	var mu sync.Mutex
 	var group sync.WaitGroup
 	for w := range workers {
 		group.Go(func() {
-			var acts tablesim.Acts
+			var mine tablesim.Acts
 			var did [policy.NumActionTypes]int
-			packets := f.Play(&limits, hosts*w/workers, hosts*(w+1)/workers, &acts, &did)
+			packets := f.Play(&limits, hosts*w/workers, hosts*(w+1)/workers, &mine, &did)
 			mu.Lock()
 			defer mu.Unlock()
 			lost += packets
-			for kind := range acts {
-				all[kind] = append(all[kind], acts[kind]...)
+			for kind := range mine {
+				acts[kind] = append(acts[kind], mine[kind]...)
 				acted[kind] += did[kind]
 			}
 		})
 	}
 	group.Wait()
-	for kind := range all {
-		crowds[kind] = tablesim.Gather(all[kind], acted[kind])
+	for kind := range acts {
+		all[kind] = tablesim.Gather(acts[kind], acted[kind])
 	}
-	return crowds, lost
+	return all, lost
+}
+
+// A compared fleet was played twice: as it is, and without spread.
+type compared struct{ without, with crowds }
+
+func compare(t *testing.T, differ nfct.Permyriad, hosts int) (c compared) {
+	t.Helper()
+	prompt := policy.Defaults()
+	prompt.Spread = policy.SpreadLimits{}
+	var lost [2]uint64
+	c.without, lost[0] = playFleet(fleet(t, differ), hosts, prompt)
+	c.with, lost[1] = playFleet(fleet(t, differ), hosts, policy.Defaults())
+	if lost != [2]uint64{} {
+		t.Errorf("%d packets lost without spread, %d with it", lost[0], lost[1])
+	}
+	return c
+}
+
+// fleetHosts is how many hosts a test plays: those of the table in
+// docs/fleet.md take minutes.
+func fleetHosts() int {
+	if os.Getenv("CTWARDEN_TEST_FLEET") == "1" {
+		return 10_000
+	}
+	return 400
 }
 
 // TestHostsOfAFleetDoNotSynchronise: what a flood does to all hosts at once,
-// they answer at once, each for itself; but they do not march in step after it.
+// they answer at once, each for itself. What nothing hurries they do not do
+// together, not even if they are all alike.
 func TestHostsOfAFleetDoNotSynchronise(t *testing.T) {
-	hosts := 400
-	if os.Getenv("CTWARDEN_TEST_FLEET") == "1" {
-		hosts = 10_000
+	hosts := fleetHosts()
+	alike, differ := compare(t, 0, hosts), compare(t, 5000, hosts)
+	spread := policy.Defaults().Spread
+	for name, c := range map[string]*compared{"alike": &alike, "different": &differ} {
+		for _, kind := range []policy.ActionType{policy.RaiseMax, policy.ShortenTimeout} {
+			if diff := cmp.Diff(c.without[kind], c.with[kind]); diff != "" {
+				t.Errorf("%s: %s is not what it is without spread (-without +with):\n%s", name, kind, diff)
+			}
+		}
+		for kind, most := range map[policy.ActionType]time.Duration{
+			policy.ResizeHash: spread.Start,
+			// Every wait is longer by a share: that after the calm, and that of
+			// each step.
+			policy.RestoreTimeout: time.Duration(spread.Share.Of(uint64(c.without[policy.RestoreTimeout].Last - 7*time.Minute))),
+		} {
+			without, with := c.without[kind], c.with[kind]
+			if with.Hosts != hosts || with.Acts != without.Acts {
+				t.Errorf("%s: %s by %d of %d hosts, %d acts, %d without spread", name, kind, with.Hosts, hosts, with.Acts, without.Acts)
+			}
+			if with.Peak > hosts/20 {
+				t.Errorf("%s: %s by %d of %d hosts in one second", name, kind, with.Peak, hosts)
+			}
+			if late := with.Last - without.Last; late < 0 || late > most+time.Second {
+				t.Errorf("%s: %s is over %s later, which is more than %s", name, kind, late, most)
+			}
+		}
 	}
-	begun := time.Now()
-	crowds, lost := playFleet(fleet(t), hosts, policy.Defaults())
-	t.Logf("%d hosts in %s, %d packets lost", hosts, time.Since(begun).Round(time.Second), lost)
-	for kind, c := range crowds {
-		share := func(n int) float64 { return float64(n) / float64(hosts) }
-		if share(c.Peak) > 0.4 {
-			t.Errorf("%s: %d of %d hosts act in one second", policy.ActionType(kind), c.Peak, hosts)
+	if got := alike.without[policy.ResizeHash].Peak; got != hosts {
+		t.Errorf("without spread %d of %d hosts resize in the same second", got, hosts)
+	}
+	fleetPage(t, hosts, &alike, &differ)
+}
+
+const page = "../../docs/fleet.md"
+
+var shown = regexp.MustCompile("(?s)<!-- fleet -->\n.*?<!-- /fleet -->")
+
+// fleetPage compares the table that docs/fleet.md shows with what was played;
+// with -update it writes it.
+func fleetPage(t *testing.T, hosts int, alike, differ *compared) {
+	t.Helper()
+	table := fleetTable(hosts, alike, differ)
+	t.Log("\n" + table)
+	if hosts < 10_000 {
+		return
+	}
+	text, err := os.ReadFile(page)
+	if errors.Is(err, fs.ErrNotExist) && os.Getenv("CTWARDEN_TEST_VM") == "1" {
+		return
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := shown.ReplaceAllLiteralString(string(text), "<!-- fleet -->\n"+table+"<!-- /fleet -->")
+	if *update {
+		if err := os.WriteFile(page, []byte(want), 0o644); err != nil {
+			t.Fatal(err)
 		}
-		if c.Acts > 0 {
-			t.Logf("%-16s by %5d hosts, %6d acts from %s to %s, half of them within %s; at most %d in one second (%.1f %%, at %s)",
-				policy.ActionType(kind), c.Hosts, c.Acts, c.First, c.Last, c.Middle, c.Peak, 100*float64(c.Peak)/float64(hosts), c.PeakAt)
-		}
+		return
+	}
+	if diff := cmp.Diff(want, string(text)); diff != "" {
+		t.Errorf("CTWARDEN_TEST_FLEET=1 go test ./internal/tablesim -run Synchronise -update (-want +got):\n%s", diff)
 	}
 }
 
-func TestWhatIsGivenBackIsGivenBackOneAfterTheOther(t *testing.T) {
-	const hosts = 200
-	crowds, lost := playFleet(fleet(t), hosts, policy.Defaults())
-	c := crowds[policy.RestoreTimeout]
-	if c.Hosts != hosts || c.Peak > hosts/4 || c.Last-c.First < 5*time.Minute {
-		t.Errorf("%+v", c)
+func fleetTable(hosts int, alike, differ *compared) string {
+	var b strings.Builder
+	b.WriteString("| act | acts | hosts alike | alike, spread | hosts that differ | differing, spread | first to last of these |\n|---|--:|--:|--:|--:|--:|---|\n")
+	share := func(c *tablesim.Crowd) string {
+		return fmt.Sprintf("%.1f %%", 100*float64(c.Peak)/float64(hosts))
 	}
-	if lost > 0 {
-		t.Errorf("%d packets lost", lost)
+	for _, kind := range []policy.ActionType{policy.ResizeHash, policy.RaiseMax, policy.ShortenTimeout, policy.RestoreTimeout} {
+		c := &differ.with[kind]
+		fmt.Fprintf(&b, "| `%s` | %d | %s | %s | %s | %s | %s to %s |\n", kind, c.Acts,
+			share(&alike.without[kind]), share(&alike.with[kind]), share(&differ.without[kind]), share(c),
+			max(c.First, 0).Round(time.Second), c.Last.Round(time.Second))
 	}
+	return b.String()
 }
 
 func TestAHostOfAFleetIsAlwaysTheSame(t *testing.T) {
-	f := fleet(t)
+	f := fleet(t, 5000)
 	if !reflect.DeepEqual(f.Host(3), f.Host(3)) {
 		t.Error("host 3 is not host 3")
 	}
 	if reflect.DeepEqual(f.Host(3), f.Host(4)) {
 		t.Error("host 3 is host 4")
 	}
-	phases := map[time.Duration]bool{}
+	looks, phases := map[time.Duration]bool{}, map[nfct.Permyriad]bool{}
 	for number := range 20 {
-		at := f.Host(number).Loads[2].At
-		phases[at] = true
+		host := f.Host(number)
+		at := host.Loads[2].At
+		looks[at], phases[host.Machine.Phase] = true, true
 		if at < 2*time.Minute || at >= 2*time.Minute+time.Second {
 			t.Errorf("the flood comes to host %d at %s", number, at)
 		}
 	}
-	if len(phases) < 20 {
-		t.Errorf("20 hosts look at %d moments of a second", len(phases))
+	if len(looks) < 20 || len(phases) < 20 {
+		t.Errorf("20 hosts look at %d moments of a second, and have %d phases", len(looks), len(phases))
 	}
 	if before := f.Scenario.Loads[2].At; before != 2*time.Minute || f.Scenario.Start[0].Entries != 20000 {
 		t.Error("making a host changed the fleet")

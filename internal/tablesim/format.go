@@ -36,6 +36,9 @@ func (s *Scenario) String() string {
 	if m.GC != 0 {
 		fmt.Fprintf(&b, "gc %s\n", m.GC)
 	}
+	if m.Phase != 0 {
+		fmt.Fprintf(&b, "phase %s\n", formatShare(uint64(m.Phase)))
+	}
 	fmt.Fprintf(&b, "run %s\n", s.Run)
 	if s.Noise != 0 {
 		fmt.Fprintf(&b, "noise %s\n", formatShare(uint64(s.Noise)))

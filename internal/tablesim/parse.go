@@ -19,6 +19,7 @@ import (
 //	readonly max buckets timeouts entries
 //	netns    web 4026532177
 //	gc       20s                   when the gc comes by first, default 1m
+//	phase    40%                   where the host stands in its fleet, default 0
 //	run      10m
 //	noise    10%
 //	seed     1
@@ -134,6 +135,8 @@ func (p *parser) parseMachine(key string) error {
 		m.Buckets, err = p.number(1, mostBuckets)
 	case "gc":
 		m.GC, err = p.duration(time.Millisecond, 5*time.Minute)
+	case "phase":
+		m.Phase, err = p.percent()
 	case "run":
 		s.Run, err = p.duration(time.Second, mostRun)
 	case "noise":

@@ -97,6 +97,7 @@ timeout udp_timeout 20
 readonly buckets entries
 netns web 4026532177
 gc 12.5s
+phase 40%
 run 1h0m0s
 noise 12.5%
 seed 7

@@ -41,8 +41,11 @@ type Machine struct {
 	ReadOnly Parts         `json:"read_only,omitempty"`
 	// GC is when the kernel's gc comes by first: it has a rhythm of its own,
 	// and a scenario begins somewhere in it. 0 stands for a minute.
-	GC    time.Duration `json:"gc_ns,omitempty"`
-	NetNS []NetNS       `json:"netns,omitempty"`
+	GC time.Duration `json:"gc_ns,omitempty"`
+	// Phase is where the host stands among those of a fleet; see
+	// policy.SpreadLimits.
+	Phase nfct.Permyriad `json:"phase,omitempty"`
+	NetNS []NetNS        `json:"netns,omitempty"`
 }
 
 // A NetNS is a network namespace besides the host's own.

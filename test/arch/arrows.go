@@ -25,6 +25,13 @@ func arrows() map[string][]string {
 		"internal/control":   {"policy", "internal/nfct", "internal/audit", "internal/incident"},
 		"internal/metrics":   {"policy", "internal/nfct", "internal/audit", "internal/daemon"},
 		"internal/drill":     {"internal/netns"},
+		// remediate: its Foresee, which touches no kernel. watcher: a namespace and a sweep of them.
+		"internal/diagnosis": {"policy", "watcher", "remediate", "internal/nfct", "internal/census", "internal/audit"},
+		// daemon: its Status, which is asked for through the socket.
+		"internal/doctor": {
+			"policy", "watcher", "remediate", "internal/nfct", "internal/netns", "internal/ctnetlink", "internal/config",
+			"internal/audit", "internal/control", "internal/daemon",
+		},
 		// census: its summary is what one of the functions returns that the daemon is given.
 		"internal/daemon": {"policy", "internal/nfct", "internal/census", "internal/audit", "internal/incident"},
 
@@ -37,12 +44,13 @@ func arrows() map[string][]string {
 // owners says which package alone may import a library.
 func owners() map[string]string {
 	return map[string]string{
-		"github.com/spf13/viper":              "internal/config",
-		"github.com/spf13/cobra":              "cmd/ctwarden",
-		"github.com/ti-mo/conntrack":          "internal/ctnetlink",
-		"github.com/euank/go-kmsg-parser/v2":  "watcher",
-		"github.com/coreos/go-systemd/v22":    "cmd/ctwarden, watcher, internal/audit, internal/daemon",
-		"github.com/prometheus/client_golang": "internal/control",
+		"github.com/spf13/viper":                 "internal/config",
+		"github.com/spf13/cobra":                 "cmd/ctwarden",
+		"github.com/ti-mo/conntrack":             "internal/ctnetlink",
+		"github.com/euank/go-kmsg-parser/v2":     "watcher",
+		"github.com/coreos/go-systemd/v22":       "cmd/ctwarden, watcher, internal/audit, internal/daemon",
+		"github.com/prometheus/client_golang":    "internal/metrics",
+		"github.com/prometheus/exporter-toolkit": "internal/control",
 	}
 }
 

@@ -1,9 +1,7 @@
-package main
+package doctor
 
 import (
 	"bytes"
-	"context"
-	"encoding/json"
 	"errors"
 	"io/fs"
 	"os"
@@ -16,7 +14,6 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/ctwarden/ctwarden/internal/config"
-	"github.com/ctwarden/ctwarden/internal/control"
 	"github.com/ctwarden/ctwarden/remediate"
 	"github.com/ctwarden/ctwarden/watcher"
 )
@@ -30,7 +27,7 @@ func (p *patient) checkFiles() {
 	}
 	ledger, err := remediate.ReadLedger(remediate.Options{Dir: p.cfg.State.Dir})
 	if err != nil && !errors.Is(err, fs.ErrPermission) {
-		p.add(wrong, area, "ledger", "ctwarden revert --print", "can't be read: %v", err)
+		p.add(Wrong, area, "ledger", "ctwarden revert --print", "can't be read: %v", err)
 	}
 	names := make([]string, 0, len(last))
 	for name := range last {
@@ -47,10 +44,10 @@ func (p *patient) checkFiles() {
 		differ++
 		ours := slices.ContainsFunc(ledger.Entries, func(e remediate.Entry) bool { return e.Sysctl == name })
 		if ours {
-			p.add(note, area, name, "ctwarden recommend", "%s:%d says %s, and ctwarden has made it %d", s.File, s.Line, s.Value, running)
+			p.add(Note, area, name, "ctwarden recommend", "%s:%d says %s, and ctwarden has made it %d", s.File, s.Line, s.Value, running)
 			continue
 		}
-		p.add(wrong, area, name, "sysctl --system   # and: echo nf_conntrack >/etc/modules-load.d/nf_conntrack.conf",
+		p.add(Wrong, area, name, "sysctl --system   # and: echo nf_conntrack >/etc/modules-load.d/nf_conntrack.conf",
 			"%s:%d says %s, but %d is in force: changed since, or the module was loaded after sysctl.d was applied, as happens at each boot",
 			s.File, s.Line, s.Value, running)
 	}
@@ -59,31 +56,61 @@ func (p *patient) checkFiles() {
 		// The kernel rounds up to whole pages.
 		if buckets := p.table.Table.Buckets; o.Sysctl == "hashsize" && (err != nil || n > buckets || buckets-n >= 512) {
 			differ++
-			p.add(wrong, area, "hashsize", "sysctl -w net.netfilter.nf_conntrack_buckets="+o.Value,
+			p.add(Wrong, area, "hashsize", "sysctl -w net.netfilter.nf_conntrack_buckets="+o.Value,
 				"%s:%d says hashsize=%s, but there are %d buckets", o.File, o.Line, o.Value, buckets)
 		}
 	}
 	if differ == 0 {
-		p.add(fine, area, "sysctl.d, modprobe.d", "", "no line contradicts what is in force")
+		p.add(Fine, area, "sysctl.d, modprobe.d", "", "no line contradicts what is in force")
+	}
+}
+
+// checkAsker says on whose behalf the rest is checked.
+func (p *patient) checkAsker(uid int) {
+	if uid != 0 {
+		p.add(Note, "doctor", "asked by", "sudo ctwarden doctor",
+			"uid %d, with whose rights it is checked: what is wrong below need not be wrong for the daemon", uid)
 	}
 }
 
 // checkSandbox checks what a container or a unit may have taken away.
 func (p *patient) checkSandbox() {
 	const area = "sandbox"
-	first, err := os.Readlink(p.path("proc/1/ns/net"))
+	if _, err := os.Stat(p.path("proc/sys/net")); err != nil {
+		p.add(Wrong, area, "/proc/sys", "in a unit: ProcSubset=all; in a container: --volume /proc/sys:/proc/sys",
+			"is hidden, so that no table can be seen: %v", err)
+	}
+	own, err := p.atHome()
+	p.abroad = err == nil && !own
 	switch {
 	case err != nil:
-		p.add(note, area, "namespace", "sudo ctwarden doctor", "whether this is the host's own network namespace can't be seen")
-	case first != p.own.String():
-		p.add(wrong, area, "namespace", "in a unit: PrivateNetwork=no; in a container: --network=host",
-			"this is %s, not the first process's %s: only a small table of its own is seen, and max can't be written", p.own, first)
+		mend := "sudo ctwarden doctor"
+		if os.Geteuid() == 0 {
+			mend = "ctwarden doctor   # outside of the container"
+		}
+		p.add(Note, area, "namespace", mend, "whether this is the host's own network namespace can't be seen: %v", err)
+	case !own:
+		p.add(Wrong, area, "namespace", "in a unit: PrivateNetwork=no; in a container: --network=host",
+			"this is %s, not the host's own: only a small table of its own is seen, and max can't be written", p.own)
 	default:
-		p.add(fine, area, "namespace", "", "the host's own")
+		p.add(Fine, area, "namespace", "", "the host's own")
 	}
-	if _, err := os.Stat(p.path("proc/sys/net")); err != nil {
-		p.add(wrong, area, "/proc/sys", "in a unit: ProcSubset=all", "is hidden: %v", err)
+}
+
+// atHome reports whether this is the host's own network namespace. Only there
+// is max below net as well as below net/netfilter (nf_ct_netfilter_table in
+// net/netfilter/nf_conntrack_standalone.c). Without a table, the first process
+// is asked, which in a container is that of the container.
+func (p *patient) atHome() (bool, error) {
+	if _, err := os.Stat(p.path("proc/sys/net/netfilter/nf_conntrack_max")); err == nil {
+		_, err := os.Stat(p.path("proc/sys/net/nf_conntrack_max"))
+		if errors.Is(err, fs.ErrNotExist) {
+			return false, nil
+		}
+		return err == nil, err
 	}
+	first, err := os.Readlink(p.path("proc/1/ns/net"))
+	return first == p.own.String(), err
 }
 
 // leastFree is the free space below which an incident may not be recorded.
@@ -104,27 +131,27 @@ func (p *patient) checkDir(check, dir string) {
 	f, err := os.CreateTemp(dir, ".doctor-*")
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
-		p.add(note, area, check, "mkdir -p "+dir, "%s is not there; the daemon makes it, where it may", dir)
+		p.add(Note, area, check, "mkdir -p "+dir, "%s is not there; the daemon makes it, where it may", dir)
 		return
 	case err != nil:
-		p.add(wrong, area, check, "sudo ctwarden doctor; chown ctwarden: "+dir,
+		p.add(Wrong, area, check, "sudo ctwarden doctor; chown ctwarden: "+dir,
 			"%s can't be written, and without a record nothing is changed: %v", dir, err)
 		return
 	}
 	_ = errors.Join(f.Close(), os.Remove(f.Name())) // what is left of it is empty
 	var space unix.Statfs_t
 	if err := unix.Statfs(dir, &space); err != nil {
-		p.add(wrong, area, check, "", "%s: free space: %v", dir, err)
+		p.add(Wrong, area, check, "", "%s: free space: %v", dir, err)
 		return
 	}
 	free := space.Bavail * uint64(space.Bsize)
 	switch {
 	case free < leastFree:
-		p.add(wrong, area, check, "df -h "+dir, "%s has %d MiB free: an incident may not be recorded, and then nothing is changed", dir, free>>20)
+		p.add(Wrong, area, check, "df -h "+dir, "%s has %d MiB free: an incident may not be recorded, and then nothing is changed", dir, free>>20)
 	case space.Type == unix.TMPFS_MAGIC:
-		p.add(note, area, check, "audit.path and state.dir on a disk", "%s is in memory: it is gone after a reboot", dir)
+		p.add(Note, area, check, "audit.path and state.dir on a disk", "%s is in memory: it is gone after a reboot", dir)
 	default:
-		p.add(fine, area, check, "", "%s can be written, %d MiB free", dir, free>>20)
+		p.add(Fine, area, check, "", "%s can be written, %d MiB free", dir, free>>20)
 	}
 }
 
@@ -136,22 +163,22 @@ func (p *patient) checkClock() {
 	switch name := string(bytes.TrimSpace(source)); {
 	case err != nil:
 	case name == "jiffies" || name == "refined-jiffies":
-		p.add(wrong, area, "source", "cat /sys/devices/system/clocksource/clocksource0/available_clocksource",
+		p.add(Wrong, area, "source", "cat /sys/devices/system/clocksource/clocksource0/available_clocksource",
 			"the clock is %s: it stops while interrupts are off, as in a storm", name)
 	default:
-		p.add(fine, area, "source", "", "%s", name)
+		p.add(Fine, area, "source", "", "%s", name)
 	}
 	var t unix.Timex
 	state, err := unix.Adjtimex(&t)
 	switch {
 	case err != nil:
-		p.add(note, area, "time", "", "whether it is right can't be asked: %v", err)
+		p.add(Note, area, "time", "", "whether it is right can't be asked: %v", err)
 	case time.Now().Year() < 2025:
-		p.add(wrong, area, "time", "timedatectl set-ntp true", "it is %s by this clock: the records will lie", time.Now().Format(time.DateOnly))
+		p.add(Wrong, area, "time", "timedatectl set-ntp true", "it is %s by this clock: the records will lie", time.Now().Format(time.DateOnly))
 	case state == unix.TIME_ERROR || t.Status&unix.STA_UNSYNC != 0:
-		p.add(note, area, "time", "timedatectl set-ntp true", "nobody keeps the clock right; decisions don't need it, records do")
+		p.add(Note, area, "time", "timedatectl set-ntp true", "nobody keeps the clock right; decisions don't need it, records do")
 	default:
-		p.add(fine, area, "time", "", "kept right")
+		p.add(Fine, area, "time", "", "kept right")
 	}
 }
 
@@ -161,20 +188,20 @@ func (p *patient) checkRivals() {
 	rivals := watcher.Rivals(p.root)
 	for _, r := range rivals {
 		if r.Name != "kube-proxy" {
-			p.add(note, area, r.Name, "", "pid %d may write the same values; ctwarden yields to it for a while when it does", r.PID)
+			p.add(Note, area, r.Name, "", "pid %d may write the same values; ctwarden yields to it for a while when it does", r.PID)
 			continue
 		}
 		flags := kubeProxyFlags(p.path("proc/" + strconv.Itoa(r.PID) + "/cmdline"))
-		if flags["conntrack-max-per-core"] == "0" && flags["conntrack-min"] == "0" {
-			p.add(fine, area, r.Name, "", "pid %d leaves nf_conntrack_max alone", r.PID)
+		if flags["conntrack-max-per-core"] == "0" { // then min counts for nothing
+			p.add(Fine, area, r.Name, "", "pid %d leaves nf_conntrack_max alone", r.PID)
 			continue
 		}
-		p.add(note, area, r.Name, "kube-proxy --conntrack-max-per-core=0 --conntrack-min=0   # or conntrack.maxPerCore, conntrack.min in its config",
+		p.add(Note, area, r.Name, "kube-proxy --conntrack-max-per-core=0   # or conntrack.maxPerCore: 0 in its config",
 			"pid %d sets nf_conntrack_max at its start: at least %s, and %s for each core", r.PID,
 			orDefault(flags["conntrack-min"], "131072"), orDefault(flags["conntrack-max-per-core"], "32768"))
 	}
 	if len(rivals) == 0 {
-		p.add(fine, area, "programs", "", "none is running that is known to write the same values")
+		p.add(Fine, area, "programs", "", "none is running that is known to write the same values")
 	}
 }
 
@@ -207,19 +234,23 @@ func kubeProxyFlags(path string) map[string]string {
 	return flags
 }
 
+// crowded: another namespace that holds a tenth of max should be watched, as the
+// daemon does with watch.netns: all.
+const crowded = 10
+
 // checkNamespaces counts the other namespaces, and those that hide.
 func (p *patient) checkNamespaces() {
 	const area = "netns"
 	roster := watcher.Roster{Root: p.root, Own: p.own.Inode()}
 	defer func() { _ = roster.Close() }() // it only read
 	if err := roster.Search(); err != nil {
-		p.add(note, area, "others", "", "can't be found: %v", err)
+		p.add(Note, area, "others", "", "can't be found: %v", err)
 		return
 	}
-	s := roster.Sweep(max(1, p.table.Table.Max/watchedFrom))
-	level := note
+	s := roster.Sweep(max(1, p.table.Table.Max/crowded))
+	level := Note
 	if p.cfg.Watch.NetNS == config.All {
-		level = wrong
+		level = Wrong
 	}
 	switch {
 	case s.Unread > 0 || s.Hidden > 0:
@@ -227,47 +258,9 @@ func (p *patient) checkNamespaces() {
 			"%d found with %d entries, %d can't be read, and %d processes can't be looked at: CAP_SYS_ADMIN and CAP_SYS_PTRACE are needed",
 			s.Namespaces, s.Entries, s.Unread, s.Hidden)
 	case p.cfg.Watch.NetNS != config.All && s.Filled > 0:
-		p.add(wrong, area, "others", "watch.netns: all", "%d of %d others hold more than a tenth of max, and nobody watches them: %s has %d entries",
+		p.add(Wrong, area, "others", "watch.netns: all", "%d of %d others hold more than a tenth of max, and nobody watches them: %s has %d entries",
 			s.Filled, s.Namespaces, s.Full[0].Name(), s.Full[0].Entries)
 	default:
-		p.add(fine, area, "others", "", "%d with %d entries, read in %s", s.Namespaces, s.Entries, s.Took.Round(time.Microsecond))
-	}
-}
-
-// checkDaemon asks the running daemon, which lives in the sandbox of its unit.
-func (p *patient) checkDaemon(ctx context.Context) {
-	const area = "daemon"
-	text, err := control.Status(ctx, p.cfg.Control.Socket)
-	var r report
-	switch {
-	case noDaemon(err):
-		p.add(note, area, "running", "systemctl start ctwarden", "no")
-		return
-	case errors.Is(err, fs.ErrPermission):
-		p.add(note, area, "running", "sudo ctwarden doctor   # or be in the group ctwarden", "can't be asked by this user")
-		return
-	case err == nil:
-		err = json.Unmarshal(text, &r)
-	}
-	if err != nil {
-		p.add(wrong, area, "running", "systemctl status ctwarden", "does not answer: %v", err)
-		return
-	}
-	p.add(fine, area, "running", "", "since %s, mode %s", r.Since.Local().Format(time.DateTime), r.Mode)
-	if len(r.Tables) > 0 && !r.Tables[0].Assessment.Observation.Absent {
-		if k := r.Tables[0].Assessment.Observation.Kernel; !k.MaxWritable || !k.TimeoutsWritable || !k.Entries {
-			p.add(wrong, area, "sandbox", "systemctl cat ctwarden   # AmbientCapabilities=CAP_NET_ADMIN, ProtectKernelTunables=no, AF_NETLINK",
-				"the daemon may write max: %t, timeouts: %t, entries: %t", k.MaxWritable, k.TimeoutsWritable, k.Entries)
-		} else {
-			p.add(fine, area, "sandbox", "", "the daemon may do all it needs")
-		}
-	}
-	for what, trouble := range r.Trouble {
-		p.add(wrong, area, what, "journalctl -u ctwarden", "%s", trouble)
-	}
-	for name, s := range r.Sources {
-		if !s.Alive {
-			p.add(note, area, name, "journalctl -u ctwarden", "is silent: %s", s.Error)
-		}
+		p.add(Fine, area, "others", "", "%d with %d entries, read in %s", s.Namespaces, s.Entries, s.Took.Round(time.Microsecond))
 	}
 }

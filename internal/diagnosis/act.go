@@ -1,4 +1,4 @@
-package main
+package diagnosis
 
 import (
 	"fmt"
@@ -9,11 +9,12 @@ import (
 	"github.com/ctwarden/ctwarden/policy"
 )
 
-// A foreseen act is one that ctwarden could make.
-type foreseen struct {
+// An Act is one that ctwarden could make, with what it would do to the table
+// that was looked at.
+type Act struct {
 	Type policy.ActionType `json:"type"`
-	// Act says it in words.
-	Act string `json:"act"`
+	// Text says it in words.
+	Text string `json:"act"`
 	// Frees is how many entries it frees, or (Room) for how many more it
 	// makes room; Margin by how much that may be off, 95 times in 100.
 	Frees  uint64 `json:"frees"`
@@ -39,42 +40,42 @@ const gcLatest = time.Minute
 
 // foresee lists the acts in the order of the policy's ladders, the mildest
 // first. Those that could free nothing are left out, but for the first.
-func (d *doctor) foresee(a *policy.Assessment) []foreseen {
-	acts := []foreseen{}
-	if d.from == fromKernel {
-		acts = append(acts, d.foreseeRaise(a))
+func (l *Look) foresee(a *policy.Assessment) []Act {
+	acts := []Act{}
+	if l.from == fromKernel {
+		acts = append(acts, l.foreseeRaise(a))
 	}
-	if act, ok := d.foreseeResize(a); ok {
+	if act, ok := l.foreseeResize(a); ok {
 		acts = append(acts, act)
 	}
-	for t, short := range d.shorter {
-		if short != 0 && d.census.Summary.Share(d.outlived[t]) >= d.limits.Verify.Useful {
-			acts = append(acts, d.foreseeShorten(nfct.Timeout(t), short))
+	for t, short := range l.shorter {
+		if short != 0 && l.Census.Summary.Share(l.outlived[t]) >= l.limits.Verify.Useful {
+			acts = append(acts, l.foreseeShorten(nfct.Timeout(t), short))
 		}
 	}
-	aged, deleted := d.age.Entries().Fates, d.remove.Entries().Fates
+	aged, deleted := l.age.Entries().Fates, l.remove.Entries().Fates
 	if aged[policy.FateEligible] > 0 {
-		acts = append(acts, d.foreseeAge(aged))
+		acts = append(acts, l.foreseeAge(aged))
 	}
-	if d.census.Summary.Unreplied > 0 {
-		acts = append(acts, d.foreseeDelete(deleted))
+	if l.Census.Summary.Unreplied > 0 {
+		acts = append(acts, l.foreseeDelete(deleted))
 	}
 	return acts
 }
 
-func (d *doctor) foreseeRaise(a *policy.Assessment) foreseen {
-	t := &d.o.Table
-	act := foreseen{Type: policy.RaiseMax, Room: true}
-	to := min(t.Max+d.limits.Raise.MaxStep.Of(t.Max), a.Budget.Max)
+func (l *Look) foreseeRaise(a *policy.Assessment) Act {
+	t := &l.Observation.Table
+	act := Act{Type: policy.RaiseMax, Room: true}
+	to := min(t.Max+l.limits.Raise.MaxStep.Of(t.Max), a.Budget.Max)
 	switch {
 	case t.Max == 0:
-		act.Act, act.Held = "raise nf_conntrack_max", policy.HeldUnlimited.Sentence()
+		act.Text, act.Held = "raise nf_conntrack_max", policy.HeldUnlimited.Sentence()
 	case a.Budget.Hold != policy.NotHeld:
-		act.Act, act.Held = "raise nf_conntrack_max", a.Budget.Hold.Sentence()
+		act.Text, act.Held = "raise nf_conntrack_max", a.Budget.Hold.Sentence()
 	case to <= t.Max:
-		act.Act, act.Held = "raise nf_conntrack_max", policy.HeldBudget.Sentence()
+		act.Text, act.Held = "raise nf_conntrack_max", policy.HeldBudget.Sentence()
 	default:
-		act.Act = fmt.Sprintf("raise nf_conntrack_max %d -> %d", t.Max, to)
+		act.Text = fmt.Sprintf("raise nf_conntrack_max %d -> %d", t.Max, to)
 		act.Frees = to - t.Max
 		act.Bytes = act.Frees * a.Budget.PerEntry
 	}
@@ -82,18 +83,18 @@ func (d *doctor) foreseeRaise(a *policy.Assessment) foreseen {
 	return act
 }
 
-func (d *doctor) foreseeResize(a *policy.Assessment) (foreseen, bool) {
-	t, l := &d.o.Table, &d.limits.Hash
-	if l.MaxRatio == 0 || t.Buckets == 0 || t.Max <= l.MaxRatio*t.Buckets || a.Budget.Buckets <= t.Buckets {
-		return foreseen{}, false
+func (l *Look) foreseeResize(a *policy.Assessment) (Act, bool) {
+	t, h := &l.Observation.Table, &l.limits.Hash
+	if h.MaxRatio == 0 || t.Buckets == 0 || t.Max <= h.MaxRatio*t.Buckets || a.Budget.Buckets <= t.Buckets {
+		return Act{}, false
 	}
-	stall := time.Duration(t.Entries) * l.StallPerEntry
-	act := foreseen{
-		Type: policy.ResizeHash, Act: fmt.Sprintf("resize the hash %d -> %d", t.Buckets, a.Budget.Buckets),
+	stall := time.Duration(t.Entries) * h.StallPerEntry
+	act := Act{
+		Type: policy.ResizeHash, Text: fmt.Sprintf("resize the hash %d -> %d", t.Buckets, a.Budget.Buckets),
 		Bytes: (a.Budget.Buckets - t.Buckets) * 8,
 		Cost:  fmt.Sprintf("%d MiB, and packets stand still for about %s", (a.Budget.Buckets-t.Buckets)*8>>20, stall.Round(time.Millisecond)),
 	}
-	if stall > l.MaxStall {
+	if stall > h.MaxStall {
 		act.Held = policy.HeldStall.Sentence()
 	}
 	return act, true
@@ -103,12 +104,12 @@ func (d *doctor) foreseeResize(a *policy.Assessment) (foreseen, bool) {
 // by now: so many fewer there are once it has worked. It works on what the
 // kernel gives from now on, so the first effect comes when the shorter time is
 // over, and the last when the longer one is.
-func (d *doctor) foreseeShorten(t nfct.Timeout, to uint32) foreseen {
-	from := d.o.Timeouts[t]
-	return foreseen{
+func (l *Look) foreseeShorten(t nfct.Timeout, to uint32) Act {
+	from := l.Observation.Timeouts[t]
+	return Act{
 		Type:  policy.ShortenTimeout,
-		Act:   fmt.Sprintf("shorten %s %d s -> %d s", t, from, to),
-		Frees: d.scale(d.outlived[t]), Margin: d.scaledMargin(d.outlived[t]),
+		Text:  fmt.Sprintf("shorten %s %d s -> %d s", t, from, to),
+		Frees: l.scale(l.outlived[t]), Margin: l.scaledMargin(l.outlived[t]),
 		From: time.Duration(to) * time.Second, Until: time.Duration(from) * time.Second,
 		Cost: costOfShorter(t),
 	}
@@ -124,31 +125,31 @@ func costOfShorter(t nfct.Timeout) string {
 	return "a handshake that takes longer starts again"
 }
 
-func (d *doctor) foreseeAge(fates policy.Fates) foreseen {
-	left := d.limits.Shorten.Floors[nfct.TCPTimeWait]
+func (l *Look) foreseeAge(fates policy.Fates) Act {
+	left := l.limits.Shorten.Floors[nfct.TCPTimeWait]
 	until := time.Duration(left) * time.Second
 	n := fates[policy.FateEligible]
-	act := foreseen{
-		Type: policy.AgeEntries, Act: fmt.Sprintf("age closing entries to %d s", left),
-		Frees: d.scale(n), Margin: d.scaledMargin(n), From: until, Until: until + gcLatest, Fates: &fates,
+	act := Act{
+		Type: policy.AgeEntries, Text: fmt.Sprintf("age closing entries to %d s", left),
+		Frees: l.scale(n), Margin: l.scaledMargin(n), From: until, Until: until + gcLatest, Fates: &fates,
 		Cost: "none for live connections: their next packet gives the time back",
 	}
-	return d.capped(act, d.limits.Age.Cap)
+	return l.capped(act, l.limits.Age.Cap)
 }
 
-func (d *doctor) foreseeDelete(fates policy.Fates) foreseen {
+func (l *Look) foreseeDelete(fates policy.Fates) Act {
 	n := fates[policy.FateEligible]
-	act := foreseen{
-		Type: policy.DeleteEntries, Act: fmt.Sprintf("delete UNREPLIED idle for %s", seconds(uint32(d.limits.Delete.MinIdle/time.Second))),
-		Frees: d.scale(n), Margin: d.scaledMargin(n), Fates: &fates,
+	act := Act{
+		Type: policy.DeleteEntries, Text: fmt.Sprintf("delete UNREPLIED idle for %s", seconds(uint32(l.limits.Delete.MinIdle/time.Second))),
+		Frees: l.scale(n), Margin: l.scaledMargin(n), Fates: &fates,
 		Cost: "the next packet of a one-way flow makes its entry anew, behind NAT perhaps with another port",
 	}
-	return d.capped(act, d.limits.Delete.Cap)
+	return l.capped(act, l.limits.Delete.Cap)
 }
 
 // capped says what the cap of one act means.
-func (d *doctor) capped(act foreseen, most nfct.Permyriad) foreseen {
-	switch most := most.Of(d.o.Table.Entries); {
+func (l *Look) capped(act Act, most nfct.Permyriad) Act {
+	switch most := most.Of(l.Observation.Table.Entries); {
 	case most == 0:
 		act.Held = policy.HeldNotPermitted.Sentence()
 	case act.Frees == 0:
@@ -160,8 +161,8 @@ func (d *doctor) capped(act foreseen, most nfct.Permyriad) foreseen {
 }
 
 // scale estimates for the whole table.
-func (d *doctor) scale(n uint64) uint64 {
-	return scaleTo(&d.census.Summary, n, d.o.Table.Entries)
+func (l *Look) scale(n uint64) uint64 {
+	return scaleTo(&l.Census.Summary, n, l.Observation.Table.Entries)
 }
 
 func scaleTo(s *census.Summary, n, entries uint64) uint64 {
@@ -171,4 +172,4 @@ func scaleTo(s *census.Summary, n, entries uint64) uint64 {
 	return uint64(float64(n) / float64(s.Seen) * float64(entries))
 }
 
-func (d *doctor) scaledMargin(n uint64) uint64 { return d.margin(n).Of(d.o.Table.Entries) }
+func (l *Look) scaledMargin(n uint64) uint64 { return l.margin(n).Of(l.Observation.Table.Entries) }

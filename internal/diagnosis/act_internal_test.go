@@ -1,4 +1,4 @@
-package main
+package diagnosis
 
 import (
 	"strings"
@@ -10,20 +10,18 @@ import (
 	"github.com/ctwarden/ctwarden/policy"
 )
 
-// sampledDoctor has seen a tenth of a table of 10,000 entries: 600 in SYN_SENT
+// sampled is a look at a tenth of a table of 10,000 entries: 600 in SYN_SENT
 // for 60 s, 300 in LAST_ACK, 100 established.
-func sampledDoctor(t *testing.T, change func(*policy.Observation)) *doctor {
+func sampled(t *testing.T, change func(*policy.Observation)) *Look {
 	t.Helper()
 	cfg := config.Default()
-	d := newDoctor(&cfg)
-	d.from = fromKernel
-	d.o = policy.Observation{
+	o := policy.Observation{
 		Now: policy.Moment(time.Hour), Timeouts: nfct.DefaultTimeouts(),
 		Table:  nfct.Table{Entries: 10_000, Max: 12_000, Buckets: 12_288},
 		Memory: policy.Memory{Total: 8 << 30, Available: 4 << 30, EntryBytes: 320},
 	}
-	change(&d.o)
-	d.begin()
+	change(&o)
+	look := Begin(&cfg.Limits, cfg.Protect, o)
 	for i := range 1000 {
 		state, left := "SYN_SENT", 60
 		switch {
@@ -40,14 +38,14 @@ func sampledDoctor(t *testing.T, change func(*policy.Observation)) *doctor {
 		if err != nil {
 			t.Fatal(err)
 		}
-		d.add(&e)
+		look.Add(&e)
 	}
-	d.census.Summary.Sampled = true
-	return d
+	look.Census.Summary.Sampled = true
+	return look
 }
 
 // act finds one by its type.
-func act(found *diagnosis, kind policy.ActionType) *foreseen {
+func act(found *Diagnosis, kind policy.ActionType) *Act {
 	for i := range found.Acts {
 		if found.Acts[i].Type == kind {
 			return &found.Acts[i]
@@ -56,13 +54,13 @@ func act(found *diagnosis, kind policy.ActionType) *foreseen {
 	return nil
 }
 
-func TestDiagnoseScalesASample(t *testing.T) {
-	found := sampledDoctor(t, func(*policy.Observation) {}).diagnose()
+func TestALookScalesASample(t *testing.T) {
+	found := sampled(t, func(*policy.Observation) {}).Diagnose()
 	if found.Cause != policy.HalfOpen || found.Look.Margin == 0 {
 		t.Errorf("cause %s, margin %d", found.Cause, found.Look.Margin)
 	}
 	shorten := act(found, policy.ShortenTimeout)
-	if shorten == nil || !strings.Contains(shorten.Act, "syn_sent") || shorten.Frees != 6000 || shorten.Margin == 0 ||
+	if shorten == nil || !strings.Contains(shorten.Text, "syn_sent") || shorten.Frees != 6000 || shorten.Margin == 0 ||
 		shorten.From != time.Minute || shorten.Until != 2*time.Minute {
 		t.Errorf("shorten %+v", shorten)
 	}
@@ -72,33 +70,33 @@ func TestDiagnoseScalesASample(t *testing.T) {
 		t.Errorf("delete %+v", remove)
 	}
 	for _, a := range found.Acts {
-		if strings.Contains(a.Act, "last_ack") {
-			t.Errorf("the limits do not permit to %s", a.Act)
+		if strings.Contains(a.Text, "last_ack") {
+			t.Errorf("the limits do not permit to %s", a.Text)
 		}
 	}
 }
 
-func TestDiagnoseForeseesTheCapExactly(t *testing.T) {
-	found := sampledDoctor(t, func(o *policy.Observation) { o.Table.Entries = 30_000 }).diagnose()
+func TestALookForeseesTheCapExactly(t *testing.T) {
+	found := sampled(t, func(o *policy.Observation) { o.Table.Entries = 30_000 }).Diagnose()
 	// 600 of 1000 are 18,000, and a fifth of the table is 6,000.
 	if remove := act(found, policy.DeleteEntries); remove.Frees != 18_000 || !strings.Contains(remove.Cost, "at most 6000") {
 		t.Errorf("delete %+v", remove)
 	}
-	d := sampledDoctor(t, func(*policy.Observation) {})
+	look := sampled(t, func(*policy.Observation) {})
 	for most, capped := range map[nfct.Permyriad]bool{5999: true, 6000: false} {
-		d.limits.Delete.Cap = most
-		if remove := act(d.diagnose(), policy.DeleteEntries); remove.Frees != 6000 || strings.Contains(remove.Cost, "at most") != capped {
+		look.limits.Delete.Cap = most
+		if remove := act(look.Diagnose(), policy.DeleteEntries); remove.Frees != 6000 || strings.Contains(remove.Cost, "at most") != capped {
 			t.Errorf("cap %d: delete %+v", most, remove)
 		}
 	}
 }
 
-func TestDiagnoseForeseesARaise(t *testing.T) {
-	found := sampledDoctor(t, func(*policy.Observation) {}).diagnose()
+func TestALookForeseesARaise(t *testing.T) {
+	found := sampled(t, func(*policy.Observation) {}).Diagnose()
 	if raise := act(found, policy.RaiseMax); raise.Frees != 12_000 || raise.Bytes != 12_000*(320+128) || raise.Held != "" {
 		t.Errorf("raise %+v", raise)
 	}
-	found = sampledDoctor(t, func(o *policy.Observation) { o.Memory.Total = 230 << 20 }).diagnose()
+	found = sampled(t, func(o *policy.Observation) { o.Memory.Total = 230 << 20 }).Diagnose()
 	if raise := act(found, policy.RaiseMax); raise.Frees == 0 || raise.Frees >= 12_000 {
 		t.Errorf("raise beyond the budget: %+v", raise)
 	}
@@ -107,18 +105,18 @@ func TestDiagnoseForeseesARaise(t *testing.T) {
 		"unknown memory":        func(o *policy.Observation) { o.Memory = policy.Memory{} },
 		"no limit":              func(o *policy.Observation) { o.Table.Max = 0 },
 	} {
-		if raise := act(sampledDoctor(t, change).diagnose(), policy.RaiseMax); raise.Held == "" || raise.Frees != 0 {
+		if raise := act(sampled(t, change).Diagnose(), policy.RaiseMax); raise.Held == "" || raise.Frees != 0 {
 			t.Errorf("%s: raise %+v", name, raise)
 		}
 	}
 }
 
-func TestDiagnoseForeseesAResizeOnlyWhereChainsAreLong(t *testing.T) {
-	if found := sampledDoctor(t, func(*policy.Observation) {}).diagnose(); act(found, policy.ResizeHash) != nil {
+func TestALookForeseesAResizeOnlyWhereChainsAreLong(t *testing.T) {
+	if found := sampled(t, func(*policy.Observation) {}).Diagnose(); act(found, policy.ResizeHash) != nil {
 		t.Errorf("resize %+v", act(found, policy.ResizeHash))
 	}
 	few := func(o *policy.Observation) { o.Table.Buckets = 1024 }
-	found := sampledDoctor(t, few).diagnose()
+	found := sampled(t, few).Diagnose()
 	if resize := act(found, policy.ResizeHash); resize == nil || resize.Held != "" {
 		t.Errorf("resize %+v", resize)
 	}
@@ -129,27 +127,27 @@ func TestDiagnoseForeseesAResizeOnlyWhereChainsAreLong(t *testing.T) {
 	if !advised {
 		t.Errorf("no advice about buckets in %+v", found.Advice)
 	}
-	found = sampledDoctor(t, func(o *policy.Observation) { few(o); o.Table.Entries = 1 << 20 }).diagnose()
+	found = sampled(t, func(o *policy.Observation) { few(o); o.Table.Entries = 1 << 20 }).Diagnose()
 	if resize := act(found, policy.ResizeHash); resize == nil || resize.Held == "" {
 		t.Errorf("a resize that stalls for too long: %+v", resize)
 	}
 }
 
-func TestDiagnoseNotes(t *testing.T) {
-	d := sampledDoctor(t, func(*policy.Observation) {})
-	if notes := d.notes(); len(notes) != 0 {
+func TestALookNotesWhatMustBeKnown(t *testing.T) {
+	look := sampled(t, func(*policy.Observation) {})
+	if notes := look.notes(); len(notes) != 0 {
 		t.Errorf("notes without a reason: %q", notes)
 	}
-	d.look.Resized = true
-	if notes := strings.Join(d.notes(), " "); !strings.Contains(notes, "resized") {
+	look.Reading.Resized = true
+	if notes := strings.Join(look.notes(), " "); !strings.Contains(notes, "resized") {
 		t.Errorf("no note of the resize in %q", notes)
 	}
-	d.look.Resized, d.census.Summary.Sampled = false, false
-	if notes := strings.Join(d.notes(), " "); !strings.Contains(notes, "counts 10000 entries and shows 1000") {
+	look.Reading.Resized, look.Census.Summary.Sampled = false, false
+	if notes := strings.Join(look.notes(), " "); !strings.Contains(notes, "counts 10000 entries and shows 1000") {
 		t.Errorf("no note of what the kernel hides in %q", notes)
 	}
-	d.o.Table.Entries = 1001
-	if notes := d.notes(); len(notes) != 0 {
+	look.Observation.Table.Entries = 1001
+	if notes := look.notes(); len(notes) != 0 {
 		t.Errorf("notes of one entry more: %q", notes)
 	}
 }

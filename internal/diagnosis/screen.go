@@ -1,17 +1,14 @@
-package main
+package diagnosis
 
 import (
 	"cmp"
 	"fmt"
 	"io"
-	"os"
 	"slices"
 	"strings"
 	"text/tabwriter"
 	"time"
 	"unicode/utf8"
-
-	"golang.org/x/sys/unix"
 
 	"github.com/ctwarden/ctwarden/internal/audit"
 	"github.com/ctwarden/ctwarden/internal/census"
@@ -20,23 +17,10 @@ import (
 )
 
 const (
-	plainWidth = 80 // of what is not a terminal
 	leastWidth = 40
 	labelWidth = 11
+	barWidth   = 30 // at most
 )
-
-// widthOf is the width of the terminal that out is.
-func widthOf(out io.Writer) int {
-	f, ok := out.(*os.File)
-	if !ok {
-		return plainWidth
-	}
-	size, err := unix.IoctlGetWinsize(int(f.Fd()), unix.TIOCGWINSZ)
-	if err != nil || size.Col == 0 {
-		return plainWidth
-	}
-	return max(int(size.Col), leastWidth)
-}
 
 // A screen writes lines that fit a width.
 type screen struct {
@@ -68,8 +52,10 @@ func (s *screen) say(label, format string, args ...any) {
 	s.write(line)
 }
 
-// print prints one screen.
-func (d *diagnosis) print(out io.Writer, width int) error {
+// Print prints the diagnosis for a person, in lines of at most width, and of 40
+// where that is less; commands to paste are never broken. What comes from
+// outside is made harmless. An error is that of out.
+func (d *Diagnosis) Print(out io.Writer, width int) error {
 	s := &screen{out: out, width: max(width, leastWidth)}
 	d.printHead(s)
 	if d.Census.Seen > 0 {
@@ -78,10 +64,11 @@ func (d *diagnosis) print(out io.Writer, width int) error {
 		d.printTop(s)
 		d.printAdvice(s)
 	}
+	d.Elsewhere.print(s, d.Table.Entries)
 	return s.err
 }
 
-func (d *diagnosis) printHead(s *screen) {
+func (d *Diagnosis) printHead(s *screen) {
 	t := &d.Table
 	if d.From == fromText {
 		s.say("table", "%d entries read from a text", t.Entries)
@@ -89,6 +76,9 @@ func (d *diagnosis) printHead(s *screen) {
 		name := "of this host"
 		if t.NetNS != 0 {
 			name = fmt.Sprintf("of netns %d", t.NetNS)
+			if d.Name != "" && d.Name != fmt.Sprint(t.NetNS) {
+				name += " (" + d.Name + ")"
+			}
 		}
 		s.say("table", "%d of %d entries (%s) %s, %d buckets, level %s", t.Entries, t.Max, percent(t.Fullness()), name, t.Buckets, d.Level)
 		how := "all of it"
@@ -112,7 +102,7 @@ type row struct {
 	n    uint64
 }
 
-func (d *diagnosis) printCensus(s *screen) {
+func (d *Diagnosis) printCensus(s *screen) {
 	s.write("")
 	c, m := &d.Census, &d.Make
 	d.bars(s, "protocol", largest(protocolRows(m)))
@@ -171,7 +161,7 @@ func seconds(n uint32) string {
 }
 
 // bars draws the rows that have entries.
-func (d *diagnosis) bars(s *screen, label string, rows []row) {
+func (d *Diagnosis) bars(s *screen, label string, rows []row) {
 	const fixed = labelWidth + 12 + 8 + 11 // label, name, share, entries
 	width := min(max(s.width-fixed, 0), barWidth)
 	for _, r := range rows {
@@ -181,7 +171,9 @@ func (d *diagnosis) bars(s *screen, label string, rows []row) {
 		share := d.Census.Share(r.n)
 		drawn := ""
 		if width >= 8 { // a shorter one says nothing
-			drawn = bar(max(share.Of(uint64(width-2)), 1), uint64(width-2)) + " "
+			room := width - 2
+			full := min(max(int(share.Of(uint64(room))), 1), room)
+			drawn = "[" + strings.Repeat("#", full) + strings.Repeat("-", room-full) + "] "
 		}
 		s.write(fmt.Sprintf("%-*s%-12s%7s %s%d", labelWidth, label, r.name, percent(share), drawn, r.n))
 		label = ""
@@ -189,7 +181,7 @@ func (d *diagnosis) bars(s *screen, label string, rows []row) {
 }
 
 // printActs draws a table, or, where there is no room for one, sentences.
-func (d *diagnosis) printActs(s *screen) {
+func (d *Diagnosis) printActs(s *screen) {
 	const frees, from, until = 18, 8, 8
 	s.write("")
 	act := s.width - frees - from - until
@@ -206,9 +198,9 @@ func (d *diagnosis) printActs(s *screen) {
 			if f.Until > 0 {
 				end = moment(f.Until)
 			}
-			s.write(fmt.Sprintf("%-*s%-*s%-*s%s", act, f.Act, frees, f.number(), from, moment(f.From), end))
+			s.write(fmt.Sprintf("%-*s%-*s%-*s%s", act, f.Text, frees, f.number(), from, moment(f.From), end))
 		} else {
-			s.say("", "%s: frees %s entries, from %s, all by %s", f.Act, f.number(), moment(f.From), moment(f.Until))
+			s.say("", "%s: frees %s entries, from %s, all by %s", f.Text, f.number(), moment(f.From), moment(f.Until))
 		}
 		s.say("", "costs: %s", f.Cost)
 		if f.Held != "" {
@@ -221,7 +213,7 @@ func (d *diagnosis) printActs(s *screen) {
 }
 
 // number says how many entries an act frees.
-func (f *foreseen) number() string {
+func (f *Act) number() string {
 	switch {
 	case f.Type == policy.ResizeHash:
 		return "none"
@@ -295,7 +287,7 @@ func spared(fates *policy.Fates) string {
 	return fmt.Sprintf("of %d entries looked at %d are eligible; spared: %s", looked, fates[policy.FateEligible], strings.Join(why, ", "))
 }
 
-func (d *diagnosis) printTop(s *screen) {
+func (d *Diagnosis) printTop(s *screen) {
 	s.write("")
 	if s.err != nil {
 		return
@@ -319,7 +311,7 @@ func (d *diagnosis) printTop(s *screen) {
 }
 
 // printTalkers leaves out who has less than a hundredth, but for the first.
-func printTalkers[K any](w io.Writer, d *diagnosis, label string, top []census.Counted[K]) {
+func printTalkers[K any](w io.Writer, d *Diagnosis, label string, top []census.Counted[K]) {
 	for i, c := range top {
 		share := d.Census.Share(c.Count)
 		if i > 0 && share < 100 {
@@ -334,7 +326,7 @@ func printTalkers[K any](w io.Writer, d *diagnosis, label string, top []census.C
 	}
 }
 
-func (d *diagnosis) printAdvice(s *screen) {
+func (d *Diagnosis) printAdvice(s *screen) {
 	if len(d.Advice) == 0 {
 		return
 	}

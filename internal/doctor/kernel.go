@@ -1,4 +1,4 @@
-package main
+package doctor
 
 import (
 	"context"
@@ -13,6 +13,7 @@ import (
 
 	"github.com/ctwarden/ctwarden/internal/config"
 	"github.com/ctwarden/ctwarden/internal/ctnetlink"
+	"github.com/ctwarden/ctwarden/internal/nfct"
 	"github.com/ctwarden/ctwarden/policy"
 	"github.com/ctwarden/ctwarden/watcher"
 )
@@ -22,37 +23,41 @@ func (p *patient) checkTable() bool {
 	const area = "table"
 	gauge := watcher.Gauge{Root: p.root}
 	if p.root == "" {
-		look := &lookout{ns: p.own}
-		gauge.Stats = look.stats
+		gauge.Stats = func() ([]nfct.CPUStat, error) { return ctnetlink.ReadStats(context.Background(), p.own) }
 	}
 	sample, err := gauge.Read()
 	_ = gauge.Close() // it was only read
 	switch {
 	case errors.Is(err, watcher.ErrNoTable):
-		p.add(note, area, "module", "modprobe nf_conntrack",
+		if _, err := os.Stat(p.path("sys/module/nf_conntrack")); err == nil {
+			p.add(Wrong, area, "module", "in a container: --volume /proc/sys:/proc/sys; in a unit: no InaccessiblePaths= below /proc/sys",
+				"nf_conntrack is loaded, but its sysctls are not to be seen: the table can't be watched")
+			return false
+		}
+		p.add(Note, area, "module", "modprobe nf_conntrack",
 			"nf_conntrack is not loaded: nothing is tracked, and ctwarden waits until it is")
 		return false
 	case err != nil:
-		p.add(wrong, area, "module", "run it as root: sudo ctwarden doctor", "the table can't be read: %v", err)
+		p.add(Wrong, area, "module", "run it as root: sudo ctwarden doctor", "the table can't be read: %v", err)
 		return false
 	}
 	p.table = sample
 	t := sample.Table
-	p.add(fine, area, "module", "", "nf_conntrack is loaded, on Linux %s", kernelRelease())
+	p.add(Fine, area, "module", "", "nf_conntrack is loaded, on Linux %s", watcher.KernelRelease())
 	switch full := t.Fullness(); {
 	case t.Max == 0:
-		p.add(wrong, area, "max", "sysctl -w net.netfilter.nf_conntrack_max=262144",
+		p.add(Wrong, area, "max", "sysctl -w net.netfilter.nf_conntrack_max=262144",
 			"nf_conntrack_max is 0: no limit, so that a flood takes all memory; Linux 7.0 and later refuse it")
 	case full >= p.cfg.Limits.Levels.ElevatedEnter:
-		p.add(wrong, area, "fill", "ctwarden diagnose", "%d of %d entries (%s)", t.Entries, t.Max, policy.Percent(full))
+		p.add(Wrong, area, "fill", "ctwarden diagnose", "%d of %d entries (%s)", t.Entries, t.Max, policy.Percent(full))
 	default:
-		p.add(fine, area, "fill", "", "%d of %d entries (%s)", t.Entries, t.Max, policy.Percent(full))
+		p.add(Fine, area, "fill", "", "%d of %d entries (%s)", t.Entries, t.Max, policy.Percent(full))
 	}
 	if sample.CountersErr != nil {
-		p.add(wrong, area, "counters", "sudo ctwarden doctor   # ctnetlink needs CAP_NET_ADMIN",
+		p.add(Wrong, area, "counters", "sudo ctwarden doctor   # ctnetlink needs CAP_NET_ADMIN",
 			"drops can't be counted: %v", sample.CountersErr)
 	} else {
-		p.add(fine, area, "counters", "", "read from %s", sample.CountersFrom)
+		p.add(Fine, area, "counters", "", "read from %s", sample.CountersFrom)
 	}
 	return true
 }
@@ -69,22 +74,22 @@ func (p *patient) checkSize() {
 	mend := fmt.Sprintf("sysctl -w net.netfilter.nf_conntrack_buckets=%d", t.Max/max(limits.Hash.MaxRatio, 1))
 	switch {
 	case limits.Hash.StormRatio > 0 && ratio > limits.Hash.StormRatio:
-		p.add(wrong, area, "hash", mend, "%d entries may share a bucket (%d buckets): every packet walks long chains", ratio, t.Buckets)
+		p.add(Wrong, area, "hash", mend, "%d entries may share a bucket (%d buckets): every packet walks long chains", ratio, t.Buckets)
 	case limits.Hash.MaxRatio > 0 && ratio > limits.Hash.MaxRatio:
-		p.add(note, area, "hash", mend, "%d entries may share a bucket (%d buckets); ctwarden resizes the hash when it is calm", ratio, t.Buckets)
+		p.add(Note, area, "hash", mend, "%d entries may share a bucket (%d buckets); ctwarden resizes the hash when it is calm", ratio, t.Buckets)
 	default:
-		p.add(fine, area, "hash", "", "%d buckets, at most %d entries in each on average", t.Buckets, ratio)
+		p.add(Fine, area, "hash", "", "%d buckets, at most %d entries in each on average", t.Buckets, ratio)
 	}
 	size := watcher.ReadEntrySize(p.root)
 	if size.Assumed {
-		p.add(note, area, "entry size", "sudo ctwarden doctor   # the slab can be read by root only",
+		p.add(Note, area, "entry size", "sudo ctwarden doctor   # the slab can be read by root only",
 			"assumed to be %d bytes (%s)", size.Bytes, size.From)
 	} else {
-		p.add(fine, area, "entry size", "", "%d bytes, measured in %s", size.Bytes, size.From)
+		p.add(Fine, area, "entry size", "", "%d bytes, measured in %s", size.Bytes, size.From)
 	}
 	memory, err := watcher.ReadMemory(p.root)
 	if err != nil {
-		p.add(wrong, area, "memory", "", "the host's memory can't be read, so that max is never raised: %v", err)
+		p.add(Wrong, area, "memory", "", "the host's memory can't be read, so that max is never raised: %v", err)
 		return
 	}
 	o := policy.Observation{Table: t, Memory: policy.Memory{
@@ -93,11 +98,11 @@ func (p *patient) checkSize() {
 	var s policy.State
 	b := limits.Assess(&s, &o).Budget
 	if b.Max <= t.Max {
-		p.add(note, area, "budget", "ctwarden config reference   # budget.memory_total, raise.ceiling",
+		p.add(Note, area, "budget", "ctwarden config reference   # budget.memory_total, raise.ceiling",
 			"max is %d and may not be raised: the memory budget is %d MiB, at %d bytes an entry", t.Max, b.Bytes>>20, b.PerEntry)
 		return
 	}
-	p.add(fine, area, "budget", "", "max may go up to %d: %d MiB, at %d bytes an entry", b.Max, b.Bytes>>20, b.PerEntry)
+	p.add(Fine, area, "budget", "", "max may go up to %d: %d MiB, at %d bytes an entry", b.Max, b.Bytes>>20, b.PerEntry)
 }
 
 // checkAccess says which values could be written by whoever runs doctor.
@@ -106,11 +111,14 @@ func (p *patient) checkAccess() {
 	gauge := watcher.Gauge{Root: p.root}
 	access, err := gauge.Access()
 	if err != nil {
-		p.add(wrong, area, "sysctls", "sudo ctwarden doctor", "can't be probed: %v", err)
+		p.add(Wrong, area, "sysctls", "sudo ctwarden doctor", "can't be probed: %v", err)
 		return
 	}
 	mend := "sudo ctwarden doctor   # or CAP_NET_ADMIN, as the unit gives it"
 	why := ""
+	if p.abroad {
+		mend, why = "in a unit: PrivateNetwork=no; in a container: --network=host", ": this is not the host's own network namespace"
+	}
 	if access.ReadOnlyMount {
 		mend = "mount -o remount,rw /proc/sys   # in a unit: ProtectKernelTunables=no"
 		why = ": /proc/sys is mounted read-only"
@@ -126,12 +134,14 @@ func (p *patient) checkAccess() {
 	} {
 		switch {
 		case knob.may:
-			p.add(fine, area, knob.name, "", "can be written")
+			p.add(Fine, area, knob.name, "", "can be written")
 		case knob.name == "buckets" && access.Max:
-			p.add(note, area, knob.name, "echo N >/sys/module/nf_conntrack/parameters/hashsize   # as root, where the sysctl is read-only (RHEL 7)",
-				"can't be written, by this kernel or in this namespace: %s", knob.loss)
+			// To write the parameter of the running module frees a table that is
+			// in use on kernels such as 4.4 and 3.10.0-514.
+			p.add(Note, area, knob.name, "echo options nf_conntrack hashsize=N >/etc/modprobe.d/nf_conntrack.conf   # counts from the next boot on",
+				"can't be written on this kernel (RHEL 7, Linux 4.4 and the like): %s", knob.loss)
 		default:
-			p.add(wrong, area, knob.name, mend, "can't be written%s: %s", why, knob.loss)
+			p.add(Wrong, area, knob.name, mend, "can't be written%s: %s", why, knob.loss)
 		}
 	}
 }
@@ -142,31 +152,31 @@ func (p *patient) checkNetlink(ctx context.Context) {
 	features, err := ctnetlink.Probe(ctx, p.own)
 	switch {
 	case errors.Is(err, fs.ErrPermission):
-		p.add(wrong, area, "answers", "sudo ctwarden doctor   # or CAP_NET_ADMIN",
+		p.add(Wrong, area, "answers", "sudo ctwarden doctor   # or CAP_NET_ADMIN",
 			"not to this user: entries can't be listed, aged or deleted")
 		return
 	case err != nil:
-		p.add(wrong, area, "answers", "modprobe nf_conntrack_netlink", "no: entries can't be listed, aged or deleted: %v", err)
+		p.add(Wrong, area, "answers", "modprobe nf_conntrack_netlink", "no: entries can't be listed, aged or deleted: %v", err)
 		return
 	}
-	p.add(fine, area, "answers", "", "entries can be listed")
+	p.add(Fine, area, "answers", "", "entries can be listed")
 	for _, f := range []struct {
 		name    string
 		support ctnetlink.Support
-		without verdict
+		without Verdict
 		loss    string
 	}{
-		{"delete by id", features.DeleteByID, wrong, "nothing is deleted"},
-		{"update timeout", features.UpdateTimeout, note, "nothing is aged"},
-		{"status filter", features.StatusFilter, note, "the kernel sends every entry, and ctwarden chooses (Linux 5.15 can)"},
+		{"delete by id", features.DeleteByID, Wrong, "nothing is deleted"},
+		{"update timeout", features.UpdateTimeout, Note, "nothing is aged"},
+		{"status filter", features.StatusFilter, Note, "the kernel sends every entry, and ctwarden chooses (Linux 5.15 can)"},
 	} {
 		switch f.support {
 		case ctnetlink.Yes:
-			p.add(fine, area, f.name, "", "works, by trial")
+			p.add(Fine, area, f.name, "", "works, by trial")
 		case ctnetlink.No:
 			p.add(f.without, area, f.name, "", "does not work on this kernel: %s", f.loss)
 		default:
-			p.add(note, area, f.name, "sudo ctwarden doctor   # the trial needs a namespace of its own",
+			p.add(Note, area, f.name, "sudo ctwarden doctor   # the trial needs a namespace of its own",
 				"not tried: making a namespace needs CAP_SYS_ADMIN; the daemon tries before it acts")
 		}
 	}
@@ -175,41 +185,44 @@ func (p *patient) checkNetlink(ctx context.Context) {
 // checkSources checks what ctwarden listens to.
 func (p *patient) checkSources() {
 	const area = "sources"
-	level := note
+	level := Note
 	if p.cfg.Watch.KMsg == config.On {
-		level = wrong
+		level = Wrong
 	}
 	if p.cfg.Watch.KMsg == config.Off {
-		p.add(note, area, "kmsg", "", "watch.kmsg is off")
+		p.add(Note, area, "kmsg", "", "watch.kmsg is off")
 	} else {
 		f, err := os.OpenFile(p.path("dev/kmsg"), os.O_RDONLY|unix.O_NONBLOCK, 0)
 		switch {
 		case err == nil:
 			_ = f.Close() // it was only opened
-			p.add(fine, area, "kmsg", "", "/dev/kmsg can be read")
+			p.add(Fine, area, "kmsg", "", "/dev/kmsg can be read")
 		case errors.Is(err, fs.ErrNotExist):
 			p.add(level, area, "kmsg", "in the unit: PrivateDevices=no and ProtectKernelLogs=no",
 				"there is no /dev/kmsg: the kernel's lines come through the journal, or not at all; the counters still tell")
 		default:
-			p.add(level, area, "kmsg", "setcap cap_syslog+ep, or sysctl -w kernel.dmesg_restrict=0; printk.devkmsg=off on the kernel's command line forbids it to all",
-				"can't be read: %v; the counters still tell", err)
+			mend := "sudo ctwarden doctor   # or CAP_SYSLOG, as the unit gives it"
+			if os.Geteuid() == 0 {
+				mend = "take printk.devkmsg=off from the kernel's command line   # or give CAP_SYSLOG, where root has not got it"
+			}
+			p.add(level, area, "kmsg", mend, "can't be read: %v; the counters still tell", err)
 		}
 	}
 	switch err := watcher.FindJournal(p.root); {
 	case p.cfg.Watch.Journald == config.Off:
-		p.add(note, area, "journald", "", "watch.journald is off: what the kernel says while ctwarden is down is not recorded as missed")
+		p.add(Note, area, "journald", "", "watch.journald is off: of what the kernel says while ctwarden is down, only what its log still holds is recorded as missed")
 	case err == nil:
-		p.add(fine, area, "journald", "", "can be listened to")
+		p.add(Fine, area, "journald", "", "can be listened to")
 	case p.cfg.Watch.Journald == config.On:
-		p.add(wrong, area, "journald", "watch.journald: auto", "%v", err)
+		p.add(Wrong, area, "journald", "watch.journald: auto", "%v", err)
 	default:
-		p.add(note, area, "journald", "", "%v: what the kernel says while ctwarden is down is not recorded as missed", err)
+		p.add(Note, area, "journald", "", "%v; of what the kernel says while ctwarden is down, only what its log still holds is recorded as missed", err)
 	}
 	if n, err := p.number("proc/sys/net/core/message_burst"); err == nil && n == 0 {
-		p.add(wrong, area, "rate limit", "sysctl -w net.core.message_burst=10",
+		p.add(Wrong, area, "rate limit", "sysctl -w net.core.message_burst=10",
 			"net.core.message_burst is 0: the kernel never says that a table is full; only the counters tell")
 	} else if err == nil {
-		p.add(fine, area, "rate limit", "", "the kernel says up to %d lines at once", n)
+		p.add(Fine, area, "rate limit", "", "the kernel says up to %d lines at once", n)
 	}
 }
 

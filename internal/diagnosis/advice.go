@@ -1,4 +1,4 @@
-package main
+package diagnosis
 
 import (
 	"fmt"
@@ -12,8 +12,8 @@ import (
 	"github.com/ctwarden/ctwarden/policy"
 )
 
-// An advice is something to change for good, for a person to judge.
-type advice struct {
+// An Advice is something to change for good, for a person to judge.
+type Advice struct {
 	Text string `json:"text"`
 	// Commands are what to paste, or to put into a file.
 	Commands []string `json:"commands,omitempty"`
@@ -27,14 +27,14 @@ const (
 	worthAdvice = nfct.Permyriad(1000)
 	// worthNoTrack is the one from which not to track a port is.
 	worthNoTrack = nfct.Permyriad(2000)
-	// someNAT is the share of translated entries from which a port must not
-	// be proposed for NOTRACK: what is not tracked is not translated.
+	// someNAT is the share of translated entries from which NOTRACK would take
+	// their translation away.
 	someNAT = nfct.Permyriad(100)
 )
 
 // advise lists what an engineer should do, the cure before the larger table.
-func (d *doctor) advise(found *diagnosis, a *policy.Assessment) []advice {
-	list := []advice{}
+func (l *Look) advise(found *Diagnosis, a *policy.Assessment) []Advice {
+	list := []Advice{}
 	s := &found.Census
 	if s.Share(s.Loopback) >= worthAdvice {
 		list = append(list, adviseLoopback(s))
@@ -46,7 +46,7 @@ func (d *doctor) advise(found *diagnosis, a *policy.Assessment) []advice {
 	case policy.HalfOpen:
 		list = append(list, adviseSources(found))
 	case policy.Stale:
-		list = append(list, advice{
+		list = append(list, Advice{
 			Text: fmt.Sprintf("Shorten the timeout of established connections from %d s to a day, and turn on TCP keepalive in the applications.",
 				found.Timeouts[nfct.TCPEstablished]),
 			Commands: []string{"net.netfilter.nf_conntrack_tcp_timeout_established = 86400"},
@@ -55,14 +55,14 @@ func (d *doctor) advise(found *diagnosis, a *policy.Assessment) []advice {
 	case policy.Load:
 		list = append(list, adviseNoTrack(found)...)
 	}
-	if d.from == fromKernel {
-		list = append(list, d.adviseSize(a)...)
+	if l.from == fromKernel {
+		list = append(list, l.adviseSize(a)...)
 	}
 	return list
 }
 
-func adviseLoopback(s *census.Summary) advice {
-	return advice{
+func adviseLoopback(s *census.Summary) Advice {
+	return Advice{
 		Text: fmt.Sprintf("%s of the entries are loopback connections of this host. Do not track them.", percent(s.Share(s.Loopback))),
 		Commands: []string{
 			"nft add table inet untracked",
@@ -76,12 +76,12 @@ func adviseLoopback(s *census.Summary) advice {
 }
 
 // advisePools names who opens and closes connections all the time.
-func advisePools(found *diagnosis) advice {
+func advisePools(found *Diagnosis) Advice {
 	text := "Connections are opened and closed all the time. Keep them open where they are made: connection pools, HTTP keep-alive towards upstreams."
 	if who := named(found, nfct.ProtoTCP); who != "" {
 		text += " Begin with " + who + "."
 	}
-	ad := advice{Text: text}
+	ad := Advice{Text: text}
 	if now := found.Timeouts[nfct.TCPTimeWait]; now > 60 {
 		ad.Text += fmt.Sprintf(" Until then remember closed ones for 60 s instead of %d s. To shorten tcp_timeout_established would not help: only %s are established.",
 			now, percent(found.Census.Share(found.Census.Established)))
@@ -93,7 +93,7 @@ func advisePools(found *diagnosis) advice {
 
 // named lists up to three ports with the most entries, of some protocols or
 // (none) of all.
-func named(found *diagnosis, protos ...uint8) string {
+func named(found *Diagnosis, protos ...uint8) string {
 	var ports []string
 	for _, p := range found.Top.Ports {
 		of := len(protos) == 0 || slices.Contains(protos, p.Key.Proto)
@@ -105,9 +105,8 @@ func named(found *diagnosis, protos ...uint8) string {
 }
 
 // adviseNoTrack proposes not to track the ports that have most of the table.
-func adviseNoTrack(found *diagnosis) []advice {
+func adviseNoTrack(found *Diagnosis) []Advice {
 	s := &found.Census
-	translated := s.Share(max(found.Make.SrcNAT, found.Make.DstNAT)) >= someNAT
 	var ports, sets []string
 	for _, p := range found.Top.Ports {
 		if s.Share(p.Count) < worthNoTrack || p.Key.Proto != nfct.ProtoTCP {
@@ -119,14 +118,14 @@ func adviseNoTrack(found *diagnosis) []advice {
 	if len(ports) == 0 {
 		return nil
 	}
-	if translated {
-		return []advice{{
+	if Translated(s, &found.Make) {
+		return []Advice{{
 			Text: fmt.Sprintf("Most entries are about %s. They can't be left untracked as long as they are translated: %d entries are.",
 				strings.Join(ports, ", "), max(found.Make.SrcNAT, found.Make.DstNAT)),
 		}}
 	}
 	set := "{ " + strings.Join(sets, ", ") + " }"
-	return []advice{{
+	return []Advice{{
 		Text: fmt.Sprintf("Most entries are about %s. If no rule needs their state, do not track them, in both directions.", strings.Join(ports, ", ")),
 		Commands: []string{
 			"nft add table inet untracked",
@@ -141,8 +140,14 @@ func adviseNoTrack(found *diagnosis) []advice {
 	}}
 }
 
+// Translated reports whether so many entries are translated that no port may be
+// proposed for NOTRACK: what is not tracked is not translated.
+func Translated(s *census.Summary, m *census.Make) bool {
+	return s.Share(max(m.SrcNAT, m.DstNAT)) >= someNAT
+}
+
 // adviseSources names who does not get, or does not give, an answer.
-func adviseSources(found *diagnosis) advice {
+func adviseSources(found *Diagnosis) Advice {
 	s := &found.Census
 	var who []string
 	for _, n := range found.Top.Networks {
@@ -155,12 +160,12 @@ func adviseSources(found *diagnosis) advice {
 		ports = "many ports"
 	}
 	if len(who) == 0 {
-		return advice{
+		return Advice{
 			Text:     "Nobody answers, and no source network has a tenth of the entries: the sources are many or forged. Towards " + ports + ". Drop what is not served before it is tracked; let syncookies or synproxy answer for what is.",
 			Commands: []string{"sysctl net.ipv4.tcp_syncookies", "nft 'add rule inet untracked in tcp dport PORT tcp flags syn notrack'   # with synproxy behind it"},
 		}
 	}
-	return advice{
+	return Advice{
 		Text:     "Nobody answers " + strings.Join(who, ", ") + " towards " + ports + ". Find out what it is: a scan or flood is dropped before it is tracked, one-way traffic (syslog, flow records, VXLAN) is not tracked at all.",
 		Commands: []string{"nft add table inet untracked", "nft 'add chain inet untracked in { type filter hook prerouting priority raw; }'", "nft add rule inet untracked in " + familyOf(found.Top.Networks[0].Key.Addr()) + " saddr " + found.Top.Networks[0].Key.String() + " drop"},
 		Breaks:   "everything else from that network",
@@ -175,11 +180,11 @@ func familyOf(a netip.Addr) string {
 }
 
 // adviseSize compares max, hash and memory.
-func (d *doctor) adviseSize(a *policy.Assessment) []advice {
-	var list []advice
-	t := &d.o.Table
+func (l *Look) adviseSize(a *policy.Assessment) []Advice {
+	var list []Advice
+	t := &l.Observation.Table
 	if t.Buckets > 0 && t.Max > 4*t.Buckets {
-		list = append(list, advice{
+		list = append(list, Advice{
 			Text: fmt.Sprintf("max is %d times the buckets: when it fills, each chain has %d entries on average. Make the hash larger, best at boot.",
 				t.Max/t.Buckets, 2*t.Max/t.Buckets),
 			Commands: []string{
@@ -193,7 +198,7 @@ func (d *doctor) adviseSize(a *policy.Assessment) []advice {
 		return list
 	}
 	want := min(max(2*t.Max, t.Entries*10/6), a.Budget.Max)
-	return append(list, advice{
+	return append(list, Advice{
 		Text: fmt.Sprintf("The table is %s full. Raise max for good; what is set by hand is lost at the next boot. It is one number for all network namespaces, each of which may fill it: %d MiB each.",
 			percent(a.Fullness), want*a.Budget.PerEntry>>20),
 		Commands: []string{fmt.Sprintf("net.netfilter.nf_conntrack_max = %d   # sysctl.d, and load nf_conntrack before it is read", want)},

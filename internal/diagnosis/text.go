@@ -1,0 +1,60 @@
+package diagnosis
+
+import (
+	"bufio"
+	"errors"
+	"io"
+	"strings"
+
+	"github.com/ctwarden/ctwarden/internal/nfct"
+	"github.com/ctwarden/ctwarden/policy"
+)
+
+// lineBytes is more than any line of a table; what is longer is not one.
+const lineBytes = 16 << 10
+
+// ReadText looks at the entries of a text, as /proc/net/nf_conntrack and
+// conntrack -L print them, up to its end. It tells neither max nor timeouts:
+// idle times are by the kernel's defaults. Lines that are no entry are counted
+// as Unread; a text without any entry is not an error. An error is that of in.
+func ReadText(in io.Reader, limits *policy.Limits, protect nfct.Protect) (*Look, error) {
+	// The zero moment is that of no census.
+	l := begin(fromText, limits, protect, policy.Observation{Now: 1, Timeouts: nfct.DefaultTimeouts()})
+	if err := l.readLines(bufio.NewReaderSize(in, lineBytes)); err != nil {
+		return nil, err
+	}
+	l.Observation.Table.Entries = l.Census.Summary.Seen
+	return l, nil
+}
+
+func (l *Look) readLines(in *bufio.Reader) error {
+	for {
+		line, err := in.ReadSlice('\n')
+		l.Reading.Bytes += uint64(len(line))
+		tooLong := false
+		for errors.Is(err, bufio.ErrBufferFull) {
+			tooLong = true
+			line, err = in.ReadSlice('\n')
+			l.Reading.Bytes += uint64(len(line))
+		}
+		l.readLine(string(line), tooLong)
+		if errors.Is(err, io.EOF) {
+			return nil
+		}
+		if err != nil {
+			return err
+		}
+	}
+}
+
+func (l *Look) readLine(line string, tooLong bool) {
+	if !tooLong && (strings.TrimSpace(line) == "" || strings.HasPrefix(line, "conntrack v")) {
+		return // the end of what conntrack prints
+	}
+	e, err := nfct.ParseEntry(line)
+	if tooLong || err != nil {
+		l.Reading.Unread++
+		return
+	}
+	l.Add(&e)
+}

@@ -1,0 +1,154 @@
+package metrics
+
+import (
+	"runtime"
+	"slices"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/ctwarden/ctwarden/policy"
+)
+
+// families returns everything that a snapshot tells.
+func families() []family {
+	return slices.Concat(daemonFamilies(), hostFamilies(), tableFamilies(), sourceFamilies(), neighbourFamilies())
+}
+
+func daemonFamilies() []family {
+	return []family{
+		{prometheus.GaugeValue, "build_info", "Always 1; the version is in the labels.", []string{"version", "goversion"},
+			func(s *Snapshot, sample sampler) { sample(1, s.Version, runtime.Version()) }},
+		one("start_time_seconds", "When the daemon was started, in seconds since 1970.",
+			func(s *Snapshot) float64 { return seconds(s.Since) }),
+		one("last_turn_time_seconds", "When the table was last looked at, in seconds since 1970.",
+			func(s *Snapshot) float64 { return seconds(s.Status.At) }),
+		{prometheus.GaugeValue, "mode", "1 for the mode in force: enforce acts, observe only tells.", []string{"mode"},
+			func(s *Snapshot, sample sampler) {
+				for _, m := range [...]policy.Mode{policy.Enforce, policy.Observe} {
+					sample(truth(s.Status.Mode == m), m.String())
+				}
+			}},
+		one("changed_values", "Kernel values that ctwarden has changed and not put back; ctwarden status names them.",
+			func(s *Snapshot) float64 { return float64(s.Changed) }),
+		one("troubles", "Errors that the daemon lives with; ctwarden status names them.",
+			func(s *Snapshot) float64 { return float64(len(s.Status.Trouble)) }),
+		one("audit_healthy", "Whether the audit log can be written: without it, and without journald, nothing is done.",
+			func(s *Snapshot) float64 { return truth(s.Audit.Healthy) }),
+		one("audit_sequence", "Number of the last record of the audit log.",
+			func(s *Snapshot) float64 { return float64(s.Audit.Seq) }),
+		one("audit_lost_records", "Records that exist nowhere since the log was last written.",
+			func(s *Snapshot) float64 { return float64(s.Audit.Lost) }),
+	}
+}
+
+func seconds(t time.Time) float64 {
+	if t.IsZero() {
+		return 0
+	}
+	return float64(t.UnixNano()) / 1e9
+}
+
+// hostFamilies are what is one for the whole host. The own table has it, once
+// it has been looked at.
+func hostFamilies() []family {
+	host := func(name, help string, value func(*policy.Assessment) float64) family {
+		return family{prometheus.GaugeValue, name, help, nil, func(s *Snapshot, sample sampler) {
+			if len(s.Status.Tables) > 0 {
+				sample(value(&s.Status.Tables[0].Assessment))
+			}
+		}}
+	}
+	state := func(name, help string, until func(*policy.State) policy.Moment) family {
+		return family{prometheus.GaugeValue, name, help, nil, func(s *Snapshot, sample sampler) {
+			if len(s.Status.Tables) > 0 {
+				t := &s.Status.Tables[0]
+				sample(until(&t.State).Since(t.Assessment.Observation.Now).Seconds())
+			}
+		}}
+	}
+	return []family{
+		host("budget_bytes", "Memory that entries and hash may take.",
+			func(a *policy.Assessment) float64 { return float64(a.Budget.Bytes) }),
+		host("budget_max_entries", "Highest nf_conntrack_max within the memory budget and the ceiling.",
+			func(a *policy.Assessment) float64 { return float64(a.Budget.Max) }),
+		host("budget_usable", "Whether max may be raised now: the memory is known and not short.",
+			func(a *policy.Assessment) float64 { return truth(a.Budget.Hold == policy.NotHeld) }),
+		host("entry_bytes", "Memory that one entry takes, as the budget counts it.",
+			func(a *policy.Assessment) float64 { return float64(a.Budget.PerEntry) }),
+		host("memory_pressure_ratio", "Share of the last 10 s in which some task waited for memory (PSI).",
+			func(a *policy.Assessment) float64 { return float64(a.Observation.Memory.Pressure) / 10000 }),
+		{prometheus.GaugeValue, "writable", "Whether this kernel and these privileges let a thing be changed.", []string{"what"}, tellWritable},
+		state("paused_seconds", "How long a person's pause still lasts; 0 without one.",
+			func(s *policy.State) policy.Moment { return s.PausedUntil }),
+		state("breaker_open_seconds", "How long the breaker still keeps ctwarden's hands off; 0 when it is closed.",
+			func(s *policy.State) policy.Moment { return s.HandsOffUntil }),
+		{prometheus.GaugeValue, "tables", "Network namespaces whose table is watched; the series of the fullest ones are told.", nil,
+			func(s *Snapshot, sample sampler) {
+				if s.tables > 0 {
+					sample(float64(s.tables))
+				}
+			}},
+	}
+}
+
+func tellWritable(s *Snapshot, sample sampler) {
+	if len(s.Status.Tables) == 0 {
+		return
+	}
+	k := s.Status.Tables[0].Assessment.Observation.Kernel
+	sample(truth(k.MaxWritable), "max")
+	sample(truth(k.BucketsWritable), "buckets")
+	sample(truth(k.TimeoutsWritable), "timeouts")
+	sample(truth(k.Entries), "entries")
+}
+
+func sourceFamilies() []family {
+	source := func(kind prometheus.ValueType, name, help string, value func(Source) float64) family {
+		return family{kind, name, help, []string{"source"}, func(s *Snapshot, sample sampler) {
+			for name, source := range s.Sources {
+				sample(value(source), name)
+			}
+		}}
+	}
+	return []family{
+		source(prometheus.GaugeValue, "source_alive", "Whether the kernel's log is heard through this source; without any, the counters still tell.",
+			func(s Source) float64 { return truth(s.Alive) }),
+		source(prometheus.CounterValue, "source_lines_total", "Lines about full tables that were heard.",
+			func(s Source) float64 { return float64(s.Heard) }),
+		source(prometheus.CounterValue, "source_lost_records_total", "Records of the kernel's log that were overwritten unread.",
+			func(s Source) float64 { return float64(s.Lost) }),
+		source(prometheus.CounterValue, "source_reopened_total", "How often the source was opened anew.",
+			func(s Source) float64 { return float64(s.Reopened) }),
+		source(prometheus.CounterValue, "source_missed_lines_total", "Lines about full tables that came too late to be acted on.",
+			func(s Source) float64 { return float64(s.Missed) }),
+		source(prometheus.GaugeValue, "source_last_record_time_seconds", "When the source last told anything, in seconds since 1970; 0 for never.",
+			func(s Source) float64 { return seconds(s.At) }),
+	}
+}
+
+// neighbourFamilies tell of the other network namespaces, where they are
+// watched.
+func neighbourFamilies() []family {
+	neighbours := func(name, help string, value func(*Neighbours) float64) family {
+		return family{prometheus.GaugeValue, name, help, nil, func(s *Snapshot, sample sampler) {
+			if s.Neighbours != nil {
+				sample(value(s.Neighbours))
+			}
+		}}
+	}
+	return []family{
+		neighbours("netns_found", "Other network namespaces that there are.",
+			func(n *Neighbours) float64 { return float64(n.Found) }),
+		neighbours("netns_unread", "Other network namespaces whose table could not be read.",
+			func(n *Neighbours) float64 { return float64(n.Unread) }),
+		neighbours("netns_hidden_processes", "Processes whose network namespace could not be told.",
+			func(n *Neighbours) float64 { return float64(n.Hidden) }),
+		neighbours("netns_entries", "Entries in the tables of all other network namespaces.",
+			func(n *Neighbours) float64 { return float64(n.Entries) }),
+		neighbours("netns_fullest_entries", "Entries in the fullest table of another network namespace.",
+			func(n *Neighbours) float64 { return float64(n.Most) }),
+		neighbours("netns_sweep_seconds", "Time that the last look at all other network namespaces took.",
+			func(n *Neighbours) float64 { return n.Took.Seconds() }),
+	}
+}

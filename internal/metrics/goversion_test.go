@@ -1,5 +1,0 @@
-package metrics_test
-
-import "runtime"
-
-func goversion() string { return runtime.Version() }

@@ -1,0 +1,163 @@
+package policy
+
+import (
+	"bytes"
+	"encoding/json"
+	"math"
+	"testing"
+	"time"
+
+	"github.com/ctwarden/ctwarden/internal/nfct"
+)
+
+func TestSpread(t *testing.T) {
+	small := func(o *Observation) { o.Table.Buckets = 16384 }
+	// The budget asks for a larger hash, and the table has been watched for so long.
+	watched := func(d time.Duration) func(*State) {
+		return func(s *State) { s.Since = Moment(time.Hour - d) }
+	}
+	resized := func(d time.Duration) func(*State) {
+		return func(s *State) { s.Since, s.LastResize = 1, Moment(48*time.Hour-d) }
+	}
+	later := func(o *Observation) { small(o); o.Now = Moment(48 * time.Hour) }
+	yielded := func(d time.Duration) func(*State) {
+		return func(s *State) {
+			s.Since = 1
+			s.Buckets = Knob{YieldUntil: Moment(time.Hour - d), YieldPause: time.Hour}
+		}
+	}
+	tripped := func(d time.Duration) func(*State) {
+		return func(s *State) {
+			s.Since = 1
+			s.HandsOffUntil, s.HandsOffPause = Moment(time.Hour-d), 40*time.Minute
+		}
+	}
+	long := func(o *Observation) {
+		small(o)
+		o.Table.Counters = nfct.Counters{Drop: 900, InsertFailed: 900, ChainTooLong: 900}
+	}
+	before := func(s *State) { s.Trend = Trend{At: Moment(time.Hour - time.Second), Entries: 10_000} }
+	stepped := func(d time.Duration) func(*State) {
+		return func(s *State) {
+			lease(30, 120, 30*time.Minute)(s)
+			s.LastRestore = Moment(time.Hour - d)
+		}
+	}
+	tests := map[string]struct {
+		phase nfct.Permyriad
+		host  func(*Observation)
+		state func(*State)
+		// zero is the spread, unless it is the default.
+		zero bool
+		acts ActionType
+		held Hold
+	}{
+		"the first host of a fleet gives back as soon as it may": {0, nil, lease(30, 120, 10*time.Minute), false, RestoreTimeout, NotHeld},
+		"the last one waits":                                             {10000, nil, lease(30, 120, 12*time.Minute), false, NoAction, HeldCalm},
+		"but no more than a quarter longer":                              {10000, nil, lease(30, 120, 12*time.Minute+30*time.Second), false, RestoreTimeout, NotHeld},
+		"one in the middle waits half of that, and no more":              {5000, nil, lease(30, 120, 11*time.Minute+15*time.Second), false, RestoreTimeout, NotHeld},
+		"one in the middle waits half of that, and no less":              {5000, nil, lease(30, 120, 11*time.Minute+14*time.Second), false, NoAction, HeldCalm},
+		"the last host waits between two steps":                          {10000, nil, stepped(74 * time.Second), false, NoAction, HeldCalm},
+		"but no more than a quarter of a minute longer":                  {10000, nil, stepped(75 * time.Second), false, RestoreTimeout, NotHeld},
+		"without spread the last one is the first":                       {10000, nil, lease(30, 120, 10*time.Minute), true, RestoreTimeout, NotHeld},
+		"a number beyond the last is the last":                           {math.MaxUint32, nil, lease(30, 120, 12*time.Minute+30*time.Second), false, RestoreTimeout, NotHeld},
+		"the first host resizes the hash at its first look":              {0, small, nil, false, ResizeHash, NotHeld},
+		"the last one does not":                                          {10000, small, nil, false, NoAction, HeldCalm},
+		"nor after most of a minute":                                     {10000, small, watched(59 * time.Second), false, NoAction, HeldCalm},
+		"but after a minute":                                             {10000, small, watched(time.Minute), false, ResizeHash, NotHeld},
+		"one in the middle resizes after half a minute":                  {5000, small, watched(30 * time.Second), false, ResizeHash, NotHeld},
+		"without spread the last one resizes at its first look":          {10000, small, nil, true, ResizeHash, NotHeld},
+		"chains that are too long do not wait":                           {10000, long, before, false, ResizeHash, NotHeld},
+		"the next resize of the last host waits for longer than a day":   {10000, later, resized(29 * time.Hour), false, NoAction, HeldCalm},
+		"but no more than a quarter of a day":                            {10000, later, resized(30 * time.Hour), false, ResizeHash, NotHeld},
+		"a value is taken up again later by the last host":               {10000, small, yielded(14 * time.Minute), false, NoAction, HeldCalm},
+		"but no more than a quarter of what it was left alone":           {10000, small, yielded(15 * time.Minute), false, ResizeHash, NotHeld},
+		"the first host takes it up at once":                             {0, small, yielded(0), false, ResizeHash, NotHeld},
+		"the last host keeps its hands off for longer after the breaker": {10000, small, tripped(9 * time.Minute), false, NoAction, HeldBreaker},
+		"but no more than a quarter of that":                             {10000, small, tripped(10 * time.Minute), false, ResizeHash, NotHeld},
+	}
+	for name, test := range tests {
+		t.Run(name, func(t *testing.T) {
+			l, o, s := Defaults(), quiet(), State{}
+			if test.zero {
+				l.Spread = SpreadLimits{}
+			}
+			if test.host != nil {
+				test.host(&o)
+			}
+			if test.state != nil {
+				test.state(&s)
+			}
+			for k := range s.Timeouts {
+				if w := s.Timeouts[k].Written; w != 0 {
+					o.Timeouts[k] = uint32(w)
+				}
+			}
+			o.Phase = test.phase
+			a := l.Assess(&s, &o)
+			p := l.Decide(&s, &a)
+			acts := NoAction
+			if p.Acts() {
+				acts = p.Actions[0].Type
+			}
+			if acts != test.acts || p.Held != test.held {
+				t.Errorf("%s, held %q; want %s, held %q", acts, p.Held, test.acts, test.held)
+			}
+			if p.Trips {
+				t.Error("the breaker trips")
+			}
+		})
+	}
+}
+
+// A table that is about to fill is not kept waiting by what happens to spread
+// the work of a fleet.
+func TestNothingIsPutOffAtLevelHigh(t *testing.T) {
+	l := Defaults()
+	for name, state := range map[string]func(*State){
+		"after the breaker": func(s *State) {
+			s.HandsOffUntil, s.HandsOffPause = Moment(time.Hour), 24*time.Hour
+		},
+		"after a value was left to somebody else": func(s *State) {
+			s.Max = Knob{YieldUntil: Moment(time.Hour), YieldPause: 24 * time.Hour}
+		},
+	} {
+		for _, entries := range []uint64{85_000, 96_000, 100_000} {
+			o, s := quiet(), State{Since: 1}
+			o.Phase = 10000
+			fill(&o, entries)
+			state(&s)
+			if got := decide(l, s, o); len(got.Acts) == 0 || got.Acts[0].Type != RaiseMax {
+				t.Errorf("%s, %d entries: %+v", name, entries, got)
+			}
+			s.HandsOffUntil++
+			s.Max.YieldUntil++
+			if got := decide(l, s, o); len(got.Acts) > 0 && s.HandsOffPause+s.Max.YieldPause > 0 {
+				t.Errorf("%s, a moment too soon: %+v", name, got)
+			}
+		}
+	}
+}
+
+func TestAKnobThatWasNeverLeftToAnybodyIsNotPutOff(t *testing.T) {
+	// Adopting what somebody else raised keeps the pause, and no moment.
+	l, o := Defaults(), quiet()
+	o.Now, o.Phase, o.Table.Buckets = Moment(5*time.Minute), 10000, 16384
+	s := State{Since: 1, Buckets: Knob{YieldPause: 24 * time.Hour}}
+	if got := decide(l, s, o); len(got.Acts) != 1 {
+		t.Errorf("five minutes after boot: %+v", got)
+	}
+}
+
+// Records of earlier versions name limits by a digest without a spread.
+func TestLimitsWithoutSpreadKeepTheirDigest(t *testing.T) {
+	l := Defaults()
+	l.Spread = SpreadLimits{}
+	text, err := json.Marshal(l)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if bytes.Contains(text, []byte("spread")) {
+		t.Errorf("the limits of earlier records become %s", text)
+	}
+}
