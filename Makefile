@@ -33,7 +33,7 @@ REPRODUCIBLE := -trimpath -ldflags "-s -w -buildid= -X main.version=$(VERSION)"
 
 # Kernels for `make kernels`, e.g. KERNELS="5.10 6.1". Empty means all that test/vm knows.
 KERNELS ?=
-# Systems for `make e2e`, e.g. SYSTEMS="12 rpm". Empty means all that test/e2e knows.
+# Systems for `make e2e`, e.g. SYSTEMS="12 chroot rpm". Empty means all that test/e2e knows.
 SYSTEMS ?=
 # Where `make test` and `make kernels` leave their count, for CI.
 COUNTS ?=
@@ -86,7 +86,7 @@ packagelint: packages ## lintian, rpmlint, systemd-analyze and mandoc judge what
 	packaging/lint
 
 .PHONY: e2e
-e2e: ## the packages on Debian systems in qemu, as root; SYSTEMS="12 rpm" chooses
+e2e: ## the packages on Debian systems in qemu and in roots, as root; SYSTEMS="12 chroot rpm" chooses
 	@tools/need qemu-system-x86=/usr/bin/qemu-system-x86_64 mmdebstrap=/usr/bin/mmdebstrap e2fsprogs=/sbin/mke2fs rpm=/usr/bin/rpm
 	$(GO) run ./test/e2e -systems="$(SYSTEMS)" -counts="$(COUNTS)"
 
@@ -107,14 +107,26 @@ FUZZ_OTHERS ?= 10s
 # Go may spend a minute on making one interesting input smaller: 20 tries are enough. What breaks a target is kept below
 # its testdata/fuzz, and from then on is a case of `make test`.
 .PHONY: fuzz
-fuzz: ## every fuzz target for a while: 60 s for the promises of the policy, 10 s for each other one
+fuzz: ## every fuzz target for a while: 60 s for the promises of the policy and for hostile text, 10 s for each other one
 	@failed=0; while IFS=: read -r file name; do \
 		name=$${name#func } time=$(FUZZ_OTHERS); \
-		if [[ $$name == FuzzPromises ]]; then time=$(FUZZ_PROMISES); fi; \
+		case $$name in FuzzPromises|FuzzHostileTextReachesNobodyRaw) time=$(FUZZ_PROMISES) ;; esac; \
 		echo "== $$name for $$time in $$(dirname "$$file")"; \
 		$(GO) test -run='^$$' -fuzz="^$$name\$$" -fuzztime="$$time" -fuzzminimizetime=20x "./$$(dirname "$$file")" </dev/null || failed=1; \
 	done < <(git ls-files -co --exclude-standard -- '*_test.go' | xargs grep -Ho '^func Fuzz[A-Za-z0-9]*' | sort); \
 	exit $$failed
+
+# The rest of the tests: each waits for journald, for entries to expire, or for an alert. Prometheus is not installed here,
+# because its package starts it: without it, its tests are skipped.
+.PHONY: long
+long: ## as root, the tests that take minutes: a real journald, read in both ways, and a real Prometheus
+	@if [[ -z "$(IS_ROOT)" ]]; then \
+		echo "make: error: a journald in a mount namespace and a flood in a network namespace of their own need root" >&2; \
+		echo "make: hint: sudo make long" >&2; exit 1; fi
+	@tools/need systemd=/usr/lib/systemd/systemd-journald libsystemd-dev=/usr/include/systemd/sd-journal.h gcc=/usr/bin/gcc
+	CTWARDEN_TEST_LONG=1 CGO_ENABLED=0 $(GO) run ./test/run -counts="$(COUNTS)" -- -count=1 -p=1 \
+		-run 'Prometheus|Journald|BothSources' ./cmd/ctwarden ./watcher
+	CTWARDEN_TEST_LONG=1 CGO_ENABLED=1 $(GO) run ./test/run -counts="$(addsuffix .journald,$(COUNTS))" -- -count=1 -tags journald ./watcher
 
 # The gc of the kernel takes its time: a minute on today's, two before Linux 5.15.
 .PHONY: model
