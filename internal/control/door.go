@@ -23,13 +23,11 @@ type Peer struct {
 }
 
 // Listen opens the socket at path with mode 0660. A socket that nobody listens
-// to any more, left by a crash, is replaced; one that answers is not.
+// to any more, left by a crash, is replaced. One that somebody listens to stays,
+// and so does anything else that lies there.
 func Listen(path string) (net.Listener, error) {
-	if conn, err := net.Dial("unix", path); err == nil {
-		return nil, errors.Join(fmt.Errorf("listen on %s: another ctwarden answers there", path), conn.Close())
-	}
-	if err := os.Remove(path); err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return nil, fmt.Errorf("remove stale socket: %w", err)
+	if err := removeStale(path); err != nil {
+		return nil, fmt.Errorf("listen on %s: %w", path, err)
 	}
 	l, err := net.Listen("unix", path)
 	if err != nil {
@@ -39,6 +37,31 @@ func Listen(path string) (net.Listener, error) {
 		return nil, errors.Join(fmt.Errorf("set mode of socket: %w", err), l.Close())
 	}
 	return l, nil
+}
+
+// removeStale removes a socket that nobody listens to any more.
+func removeStale(path string) error {
+	switch info, err := os.Lstat(path); {
+	case errors.Is(err, fs.ErrNotExist):
+		return nil
+	case err != nil:
+		return err
+	case info.Mode().Type() != fs.ModeSocket:
+		return errors.New("what is there is no socket, and is not touched")
+	}
+	conn, err := net.Dial("unix", path)
+	if err == nil {
+		return errors.Join(errors.New("another ctwarden, or another program, answers there"), conn.Close())
+	}
+	// Any other answer than this one may be that of somebody who listens: EAGAIN,
+	// for one, says that too many wait for it already.
+	if !errors.Is(err, unix.ECONNREFUSED) {
+		return fmt.Errorf("somebody may listen there already: %w", err)
+	}
+	if err := os.Remove(path); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return fmt.Errorf("remove stale socket: %w", err)
+	}
+	return nil
 }
 
 // A door lets a few connections in at a time, and knows who they are. Those

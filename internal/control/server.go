@@ -103,15 +103,11 @@ func inTurn(turn chan struct{}, call Call) http.HandlerFunc {
 		// What was begun is finished, although nobody waits for it any more.
 		ctx, cancel := context.WithTimeout(context.WithoutCancel(r.Context()), callTimeout)
 		defer cancel()
-		select {
-		case turn <- struct{}{}:
-			defer func() { <-turn }()
-		case <-r.Context().Done():
-			return
-		case <-ctx.Done():
-			answer(w, http.StatusServiceUnavailable, problem{"another request is under way"})
+		if code, why := queue(ctx, r.Context(), turn); code != http.StatusOK {
+			answer(w, code, problem{why})
 			return
 		}
+		defer func() { <-turn }()
 		said, err := call(ctx, by, ask)
 		switch {
 		case errors.Is(err, ErrRefused):
@@ -121,6 +117,26 @@ func inTurn(turn chan struct{}, call Call) http.HandlerFunc {
 		default:
 			answer(w, http.StatusOK, said)
 		}
+	}
+}
+
+// queue waits for the turn, and says why it never came. Who has gone by then is
+// not served behind their back. A caller who has closed their half, as nc -N
+// does, can't be told from one who is gone: where nobody is before them they are
+// served, and else they are told that they were not.
+func queue(patience, caller context.Context, turn chan struct{}) (code int, why string) {
+	select {
+	case turn <- struct{}{}:
+		return http.StatusOK, ""
+	default:
+	}
+	select {
+	case turn <- struct{}{}:
+		return http.StatusOK, ""
+	case <-caller.Done():
+		return http.StatusServiceUnavailable, "another request is under way, and the connection was closed before it ended"
+	case <-patience.Done():
+		return http.StatusServiceUnavailable, "another request is under way"
 	}
 }
 
