@@ -17,6 +17,7 @@ import (
 
 	"github.com/ctwarden/ctwarden/internal/audit"
 	"github.com/ctwarden/ctwarden/internal/config"
+	"github.com/ctwarden/ctwarden/internal/incident"
 	review "github.com/ctwarden/ctwarden/internal/report"
 	"github.com/ctwarden/ctwarden/policy"
 )
@@ -76,7 +77,7 @@ func (c *choice) flags(cmd *cobra.Command) {
 	f := cmd.Flags()
 	f.StringVar(&c.since, "since", "", "not before this `time`: 2026-01-02T15:04:05Z, 2026-01-02 (of UTC), or how long ago, as in 90m")
 	f.StringVar(&c.until, "until", "", "before this `time`, written likewise")
-	f.StringVar(&c.incident, "incident", "", "of the incident with this `ID`")
+	f.StringVar(&c.incident, "incident", "", "of the incident with this `ID`, or of the last")
 	f.StringSliceVar(&c.kinds, "kind", nil, "of these `kinds`, as in plan,outcome")
 	f.BoolVar(&c.json, "json", false, "print the records as they stand in the log")
 	logFlag(cmd, &c.log)
@@ -188,6 +189,11 @@ func (c *choice) place(cmd *cobra.Command) (string, audit.Filter, error) {
 		return "", filter, usageError{err, cmd.CommandPath()}
 	}
 	path, err := logPath(cmd, c.log)
+	if err == nil && c.incident == "last" {
+		var newest incident.Incident
+		newest, err = find(cmd.Context(), path, c.incident)
+		filter.Incident = newest.ID
+	}
 	return path, filter, err
 }
 

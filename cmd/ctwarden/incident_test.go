@@ -237,3 +237,12 @@ func TestReplayIsNearWhatWasRecorded(t *testing.T) {
 		t.Errorf("replay:\n%s", out)
 	}
 }
+
+func TestTheRecordsOfTheLastIncident(t *testing.T) {
+	needDrillLog(t)
+	last, _ := told(t, exitOK, "audit", "show", "--incident", "last", "--log", drillLog)
+	named, _ := told(t, exitOK, "audit", "show", "--incident", lastID(t), "--log", drillLog)
+	if last != named || !strings.Contains(last, "incident.open") {
+		t.Errorf("of the last: %d bytes, of the one with its name: %d", len(last), len(named))
+	}
+}

@@ -66,6 +66,7 @@ helped, can undo everything, and writes down why.`,
 	root.AddCommand(newIncident(), newRecommend(), newReplay())
 	ownDefaults(root)
 	refuseStrangers(root)
+	completeValues(root)
 	return root
 }
 
