@@ -29,12 +29,16 @@ const (
 	finished  = 3 // the exit code of a child that was not killed
 )
 
-// TestMain runs the tests, or is the child that is killed.
+// TestMain runs the tests, or is a child of one.
 func TestMain(m *testing.M) {
-	if os.Getenv(crashAt) == "" {
+	child := crashChild
+	switch {
+	case os.Getenv(unitDir) != "":
+		child = unitChild
+	case os.Getenv(crashAt) == "":
 		os.Exit(m.Run())
 	}
-	if err := crashChild(context.Background()); err != nil {
+	if err := child(context.Background()); err != nil {
 		fmt.Fprintln(os.Stderr, err)
 		os.Exit(1)
 	}

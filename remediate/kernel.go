@@ -39,7 +39,8 @@ type Options struct {
 	// held back by the fullest of all tables, and the stall of a resize
 	// predicted by all entries. Nil: those of Own are counted alone.
 	Others func() (Others, error)
-	// Features are what the kernel's ctnetlink was proven to do.
+	// Features are what the kernel's ctnetlink was proven to do. What is
+	// Unknown the first entries of an act prove, and No is not tried.
 	Features ctnetlink.Features
 	Protect  nfct.Protect
 	// Hash bounds the stall of giving the hash back; the zero HashLimits are
@@ -197,7 +198,8 @@ func (k *Kernel) Dumping() (done func()) {
 }
 
 // Can says what may be written in a namespace, by opening the files and
-// writing nothing. Entries is what Features say of deleting.
+// writing nothing. Entries is what is known of deleting: not yet whether the
+// kernel compares ids is no obstacle, because the first deletion asks that.
 func (k *Kernel) Can(inode uint32) policy.Kernel {
 	var can policy.Kernel
 	own := k.options.Own

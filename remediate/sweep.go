@@ -122,6 +122,7 @@ func (k *Kernel) sweep(ctx context.Context, out *policy.Outcome) (err error) {
 	ctx, cancel := context.WithTimeout(ctx, longestRun)
 	defer cancel()
 	swept, err := c.run(ctx, ns, features)
+	k.proven(act.Type, swept.Proven)
 	c.tell(out, &swept)
 	after, readErr := k.read(ns, countName)
 	if readErr == nil {
@@ -132,6 +133,20 @@ func (k *Kernel) sweep(ctx context.Context, out *policy.Outcome) (err error) {
 	}
 	out.OK = true
 	return nil
+}
+
+// proven keeps what an act found out of the kernel, for the acts after it.
+func (k *Kernel) proven(act policy.ActionType, known ctnetlink.Support) {
+	if known == ctnetlink.Unknown {
+		return
+	}
+	k.watching.Lock()
+	defer k.watching.Unlock()
+	if act == policy.DeleteEntries {
+		k.options.Features.DeleteByID = known
+	} else {
+		k.options.Features.UpdateTimeout = known
+	}
 }
 
 // checkSweep refuses an act whose bounds are missing.

@@ -232,6 +232,17 @@ func (b *batch) error(i int, err error) error {
 	return &EntryError{Orig: e.Orig, Err: err}
 }
 
+// part copies the messages from i on and before j into a batch of their own.
+func (b *batch) part(i, j int) *batch {
+	p := newBatch()
+	for ; i < j; i++ {
+		p.starts[p.n] = len(p.buf)
+		p.buf = append(p.buf, b.message(i)...)
+		p.n++
+	}
+	return p
+}
+
 func (b *batch) message(i int) []byte {
 	if i+1 < b.n {
 		return b.buf[b.starts[i]:b.starts[i+1]]

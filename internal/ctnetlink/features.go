@@ -14,7 +14,7 @@ import (
 )
 
 // Support says whether the kernel has a feature. The zero Support is Unknown:
-// what was not proven is not used.
+// what was not proven is not used, or proven by its first use (Sweep).
 type Support uint8
 
 // The answers of a probe.
@@ -48,8 +48,9 @@ type Features struct {
 	// ZoneFilter: a dump can be filtered by CTA_ZONE (Linux 6.8). ctwarden
 	// only tells it.
 	ZoneFilter Support `json:"zone_filter"`
-	// DeleteByID: a delete with another CTA_ID leaves the entry alone. Every
-	// kernel since 2.6 should; No means that nothing may be deleted.
+	// DeleteByID: a delete with another CTA_ID leaves the entry alone, and one
+	// with its own deletes it. Every kernel since 2.6 should; No means that
+	// nothing may be deleted.
 	DeleteByID Support `json:"delete_by_id"`
 	// UpdateTimeout: the remaining time of an entry can be changed.
 	UpdateTimeout Support `json:"update_timeout"`
@@ -63,6 +64,10 @@ const probeTime = 5 * time.Second
 // in a namespace of its own where the process may make one (CAP_SYS_ADMIN),
 // and else by the one question that is safe to ask in ns, which tells
 // StatusFilter only. With an error, what was not found out is Unknown.
+//
+// The packaged unit has no CAP_SYS_ADMIN. An entry of ctwarden's own in the
+// table that it guards would do for a trial, too, but can't be made once that
+// table is full; so a Sweep proves the rest with what it is about to change.
 func Probe(ctx context.Context, ns *netns.NS) (Features, error) {
 	ctx, cancel := context.WithTimeout(ctx, probeTime)
 	defer cancel()

@@ -27,7 +27,8 @@ const batchesInFlight = 4
 type Sweep struct {
 	NS *netns.NS
 	// Query says which entries choose is asked about. Its MaxEntries and Box
-	// bound the walk, not the changes.
+	// bound the walk, not the changes. What its Features say to be Unknown is
+	// proven by the first entries, and what they say No to is refused.
 	Query Query
 	// Limit is the most entries that are sent to the kernel to be changed.
 	Limit uint64
@@ -45,13 +46,21 @@ type Swept struct {
 	Refused uint64
 	// Limited says that Limit ended it.
 	Limited bool
+	// Proven is what it knew in the end of the feature that it needs:
+	// DeleteByID or UpdateTimeout.
+	Proven Support
 }
 
 // Delete deletes the entries that choose picks. The entry is valid until
 // choose returns. When the context ends, what was handed over before is
 // finished and the error is the context's.
+//
+// Unless Query.Features say Yes to DeleteByID, the first entries are deleted
+// one by one, each asked for by a wrong id before. A kernel that finds it by
+// that deletes no other: errors.ErrUnsupported.
 func (s Sweep) Delete(ctx context.Context, choose func(*nfct.Entry) bool) (Swept, error) {
-	swept, err := s.run(ctx, func(b *batch, e *nfct.Entry, k *Key) (bool, error) {
+	known := s.Query.Features.DeleteByID
+	swept, err := s.run(ctx, known, proveDelete, func(b *batch, e *nfct.Entry, k *Key) (bool, error) {
 		if !choose(e) {
 			return false, nil
 		}
@@ -71,9 +80,13 @@ func (s Sweep) Delete(ctx context.Context, choose func(*nfct.Entry) bool) (Swept
 // The next packet of a connection restores the time. The kernel does not
 // compare the id in an update, so a new connection that took the tuple
 // meanwhile is aged in the old one's place.
+//
+// Unless Query.Features say Yes to UpdateTimeout, the first entries are aged
+// one by one and read again, until one shows the time that it was given.
 func (s Sweep) Age(ctx context.Context, choose func(*nfct.Entry) (timeout uint32, ok bool)) (Swept, error) {
 	const untouchable = nfct.StatusFixedTimeout | nfct.StatusOffload | nfct.StatusHWOffload
-	swept, err := s.run(ctx, func(b *batch, e *nfct.Entry, k *Key) (bool, error) {
+	known := s.Query.Features.UpdateTimeout
+	swept, err := s.run(ctx, known, proveUpdate, func(b *batch, e *nfct.Entry, k *Key) (bool, error) {
 		timeout, ok := choose(e)
 		if !ok || timeout >= e.Timeout {
 			return false, nil
@@ -92,17 +105,21 @@ func (s Sweep) Age(ctx context.Context, choose func(*nfct.Entry) (timeout uint32
 // pick decides about an entry and adds its change to the batch.
 type pick func(b *batch, e *nfct.Entry, k *Key) (chosen bool, err error)
 
-func (s Sweep) run(ctx context.Context, pick pick) (swept Swept, err error) {
+func (s Sweep) run(ctx context.Context, known Support, prove proof, pick pick) (swept Swept, err error) {
+	swept.Proven = known
 	if s.Limit == 0 {
 		swept.Limited = true
 		return swept, nil
+	}
+	if known == No {
+		return swept, fmt.Errorf("this kernel can't: %w", errors.ErrUnsupported)
 	}
 	reader, err := Dial(s.NS)
 	if err != nil {
 		return swept, err
 	}
 	defer func() { err = errors.Join(err, reader.Close()) }()
-	changer, err := startChanger(ctx, s.NS)
+	changer, err := startChanger(ctx, s.NS, known, prove)
 	if err != nil {
 		return swept, err
 	}
@@ -117,7 +134,7 @@ func (s Sweep) walk(ctx context.Context, reader *Conn, changer *changer, pick pi
 	w.handOver()
 	change, changeErr := changer.finish()
 	swept.Change, swept.Chosen, swept.Refused = change, w.chosen, w.refused
-	swept.Limited = w.chosen >= w.limit
+	swept.Limited, swept.Proven = w.chosen >= w.limit, changer.known
 	return swept, errors.Join(err, changeErr)
 }
 
@@ -175,9 +192,12 @@ type changer struct {
 	ended  chan struct{}
 	change Change
 	err    error
+	// prove makes the changes until known is not Unknown.
+	known Support
+	prove proof
 }
 
-func startChanger(ctx context.Context, ns *netns.NS) (*changer, error) {
+func startChanger(ctx context.Context, ns *netns.NS, known Support, prove proof) (*changer, error) {
 	conn, err := Dial(ns)
 	if err != nil {
 		return nil, err
@@ -188,6 +208,8 @@ func startChanger(ctx context.Context, ns *netns.NS) (*changer, error) {
 		free:   make(chan *batch, batchesInFlight),
 		broken: make(chan struct{}),
 		ended:  make(chan struct{}),
+		known:  known,
+		prove:  prove,
 	}
 	for range batchesInFlight {
 		c.free <- newBatch()
@@ -204,7 +226,7 @@ func (c *changer) run(ctx context.Context) {
 	ctx = context.WithoutCancel(ctx)
 	for b := range c.full {
 		if c.err == nil {
-			change, err := c.conn.apply(ctx, b)
+			change, err := c.apply(ctx, b)
 			c.change.add(change)
 			if c.err = err; err != nil {
 				close(c.broken)
@@ -213,6 +235,28 @@ func (c *changer) run(ctx context.Context) {
 		b.reset()
 		c.free <- b
 	}
+}
+
+// apply makes the changes of a batch: one by one until the kernel is known to
+// do what is meant, and then all at once.
+func (c *changer) apply(ctx context.Context, b *batch) (all Change, err error) {
+	n := 0
+	for ; c.known != Yes && n < b.n; n++ {
+		change, known, err := c.prove(ctx, c.conn, b.part(n, n+1))
+		all.add(change)
+		if c.known = known; known == No {
+			err = errors.Join(err, errIDIgnored)
+		}
+		if err != nil {
+			return all, err
+		}
+	}
+	if n > 0 {
+		b = b.part(n, b.n)
+	}
+	change, err := c.conn.apply(ctx, b)
+	all.add(change)
+	return all, err
 }
 
 func (c *changer) idle() bool { return len(c.full) == 0 }

@@ -20,7 +20,7 @@ func TestSweepEndsWhenItCannotChange(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		changer, err := startChanger(t.Context(), ns)
+		changer, err := startChanger(t.Context(), ns, Yes, proveDelete)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -56,7 +56,7 @@ func TestSweepHandsOverWhatIsIdle(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	changer, err := startChanger(t.Context(), ns)
+	changer, err := startChanger(t.Context(), ns, Yes, proveDelete)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -116,45 +116,31 @@ func tryChanges(ctx context.Context, ns *netns.NS, f *Features) (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, c.Close()) }()
-	k, _, err := c.trialEntry(ctx, trialReplied)
+	k, err := c.trialEntry(ctx, trialReplied)
 	if err != nil {
 		return err
 	}
-	if _, err := c.change(ctx, func(b *batch) error { return b.update(k, trialAged) }); err != nil {
+	aged, deleted := newBatch(), newBatch()
+	if err := errors.Join(aged.update(k, trialAged), deleted.delete(k)); err != nil {
 		return err
 	}
-	_, e, err := c.trialEntry(ctx, trialReplied)
+	// Nobody else is here, so what shows nothing does not work.
+	_, can, err := proveUpdate(ctx, c, aged)
+	f.UpdateTimeout = supported(can == Yes)
 	if err != nil {
 		return err
 	}
-	f.UpdateTimeout = supported(e.Timeout > 0 && e.Timeout <= trialAged)
-	wrong := *k
-	wrong.id++
-	spared, err := c.change(ctx, func(b *batch) error { return b.delete(&wrong) })
-	if err != nil {
-		return err
-	}
-	deleted, err := c.change(ctx, func(b *batch) error { return b.delete(k) })
-	f.DeleteByID = supported(spared.Gone == 1 && deleted.Done == 1)
+	_, can, err = proveDelete(ctx, c, deleted)
+	f.DeleteByID = supported(can == Yes)
 	return err
 }
 
-// change applies a batch of one.
-func (c *Conn) change(ctx context.Context, fill func(*batch) error) (Change, error) {
-	b := newBatch()
-	if err := fill(b); err != nil {
-		return Change{}, err
-	}
-	return c.apply(ctx, b)
-}
-
 // trialEntry finds an entry by its port and keeps a copy of its key.
-func (c *Conn) trialEntry(ctx context.Context, port uint16) (*Key, nfct.Entry, error) {
+func (c *Conn) trialEntry(ctx context.Context, port uint16) (*Key, error) {
 	var key Key
-	var entry nfct.Entry
 	_, err := c.Dump(ctx, Query{}, func(e *nfct.Entry, k *Key) bool {
 		if e.Orig.SrcPort == port {
-			key, entry = *k, *e
+			key = *k
 			key.tuple = slices.Clone(k.tuple)
 		}
 		return true
@@ -162,5 +148,5 @@ func (c *Conn) trialEntry(ctx context.Context, port uint16) (*Key, nfct.Entry, e
 	if err == nil && key.tuple == nil {
 		err = errors.New("a trial entry is gone")
 	}
-	return &key, entry, err
+	return &key, err
 }

@@ -1,0 +1,164 @@
+package ctnetlink
+
+import (
+	"errors"
+	"testing"
+
+	"github.com/ctwarden/ctwarden/internal/ctnetlink/cttest"
+	"github.com/ctwarden/ctwarden/internal/netns"
+	"github.com/ctwarden/ctwarden/internal/nfct"
+)
+
+// walkBy sweeps by a pick of the test, with nothing known of the kernel.
+func walkBy(t *testing.T, ns *netns.NS, prove proof, pick pick) (Swept, error) {
+	t.Helper()
+	reader, err := Dial(ns)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer reader.Close()
+	changer, err := startChanger(t.Context(), ns, Unknown, prove)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return Sweep{NS: ns, Limit: 10_000}.walk(t.Context(), reader, changer, pick)
+}
+
+// An id less by one makes the wrong id of the proof the right one: to this
+// code the kernel then looks like one that does not compare ids. One entry is
+// deleted, of those that were chosen, and no other.
+func TestSweepEndsWhenTheKernelIgnoresTheID(t *testing.T) {
+	const n = 1000
+	ns := cttest.NewNS(t)
+	cttest.Fill(t, ns, n, cttest.Unreplied())
+	swept, err := walkBy(t, ns, proveDelete, func(b *batch, _ *nfct.Entry, k *Key) (bool, error) {
+		k.id--
+		return true, b.delete(k)
+	})
+	if !errors.Is(err, errors.ErrUnsupported) || swept.Proven != No || swept.Change != (Change{Done: 1}) {
+		t.Errorf("%+v, %v", swept, err)
+	}
+	if got := cttest.Count(t, ns); got != n-1 {
+		t.Errorf("%d entries are left, want %d", got, n-1)
+	}
+}
+
+// An entry that is gone, or another by now, proves nothing: the next one must.
+func TestSweepGoesOnUntilAnEntryProvesIt(t *testing.T) {
+	const n, other = 500, 200
+	ns := cttest.NewNS(t)
+	cttest.Fill(t, ns, n, cttest.Unreplied())
+	seen := 0
+	swept, err := walkBy(t, ns, proveDelete, func(b *batch, _ *nfct.Entry, k *Key) (bool, error) {
+		if seen++; seen <= other {
+			k.id += 1000
+		}
+		return true, b.delete(k)
+	})
+	if err != nil || swept.Proven != Yes || swept.Change != (Change{Done: n - other, Gone: other}) {
+		t.Errorf("%+v, %v", swept, err)
+	}
+	swept, err = walkBy(t, ns, proveDelete, func(b *batch, _ *nfct.Entry, k *Key) (bool, error) {
+		k.id += 1000
+		return true, b.delete(k)
+	})
+	if err != nil || swept.Proven != Unknown || swept.Change != (Change{Gone: other}) {
+		t.Errorf("nothing was deleted, and yet: %+v, %v", swept, err)
+	}
+}
+
+func TestSweepRefusesWhatTheKernelCannot(t *testing.T) {
+	ns := cttest.NewNS(t)
+	cttest.Fill(t, ns, 10, cttest.Unreplied())
+	s := Sweep{NS: ns, Limit: 10, Query: Query{Features: Features{DeleteByID: No, UpdateTimeout: No}}}
+	swept, err := s.Delete(t.Context(), func(*nfct.Entry) bool { return true })
+	if !errors.Is(err, errors.ErrUnsupported) || swept.Chosen != 0 || swept.Proven != No {
+		t.Errorf("delete: %+v, %v", swept, err)
+	}
+	swept, err = s.Age(t.Context(), func(*nfct.Entry) (uint32, bool) { return 1, true })
+	if !errors.Is(err, errors.ErrUnsupported) || swept.Chosen != 0 || swept.Proven != No {
+		t.Errorf("age: %+v, %v", swept, err)
+	}
+	if got := cttest.Count(t, ns); got != 10 {
+		t.Errorf("%d entries are left", got)
+	}
+}
+
+func TestJudgeUpdate(t *testing.T) {
+	for _, c := range []struct {
+		before, asked, after uint32
+		want                 Support
+		stands               bool
+	}{
+		{before: 600, asked: 30, after: 30, want: Yes},
+		{before: 600, asked: 30, after: 29, want: Yes},
+		{before: 35, asked: 30, after: 30, want: Yes},
+		{before: 34, asked: 30, after: 30, want: Unknown}, // it may have waited for that
+		{before: 600, asked: 30, after: 600, want: Unknown, stands: true},
+		{before: 600, asked: 30, after: 31, want: Unknown, stands: true},
+	} {
+		got, err := judgeUpdate(c.before, c.asked, c.after)
+		if got != c.want || (err != nil) != c.stands {
+			t.Errorf("%d s, asked for %d, then %d: %v, %v", c.before, c.asked, c.after, got, err)
+		}
+	}
+}
+
+func TestProveUpdate(t *testing.T) {
+	ns := cttest.NewNS(t)
+	e := cttest.Unreplied()
+	e.Timeout = 600
+	cttest.Fill(t, ns, 1, e)
+	c, err := Dial(ns)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	var key Key
+	if _, err := c.Dump(t.Context(), Query{}, func(_ *nfct.Entry, k *Key) bool {
+		key = *k
+		key.tuple = append([]byte(nil), k.tuple...)
+		return true
+	}); err != nil {
+		t.Fatal(err)
+	}
+	ask := func(seconds uint32) *batch {
+		b := newBatch()
+		if err := b.update(&key, seconds); err != nil {
+			t.Fatal(err)
+		}
+		return b
+	}
+	got, err := c.get(t.Context(), ask(1))
+	if err != nil || got.Timeout < 590 || got.ID != key.id {
+		t.Fatalf("%+v, %v", got, err)
+	}
+	for _, step := range []struct {
+		seconds uint32
+		want    Support
+		done    uint64
+	}{
+		{598, Unknown, 1}, // hardly less than before
+		{100, Yes, 1},
+		{99, Unknown, 1},
+		{50, Yes, 1},
+	} {
+		change, known, err := proveUpdate(t.Context(), c, ask(step.seconds))
+		if err != nil || known != step.want || change.Done != step.done || change.Failed != 0 {
+			t.Errorf("%d s: %+v, %v, %v", step.seconds, change, known, err)
+		}
+	}
+	if got, err = c.get(t.Context(), ask(1)); err != nil || got.Timeout > 50 || got.Timeout < 40 {
+		t.Errorf("%+v, %v", got, err)
+	}
+	deleted := newBatch()
+	if err := deleted.delete(&key); err != nil {
+		t.Fatal(err)
+	}
+	if change, known, err := proveDelete(t.Context(), c, deleted); err != nil || known != Yes || change.Done != 1 {
+		t.Fatalf("%+v, %v, %v", change, known, err)
+	}
+	if change, known, err := proveUpdate(t.Context(), c, ask(10)); err != nil || known != Unknown || change != (Change{Gone: 1}) {
+		t.Errorf("an entry that is gone: %+v, %v, %v", change, known, err)
+	}
+}
