@@ -60,6 +60,9 @@ func newAudit() *cobra.Command {
 		Use:        "audit",
 		SuggestFor: []string{"log", "logs", "journal", "tail", "verify"},
 		Short:      "read and check the record of what ctwarden saw, decided and did",
+		Example: `  ctwarden audit show --since 2h
+  ctwarden audit tail -f
+  ctwarden audit verify`,
 	}
 	c.AddCommand(newAuditShow(), newAuditTail(), newAuditVerify())
 	return c

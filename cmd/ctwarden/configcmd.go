@@ -22,7 +22,9 @@ func newConfig() *cobra.Command {
 		&cobra.Command{
 			Use:   "check [FILE]",
 			Short: "say every mistake of the configuration, with its line",
-			Args:  cobra.MaximumNArgs(1),
+			Example: `  ctwarden config check
+  ctwarden config check ./new.yaml`,
+			Args: cobra.MaximumNArgs(1),
 			RunE: func(cmd *cobra.Command, args []string) error {
 				src := source(cmd)
 				if len(args) == 1 {
@@ -40,9 +42,10 @@ func newConfig() *cobra.Command {
 			},
 		},
 		&cobra.Command{
-			Use:   "show",
-			Short: "print the configuration in force, and where each value comes from",
-			Args:  cobra.NoArgs,
+			Use:     "show",
+			Example: `  ctwarden config show`,
+			Short:   "print the configuration in force, and where each value comes from",
+			Args:    cobra.NoArgs,
 			RunE: func(cmd *cobra.Command, _ []string) error {
 				cfg, err := config.Load(source(cmd))
 				if err != nil {
@@ -52,9 +55,10 @@ func newConfig() *cobra.Command {
 			},
 		},
 		&cobra.Command{
-			Use:   "reference",
-			Short: "print every key with its default and what it means",
-			Args:  cobra.NoArgs,
+			Use:     "reference",
+			Example: `  ctwarden config reference > ctwarden.yaml`,
+			Short:   "print every key with its default and what it means",
+			Args:    cobra.NoArgs,
 			RunE: func(cmd *cobra.Command, _ []string) error {
 				return config.Reference(cmd.OutOrStdout())
 			},

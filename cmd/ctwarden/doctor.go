@@ -22,6 +22,8 @@ set the same values, and the other namespaces. It changes nothing.
 
 It checks with the rights of whoever runs it; what the running daemon may do, it
 asks the daemon. The exit code is 3 if something is wrong.`,
+		Example: `  ctwarden doctor
+  ctwarden doctor --json | jq '.findings[] | select(.verdict == "wrong")'`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			cfg, err := config.Load(source(cmd))

@@ -33,6 +33,8 @@ throughout; they must survive.
 nf_conntrack_max is one number for the whole host. Without --host-wide it is not
 touched: raising it is told as "would". With --host-wide it is really raised,
 and put back at the end. Ctrl-C cleans up at any moment.`,
+		Example: `  ctwarden drill
+  ctwarden drill --host-wide   # raises max for real, and puts it back`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			cfg, err := config.Load(source(cmd))

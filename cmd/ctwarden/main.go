@@ -72,9 +72,10 @@ helped, can undo everything, and writes down why.`,
 
 func newVersion() *cobra.Command {
 	return &cobra.Command{
-		Use:   "version",
-		Short: "print the version",
-		Args:  cobra.NoArgs,
+		Use:     "version",
+		Example: `  ctwarden version`,
+		Short:   "print the version",
+		Args:    cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			_, err := io.WriteString(cmd.OutOrStdout(), "ctwarden "+version+"\n")
 			return err

@@ -82,6 +82,7 @@ func newResume() *cobra.Command {
 		Use:        "resume",
 		SuggestFor: []string{"unpause", "continue", "enable"},
 		Short:      "end a pause, and let the daemon act again after its breaker tripped",
+		Example:    `  ctwarden resume --reason "the new rules are in"`,
 		Args:       cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if err := a.Check(); err != nil {
@@ -106,7 +107,8 @@ func newReload() *cobra.Command {
 answer: the daemon takes the whole new configuration or none of it. A change of
 watch, netns.act, audit, state, control and metrics takes effect after a restart
 only, and reload says so.`,
-		Args: cobra.NoArgs,
+		Example: `  ctwarden config check && ctwarden reload`,
+		Args:    cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			var reloaded reloadedAnswer
 			err := ask(cmd, "reload", control.Ask{}, &reloaded)

@@ -36,6 +36,8 @@ SIGTERM. Stopping leaves the kernel as it is; "ctwarden revert" puts every
 value back. SIGHUP loads the configuration anew, or keeps the old one and says
 why. A start with a wrong configuration ends with the exit code 78, and systemd
 does not try again: it would be as wrong as before.`,
+		Example: `  ctwarden run
+  ctwarden run --mode observe --config ./ctwarden.yaml`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			src := source(cmd)
