@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bufio"
 	"bytes"
 	"context"
 	"errors"
@@ -9,7 +10,6 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
-	"slices"
 	"strconv"
 	"text/tabwriter"
 	"time"
@@ -108,8 +108,11 @@ func find(ctx context.Context, path, id string) (incident.Incident, error) {
 		return incident.Incident{}, err
 	}
 	found, known := all.Find(id)
-	if list, _ := all.Incidents(); id == "last" && len(list) > 0 {
-		found, known = list[len(list)-1], true
+	if id == "last" {
+		for found = range all.Newest() {
+			known = true
+			break
+		}
 	}
 	switch {
 	case !known && id == "last":
@@ -156,12 +159,13 @@ func newIncidentList() *cobra.Command {
 			if err := group(cmd.Context(), path, audit.Filter{}, &g); err != nil {
 				return err
 			}
-			found, older := g.Incidents()
-			slices.Reverse(found)
+			out := bufio.NewWriter(cmd.OutOrStdout())
 			if asJSON {
-				return review.WriteJSON(cmd.OutOrStdout(), append([]incident.Incident{}, found...))
+				err = review.WriteJSONArray(out, g.Newest())
+			} else {
+				err = printIncidents(out, &g, path)
 			}
-			return printIncidents(cmd.OutOrStdout(), found, older)
+			return errors.Join(err, out.Flush())
 		},
 	}
 	logFlag(cmd, &path)
@@ -170,15 +174,14 @@ func newIncidentList() *cobra.Command {
 	return cmd
 }
 
-func printIncidents(out io.Writer, found []incident.Incident, older int) error {
-	if len(found) == 0 {
+func printIncidents(out io.Writer, g *incident.Grouper, path string) error {
+	if g.Len() == 0 {
 		_, err := fmt.Fprintln(out, "no incidents: the table has not been near its limit since the log begins")
 		return err
 	}
 	w := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
 	fmt.Fprintln(w, "INCIDENT\tBEGAN\tLASTED\tFULLNESS\tPEAK\tLOST\tEVICTED\tCAUSE\tACTS\tEND")
-	for n := range found {
-		i := &found[n]
+	for i := range g.Newest() {
 		acts := strconv.Itoa(i.Tally.Done - i.Tally.Back)
 		if i.Tally.Would > 0 {
 			acts += fmt.Sprintf(" (+%d would)", i.Tally.Would)
@@ -190,8 +193,8 @@ func printIncidents(out io.Writer, found []incident.Incident, older int) error {
 	if err := w.Flush(); err != nil {
 		return err
 	}
-	if older > 0 {
-		_, err := fmt.Fprintf(out, "and %d older: ctwarden incident list -n 0\n", older)
+	if older := g.Dropped(); older > 0 {
+		_, err := fmt.Fprintf(out, "and %d older: %s\n", older, sameLog("ctwarden incident list -n 0", path))
 		return err
 	}
 	return nil

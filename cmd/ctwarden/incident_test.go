@@ -8,6 +8,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -131,7 +132,7 @@ func TestIncidentIsReadWholeInTwoPasses(t *testing.T) {
 	if err := group(t.Context(), drillLog, audit.Filter{}, &g); err != nil {
 		t.Fatal(err)
 	}
-	once, _ := g.Incidents()
+	once := slices.Collect(g.Newest())
 	twice, err := find(t.Context(), drillLog, "last")
 	if err != nil {
 		t.Fatal(err)

@@ -192,7 +192,10 @@ func (g *Grouper) sampled(e Event) error {
 		return nil
 	}
 	i.touch(&e)
-	i.sampled.most = g.points()
+	if i.settled {
+		return nil
+	}
+	i.sampled.most = g.read()
 	for n := range s.Rows {
 		p, counters := s.point(n)
 		i.Level = max(i.Level, p.Level)
@@ -215,17 +218,27 @@ func (g *Grouper) outlined(e Event) error {
 
 // told adds to the course by what else was recorded.
 func (g *Grouper) told(i *Incident, p Point, c *nfct.Counters) {
-	if g.Depth != Outline {
-		i.told.most = g.points()
+	if g.Depth != Outline && !i.settled {
+		i.told.most = g.read()
 		i.told.add(p, c)
 	}
 }
 
+// points is how many points of a curve there are at most in the end.
 func (g *Grouper) points() int {
 	if g.Depth == Whole {
 		return curvePoints
 	}
 	return sparkPoints
+}
+
+// read is how many points are kept while more may come: those of a short curve
+// are joined less unevenly if they are joined once more in the end.
+func (g *Grouper) read() int {
+	if g.Depth == Whole {
+		return curvePoints
+	}
+	return 2 * sparkPoints
 }
 
 // started takes the start of a daemon in: a restart in the same boot changes
@@ -260,7 +273,7 @@ func (g *Grouper) started(e Event) error {
 // old ones.
 func (g *Grouper) configured(e Event) error {
 	return eachField(e.Line, func(name, value []byte) error {
-		if string(name) == "limits" {
+		if string(name) == "limits" && !bytes.Equal(value, g.limits) {
 			g.limits = bytes.Clone(value)
 		}
 		return nil

@@ -3,6 +3,7 @@ package incident
 import (
 	"encoding/json"
 	"fmt"
+	"iter"
 	"slices"
 	"time"
 
@@ -84,7 +85,7 @@ func (i *Incident) Whole() *Grouper {
 // Points kept of a curve: for a graph on paper, and for a line of a list.
 const (
 	curvePoints = 2048
-	sparkPoints = 48
+	sparkPoints = 24
 )
 
 // Add takes the next event. What it can't read is told as a gap in the
@@ -114,14 +115,23 @@ func (g *Grouper) gap(e *Event, text string) {
 	}
 }
 
-// Incidents returns what was found, oldest first, and how many older ones were
-// not kept. The Grouper may be fed further afterwards.
-func (g *Grouper) Incidents() (found []Incident, dropped int) {
-	for _, i := range g.incidents {
-		found = append(found, g.finished(i))
+// Newest yields what was found, newest first. The Grouper may be fed further
+// afterwards.
+func (g *Grouper) Newest() iter.Seq[Incident] {
+	return func(yield func(Incident) bool) {
+		for _, i := range slices.Backward(g.incidents) {
+			if !yield(g.finished(i)) {
+				return
+			}
+		}
 	}
-	return found, g.dropped
 }
+
+// Len returns how many incidents were kept.
+func (g *Grouper) Len() int { return len(g.incidents) }
+
+// Dropped returns how many incidents were not kept.
+func (g *Grouper) Dropped() int { return g.dropped }
 
 // Find returns the incident of that name.
 func (g *Grouper) Find(id string) (Incident, bool) {
@@ -150,7 +160,9 @@ func (g *Grouper) finished(i *Incident) Incident {
 		out.Cause = i.Causes[0]
 	}
 	out.Changed = g.knobs.of(i)
-	out.draw()
+	if !i.settled {
+		out.draw(g.points())
+	}
 	if g.Depth == Whole && i.limits != nil {
 		// They were read when they were recorded.
 		out.Limits = &policy.Limits{}
@@ -159,6 +171,17 @@ func (g *Grouper) finished(i *Incident) Incident {
 		}
 	}
 	return out
+}
+
+// settle draws the short curve of an incident that can't be continued any
+// more, and lets go of what it is drawn from: a long log has tens of thousands.
+// Readings that come later still are passed over.
+func (g *Grouper) settle(i *Incident) {
+	if g.Depth != Figures || i == nil || i.settled {
+		return
+	}
+	i.draw(g.points())
+	i.sampled, i.told, i.limits, i.settled = track{}, track{}, nil, true
 }
 
 // belongs returns the incident that a record is about: the one it names, or
@@ -194,6 +217,7 @@ func (g *Grouper) begin(f *fields, e *Event) *Incident {
 		g.names[f.Incident] = before
 		return before
 	}
+	g.settle(before)
 	i := &Incident{
 		ID: f.Incident, NetNS: f.NetNS, Status: Open, Seq: e.Seq, Start: at, End: at, boot: g.daemon.Boot,
 		Version: g.daemon.Version, Kernel: g.daemon.Kernel, Mode: g.daemon.Mode, limits: g.limits,
@@ -278,9 +302,9 @@ func (i *Incident) decided(d Decision) *Decision {
 	return &i.Decisions[len(i.Decisions)-1]
 }
 
-// draw takes the curve and what was lost from the flight recorder where there
-// is one, and else from what the other records say.
-func (i *Incident) draw() {
+// draw takes the curve, of at most so many points, and what was lost from the
+// flight recorder where there is one, and else from what the other records say.
+func (i *Incident) draw(most int) {
 	t := &i.sampled
 	if len(t.points) < 2 {
 		t = &i.told
@@ -288,9 +312,9 @@ func (i *Incident) draw() {
 	if len(t.points) == 0 {
 		return
 	}
-	i.Curve, i.Losses = slices.Clone(t.points), t.losses
-	i.First, i.Last = i.Curve[0], i.Curve[len(i.Curve)-1]
-	i.Peak = peak(i.Curve)
+	i.First, i.Last, i.Losses = t.points[0], t.points[len(t.points)-1], t.losses
+	i.Peak = peak(t.points)
+	i.Curve = t.atMost(most)
 	if p := peak(i.told.points); fuller(p.Entries, p.Max, i.Peak.Entries, i.Peak.Max) {
 		i.Peak = p
 	}

@@ -6,6 +6,8 @@ import (
 	"encoding/json"
 	"fmt"
 	"os"
+	"runtime"
+	"slices"
 	"testing"
 	"time"
 
@@ -89,7 +91,8 @@ func (d *diary) group(g Grouper) []Incident {
 	for _, e := range d.events {
 		g.Add(e)
 	}
-	found, _ := g.Incidents()
+	found := slices.Collect(g.Newest())
+	slices.Reverse(found)
 	return found
 }
 
@@ -273,6 +276,47 @@ func TestAListKeepsTheFiguresOfTheNewest(t *testing.T) {
 	}
 }
 
+// TestALongListTakesLittle bounds what a list keeps of each of very many
+// incidents.
+func TestALongListTakesLittle(t *testing.T) {
+	const incidents, most = 500, 4 << 10 // bytes of each
+	events := drill(t)
+	g := Grouper{Depth: Figures}
+	before := heap()
+	for n := range incidents {
+		for _, e := range events {
+			e.Time = e.Time.Add(time.Duration(n) * time.Hour)
+			e.Line = bytes.ReplaceAll(e.Line, []byte(`"incident":"INC-`), fmt.Appendf(nil, `"incident":"%d-`, n))
+			g.Add(e)
+		}
+	}
+	each := (heap() - before) / incidents
+	if g.Len() != incidents {
+		t.Fatalf("%d incidents", g.Len())
+	}
+	if each > most {
+		t.Errorf("%d bytes of each incident are kept, want at most %d", each, most)
+	}
+	n := 0
+	for i := range g.Newest() {
+		if len(i.Curve) == 0 || len(i.Curve) > sparkPoints || i.Losses.Evicted == 0 {
+			t.Fatalf("%s: %d points, %+v", i.ID, len(i.Curve), i.Losses)
+		}
+		n++
+	}
+	if n != incidents {
+		t.Errorf("%d of %d incidents", n, incidents)
+	}
+}
+
+// heap is how many bytes are in use.
+func heap() uint64 {
+	runtime.GC()
+	var m runtime.MemStats
+	runtime.ReadMemStats(&m)
+	return m.HeapAlloc
+}
+
 func TestWhatGoesOnIsNotForgotten(t *testing.T) {
 	d := newDiary().open("A", 1).open("B", 2).close("B", 2).open("C", 3).close("C", 3).wait(time.Hour).open("D", 4).raised("A", 1, 2)
 	g := Grouper{Depth: Outline, Keep: 1}
@@ -311,7 +355,7 @@ func TestAnIncidentReadAgainIsTheSame(t *testing.T) {
 		for _, e := range events {
 			whole.Add(e)
 		}
-		found, _ := whole.Incidents()
+		found := slices.Collect(whole.Newest())
 		for n := range found {
 			id := found[n].ID
 			outline := Grouper{Depth: Outline, Keep: 1, Also: id}
@@ -347,8 +391,8 @@ func TestAListHasTheFiguresOfTheWhole(t *testing.T) {
 		whole.Add(e)
 		list.Add(e)
 	}
-	all, _ := whole.Incidents()
-	found, _ := list.Incidents()
+	all := slices.Collect(whole.Newest())
+	found := slices.Collect(list.Newest())
 	for n := range all {
 		want, got := all[n], found[n]
 		want.Decisions, want.Before, want.After, want.Scene, want.Sacrificed, want.Limits = nil, nil, nil, Scene{}, Sacrificed{}, nil
@@ -373,7 +417,7 @@ func TestDrillIsOneIncident(t *testing.T) {
 	for _, e := range drill(t) {
 		g.Add(e)
 	}
-	found, _ := g.Incidents()
+	found := slices.Collect(g.Newest())
 	if len(found) != 1 || len(found[0].Gaps) != 0 {
 		t.Fatalf("%d incidents, gaps %v", len(found), found)
 	}
@@ -400,7 +444,7 @@ func FuzzGrouper(f *testing.F) {
 		g.Add(Event{Seq: 2, Time: at, Kind: "incident.open", Line: []byte(`{"incident":"A"}`)})
 		g.Add(Event{Seq: 3, Time: at.Add(time.Duration(span)), Kind: kind, Line: second})
 		g.Add(Event{Seq: 4, Time: at, Kind: "sample", Line: second})
-		found, _ := g.Incidents()
+		found := slices.Collect(g.Newest())
 		for i := range found {
 			if found[i].ID == "" || found[i].Duration < 0 || found[i].End.Before(found[i].Start) {
 				t.Errorf("%+v", found[i])

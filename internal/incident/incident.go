@@ -86,6 +86,9 @@ type Incident struct {
 
 	limits []byte // those of the config record, in JSON
 
+	// settled says that the curve is drawn, and what it is drawn from gone.
+	settled bool
+
 	votes [16]int       // how many decisions name each cause
 	boot  string        // the boot it began in
 	from  policy.Moment // when it began and ended, by the clock since boot

@@ -1,6 +1,8 @@
 package incident
 
 import (
+	"slices"
+
 	"github.com/ctwarden/ctwarden/internal/nfct"
 	"github.com/ctwarden/ctwarden/policy"
 )
@@ -74,6 +76,15 @@ func (t *track) thin() {
 		n++
 	}
 	t.points = t.points[:n]
+}
+
+// atMost returns a copy of the points, joined until there are no more than n.
+func (t *track) atMost(n int) []Point {
+	few := track{points: slices.Clone(t.points)}
+	for len(few.points) > n {
+		few.thin()
+	}
+	return slices.Clone(few.points) // of their number, not of their room
 }
 
 // peak returns the fullest point.

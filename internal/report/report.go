@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"iter"
 	"strings"
 	"time"
 	"unicode/utf16"
@@ -68,9 +69,42 @@ func (r *Report) WriteJSON(w io.Writer) error { return WriteJSON(w, r) }
 // WriteJSON writes a value as JSON, indented, in printable ASCII: other
 // characters stand as escapes, so that a terminal is not steered by them.
 func WriteJSON(w io.Writer, v any) error {
-	text, err := json.MarshalIndent(v, "", "  ")
+	text, err := indented(v, "")
 	if err != nil {
+		return err
+	}
+	return write(w, append(text, '\n'))
+}
+
+// WriteJSONArray writes what seq yields as WriteJSON would write an array of
+// it, one value at a time.
+func WriteJSONArray[T any](w io.Writer, seq iter.Seq[T]) error {
+	lead, end := "[", "[]\n"
+	for v := range seq {
+		text, err := indented(v, "  ")
+		if err != nil {
+			return err
+		}
+		if err := write(w, append([]byte(lead+"\n  "), text...)); err != nil {
+			return err
+		}
+		lead, end = ",", "\n]\n"
+	}
+	return write(w, []byte(end))
+}
+
+func write(w io.Writer, text []byte) error {
+	if _, err := w.Write(text); err != nil {
 		return fmt.Errorf("write report: %w", err)
+	}
+	return nil
+}
+
+// indented returns a value as JSON in printable ASCII.
+func indented(v any, prefix string) ([]byte, error) {
+	text, err := json.MarshalIndent(v, prefix, "  ")
+	if err != nil {
+		return nil, fmt.Errorf("write report: %w", err)
 	}
 	ascii := make([]byte, 0, len(text)+1)
 	for _, c := range string(text) {
@@ -84,10 +118,7 @@ func WriteJSON(w io.Writer, v any) error {
 			ascii = fmt.Appendf(ascii, `\u%04x\u%04x`, high, low)
 		}
 	}
-	if _, err := w.Write(append(ascii, '\n')); err != nil {
-		return fmt.Errorf("write report: %w", err)
-	}
-	return nil
+	return ascii, nil
 }
 
 // headline says the most important thing in one sentence.

@@ -47,7 +47,7 @@ func drill(t testing.TB) *report.Report {
 		}
 		g.Add(incident.Event{Seq: e.Seq, Time: e.Time, Kind: e.Kind, Line: line})
 	}
-	found, _ := g.Incidents()
+	found := slices.Collect(g.Newest())
 	if len(found) != 1 {
 		t.Fatalf("%d incidents, want 1", len(found))
 	}

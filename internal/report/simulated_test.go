@@ -3,6 +3,7 @@ package report_test
 import (
 	"encoding/json"
 	"fmt"
+	"slices"
 	"testing"
 	"time"
 
@@ -138,7 +139,7 @@ func play(t testing.TB, name string) []incident.Incident {
 	limits := policy.Defaults()
 	c := chronicle{t: t}
 	tablesim.Walk(s, &limits, c.turn)
-	found, _ := c.grouper.Incidents()
+	found := slices.Collect(c.grouper.Newest())
 	for i := range found {
 		if len(found[i].Gaps) > 0 {
 			t.Fatalf("%s: %s: %q", name, found[i].ID, found[i].Gaps)
