@@ -257,14 +257,67 @@ func TestExitCodes(t *testing.T) {
 		return names
 	}
 	for _, tt := range []struct{ got, want []string }{
-		{names("ctwarden"), []string{"0", "1", "2", "3"}},
-		{names("ctwarden", "config", "check"), []string{"0", "1", "2", "3"}},
-		{names("ctwarden", "run"), []string{"0", "1", "2", "3", "78"}},
-		{names("ctwarden", "status"), []string{"0", "1", "2", "3", "0 to 3"}},
+		{names("ctwarden"), []string{"0", "1", "2", "3", "78"}},
+		{names("ctwarden", "config", "check"), []string{"0", "1", "2"}},
+		{names("ctwarden", "doctor"), []string{"0", "1", "2", "3"}},
+		{names("ctwarden", "audit", "verify"), []string{"0", "1", "2", "3"}},
+		{names("ctwarden", "run"), []string{"0", "1", "2", "78"}},
+		{names("ctwarden", "status"), []string{"0", "1", "2", "0 to 3"}},
 	} {
 		if diff := cmp.Diff(tt.want, tt.got); diff != "" {
 			t.Errorf("exit codes (-want +got):\n%s", diff)
 		}
+	}
+}
+
+func TestFilesOfACommand(t *testing.T) {
+	names := func(path ...string) (names []string) {
+		for _, f := range files(path) {
+			names = append(names, f.name[strings.LastIndex(f.name, "/")+1:])
+		}
+		return names
+	}
+	all := names("ctwarden")
+	for _, tt := range []struct{ got, want []string }{
+		{names("ctwarden", "version"), nil},
+		{names("ctwarden", "completion", "bash"), nil},
+		{names("ctwarden", "simulate"), []string{"ctwarden.yaml"}},
+		{names("ctwarden", "audit", "show"), []string{"ctwarden.yaml", "audit.jsonl"}},
+		{names("ctwarden", "revert"), []string{"ctwarden.yaml", "audit.jsonl", "ledger.json", "control.sock"}},
+		{names("ctwarden", "run"), all},
+	} {
+		if diff := cmp.Diff(tt.want, tt.got); diff != "" || len(all) != 7 {
+			t.Errorf("files (-want +got):\n%s", diff)
+		}
+	}
+}
+
+func TestSeeAlso(t *testing.T) {
+	group := []item{{"show", ""}, {"tail", ""}, {"help", ""}}
+	for _, tt := range []struct{ got, want string }{
+		{seeAlso([]string{"ctwarden", "audit"}, help{commands: group}, []item{{"audit", ""}, {"run", ""}}),
+			"ctwarden(8), ctwarden-audit-show(8), ctwarden-audit-tail(8), ctwarden.yaml(5)"},
+		{seeAlso([]string{"ctwarden", "audit", "tail"}, help{}, group[:2]), "ctwarden(8), ctwarden-audit(8), ctwarden-audit-show(8), ctwarden.yaml(5)"},
+		{seeAlso([]string{"ctwarden", "run"}, help{}, []item{{"audit", ""}, {"run", ""}}), "ctwarden(8), ctwarden.yaml(5)"},
+	} {
+		if tt.got != tt.want {
+			t.Errorf("see also %s, want %s", tt.got, tt.want)
+		}
+	}
+}
+
+// TestTextIsNoWiderThanASource has mandoc in mind, which tells of longer lines.
+func TestTextIsNoWiderThanASource(t *testing.T) {
+	var r roff
+	r.text(strings.Repeat("--json .config ", 40))
+	lines := strings.Split(strings.TrimRight(string(r.bytes()), "\n"), "\n")
+	for _, line := range lines {
+		if len(line) > widest || strings.HasPrefix(line, ".") {
+			t.Errorf("%d bytes: %s", len(line), line)
+		}
+	}
+	if len(lines) < 8 || strings.Count(strings.Join(lines, " "), `\-\-json`) != 40 {
+		t.Errorf("lines:\n%s", strings.Join(lines, "\n"))
 	}
 }
 

@@ -43,7 +43,21 @@ func (r *roff) title(name, section string, b build) {
 
 func (r *roff) section(name string) { r.request("SH", name) }
 
-func (r *roff) text(line string) { r.buf.WriteString(escape(line) + "\n") }
+// widest is the longest line of a source that mandoc -T lint is content with.
+const widest = 80
+
+// text writes words, in lines as short as a source should have; they are filled again when the page is read.
+func (r *roff) text(words string) {
+	line := ""
+	for word := range strings.FieldsSeq(words) {
+		if line != "" && len(escape(line+" "+word)) > widest {
+			r.buf.WriteString(escape(line) + "\n")
+			line = ""
+		}
+		line = strings.TrimPrefix(line+" "+word, " ")
+	}
+	r.buf.WriteString(escape(line) + "\n")
+}
 
 func (r *roff) bold(line string) { r.request("B", line) }
 
@@ -57,9 +71,7 @@ func (r *roff) prose(text string) {
 			r.verbatim(paragraph)
 			continue
 		}
-		for line := range strings.Lines(paragraph) {
-			r.text(strings.TrimSpace(line))
-		}
+		r.text(paragraph)
 	}
 }
 
@@ -67,7 +79,7 @@ func (r *roff) verbatim(text string) {
 	r.request("nf")
 	r.request("RS", "4")
 	for line := range strings.Lines(text) {
-		r.text(strings.TrimRight(line, "\n"))
+		r.buf.WriteString(escape(strings.TrimRight(line, "\n")) + "\n")
 	}
 	r.request("RE")
 	r.request("fi")
