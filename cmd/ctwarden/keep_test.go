@@ -5,11 +5,13 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/ctwarden/ctwarden/internal/audit"
 	"github.com/ctwarden/ctwarden/internal/config"
 	"github.com/ctwarden/ctwarden/internal/daemon"
 	"github.com/ctwarden/ctwarden/policy"
+	"github.com/ctwarden/ctwarden/remediate"
 )
 
 func TestRetentionSparesAnIncidentThatGoesOnAfterARestart(t *testing.T) {
@@ -100,5 +102,18 @@ func TestEveryFileSaysWhichLimitsAreInForce(t *testing.T) {
 	}
 	if got := strings.Join(kinds, " "); got != "plan config plan" {
 		t.Errorf("records %s", got)
+	}
+}
+
+// TestABreakerInANamespaceOutlivesAStart: the incident there was over already.
+func TestABreakerInANamespaceOutlivesAStart(t *testing.T) {
+	open := policy.State{HandsOffUntil: 1, HandsOffPause: time.Hour}
+	var p post
+	begin := p.resume(map[uint32]daemon.Kept{7: {State: open}}, &remediate.Claims{})
+	if begin[7].State.HandsOffPause != time.Hour {
+		t.Errorf("netns 7 begins with %+v", begin[7].State)
+	}
+	if _, own := begin[0]; !own {
+		t.Error("the own table does not begin")
 	}
 }

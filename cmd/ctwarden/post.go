@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
 	"math/rand/v2"
 	"slices"
 	"sync"
@@ -81,19 +82,16 @@ func (p *post) man(kept map[uint32]daemon.Kept) {
 
 // resume returns what the loop begins with: what an earlier run remembered, and
 // what stands in the ledger. A namespace that had an incident, or has a claim,
-// is watched from the start.
+// is watched from the start; of the others the loop knows what they did.
 func (p *post) resume(kept map[uint32]daemon.Kept, claims *remediate.Claims) map[uint32]daemon.Kept {
 	begin := map[uint32]daemon.Kept{0: kept[0]}
+	maps.Copy(begin, kept)
 	for netns := range claims.Timeouts {
 		begin[netns] = kept[netns]
 	}
-	for netns, k := range kept {
-		if k.Incident != "" {
-			begin[netns] = k
-		}
-	}
 	for netns, k := range begin {
-		if netns != 0 && p.others != nil {
+		_, claimed := claims.Timeouts[netns]
+		if netns != 0 && p.others != nil && (claimed || k.Incident != "") {
 			_, _ = p.others.open(netns) // one that is gone is let go of by the loop
 		}
 		claims.Seed(&k.State, netns)

@@ -76,6 +76,8 @@ type Daemon struct {
 	done   chan struct{}
 
 	tables []*table
+	// gone are the namespaces that were observed before, the latest last.
+	gone []gone
 	// heard are the lines that no turn has dealt with.
 	heard    []Line
 	censuses chan counted
@@ -169,9 +171,7 @@ func (d *Daemon) Resume(ctx context.Context, by Asked) error {
 func (d *Daemon) change(ctx context.Context, kind audit.Kind, asked askedRecord, fn func(*policy.State)) error {
 	var err error
 	stopped := d.ask(ctx, func() {
-		for _, t := range d.tables {
-			fn(&t.state)
-		}
+		d.states(func(_ uint32, s *policy.State) { fn(s) })
 		d.keep()
 		err = d.edges.Record(kind, asked)
 	})
@@ -189,12 +189,12 @@ func (d *Daemon) SetLimits(ctx context.Context, limits policy.Limits) error {
 func (d *Daemon) Between(ctx context.Context, fn func() (left func(s *policy.State, netns uint32))) error {
 	return d.ask(ctx, func() {
 		left := fn()
-		for _, t := range d.tables {
-			t.state.Disown()
+		d.states(func(netns uint32, s *policy.State) {
+			s.Disown()
 			if left != nil {
-				left(&t.state, t.netns)
+				left(s, netns)
 			}
-		}
+		})
 		d.keep()
 	})
 }

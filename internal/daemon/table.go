@@ -49,15 +49,24 @@ func (d *Daemon) match(observations []policy.Observation) {
 			continue
 		}
 		tables[i] = &table{netns: netns}
-		if i > 0 {
+		if state, ok := d.recall(netns); ok {
+			tables[i].state = state
+		} else if i > 0 {
 			tables[i].inherit(tables[0])
 		}
 	}
-	gone := d.tables
+	gone := slices.DeleteFunc(d.tables, func(t *table) bool { return t == nil })
 	d.tables = tables
 	for _, t := range gone {
-		if t != nil {
-			d.letGo(t, "is over: the namespace is gone, or holds little")
+		d.letGo(t, "is over: the namespace is gone, or holds little")
+		d.remember(t)
+	}
+	if len(gone) > 0 {
+		d.keep() // or the next start ends their incidents once more
+	}
+	if len(observations) > 0 && observations[0].Absent {
+		for i := range d.gone {
+			d.gone[i].state.Disown() // what was written went with the module
 		}
 	}
 }
@@ -163,16 +172,16 @@ func (d *Daemon) credit(observations []policy.Observation) {
 // the act upon it, if there was one, as theirs: each breaker goes on counting
 // what its own table did, too.
 func (d *Daemon) share(from *table) {
-	for _, t := range d.tables {
-		if t == from {
-			continue
+	d.states(func(_ uint32, s *policy.State) {
+		if s == &from.state {
+			return
 		}
-		t.state.Max, t.state.Buckets = from.state.Max, from.state.Buckets
-		t.state.LastResize = from.state.LastResize
+		s.Max, s.Buckets = from.state.Max, from.state.Buckets
+		s.LastResize = from.state.LastResize
 		if from.plan.Acts() {
-			t.state.CountAct(from.state.LastAct)
+			s.CountAct(from.state.LastAct)
 		}
-	}
+	})
 }
 
 // keep saves what the next start should know.
@@ -183,7 +192,10 @@ func (d *Daemon) keep() {
 }
 
 func (d *Daemon) kept() map[uint32]Kept {
-	kept := make(map[uint32]Kept, len(d.tables))
+	kept := make(map[uint32]Kept, len(d.tables)+len(d.gone))
+	for i := range d.gone {
+		kept[d.gone[i].netns] = Kept{State: d.gone[i].state}
+	}
 	for _, t := range d.tables {
 		kept[t.netns] = Kept{t.state, t.incident}
 	}

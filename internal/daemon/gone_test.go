@@ -1,0 +1,146 @@
+package daemon_test
+
+import (
+	"context"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/ctwarden/ctwarden/internal/audit"
+	"github.com/ctwarden/ctwarden/internal/daemon"
+	"github.com/ctwarden/ctwarden/internal/nfct"
+	"github.com/ctwarden/ctwarden/policy"
+)
+
+// TestANamespaceThatComesBackIsRemembered: it dropped out of sight, which a
+// single reading that fails does.
+func TestANamespaceThatComesBackIsRemembered(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := newHost(100_000, 0, 7)
+		own := policy.State{HandsOffUntil: h.now().Add(time.Hour), HandsOffPause: time.Hour}
+		own.CountAct(h.now())
+		own.Timeouts[nfct.UDP] = policy.Knob{Original: 180, Written: 30}
+		kept := map[uint32]daemon.Kept{7: {State: own}}
+		saved := map[uint32]daemon.Kept{}
+		edges := h.edges()
+		edges.Save = func(k map[uint32]daemon.Kept) error { saved = k; return nil }
+		ctx, cancel := context.WithCancel(t.Context())
+		d := daemon.New(edges, policy.Defaults(), nil, kept)
+		ended := make(chan struct{})
+		go func() { defer close(ended); d.Run(ctx) }()
+		time.Sleep(3 * time.Second)
+		h.set(func() { h.order = []uint32{0} })
+		time.Sleep(3 * time.Second)
+		if err := d.Pause(t.Context(), daemon.Asked{For: time.Minute}); err != nil { // which saves
+			t.Error(err)
+		}
+		if diff := cmp.Diff(own.HandsOffUntil, saved[7].State.HandsOffUntil); diff != "" {
+			t.Errorf("saved for netns 7 (-want +got):\n%s", diff)
+		}
+		h.set(func() { h.order, h.fill[7] = []uint32{0, 7}, 97_000 })
+		time.Sleep(3 * time.Second)
+		if s := d.Status().Tables[1].State; s.PausedUntil == 0 {
+			t.Error("it was not paused with the others")
+		}
+		time.Sleep(2 * time.Minute)
+		if s := d.Status().Tables[1].State; s.Timeouts[nfct.UDP] != own.Timeouts[nfct.UDP] {
+			t.Errorf("the value to be given back is forgotten: %+v", s.Timeouts[nfct.UDP])
+		}
+		if held := d.Status().Tables[1].Held; held != policy.HeldBreaker {
+			t.Errorf("held %q, want %q", held, policy.HeldBreaker)
+		}
+		h.set(func() { h.order = []uint32{0} })
+		time.Sleep(3 * time.Second)
+		if err := d.Resume(t.Context(), daemon.Asked{}); err != nil {
+			t.Error(err)
+		}
+		if err := d.Between(t.Context(), func() func(*policy.State, uint32) { return nil }); err != nil {
+			t.Error(err)
+		}
+		h.set(func() { h.order, h.fill[7] = []uint32{0, 7}, 1_000 })
+		time.Sleep(3 * time.Second)
+		if s := d.Status().Tables[1].State; s.HandsOffUntil != 0 || s.Timeouts[nfct.UDP].Written != 0 {
+			t.Errorf("resumed and reverted out of sight, it has %+v", s)
+		}
+		cancel()
+		<-ended
+	})
+}
+
+// TestAnIncidentThatEndedWithItsNamespaceIsNotKept: a start would end it again.
+func TestAnIncidentThatEndedWithItsNamespaceIsNotKept(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := newHost(100_000, 0)
+		var saved map[uint32]daemon.Kept
+		edges := h.edges()
+		edges.Save = func(k map[uint32]daemon.Kept) error { saved = k; return nil }
+		kept := map[uint32]daemon.Kept{7: {State: policy.State{Level: policy.High}, Incident: "INC-1"}}
+		ctx, cancel := context.WithTimeout(t.Context(), 3*time.Second)
+		defer cancel()
+		daemon.New(edges, policy.Defaults(), nil, kept).Run(ctx)
+		if n := h.count(audit.KindIncidentClose, "INC-1"); n != 1 {
+			t.Errorf("ended %d times, want once", n)
+		}
+		if saved == nil || saved[7].Incident != "" {
+			t.Errorf("kept for the next start: %+v", saved)
+		}
+	})
+}
+
+// TestWhatIsRememberedGoesWithTheModule: the next load begins with the kernel's
+// own values.
+func TestWhatIsRememberedGoesWithTheModule(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := newHost(100_000, 0)
+		var state policy.State
+		state.Timeouts[nfct.UDP] = policy.Knob{Original: 180, Written: 30}
+		edges := h.edges()
+		observe, absent := edges.Observe, true
+		edges.Observe = func(ctx context.Context) ([]policy.Observation, error) {
+			all, err := observe(ctx)
+			h.set(func() { all[0].Absent = absent })
+			return all, err
+		}
+		ctx, cancel := context.WithCancel(t.Context())
+		d := daemon.New(edges, policy.Defaults(), nil, map[uint32]daemon.Kept{7: {State: state}})
+		ended := make(chan struct{})
+		go func() { defer close(ended); d.Run(ctx) }()
+		time.Sleep(3 * time.Second)
+		h.set(func() { h.order, absent = []uint32{0, 7}, false })
+		time.Sleep(3 * time.Second)
+		if knob := d.Status().Tables[1].State.Timeouts[nfct.UDP]; knob.Written != 0 {
+			t.Errorf("claims %+v of a module that is gone", knob)
+		}
+		cancel()
+		<-ended
+	})
+}
+
+// TestWhatIsRememberedIsBounded: namespaces come and go without end.
+func TestWhatIsRememberedIsBounded(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := newHost(100_000, 0)
+		kept := map[uint32]daemon.Kept{}
+		for i := range uint32(1000) {
+			kept[10+i] = daemon.Kept{State: policy.State{HandsOffUntil: h.now().Add(time.Hour)}}
+		}
+		var saved map[uint32]daemon.Kept
+		edges := h.edges()
+		edges.Save = func(k map[uint32]daemon.Kept) error { saved = k; return nil }
+		ctx, cancel := context.WithCancel(t.Context())
+		d := daemon.New(edges, policy.Defaults(), nil, kept)
+		ended := make(chan struct{})
+		go func() { defer close(ended); d.Run(ctx) }()
+		time.Sleep(3 * time.Second)
+		if err := d.Resume(t.Context(), daemon.Asked{}); err != nil {
+			t.Error(err)
+		}
+		cancel()
+		<-ended
+		if len(saved) < 2 || len(saved) > 100 {
+			t.Errorf("%d namespaces are remembered", len(saved))
+		}
+	})
+}
