@@ -96,6 +96,18 @@ func TestMistakesInTheFile(t *testing.T) {
 			`f:4:24: timeouts.floors.tcp_timeout_close: expected 0s (never shorten) or a duration in whole seconds between 10s and 5d, found "5s"`,
 			`f:5:18: timeouts.floors.udp_timeout: expected 0s (never shorten) or a duration in whole seconds between 10s and 5d, found "10500ms"`,
 		}},
+		{"chains in which new connections fail", "hash: {max_ratio: 9, storm_ratio: 17}\n", []string{
+			"f:1:19: hash.max_ratio: expected 0 (never resize) or a whole number between 1 and 8, found 9",
+			"f:1:35: hash.storm_ratio: expected a whole number between 1 and 16, found 17",
+		}},
+		{"a stall that is an outage, or is wished away", "hash: {max_stall: 1001ms, stall_per_entry: 29ns}\n", []string{
+			`f:1:19: hash.max_stall: expected a duration between 1ms and 1s, found "1001ms"`,
+			`f:1:44: hash.stall_per_entry: expected a duration between 30ns and 100µs, found "29ns"`,
+		}},
+		{"memory that everything else needs", "budget: {memory_total: 51%, memory_available: 51%}\n", []string{
+			`f:1:24: budget.memory_total: expected a share between 0.01% and 50%, found "51%"`,
+			`f:1:47: budget.memory_available: expected a share between 0.01% and 50%, found "51%"`,
+		}},
 		{"established entries aged too early", "age: {established_floor: 2h3m59s}\n", []string{
 			`f:1:26: age.established_floor: expected 0s (never) or a duration between 2h4m and 365d, found "2h3m59s"`,
 		}},

@@ -75,7 +75,9 @@ func budgetKeys() []key {
 		number("budget.memory_total", share, between("0.01%", "50%"),
 			func(c *Config) *nfct.Permyriad { return &c.Limits.Budget.TotalShare },
 			"Share of the machine's memory that a full table and its hash may take. The smaller of the two shares counts."),
-		number("budget.memory_available", share, between("0.01%", "80%"),
+		// Entries are made in atomic context, where nothing can be reclaimed for
+		// them, and are never swapped out.
+		number("budget.memory_available", share, between("0.01%", "50%"),
 			func(c *Config) *nfct.Permyriad { return &c.Limits.Budget.AvailableShare },
 			"Share of the available memory that a full table and its hash may take."),
 		// NF_CT_EXT_PREALLOC in nf_conntrack_extend.c is 128 bytes; an entry
@@ -112,16 +114,22 @@ func raiseKeys() []key {
 
 func hashKeys() []key {
 	return []key{
-		number("hash.max_ratio", count, between("1", "64").orZero("never resize"),
+		// Each entry stands in two chains. Since Linux 5.15 one of more than 50
+		// to 79 fails a new connection (MIN_CHAINLEN): computed for a full
+		// table, none at a ratio of 8, one in 5,000 at 16, one in 80 at 20 and
+		// nearly all at 32.
+		number("hash.max_ratio", count, between("1", "8").orZero("never resize"),
 			func(c *Config) *uint64 { return &c.Limits.Hash.MaxRatio },
 			"The max / buckets that is kept by resizing the hash when calm."),
-		number("hash.storm_ratio", count, between("1", "1024"),
+		number("hash.storm_ratio", count, between("1", "16"),
 			func(c *Config) *uint64 { return &c.Limits.Hash.StormRatio },
 			"The max / buckets from which a resize is considered in a storm too."),
-		number("hash.max_stall", duration, between("1ms", "10s"),
+		// After a second TCP sends again. A measure of less than a tenth of
+		// the default would be a way around the bound.
+		number("hash.max_stall", duration, between("1ms", "1s"),
 			func(c *Config) *time.Duration { return &c.Limits.Hash.MaxStall },
 			"Longest stall of tracked packets, as predicted, that a resize may cause."),
-		number("hash.stall_per_entry", duration, between("1ns", "100µs"),
+		number("hash.stall_per_entry", duration, between("30ns", "100µs"),
 			func(c *Config) *time.Duration { return &c.Limits.Hash.StallPerEntry },
 			"Stall that a resize causes for each entry in the table, to predict it."),
 		number("hash.calm_fill", share, between("1%", "100%"),

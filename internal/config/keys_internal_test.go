@@ -42,7 +42,7 @@ func another(t *testing.T, k key) string {
 	t.Helper()
 	c := Default()
 	for _, text := range []string{
-		"observe", "off", "all", "net", "/x", "1%", "99%", "0.02%", "3h", "61s", "1m", "11s", "20ms", "2ns", "2h", "2d", "64", "3", "7",
+		"observe", "off", "all", "net", "/x", "1%", "99%", "0.02%", "3h", "61s", "1m", "11s", "20ms", "40ns", "2h", "2d", "64", "3", "7",
 		"130B", "2MiB", "127.0.0.1:9871", "/x.prom", "10.0.0.0/8", "53-54", "0x1/0xff", "true",
 	} {
 		if k.accept(text) && !slices.Equal(k.get(&c), []string{text}) {

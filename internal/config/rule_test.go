@@ -52,9 +52,9 @@ func TestValuesAtOdds(t *testing.T) {
 			`f:1:19: raise.min_step: expected at most raise.max_step (40%), found "50%"`,
 			`f:1:52: raise.useful_step: expected at most raise.min_step (50%), found "60%"`,
 		}},
-		{"a storm before calm", "hash: {max_ratio: 16, calm_fill: 80%}\n", nil, nil, []string{
-			"f:1:19: hash.max_ratio: expected at most hash.storm_ratio (8, the default), found 16",
-			`f:1:34: hash.calm_fill: expected at most levels.elevated.enter (75%, the default), found "80%"`,
+		{"a storm before calm", "hash: {max_ratio: 7, storm_ratio: 6, calm_fill: 80%}\n", nil, nil, []string{
+			"f:1:19: hash.max_ratio: expected at most hash.storm_ratio (6), found 7",
+			`f:1:49: hash.calm_fill: expected at most levels.elevated.enter (75%, the default), found "80%"`,
 		}},
 		{"syn_sent deleted before others", "delete: {min_idle: 20s}\n", nil, nil, []string{
 			`f:1:20: delete.min_idle: expected at most delete.syn_sent_idle (15s, the default), found "20s"`,
