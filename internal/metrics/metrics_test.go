@@ -12,6 +12,7 @@ import (
 	"path/filepath"
 	"regexp"
 	"runtime"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
@@ -166,6 +167,29 @@ func TestTheSeriesOfManyNamespacesAreBounded(t *testing.T) {
 	}
 	if s.Status.Tables[1].NetNS != 1 {
 		t.Error("the snapshot was put into another order")
+	}
+}
+
+// TestACounterNeverGoesBack: the kernel counts an insertion that failed without
+// a drop, or the page is made between the two. A server that reads a smaller
+// number takes it for a restart, and counts all of it once more.
+func TestACounterNeverGoesBack(t *testing.T) {
+	s := flooded()
+	p := metrics.New(func() metrics.Snapshot { return s })
+	for _, step := range []struct {
+		what     string
+		counters nfct.Counters
+		want     string
+	}{
+		{"at first", nfct.Counters{Drop: 10, InsertFailed: 4, ChainTooLong: 1}, "7"},
+		{"insertions fail and drop nothing", nfct.Counters{Drop: 10, InsertFailed: 6, ChainTooLong: 1}, "7"},
+		{"packets are lost again", nfct.Counters{Drop: 15, InsertFailed: 6, ChainTooLong: 1}, "10"},
+		{"another namespace has the number", nfct.Counters{Drop: 2}, "2"},
+	} {
+		s.Status.Tables = slices.Clone(s.Status.Tables)
+		s.Status.Tables[0].Assessment.Observation.Table.Counters = step.counters
+		t.Log(step.what)
+		want(t, page(t, p), `ctwarden_table_full_dropped_packets_total{netns="0"} `+step.want)
 	}
 }
 

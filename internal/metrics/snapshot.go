@@ -22,8 +22,10 @@ type Snapshot struct {
 	Changed int
 	Audit   Audit
 
-	// tables is how many there are, of which Status has the fullest.
+	// tables is how many there are, of which Status has the fullest, and full
+	// what was dropped for want of room, by network namespace.
 	tables int
+	full   map[uint32]mark
 }
 
 // A Source is one way in which the kernel's log is heard.

@@ -2,8 +2,11 @@ package metrics
 
 import (
 	"strings"
+	"sync"
 
 	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/ctwarden/ctwarden/internal/daemon"
 )
 
 // A family is one metric and what a snapshot says of it.
@@ -28,7 +31,13 @@ type standing struct {
 	look     func() Snapshot
 	families []family
 	descs    []*prometheus.Desc
+
+	mu   sync.Mutex // so that the marks are of one snapshot after the other
+	seen map[uint32]mark
 }
+
+// A mark is how far the counters of a table had come.
+type mark struct{ drop, full uint64 }
 
 func newStanding(look func() Snapshot) *standing {
 	s := &standing{look: look, families: families()}
@@ -47,9 +56,7 @@ func (s *standing) Describe(out chan<- *prometheus.Desc) {
 
 // Collect implements prometheus.Collector.
 func (s *standing) Collect(out chan<- prometheus.Metric) {
-	now := s.look()
-	now.tables = len(now.Status.Tables)
-	now.Status.Tables = fullest(now.Status.Tables)
+	now := s.now()
 	for i, f := range s.families {
 		f.tell(&now, func(value float64, labels ...string) {
 			for j := range labels {
@@ -62,6 +69,37 @@ func (s *standing) Collect(out chan<- prometheus.Metric) {
 			out <- m
 		})
 	}
+}
+
+// now takes a snapshot, of the tables that are told.
+func (s *standing) now() Snapshot {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	now := s.look()
+	s.seen = ahead(s.seen, now.Status.Tables)
+	now.full = s.seen
+	now.tables = len(now.Status.Tables)
+	now.Status.Tables = fullest(now.Status.Tables)
+	return now
+}
+
+// ahead returns how far the counters of the tables have come. What was dropped
+// for want of room is a difference of counters that the kernel does not count in
+// one step, nor always together: a Prometheus server would take one step back
+// for a restart, and count everything again.
+func ahead(before map[uint32]mark, tables []daemon.TableStatus) map[uint32]mark {
+	now := make(map[uint32]mark, len(tables))
+	for i := range tables {
+		c := &tables[i].Assessment.Observation.Table.Counters
+		m := mark{c.Drop, c.FullDrops()}
+		// Fewer drops are those of another table, which has the number of one that
+		// is gone.
+		if last := before[tables[i].NetNS]; m.drop >= last.drop {
+			m.full = max(m.full, last.full)
+		}
+		now[tables[i].NetNS] = m
+	}
+	return now
 }
 
 func truth(b bool) float64 {

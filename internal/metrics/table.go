@@ -51,8 +51,14 @@ func tableCounters() []family {
 	return []family{
 		counter("table_dropped_packets_total", "Packets dropped: table full, no memory, or an entry not insertable.",
 			func(c *nfct.Counters) uint64 { return c.Drop }),
-		counter("table_full_dropped_packets_total", "Packets dropped because the table was full or the kernel had no memory.",
-			func(c *nfct.Counters) uint64 { return c.FullDrops() }),
+		{prometheus.CounterValue, "table_full_dropped_packets_total",
+			"Packets dropped because the table was full or the kernel had no memory; it means that only while an incident is open.", []string{"netns"},
+			func(s *Snapshot, sample sampler) {
+				for i := range s.Status.Tables {
+					netns := s.Status.Tables[i].NetNS
+					sample(float64(s.full[netns].full), inode(netns))
+				}
+			}},
 		counter("table_early_dropped_entries_total", "Entries that the kernel evicted to make room at max; their packets passed.",
 			func(c *nfct.Counters) uint64 { return c.EarlyDrop }),
 		counter("table_insert_failed_total", "Entries that could not be inserted: they clashed, or a chain was too long.",
@@ -94,13 +100,14 @@ func ofTables(kind prometheus.ValueType, name, help string, labels []string, tel
 	return family{kind, name, help, append([]string{"netns"}, labels...), func(s *Snapshot, sample sampler) {
 		for i := range s.Status.Tables {
 			t := &s.Status.Tables[i]
-			netns := strconv.FormatUint(uint64(t.NetNS), 10)
 			tell(t, func(value float64, labels ...string) {
-				sample(value, append([]string{netns}, labels...)...)
+				sample(value, append([]string{inode(t.NetNS)}, labels...)...)
 			})
 		}
 	}}
 }
+
+func inode(netns uint32) string { return strconv.FormatUint(uint64(netns), 10) }
 
 func fullIn(a *policy.Assessment) float64 {
 	if a.FullIn >= policy.Never {
