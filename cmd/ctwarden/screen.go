@@ -129,7 +129,9 @@ func narrow(r *report) (rows []remark) {
 	}
 	rows = append(rows, remark{text: fmt.Sprintf("%s %s", t.Level, policy.Percent(a.Fullness)), tinted: true})
 	say("%d of %d", a.Observation.Table.Entries, a.Observation.Table.Max)
-	say("%s", forecast(a))
+	if r.Running {
+		say("%s", forecast(a))
+	}
 	if n := a.Observation.Table.Counters.FullDrops(); n > 0 {
 		say("%d packets lost", n)
 	}

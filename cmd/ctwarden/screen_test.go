@@ -91,7 +91,7 @@ func TestANarrowTerminalIsToldWhatMatters(t *testing.T) {
 		want string
 	}{
 		"a calm table":  {standing(policy.Calm, 5, 10, policy.HeldCalm), "calm 50.0%\n5 of 10\nnot growing"},
-		"no daemon":     {with(func(r *report) { *r = standing(policy.Calm, 5, 10, policy.NotHeld); r.Running = false }), "no daemon runs\ncalm 50.0%\n5 of 10\nnot growing"},
+		"no daemon":     {with(func(r *report) { *r = standing(policy.Calm, 5, 10, policy.NotHeld); r.Running = false }), "no daemon runs\ncalm 50.0%\n5 of 10"},
 		"nobody looked": {report{Running: true}, "no table yet"},
 		"no table":      {with(func(r *report) { r.Tables[0].Assessment.Observation.Absent = true }), "no table"},
 		"everything at once": {with(func(r *report) {

@@ -200,12 +200,12 @@ func (r *report) tell(row func(what, text string)) {
 		row(what, audit.Sanitise(fmt.Sprintf(format, args...)))
 	}
 	if r.Running {
-		line("daemon", "running since %s, version %s, mode %s", r.Since.Local().Format(time.DateTime), r.Version, r.Mode)
+		line("daemon", "running since %s, version %s, mode %s", stamp(r.Since), r.Version, r.Mode)
 	} else {
 		line("daemon", "not running (this is a look of my own)")
 	}
 	for i := range r.Tables {
-		printTable(&r.Tables[i], line)
+		printTable(&r.Tables[i], r.Running, line)
 	}
 	printSources(r.Sources, r.Unheard, line)
 	r.Neighbours.print(line)
@@ -235,7 +235,9 @@ func (r *report) tell(row func(what, text string)) {
 	}
 }
 
-func printTable(t *daemon.TableStatus, line func(string, string, ...any)) {
+// printTable tells of a table. Growth and losses are differences, which only a
+// daemon that goes on looking can tell.
+func printTable(t *daemon.TableStatus, watched bool, line func(string, string, ...any)) {
 	a := &t.Assessment
 	o := &a.Observation
 	name := "table"
@@ -259,9 +261,15 @@ func printTable(t *daemon.TableStatus, line func(string, string, ...any)) {
 		level += ", incident " + t.Incident
 	}
 	line("level", "%s", level)
-	line("forecast", "%s", forecast(a))
+	if watched {
+		line("forecast", "%s", forecast(a))
+	}
 	line("budget", "max may go up to %d (%d MiB, %d bytes an entry)", a.Budget.Max, a.Budget.Bytes>>20, a.Budget.PerEntry)
-	line("lost", "%d packets dropped, %d entries early dropped, %d insertions failed", o.Table.Counters.FullDrops(), o.Table.Counters.EarlyDrop, o.Table.Counters.InsertFailed)
+	if watched {
+		line("lost", "%d packets dropped, %d entries early dropped, %d insertions failed", o.Table.Counters.FullDrops(), o.Table.Counters.EarlyDrop, o.Table.Counters.InsertFailed)
+	} else {
+		line("lost", "not counted without a daemon; conntrack -S prints the kernel's own counters")
+	}
 	if t.Held != policy.NotHeld {
 		held := t.HeldText
 		if t.Held == policy.HeldPaused {

@@ -5,6 +5,7 @@ import (
 	"testing"
 
 	"github.com/ctwarden/ctwarden/internal/config"
+	"github.com/ctwarden/ctwarden/policy"
 )
 
 func TestAHintCanBePasted(t *testing.T) {
@@ -45,5 +46,22 @@ func TestALedgerThatMayNotBeReadIsNotAnEmptyOne(t *testing.T) {
 	}
 	if out := b.String(); strings.Contains(out, "nothing") || !strings.Contains(out, "permission denied") || !strings.Contains(out, "sudo ctwarden status") {
 		t.Errorf("status:\n%s", out)
+	}
+}
+
+// TestOneLookTellsNeitherGrowthNorLosses: nothing was counted, which is not the
+// same as nothing being lost.
+func TestOneLookTellsNeitherGrowthNorLosses(t *testing.T) {
+	r := standing(policy.High, 9, 10, policy.NotHeld)
+	for _, running := range []bool{true, false} {
+		r.Running = running
+		var b strings.Builder
+		if err := r.print(&b); err != nil {
+			t.Fatal(err)
+		}
+		out := b.String()
+		if told := strings.Contains(out, "0 packets dropped") && strings.Contains(out, "forecast"); told != running {
+			t.Errorf("a daemon: %t, its figures: %t\n%s", running, told, out)
+		}
 	}
 }
