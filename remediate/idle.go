@@ -50,7 +50,9 @@ const rounding = 2 * time.Second
 // Two things stay outside of the proof: a value that somebody sets and takes
 // back between two looks at the sysctls, and an entry with a timeout policy of
 // its own (nft "ct timeout", iptables -j CT --timeout) that is shorter than
-// the sysctl: no dump shows it.
+// the sysctl: no dump shows it. To list such policies would load nf_tables or
+// nfnetlink_cttimeout. An unreplied entry under one ends that much sooner; of
+// connections only those that age.established_floor asks for are at risk.
 
 // A change is a value and since when it was seen to stand.
 type change struct {
