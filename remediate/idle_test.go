@@ -5,6 +5,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/ctwarden/ctwarden/internal/ctnetlink/cttest"
 	"github.com/ctwarden/ctwarden/internal/nfct"
 )
 
@@ -187,5 +188,21 @@ func TestAWatchIsBounded(t *testing.T) {
 	}
 	if n := len(w.changes[nfct.UDP]); n > 10 || !w.covers(remembered) {
 		t.Errorf("%d changes, since %v", n, w.since)
+	}
+}
+
+// A new namespace begins with what the kernel was compiled with.
+func TestDefaultTimeoutsAreTheKernels(t *testing.T) {
+	ns := cttest.NewNS(t)
+	cttest.Count(t, ns) // the module is there
+	k := newKernel(Options{Dir: t.TempDir()})
+	got, err := k.timeouts(ns)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for timeout, want := range nfct.DefaultTimeouts() {
+		if got[timeout] != want && got[timeout] != 0 { // 0: this kernel lacks it
+			t.Errorf("%s is %d, want %d", nfct.Timeout(timeout).Sysctl(), got[timeout], want)
+		}
 	}
 }

@@ -12,6 +12,8 @@ import (
 	"github.com/mdlayher/netlink"
 	"golang.org/x/sys/unix"
 
+	"github.com/ti-mo/conntrack"
+
 	"github.com/ctwarden/ctwarden/internal/nfct"
 )
 
@@ -154,6 +156,20 @@ func TestDecodeKey(t *testing.T) {
 	}
 }
 
+// The bits as another library has them.
+func TestStatusBits(t *testing.T) {
+	for ours, theirs := range map[nfct.Status]conntrack.Status{
+		nfct.StatusExpected: conntrack.StatusExpected, nfct.StatusSeenReply: conntrack.StatusSeenReply, nfct.StatusAssured: conntrack.StatusAssured,
+		nfct.StatusConfirmed: conntrack.StatusConfirmed, nfct.StatusSrcNAT: conntrack.StatusSrcNAT, nfct.StatusDstNAT: conntrack.StatusDstNAT,
+		nfct.StatusDying: conntrack.StatusDying, nfct.StatusFixedTimeout: conntrack.StatusFixedTimeout, nfct.StatusHelper: conntrack.StatusHelper,
+		nfct.StatusOffload: conntrack.StatusOffload,
+	} {
+		if uint32(ours) != uint32(theirs) {
+			t.Errorf("%#x, %#x there", uint32(ours), uint32(theirs))
+		}
+	}
+}
+
 func TestDecodeRefuses(t *testing.T) {
 	long := attr(ctaMark, 0, 0, 0, 1)
 	binary.NativeEndian.PutUint16(long, 9)
@@ -179,23 +195,26 @@ func TestDecodeRefuses(t *testing.T) {
 		"no tuple":                             payload(2, be32(ctaStatus, 8)),
 		"only the reply":                       payload(2, tuple4(ctaTupleReply), be32(ctaStatus, 8)),
 		"no status":                            payload(2, tuple4(ctaTupleOrig), be32(ctaTimeout, 1)),
-		"an attribute past the end":            payload(2, tuple4(ctaTupleOrig), long),
-		"an attribute shorter than its header": payload(2, tuple4(ctaTupleOrig), short),
-		"three bytes left over":                append(payload(2, tuple4(ctaTupleOrig)), 1, 2, 3),
+		"an attribute past the end":            payload(2, tuple4(ctaTupleOrig), be32(ctaStatus, 8), long),
+		"an attribute shorter than its header": payload(2, tuple4(ctaTupleOrig), be32(ctaStatus, 8), short),
+		"three bytes left over":                append(payload(2, tuple4(ctaTupleOrig), be32(ctaStatus, 8)), 1, 2, 3),
 		"a status of two bytes":                payload(2, tuple4(ctaTupleOrig), attr(ctaStatus, 0, 8)),
-		"a zone of one byte":                   payload(2, tuple4(ctaTupleOrig), attr(ctaZone, 1)),
-		"an IPv4 address of 16 bytes":          payload(2, nest(ctaTupleOrig, nest(ctaTupleIP, attr(ctaIPv4Src, make([]byte, 16)...)))),
-		"an IPv6 address of 4 bytes":           payload(2, nest(ctaTupleOrig, nest(ctaTupleIP, attr(ctaIPv6Dst, 1, 2, 3, 4)))),
-		"a port of one byte":                   payload(2, nest(ctaTupleOrig, nest(ctaTupleProto, attr(ctaProtoSrcPort, 1)))),
-		"a TCP state of no byte":               payload(2, tuple4(ctaTupleOrig), nest(ctaProtoInfo, nest(ctaProtoInfoTCP, attr(ctaProtoInfoTCPState)))),
-		"a time of four bytes":                 payload(2, tuple4(ctaTupleOrig), nest(ctaTimestamp, be32(ctaTimestampStart, 1))),
+		"a zone of one byte":                   payload(2, tuple4(ctaTupleOrig), be32(ctaStatus, 8), attr(ctaZone, 1)),
+		"an IPv4 address of 16 bytes":          payload(2, be32(ctaStatus, 8), nest(ctaTupleOrig, nest(ctaTupleIP, attr(ctaIPv4Src, make([]byte, 16)...)))),
+		"an IPv6 address of 4 bytes":           payload(2, be32(ctaStatus, 8), nest(ctaTupleOrig, nest(ctaTupleIP, attr(ctaIPv6Dst, 1, 2, 3, 4)))),
+		"a port of one byte":                   payload(2, be32(ctaStatus, 8), nest(ctaTupleOrig, nest(ctaTupleProto, attr(ctaProtoSrcPort, 1)))),
+		"a TCP state of no byte":               payload(2, tuple4(ctaTupleOrig), be32(ctaStatus, 8), nest(ctaProtoInfo, nest(ctaProtoInfoTCP, attr(ctaProtoInfoTCPState)))),
+		"a time of four bytes":                 payload(2, tuple4(ctaTupleOrig), be32(ctaStatus, 8), nest(ctaTimestamp, be32(ctaTimestampStart, 1))),
 	} {
 		var e nfct.Entry
 		var k Key
-		if err := decode(in, &e, &k); err == nil {
-			t.Errorf("%s: decoded as %v", name, &e)
-		} else if !errors.Is(err, errMalformed) && !errors.Is(err, errNotWhole) {
-			t.Errorf("%s: %v", name, err)
+		want := errMalformed
+		switch name {
+		case "no tuple", "only the reply", "no status":
+			want = errNotWhole
+		}
+		if err := decode(in, &e, &k); !errors.Is(err, want) {
+			t.Errorf("%s: decoded as %v, %v", name, &e, err)
 		}
 	}
 }

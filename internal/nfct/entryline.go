@@ -202,9 +202,6 @@ func parseAddr(text string) (netip.Addr, error) {
 
 // end checks that the line was whole.
 func (p *entryLine) end() (Entry, error) {
-	if p.tuples < 2 {
-		return Entry{}, errCutShort
-	}
 	p.Family = IPv4
 	if p.Orig.Src.Is6() {
 		p.Family = IPv6

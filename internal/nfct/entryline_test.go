@@ -117,6 +117,13 @@ func entryLines() map[string]struct {
 				Orig: tupleOf("10.0.0.1", "10.0.0.2", 0, 0), Reply: tupleOf("10.0.0.2", "10.0.0.1", 0, 0),
 			},
 		},
+		"keys before the first tuple": {
+			"udp 17 9 dst=10.9.9.9 sport=7 packets=1 id=7 src=10.0.0.1 dst=10.0.0.2 sport=1 dport=2 src=10.0.0.2 dst=10.0.0.1 sport=2 dport=1",
+			nfct.Entry{
+				Family: nfct.IPv4, Proto: nfct.ProtoUDP, Timeout: 9, ID: 7, Status: seen,
+				Orig: tupleOf("10.0.0.1", "10.0.0.2", 1, 2), Reply: tupleOf("10.0.0.2", "10.0.0.1", 2, 1),
+			},
+		},
 		"SCTP, whose state is not read": {
 			"sctp     132 99 ESTABLISHED src=10.0.0.1 dst=10.0.0.2 sport=1 dport=2 src=10.0.0.2 dst=10.0.0.1 sport=2 dport=1 mark=0 use=1",
 			nfct.Entry{
@@ -147,6 +154,8 @@ func TestParseEntryRefuses(t *testing.T) {
 		"nothing":                      "",
 		"the last line of conntrack":   "conntrack v1.4.7 (conntrack-tools): 6 flow entries have been shown.",
 		"an event":                     "    [NEW] tcp      6 120 SYN_SENT" + tuples,
+		"no tuple":                     "tcp 6 5 CLOSE mark=0 use=1",
+		"ports and no address":         "tcp 6 5 CLOSE sport=1 dport=2 sport=2 dport=1",
 		"one tuple":                    "tcp 6 5 CLOSE src=10.0.0.1 dst=10.0.0.2 sport=1 dport=2",
 		"a tuple that is cut short":    "tcp 6 5 CLOSE src=10.0.0.1 dst=10.0.0.2 sport=1 dport=2 src=10.0.0.2",
 		"three tuples":                 "tcp 6 5 CLOSE" + tuples + " src=10.0.0.2 dst=10.0.0.1",

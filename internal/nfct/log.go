@@ -169,11 +169,6 @@ func parseDecimal(digits string, bits int) (uint64, bool) {
 	if digits == "" || len(digits) > 1 && digits[0] == '0' {
 		return 0, false
 	}
-	for i := range len(digits) {
-		if digits[i] < '0' || digits[i] > '9' {
-			return 0, false
-		}
-	}
-	n, err := strconv.ParseUint(digits, 10, bits)
+	n, err := strconv.ParseUint(digits, 10, bits) // takes no sign either
 	return n, err == nil
 }
