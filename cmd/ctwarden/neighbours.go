@@ -49,6 +49,7 @@ type neighbour struct {
 	// much.
 	entries uint64
 	seen    policy.Moment
+	failing bool // it could not be read
 }
 
 const (
@@ -113,16 +114,24 @@ func (n *neighbours) observe(ctx context.Context, own *policy.Observation) []pol
 }
 
 // note takes in what the watched ones hold now. One that could not be read has
-// gone away, or the right to read it has.
+// gone away, or is read again at the next turn: to let go of it would end its
+// incident, and what is to be given back in it would be given back by nobody.
 func (n *neighbours) note(entries map[uint32]uint64, own *policy.Observation) {
 	kept := n.watched[:0]
 	for _, w := range n.watched {
 		now, ok := entries[w.inode]
 		if !ok {
-			w.close()
-			n.alarmed.Store(true)
+			if !w.failing {
+				n.alarmed.Store(true)
+			}
+			if w.failing = n.roster.Held(w.inode); w.failing {
+				kept = append(kept, w)
+			} else {
+				w.close()
+			}
 			continue
 		}
+		w.failing = false
 		n.sweep.Entries = n.sweep.Entries - min(w.entries, n.sweep.Entries) + now
 		w.entries = now
 		if now >= own.Table.Max/watchedFrom {
@@ -199,13 +208,31 @@ func (n *neighbours) choose(own *policy.Observation) {
 	n.watched = kept
 	for i := range n.sweep.Full {
 		ns := &n.sweep.Full[i]
-		if len(n.watched) >= mostWatched {
-			return
+		if !n.wanted(ns) || n.find(ns.Inode) != nil {
+			continue
 		}
-		if n.wanted(ns) && n.find(ns.Inode) == nil {
-			n.watch(ns.Inode, own.Now)
+		if len(n.watched) >= mostWatched && !n.yield(ns.Entries) {
+			return // those that follow hold less
+		}
+		n.watch(ns.Inode, own.Now).entries = ns.Entries
+	}
+}
+
+// yield stops watching the one that holds least, for one that holds at least
+// twice as much. One with a value that is to be given back stays.
+func (n *neighbours) yield(entries uint64) bool {
+	least := -1
+	for i, w := range n.watched {
+		if w.entries <= entries/2 && (least < 0 || w.entries < n.watched[least].entries) && !n.claimed(w.inode) {
+			least = i
 		}
 	}
+	if least < 0 {
+		return false
+	}
+	n.watched[least].close()
+	n.watched = slices.Delete(n.watched, least, least+1)
+	return true
 }
 
 // choosing chooses by other patterns, at the next turn.
