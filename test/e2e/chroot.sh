@@ -73,6 +73,11 @@ check "remove" in_root dpkg -r ctwarden
 check "the record outlives it" test -f "$root/var/log/ctwarden/audit.jsonl" -a -f "$root/etc/ctwarden/ctwarden.yaml"
 check "reinstall" in_root dpkg -i /packages/new.deb
 check "and it is enabled again" enabled
+ln -sf /nowhere "$root/etc/ctwarden/ctwarden.yaml"
+mount -t tmpfs -o size=4k tmpfs "$root/tmp" && dd if=/dev/zero of="$root/tmp/filler" bs=4k count=1 status=none
+check "remove, with a configuration that can't be read and a full /tmp" in_root dpkg -r ctwarden
+umount "$root/tmp"
+rm "$root/etc/ctwarden/ctwarden.yaml"
 check "purge" in_root dpkg -P ctwarden
 check "nothing is left" not left
 check "but the user, whose number must not become another's" system_user

@@ -29,6 +29,13 @@ complete() {
 		r -q -l ctwarden | grep -x "$file" >/dev/null && [[ -s $root$file ]] || { echo "$file is not shipped"; return 1; }
 	done
 }
+# described: as rpm does it, without the summary once more and Debian's mark for an empty line.
+described() {
+	local text
+	text=$(r -q --queryformat '%{DESCRIPTION}' ctwarden)
+	echo "$text"
+	[[ $text == 'ctwarden hears'* && $text == *$'\n\nIt raises'* ]]
+}
 # all_owned: of each directory that is named after the package there is an owner, so that a removal takes it along.
 all_owned() {
 	local dir
@@ -43,6 +50,7 @@ check "install" quiet r -i --nodeps "$root/packages/old.rpm"
 check "the user is there" system_user
 check "owners and modes" owners
 check "documents and examples are there" complete
+check "the description is an rpm's" described
 check "no directory belongs to nobody" all_owned
 check "rpm -V finds nothing" quiet r -V --nodeps ctwarden
 check "the service is enabled" enabled
