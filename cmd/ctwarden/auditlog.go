@@ -7,9 +7,9 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"iter"
 	"log/slog"
 	"slices"
-	"strings"
 	"time"
 
 	"github.com/coreos/go-systemd/v22/journal"
@@ -18,8 +18,6 @@ import (
 	"github.com/ctwarden/ctwarden/internal/audit"
 	"github.com/ctwarden/ctwarden/internal/config"
 	"github.com/ctwarden/ctwarden/internal/incident"
-	review "github.com/ctwarden/ctwarden/internal/report"
-	"github.com/ctwarden/ctwarden/policy"
 )
 
 // openAudit opens the audit log, with a copy in the journal where there is one.
@@ -78,7 +76,7 @@ type choice struct {
 
 func (c *choice) flags(cmd *cobra.Command) {
 	f := cmd.Flags()
-	f.StringVar(&c.since, "since", "", "not before this `time`: 2026-01-02T15:04:05Z, 2026-01-02 (of UTC), or how long ago, as in 90m")
+	f.StringVar(&c.since, "since", "", "not before this `time`: as it is printed, or 2026-01-02, 15:04, today, yesterday, 90m, 3d")
 	f.StringVar(&c.until, "until", "", "before this `time`, written likewise")
 	f.StringVar(&c.incident, "incident", "", "of the incident with this `ID`, or of the last")
 	f.StringSliceVar(&c.kinds, "kind", nil, "of these `kinds`, as in plan,outcome")
@@ -95,6 +93,9 @@ func (c *choice) filter(now time.Time) (audit.Filter, error) {
 	if f.Until, err = when(c.until, now); err != nil {
 		return f, err
 	}
+	if !f.Since.IsZero() && !f.Until.IsZero() && !f.Since.Before(f.Until) {
+		return f, fmt.Errorf("--since %s is not before --until %s", c.since, c.until)
+	}
 	for _, name := range c.kinds {
 		kind := audit.Kind(name)
 		if !kind.Known() {
@@ -105,38 +106,31 @@ func (c *choice) filter(now time.Time) (audit.Filter, error) {
 	return f, nil
 }
 
-// when reads a time or a duration before now; "" is the zero time.
-func when(text string, now time.Time) (time.Time, error) {
-	if text == "" {
-		return time.Time{}, nil
-	}
-	for _, layout := range []string{time.RFC3339Nano, "2006-01-02T15:04:05", "2006-01-02 15:04:05", time.DateOnly} {
-		if t, err := time.Parse(layout, text); err == nil {
-			return t, nil
-		}
-	}
-	d, err := time.ParseDuration(text)
-	if err != nil || d < 0 {
-		return time.Time{}, fmt.Errorf("time %q: expected 2026-01-02T15:04:05Z, 2026-01-02, or a duration such as 90m", text)
-	}
-	return now.Add(-d), nil
-}
-
 func newAuditShow() *cobra.Command {
 	var c choice
 	cmd := &cobra.Command{
-		Use:     "show",
-		Short:   "print the record",
-		Example: "  ctwarden audit show --since 1h --kind plan,outcome",
-		Args:    cobra.NoArgs,
+		Use:   "show",
+		Short: "print the record",
+		Long: `Show prints the records of the audit log, oldest first, a line each.
+
+Times are printed by this host's clock, with how far it is from UTC ("Z" for not at
+all), and --since and --until take them as they are printed. They also take less:
+a day, a time of today, "today", "yesterday", or how long ago, as in 90m or 3d.
+A time without a zone is by this host's clock, as for journalctl; TZ=UTC before the
+command makes it UTC. With --json the records are as in the log, in UTC.`,
+		Example: `  ctwarden audit show --since 1h --kind plan,outcome
+  ctwarden audit show --since "2026-11-20 19:00:00Z" --until 19:30`,
+		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			path, filter, err := c.place(cmd)
 			if err != nil {
 				return err
 			}
-			return printRecords(cmd.OutOrStdout(), c.json, func(yield func(audit.Record, error) bool) {
-				audit.Read(cmd.Context(), path, filter)(yield)
-			})
+			n, err := printRecords(cmd.OutOrStdout(), c.json, audit.Read(cmd.Context(), path, filter))
+			if err == nil && n == 0 {
+				return noneFits(cmd)
+			}
+			return err
 		},
 	}
 	c.flags(cmd)
@@ -161,28 +155,54 @@ func newAuditTail() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			last, err := lastRecords(cmd.Context(), path, filter, lines)
-			if err != nil {
+			shown, after, err := c.last(cmd, path, filter, lines)
+			switch {
+			case err != nil:
 				return err
+			case follow:
+				filter.After = after
+				return c.follow(cmd, path, filter)
+			case shown == 0 && lines > 0:
+				return noneFits(cmd)
 			}
-			for _, r := range last {
-				if err := printRecord(cmd.OutOrStdout(), c.json, r); err != nil {
-					return err
-				}
-				filter.After = max(filter.After, r.Seq)
-			}
-			if !follow {
-				return nil
-			}
-			ticks := time.NewTicker(500 * time.Millisecond)
-			defer ticks.Stop()
-			return printRecords(cmd.OutOrStdout(), c.json, audit.Follow(cmd.Context(), path, filter, ticks.C))
+			return nil
 		},
 	}
 	c.flags(cmd)
 	cmd.Flags().BoolVarP(&follow, "follow", "f", false, "wait for more")
 	cmd.Flags().IntVarP(&lines, "lines", "n", 20, "how many of the last records")
 	return cmd
+}
+
+// last prints the last n records that the filter chooses. It returns how many
+// there were, and the record that those to come follow.
+func (c *choice) last(cmd *cobra.Command, path string, filter audit.Filter, n int) (shown int, after uint64, err error) {
+	if n == 0 {
+		newest, _, err := audit.Last(path)
+		if err != nil {
+			err = fmt.Errorf("read audit log: %w", err)
+		}
+		return 0, newest.Seq, err
+	}
+	last, err := lastRecords(cmd.Context(), path, filter, n)
+	if err != nil {
+		return 0, 0, err
+	}
+	for _, r := range last {
+		if err := printRecord(cmd.OutOrStdout(), c.json, r); err != nil {
+			return 0, 0, err
+		}
+		after = max(after, r.Seq)
+	}
+	return len(last), after, nil
+}
+
+// follow prints what comes until it is told to end.
+func (c *choice) follow(cmd *cobra.Command, path string, filter audit.Filter) error {
+	ticks := time.NewTicker(500 * time.Millisecond)
+	defer ticks.Stop()
+	_, err := printRecords(cmd.OutOrStdout(), c.json, audit.Follow(cmd.Context(), path, filter, ticks.C))
+	return err
 }
 
 // place returns where the log is, and what to choose of it.
@@ -218,7 +238,14 @@ func lastRecords(ctx context.Context, path string, filter audit.Filter, n int) (
 	return last, nil
 }
 
-func printRecords(w io.Writer, asJSON bool, records func(func(audit.Record, error) bool)) error {
+// noneFits says on the other stream why nothing is printed.
+func noneFits(cmd *cobra.Command) error {
+	_, err := fmt.Fprintln(cmd.ErrOrStderr(), "ctwarden: no record of the log fits")
+	return err
+}
+
+// printRecords prints records as they come, and returns how many there were.
+func printRecords(w io.Writer, asJSON bool, records iter.Seq2[audit.Record, error]) (n int, err error) {
 	out := bufio.NewWriter(w)
 	for r, err := range records {
 		if damaged, ok := errors.AsType[*audit.LineError](err); ok {
@@ -226,18 +253,19 @@ func printRecords(w io.Writer, asJSON bool, records func(func(audit.Record, erro
 			continue
 		}
 		if err != nil {
-			return errors.Join(out.Flush(), ended(err))
+			return n, errors.Join(out.Flush(), ended(err))
 		}
+		n++
 		if err := printRecord(out, asJSON, r); err != nil {
-			return err
+			return n, err
 		}
 		if out.Buffered() > 0 {
 			if err := out.Flush(); err != nil {
-				return err
+				return n, err
 			}
 		}
 	}
-	return out.Flush()
+	return n, out.Flush()
 }
 
 // ended turns the end of following by Ctrl-C into a good end.
@@ -251,143 +279,11 @@ func ended(err error) error {
 func printRecord(w io.Writer, asJSON bool, r audit.Record) error {
 	line := r.Line()
 	if !asJSON {
+		r.Time = r.Time.Local()
 		line = r.AppendText(nil)
 	} else if !bytes.HasSuffix(line, []byte("\n")) {
 		line = append(slices.Clone(line), '\n')
 	}
 	_, err := w.Write(line)
 	return err
-}
-
-func newAuditVerify() *cobra.Command {
-	var noRedecide, asJSON bool
-	var head, journal, path string
-	cmd := &cobra.Command{
-		Use:   "verify",
-		Short: "check that no record was altered, removed, inserted or reordered, and decide every plan again",
-		Long: `Verify checks the hash chain over all segments and, unless told otherwise,
-decides every recorded plan again from its recorded state and observation. Exit
-code 3 says that something is wrong; each finding names its record.
-
-The end of a log can be cut, and all of it written anew, without a trace in the
-log itself. Compare it with the copies in the journal (--journal), which may be
-another host's, or with a hash that you know from elsewhere (--head).`,
-		Example: "  journalctl -u ctwarden -o json | ctwarden audit verify --journal -\n" +
-			"  ctwarden audit verify --head 1042:9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08",
-		Args: cobra.NoArgs,
-		RunE: func(cmd *cobra.Command, _ []string) error {
-			v := audit.Verifier{}
-			if head != "" {
-				known, err := parseHead(head)
-				if err != nil {
-					return usageError{err, cmd.CommandPath()}
-				}
-				v.Known = append(v.Known, known)
-			}
-			path, err := logPath(cmd, path)
-			if err != nil {
-				return err
-			}
-			if journal != "" {
-				known, err := openHeads(journal, cmd.InOrStdin())
-				if err != nil {
-					return err
-				}
-				v.Known = append(v.Known, known...)
-			}
-			if !noRedecide {
-				v.Redecide = newRedecider().check
-			}
-			result, err := v.Verify(cmd.Context(), path)
-			if err != nil {
-				return err
-			}
-			return printVerified(cmd.OutOrStdout(), asJSON, &result)
-		},
-	}
-	logFlag(cmd, &path)
-	cmd.Flags().BoolVar(&noRedecide, "no-redecide", false, "check the chain only")
-	cmd.Flags().StringVar(&head, "head", "", "a record known from elsewhere, as `SEQ:HASH`")
-	cmd.Flags().StringVar(&journal, "journal", "", "compare with the copies in the journal: a `file` of journalctl -o json, or - for stdin")
-	cmd.Flags().BoolVar(&asJSON, "json", false, "print the result as JSON")
-	return cmd
-}
-
-func printVerified(w io.Writer, asJSON bool, r *audit.Result) error {
-	if asJSON {
-		if err := review.WriteJSON(w, r); err != nil {
-			return err
-		}
-	} else {
-		for _, p := range r.Problems {
-			fmt.Fprintln(w, p.String())
-		}
-		fmt.Fprintf(w, "%d records, %d problems\n", r.Records, len(r.Problems))
-	}
-	if len(r.Problems) > 0 {
-		return errFound
-	}
-	return nil
-}
-
-// A redecider decides recorded plans again: the limits stand in the config
-// record before, state and observation in the plan itself.
-type redecider struct {
-	limits map[string]policy.Limits
-}
-
-func newRedecider() *redecider { return &redecider{limits: map[string]policy.Limits{}} }
-
-func (d *redecider) check(r audit.Record) error {
-	switch r.Kind {
-	case audit.KindConfig:
-		var c configRecord
-		if err := r.Decode(&c); err != nil {
-			return err
-		}
-		if c.Limits.Digest() != c.Digest {
-			return errors.New("the limits do not have the digest that the record gives")
-		}
-		d.limits[c.Digest] = c.Limits
-	case audit.KindPlan, audit.KindHold, audit.KindBreaker:
-		return d.again(r)
-	}
-	return nil
-}
-
-func (d *redecider) again(r audit.Record) error {
-	var recorded struct {
-		Limits      string             `json:"limits"`
-		State       policy.State       `json:"state"`
-		Observation policy.Observation `json:"observation"`
-		policy.Plan
-	}
-	if err := r.Decode(&recorded); err != nil {
-		return err
-	}
-	limits, ok := d.limits[recorded.Limits]
-	if !ok {
-		return errors.New("the limits of this plan are not in the log (removed by retention?)")
-	}
-	a := limits.Assess(&recorded.State, &recorded.Observation)
-	plan := limits.Decide(&recorded.State, &a)
-	if plan.Held != recorded.Held || !slices.Equal(plan.Actions, recorded.Actions) {
-		return fmt.Errorf("decided again: %s; recorded: %s", decision(&plan), decision(&recorded.Plan))
-	}
-	return nil
-}
-
-// decision says what a plan comes to.
-func decision(p *policy.Plan) string {
-	if !p.Acts() {
-		return "held, " + p.Held.Sentence()
-	}
-	texts := make([]string, len(p.Actions))
-	for n := range p.Actions {
-		texts[n] = p.Actions[n].Sentence()
-		if p.Actions[n].Would {
-			texts[n] = "would " + texts[n]
-		}
-	}
-	return strings.Join(texts, ", ")
 }

@@ -75,7 +75,7 @@ func (d *running) pause(ctx context.Context, by control.Peer, ask control.Ask) (
 	if err := d.post.loop.Pause(ctx, askedBy(by, ask)); err != nil {
 		return nil, err
 	}
-	d.say.Warn("paused", "until", until.Format(time.DateTime), "uid", by.UID, "reason", ask.Reason)
+	d.say.Warn("paused", "until", stamp(until), "uid", by.UID, "reason", ask.Reason)
 	return pausedAnswer{until}, nil
 }
 

@@ -186,7 +186,7 @@ func printIncidents(out io.Writer, g *incident.Grouper, path string) error {
 		if i.Tally.Would > 0 {
 			acts += fmt.Sprintf(" (+%d would)", i.Tally.Would)
 		}
-		fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\t%d\t%d\t%s\t%s\t%s\n", audit.Sanitise(i.ID), i.Start.Local().Format(time.DateTime),
+		fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\t%d\t%d\t%s\t%s\t%s\n", audit.Sanitise(i.ID), stamp(i.Start),
 			i.Duration.Round(time.Second), review.Spark(i.Curve, 12), policy.Percent(i.Peak.Fullness()),
 			i.Losses.Packets, i.Losses.Evicted, i.Cause, acts, i.Status)
 	}
@@ -222,7 +222,8 @@ func newIncidentShow() *cobra.Command {
 			if asJSON {
 				return r.WriteJSON(cmd.OutOrStdout())
 			}
-			return r.WriteShort(cmd.OutOrStdout(), paper(cmd.OutOrStdout()))
+			more := sameLog("ctwarden incident report "+pasted([]string{found.ID}), path)
+			return r.WriteShort(cmd.OutOrStdout(), paper(cmd.OutOrStdout()), more)
 		},
 	}
 	logFlag(cmd, &path)

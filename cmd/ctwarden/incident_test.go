@@ -234,8 +234,10 @@ func TestReplayIsNearWhatWasRecorded(t *testing.T) {
 		t.Errorf("limits that may raise max evicted %d, those that may not %d", other, model)
 	}
 	out, _ := told(t, exitOK, "replay", "last", "--log", drillLog)
-	if !strings.Contains(out, "counted") || !strings.Contains(out, "set nf_conntrack_max") {
-		t.Errorf("replay:\n%s", out)
+	for _, want := range []string{"counted", "set nf_conntrack_max", "and evicted", "those in force on this host; --config FILE"} {
+		if !strings.Contains(out, want) {
+			t.Errorf("the replay lacks %q:\n%s", want, out)
+		}
 	}
 }
 

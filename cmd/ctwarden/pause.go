@@ -67,7 +67,7 @@ in the audit log.`,
 			if err := ask(cmd, "pause", a, &paused); err != nil {
 				return err
 			}
-			_, err := fmt.Fprintf(cmd.OutOrStdout(), "paused until %s; ctwarden resume ends it\n", paused.Until.Local().Format(time.DateTime))
+			_, err := fmt.Fprintf(cmd.OutOrStdout(), "paused until %s; ctwarden resume ends it\n", stamp(paused.Until))
 			return err
 		},
 	}

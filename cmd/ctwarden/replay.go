@@ -57,7 +57,11 @@ that behave otherwise when they are refused are not modelled. No kernel is touch
 			if asJSON {
 				return review.WriteJSON(cmd.OutOrStdout(), played)
 			}
-			return played.print(cmd.OutOrStdout())
+			whose := "in force on this host; --config FILE plays others"
+			if name := cmd.Flag("config").Value.String(); name != "" {
+				whose = "of " + name
+			}
+			return played.print(cmd.OutOrStdout(), whose)
 		},
 	}
 	logFlag(cmd, &path)
@@ -170,7 +174,9 @@ func shortRelease(release string) string {
 	return fmt.Sprintf("%d.%d", major, minor)
 }
 
-func (r *replayed) print(out io.Writer) error {
+// print prints the columns side by side; whose says where the other limits are
+// from.
+func (r *replayed) print(out io.Writer, whose string) error {
 	w := tabwriter.NewWriter(out, 0, 0, 3, ' ', tabwriter.AlignRight)
 	then := "model, limits of then"
 	if r.Assumed {
@@ -183,7 +189,9 @@ func (r *replayed) print(out io.Writer) error {
 	fmt.Fprintf(w, "most entries\t%d\t%d\t%d\t\n", r.Recorded.Peak, model.PeakEntries, other.PeakEntries)
 	fmt.Fprintf(w, "max at the end\t%d\t%d\t%d\t\n", r.Recorded.Max, model.Max, other.Max)
 	fmt.Fprintf(w, "acts\t%d\t%d\t%d\t\n", r.Recorded.Acts, r.Model.Acts, r.Other.Acts)
-	fmt.Fprintf(w, "without ctwarden, lost\t\t%d\t%d\t\n", r.Model.Nothing.Losses.Packets(), r.Other.Nothing.Losses.Packets())
+	none, same := &r.Model.Nothing.Losses, &r.Other.Nothing.Losses
+	fmt.Fprintf(w, "without ctwarden, lost\t\t%d\t%d\t\n", none.Packets(), same.Packets())
+	fmt.Fprintf(w, "and evicted\t\t%d\t%d\t\n", none.EarlyDropped, same.EarlyDropped)
 	if err := w.Flush(); err != nil {
 		return err
 	}
@@ -194,7 +202,8 @@ func (r *replayed) print(out io.Writer) error {
 			fmt.Fprintf(&b, "%10s  %s\n", line.At.Round(time.Millisecond), audit.Sanitise(line.Text))
 		}
 	}
-	b.WriteString("\nThe arrivals are inferred, not recorded: trust the last column as far as the second is near the first.\n")
+	fmt.Fprintf(&b, "\nThe other limits are those %s.\n", audit.Sanitise(whose))
+	b.WriteString("The arrivals are inferred, not recorded: trust the last column as far as the second is near the first.\n")
 	_, err := io.WriteString(out, b.String())
 	return err
 }

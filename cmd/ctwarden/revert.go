@@ -97,7 +97,7 @@ func printAnswer(w io.Writer, text []byte) error {
 	}
 	err := printReverted(w, answer.Outcomes)
 	if !answer.Until.IsZero() {
-		fmt.Fprintf(w, "paused until %s; ctwarden resume ends it\n", answer.Until.Local().Format(time.DateTime))
+		fmt.Fprintf(w, "paused until %s; ctwarden resume ends it\n", stamp(answer.Until))
 	}
 	return err
 }

@@ -6,7 +6,6 @@ import (
 	"maps"
 	"path/filepath"
 	"slices"
-	"time"
 
 	"github.com/ctwarden/ctwarden/internal/config"
 	"github.com/ctwarden/ctwarden/watcher"
@@ -94,7 +93,7 @@ func printSources(all map[string]sourceReport, unheard map[string]string, line f
 			text = "silent: " + cmp.Or(s.Error, "not begun")
 		}
 		if !s.At.IsZero() {
-			text += ", last record " + s.At.Local().Format(time.DateTime)
+			text += ", last record " + stamp(s.At)
 		}
 		line(name, "%s, %d lines about tables heard, %d records lost, %d lines missed", text, s.Heard, s.Lost, s.Missed)
 	}

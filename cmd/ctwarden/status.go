@@ -200,7 +200,7 @@ func (r *report) tell(row func(what, text string)) {
 		row(what, audit.Sanitise(fmt.Sprintf(format, args...)))
 	}
 	if r.Running {
-		line("daemon", "running since %s, version %s, mode %s", r.Since.Local().Format(time.DateTime), r.Version, r.Mode)
+		line("daemon", "running since %s, version %s, mode %s", stamp(r.Since), r.Version, r.Mode)
 	} else {
 		line("daemon", "not running (this is a look of my own)")
 	}

@@ -100,7 +100,7 @@ func (v *view) write(w io.Writer, s display) error {
 }
 
 func (v *view) noAnswer() string {
-	return audit.Sanitise(fmt.Sprintf("%s no answer: %v", v.failed.Local().Format(time.DateTime), v.err))
+	return audit.Sanitise(fmt.Sprintf("%s no answer: %v", stamp(v.failed), v.err))
 }
 
 // pastMost bounds what is remembered: no terminal is wider.
@@ -128,7 +128,7 @@ func (h *history) last(n int) (limit, entries []float64) {
 
 // oneLine is one look on one line.
 func oneLine(r *report) string {
-	at := r.At.Local().Format(time.DateTime)
+	at := stamp(r.At)
 	if len(r.Tables) == 0 {
 		return at + " no table has been looked at yet"
 	}

@@ -16,10 +16,10 @@ func (r Record) Sentence() string {
 	return Clip(Sanitise(r.sentence()), maxSentence)
 }
 
-// AppendText appends one line for people to dst: time, kind and sentence,
-// sanitised, with a newline.
+// AppendText appends one line for people to dst: time (in the zone of r.Time),
+// kind and sentence, sanitised, with a newline.
 func (r Record) AppendText(dst []byte) []byte {
-	dst = r.Time.AppendFormat(dst, "2006-01-02 15:04:05.000Z")
+	dst = r.Time.AppendFormat(dst, "2006-01-02 15:04:05.000Z07:00")
 	return fmt.Appendf(dst, "  %-14s  %s\n", r.Kind, r.Sentence())
 }
 
@@ -35,7 +35,40 @@ func (r Record) sentence() string {
 	if text := r.facts().Text; text != "" {
 		return text
 	}
+	if r.Kind == KindSample {
+		var f flight
+		if r.Decode(&f) == nil && len(f.Samples) > 0 {
+			return f.say()
+		}
+	}
 	return r.pairs()
+}
+
+// A flight is what is said of a record of the flight recorder: of each reading
+// the entries and max, which are its second and third number.
+type flight struct {
+	Before  bool      `json:"before"`
+	Samples [][]int64 `json:"samples"`
+}
+
+func (f *flight) say() string {
+	var first, most, limit, last int64
+	for n, row := range f.Samples {
+		if len(row) < 3 {
+			continue
+		}
+		if last = row[1]; n == 0 {
+			first = last
+		}
+		if last >= most {
+			most, limit = last, row[2]
+		}
+	}
+	text := fmt.Sprintf("%d readings: from %d to %d entries, at the most %d of %d", len(f.Samples), first, last, most, limit)
+	if f.Before {
+		text += ", before the incident"
+	}
+	return text
 }
 
 func (g Gap) say() string {

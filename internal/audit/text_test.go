@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"strings"
 	"testing"
+	"time"
 	"unicode/utf8"
 
 	"github.com/coreos/go-systemd/v22/journal"
@@ -107,5 +108,28 @@ func TestSentenceAndPriority(t *testing.T) {
 	text := string(sealed(t, KindHold, `{"held":"budget"}`).AppendText(nil))
 	if want := "2026-11-20 19:00:00.000Z  hold            held=budget\n"; text != want {
 		t.Errorf("text %q, want %q", text, want)
+	}
+}
+
+func TestReadingsAreToldInWords(t *testing.T) {
+	for payload, want := range map[string]string{
+		`{"before":true,"samples":[[0,10,100,1],[1,90,100,1],[2,80,200,1]]}`: "3 readings: from 10 to 80 entries, at the most 90 of 100, before the incident",
+		`{"samples":[[0,10,100,1]]}`:                                         "1 readings: from 10 to 10 entries, at the most 10 of 100",
+		`{"samples":[[0],["x"]],"wall":"then"}`:                              "wall=then",
+		`{"samples":[[0],[1]]}`:                                              "2 readings: from 0 to 0 entries, at the most 0 of 0",
+	} {
+		if got := sealed(t, KindSample, payload).Sentence(); got != want {
+			t.Errorf("%s is %q, want %q", payload, got, want)
+		}
+	}
+}
+
+func TestTimeIsToldWithItsZone(t *testing.T) {
+	r := sealed(t, KindHold, `{"text":"held"}`)
+	for zone, want := range map[*time.Location]string{time.UTC: "19:00:00.123Z  hold", time.FixedZone("IST", 5*3600+1800): "00:30:00.123+05:30  hold"} {
+		r.Time = time.Date(2026, 11, 20, 19, 0, 0, 123456789, time.UTC).In(zone)
+		if got := string(r.AppendText(nil)); !strings.Contains(got, want) {
+			t.Errorf("%q lacks %q", got, want)
+		}
 	}
 }

@@ -40,7 +40,7 @@ func (p *patient) checkDaemon(ctx context.Context) {
 		p.add(Wrong, area, "running", "systemctl status ctwarden", "does not answer: %v", err)
 		return
 	}
-	p.add(Fine, area, "running", "", "since %s, mode %s", r.Since.Local().Format(time.DateTime), r.Mode)
+	p.add(Fine, area, "running", "", "since %s, mode %s", r.Since.Local().Format("2006-01-02 15:04:05Z07:00"), r.Mode)
 	if len(r.Tables) > 0 && !r.Tables[0].Assessment.Observation.Absent {
 		if k := r.Tables[0].Assessment.Observation.Kernel; !k.MaxWritable || !k.TimeoutsWritable || !k.Entries {
 			p.add(Wrong, area, "sandbox", "systemctl cat ctwarden   # AmbientCapabilities=CAP_NET_ADMIN, ProtectKernelTunables=no, AF_NETLINK",

@@ -3,6 +3,7 @@ package report
 import (
 	_ "embed"
 	"fmt"
+	"html"
 	"html/template"
 	"io"
 	"strings"
@@ -17,6 +18,8 @@ func (r *Report) WriteHTML(w io.Writer) error {
 	page, err := template.New("report").Funcs(template.FuncMap{
 		"clean": clean,
 		"lines": lines,
+		"named": named,
+		"parts": parts,
 		"right": func(t *table, column int) bool { return column < len(t.right) && t.right[column] },
 	}).Parse(pageText)
 	if err != nil {
@@ -77,6 +80,20 @@ func (t *table) Headless() bool    { return strings.Join(t.head, "") == "" }
 func (p pageBlock) IsFile() bool   { return strings.HasPrefix(p.b.about, "/etc/") }
 func (p pageBlock) HasTable() bool { return p.b.table != nil }
 func (p pageBlock) Wide() bool     { return p.b.table != nil && len(p.b.table.head) > 4 }
+
+// named is the head of a column as it stands before a cell.
+func named(head string) string {
+	if strings.HasSuffix(head, "?") {
+		return head + " "
+	}
+	return head + ": "
+}
+
+// parts lets a narrow cell break the long names of the kernel behind an
+// underscore, and not anywhere.
+func parts(text string) template.HTML {
+	return template.HTML(strings.ReplaceAll(html.EscapeString(text), "_", "_<wbr>")) // #nosec G203 -- the text is escaped
+}
 
 // lines makes each line of a file or of commands harmless.
 func lines(text string) string {

@@ -183,7 +183,7 @@ func did(i *incident.Incident) string {
 		text = fmt.Sprintf("ctwarden was not permitted to act: it told %s that it would have made.", count(uint64(t.Would), "change", "changes"))
 	}
 	if t.Failed > 0 {
-		text += fmt.Sprintf(" %s refused by the kernel.", wereWord(t.Failed))
+		text += fmt.Sprintf(" %s failed.", count(uint64(t.Failed), "attempt", "attempts"))
 	}
 	switch i.Status {
 	case incident.Open:
@@ -192,13 +192,6 @@ func did(i *incident.Incident) string {
 		text += " The record of its end is missing: the host was restarted, or ctwarden was."
 	}
 	return text
-}
-
-func wereWord(n int) string {
-	if n == 1 {
-		return "1 was"
-	}
-	return fmt.Sprintf("%d were", n)
 }
 
 // clean makes text from outside harmless for a line of any form: visible

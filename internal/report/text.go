@@ -45,8 +45,8 @@ func (r *Report) WriteText(w io.Writer, p Paper) error {
 }
 
 // WriteShort writes the report in a few lines: what happened, the course, the
-// acts, and where to read on.
-func (r *Report) WriteShort(w io.Writer, p Paper) error {
+// acts, and with which command to read on.
+func (r *Report) WriteShort(w io.Writer, p Paper, more string) error {
 	t := &typist{w: bufio.NewWriter(w), paper: p}
 	i := &r.Incident
 	t.wrap("", r.Headline)
@@ -69,7 +69,7 @@ func (r *Report) WriteShort(w io.Writer, p Paper) error {
 	for _, command := range r.Undo {
 		t.line("undo: " + clean(command))
 	}
-	t.line("more: ctwarden incident report " + word(i.ID))
+	t.line("more: " + clean(more))
 	if err := t.w.Flush(); err != nil {
 		return fmt.Errorf("write report: %w", err)
 	}
@@ -227,9 +227,9 @@ func (t *typist) stacked(tab *table) {
 			case name == "":
 				t.wrap("  ", row[c])
 			case lead == "":
-				t.wrap("  ", name+": "+row[c])
+				t.wrap("  ", named(name)+row[c])
 			default:
-				t.wrap(strings.Repeat(" ", indent), name+": "+row[c])
+				t.wrap(strings.Repeat(" ", indent), named(name)+row[c])
 			}
 		}
 	}

@@ -82,7 +82,8 @@ func span(d time.Duration) string {
 	return fmt.Sprintf("%d days %d h", s/86400, s%86400/3600)
 }
 
-func day(t time.Time) string   { return t.UTC().Format("2 January 2006 at 15:04:05 UTC") }
+// day prints a time as audit show takes it back.
+func day(t time.Time) string   { return t.UTC().Format("2006-01-02 15:04:05 UTC") }
 func clock(t time.Time) string { return t.UTC().Format("15:04:05") }
 
 // after is the time since the incident began.
@@ -134,48 +135,58 @@ func causeName(c policy.Cause) string {
 
 // deed says an act in words.
 func deed(d *incident.Decision) string {
-	act := d.Action
-	done, would := "", act.Would
+	act, out := d.Action, d.Outcome
+	failed := out != nil && !out.OK && out.Changed == 0
+	verb := func(past, plain string) string {
+		switch {
+		case act.Would:
+			return "would have " + past
+		case failed:
+			return "tried to " + plain
+		}
+		return past
+	}
+	text := ""
 	switch act.Type {
 	case policy.RaiseMax:
-		done = fmt.Sprintf("raised the limit nf_conntrack_max from %s to %s", number(act.From), number(act.To))
+		text = fmt.Sprintf("%s the limit nf_conntrack_max from %s to %s", verb("raised", "raise"), number(act.From), number(act.To))
 	case policy.RestoreMax:
-		done = fmt.Sprintf("put the limit nf_conntrack_max back from %s to %s", number(act.From), number(act.To))
+		text = fmt.Sprintf("%s the limit nf_conntrack_max back from %s to %s", verb("put", "put"), number(act.From), number(act.To))
 	case policy.ResizeHash:
-		done = fmt.Sprintf("enlarged the hash from %s to %s buckets", number(act.From), number(act.To))
+		text = fmt.Sprintf("%s the hash from %s to %s buckets", verb("enlarged", "enlarge"), number(act.From), number(act.To))
 	case policy.ShortenTimeout:
-		done = fmt.Sprintf("shortened %s from %d s to %d s", act.Knob.Sysctl(), act.From, act.To)
+		text = fmt.Sprintf("%s %s from %d s to %d s", verb("shortened", "shorten"), act.Knob.Sysctl(), act.From, act.To)
 	case policy.RestoreTimeout:
-		done = fmt.Sprintf("gave %s back from %d s to %d s", act.Knob.Sysctl(), act.From, act.To)
+		text = fmt.Sprintf("%s %s back from %d s to %d s", verb("gave", "give"), act.Knob.Sysctl(), act.From, act.To)
 	case policy.AgeEntries:
-		done = fmt.Sprintf("left only %d s to idle %s entries, at most %s of them", act.Remaining, act.Class, number(act.Cap))
+		text = fmt.Sprintf("%s only %d s to idle %s entries, at most %s of them", verb("left", "leave"), act.Remaining, act.Class, number(act.Cap))
 	case policy.DeleteEntries:
-		done = fmt.Sprintf("deleted %s entries that had been idle for %s, at most %s of them", act.Class, span(act.MinIdle), number(act.Cap))
+		text = fmt.Sprintf("%s %s entries that had been idle for %s, at most %s of them",
+			verb("deleted", "delete"), act.Class, span(act.MinIdle), number(act.Cap))
 	default:
-		return "did something that this version does not know"
+		text = verb("did", "do") + " something that this version does not know"
 	}
-	if would {
-		return "Would have " + done
-	}
-	return sentence(done)
+	return sentence(text)
 }
 
 // result says what came of an act.
 func result(d *incident.Decision) string {
 	out := d.Outcome
-	switch {
-	case out == nil:
+	if out == nil {
 		return "no outcome is recorded"
+	}
+	did := map[policy.ActionType]string{policy.DeleteEntries: "deleted", policy.AgeEntries: "changed"}[out.Action.Type]
+	switch {
 	case out.Action.Would:
 		return "not permitted, so not done"
 	case out.Foreign:
 		return fmt.Sprintf("left alone: somebody else had set it to %s", number(out.Before))
+	case !out.OK && did != "" && out.Changed > 0:
+		return fmt.Sprintf("%s %s, then it failed: %s", number(out.Changed), did, clean(out.Error))
 	case !out.OK:
 		return "failed: " + clean(out.Error)
-	case out.Action.Type == policy.DeleteEntries:
-		return fmt.Sprintf("%s deleted of %s looked at", number(out.Changed), number(out.Examined))
-	case out.Action.Type == policy.AgeEntries:
-		return fmt.Sprintf("%s changed of %s looked at", number(out.Changed), number(out.Examined))
+	case did != "":
+		return fmt.Sprintf("%s %s of %s looked at", number(out.Changed), did, number(out.Examined))
 	case out.After != out.Action.To:
 		return "done: now " + number(out.After)
 	}
@@ -205,7 +216,7 @@ func verdict(d *incident.Decision) string {
 		if out == nil || !out.OK || out.Foreign || out.Action.Would || out.Action.Type.Restores() {
 			return ""
 		}
-		return "not judged yet"
+		return "no verdict is recorded"
 	}
 	v := d.Verdict
 	text := map[policy.Result]string{
