@@ -59,7 +59,9 @@ func forms() map[string]func(*report.Report, io.Writer) error {
 	return map[string]func(*report.Report, io.Writer) error{
 		"txt":  func(r *report.Report, w io.Writer) error { return r.WriteText(w, report.Paper{Width: 80}) },
 		"slim": func(r *report.Report, w io.Writer) error { return r.WriteText(w, report.Paper{Width: 40}) },
-		"show": func(r *report.Report, w io.Writer) error { return r.WriteShort(w, report.Paper{Width: 80}, "ctwarden incident report last") },
+		"show": func(r *report.Report, w io.Writer) error {
+			return r.WriteShort(w, report.Paper{Width: 80}, "ctwarden incident report last")
+		},
 		"md":   (*report.Report).WriteMarkdown,
 		"html": (*report.Report).WriteHTML,
 		"json": (*report.Report).WriteJSON,
