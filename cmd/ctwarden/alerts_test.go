@@ -68,7 +68,7 @@ func TestPrometheusSeesAnIncident(t *testing.T) {
 	c.configure(fmt.Sprintf(hurried, most/10, protectMetrics(t, c.dir)))
 	disk := smallDisk(t, filepath.Join(c.dir, "log"))
 	c.startIn(stage.NS)
-	server := startPrometheus(t, stage.NS, filepath.Join(c.dir, "ca.pem"), metricsPassword)
+	server := startPrometheus(t, stage.NS, secured(filepath.Join(c.dir, "ca.pem")))
 	server.until("ctwarden_table_entries", true)
 	server.until(`ALERTS{alertstate="firing"}`, false)
 
@@ -99,6 +99,9 @@ func TestPrometheusSeesAnIncident(t *testing.T) {
 	server.alert("CtwardenTableExhausted", false)
 	server.alert("CtwardenBudgetNearlyUsed", false)
 
+	// What was shortened stays so, until a person wants it back: see below.
+	server.alert("CtwardenMakePermanent", true)
+
 	// Somebody else writes what ctwarden wrote.
 	takeOver(t, c, stage.NS)
 	server.alert("CtwardenOverridden", true)
@@ -115,6 +118,8 @@ func TestPrometheusSeesAnIncident(t *testing.T) {
 	server.alert("CtwardenDown", true)
 	c.startIn(stage.NS)
 	server.alert("CtwardenDown", false)
+	c.mustRun("revert", "--reason", "the drill is over")
+	server.alert("CtwardenMakePermanent", false)
 	if text, code := c.run("audit", "verify"); code != 0 {
 		t.Errorf("audit verify: exit %d\n%s", code, text)
 	}
@@ -172,7 +177,7 @@ func smallDisk(t *testing.T, dir string) disk {
 	if err := os.MkdirAll(dir, 0o750); err != nil {
 		t.Fatal(err)
 	}
-	if err := syscall.Mount("ctwarden-test", dir, "tmpfs", 0, "size=8m"); err != nil {
+	if err := syscall.Mount("ctwarden-test", dir, "tmpfs", 0, "size=8m,mode=750"); err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() {
@@ -218,12 +223,16 @@ func TestPrometheusSeesLostPackets(t *testing.T) {
 	c.startIn(stage.NS)
 	// The full table would refuse connections to Prometheus, and its own: they
 	// come first, and stay.
-	server := startPrometheus(t, stage.NS, filepath.Join(c.dir, "ca.pem"), metricsPassword)
+	server := startPrometheus(t, stage.NS, secured(filepath.Join(c.dir, "ca.pem")))
 	server.until("ctwarden_table_entries", true)
 	server.until(`ALERTS{alertstate="firing"}`, false)
-	cttest.Fill(t, stage.NS, rampMax-2000, cttest.Assured())
+	const live = rampMax * 2 / 3
+	cttest.Fill(t, stage.NS, live, cttest.Assured())
 	second := func(age time.Duration) uint64 { return uint64(age.Seconds() * 1000) }
-	if err := flows.run(t.Context(), 8000, second); err != nil {
+	ended := make(chan error, 1)
+	go func() { ended <- flows.run(t.Context(), rampMax-live+6000, second) }()
+	server.alert("CtwardenFullSoon", true) // seconds before it is
+	if err := <-ended; err != nil {
 		t.Fatal(err)
 	}
 	t.Logf("%5.1f s  %d of %d flows were refused by the kernel", time.Since(server.began).Seconds(), flows.refused, flows.sent)
@@ -234,6 +243,7 @@ func TestPrometheusSeesLostPackets(t *testing.T) {
 	if err := os.WriteFile("/proc/sys/net/netfilter/nf_conntrack_max", room, 0); err != nil {
 		t.Fatal(err)
 	}
+	server.alert("CtwardenFullSoon", false)
 	server.alert("CtwardenPacketsDropped", false)
 	server.alert("CtwardenTableExhausted", false)
 	server.alert("CtwardenHandsTied", false)

@@ -6,10 +6,13 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"syscall"
 	"testing"
 	"time"
+
+	"github.com/ctwarden/ctwarden/internal/ctnetlink/cttest"
 )
 
 func TestMetricsInAFileAndOnTheSocket(t *testing.T) {
@@ -56,6 +59,104 @@ func TestMetricsInAFileAndOnTheSocket(t *testing.T) {
 	}
 	if text, code := c.run("metrics"); code != 1 || !strings.Contains(text, "no daemon answers") {
 		t.Errorf("without a daemon: exit %d\n%s", code, text)
+	}
+}
+
+// figures returns the page of metrics, by series.
+func (c *child) figures() map[string]float64 {
+	c.t.Helper()
+	text, code := c.run("metrics")
+	if code != exitOK {
+		c.t.Fatalf("metrics: exit %d\n%s", code, text)
+	}
+	page := map[string]float64{}
+	for line := range strings.Lines(text) {
+		cut := strings.LastIndexByte(line, ' ')
+		if strings.HasPrefix(line, "#") || cut < 0 {
+			continue
+		}
+		value, err := strconv.ParseFloat(strings.TrimSpace(line[cut:]), 64)
+		if err != nil {
+			c.t.Fatalf("%s: %v", line, err)
+		}
+		page[line[:cut]] = value
+	}
+	return page
+}
+
+// TestMetricsSayWhatTheKernelAndStatusSay fills a table and compares what is
+// told of it with what the kernel tells, and with status --json.
+func TestMetricsSayWhatTheKernelAndStatusSay(t *testing.T) {
+	stage := newStage(t)
+	c := newChild(t)
+	c.startIn(stage.NS)
+	const filled = 1000
+	cttest.Fill(t, stage.NS, filled, cttest.Assured())
+	var page map[string]float64
+	var r report
+	c.until("the table is seen", func(now *report) bool {
+		page, r = c.figures(), *now
+		return r.Tables[0].Assessment.Observation.Table.Entries == filled && page[`ctwarden_table_entries{netns="0"}`] == filled
+	})
+	for series, sysctl := range map[string]string{
+		"ctwarden_table_entries": "nf_conntrack_count", "ctwarden_table_max_entries": "nf_conntrack_max", "ctwarden_table_buckets": "nf_conntrack_buckets",
+	} {
+		var text []byte
+		err := stage.NS.Do(func() (err error) {
+			text, err = os.ReadFile("/proc/sys/net/netfilter/" + sysctl)
+			return err
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := fmt.Sprintf("%.0f\n", page[series+`{netns="0"}`]); got != string(text) {
+			t.Errorf("%s is %s, and %s is %s", series, got, sysctl, text)
+		}
+	}
+	a := r.Tables[0].Assessment
+	for series, want := range map[string]float64{
+		`ctwarden_table_fullness_ratio{netns="0"}`: float64(a.Fullness) / 10000,
+		`ctwarden_level{level="calm",netns="0"}`:   1,
+		`ctwarden_held{hold="calm",netns="0"}`:     1,
+		`ctwarden_entry_bytes`:                     float64(a.Budget.PerEntry),
+		`ctwarden_writable{what="max"}`:            0, // it is the host's
+		`ctwarden_writable{what="timeouts"}`:       1,
+		`ctwarden_incident_open{netns="0"}`:        0,
+		`ctwarden_changed_values`:                  0,
+		`ctwarden_tables`:                          1,
+		`ctwarden_audit_sequence`:                  float64(r.Audit.Seq),
+		`ctwarden_start_time_seconds`:              float64(r.Since.UnixNano()) / 1e9,
+	} {
+		if got, told := page[series]; !told || got != want {
+			t.Errorf("%s is %v, want %v", series, got, want)
+		}
+	}
+}
+
+// TestAReloadKeepsWhatWasCounted: a server would take a smaller counter for a
+// restart.
+func TestAReloadKeepsWhatWasCounted(t *testing.T) {
+	c := newChild(t)
+	c.start(ownNetwork)
+	c.mustRun("pause", "--for", "1h", "--reason", "counted")
+	before := c.figures()
+	c.configure("mode: observe\n")
+	c.mustRun("reload")
+	after := c.figures()
+	for series, n := range before {
+		name, _, _ := strings.Cut(series, "{")
+		if strings.HasSuffix(name, "_total") && after[series] < n {
+			t.Errorf("%s went from %v to %v", series, n, after[series])
+		}
+	}
+	for kind, more := range map[string]float64{"start": 0, "pause": 0, "config": 1} {
+		series := fmt.Sprintf("ctwarden_audit_records_total{kind=%q}", kind)
+		if before[series] < 1 || after[series] != before[series]+more {
+			t.Errorf("%s went from %v to %v", series, before[series], after[series])
+		}
+	}
+	if after["ctwarden_start_time_seconds"] != before["ctwarden_start_time_seconds"] {
+		t.Error("a reload is told as a start")
 	}
 }
 

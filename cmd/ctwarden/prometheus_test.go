@@ -65,45 +65,49 @@ type prometheus struct {
 // listens.
 const promAddress = "127.0.0.1:9090"
 
-// startPrometheus runs a server in a network namespace. Once a second it reads
-// a daemon there, which asks for TLS and the password, under the rules that are
-// shipped. Only their times are others: an alert need not wait, and is over
-// some seconds after its reason.
-func startPrometheus(t *testing.T, ns *netns.NS, ca, password string) *prometheus {
+// hastened are the rules that are shipped. Only their times are others: an
+// alert need not wait, and is over some seconds after its reason.
+func hastened(t *testing.T) (rules []byte) {
 	t.Helper()
 	rules, err := os.ReadFile("../../packaging/prometheus/ctwarden.rules.yml")
 	if err != nil {
 		t.Fatal(err)
 	}
-	rules = regexp.MustCompile(`(?m)^        for: .*\n`).ReplaceAll(rules, nil)
-	rules = regexp.MustCompile(`\[\d+[mh]\]`).ReplaceAll(rules, []byte("[15s]"))
+	for _, change := range []struct{ from, to string }{
+		{`(?m)^        for: .*\n`, ""},
+		{`\[\d+[mh]\]`, "[15s]"},
+		{`offset 30m`, "offset 15s"}, // CtwardenGone
+		{`> 180'`, "> 25'"},          // CtwardenStuck; the textfile is written every 12 to 15 s
+	} {
+		from := regexp.MustCompile(change.from)
+		if !from.Match(rules) {
+			t.Fatalf("the rules have no %s", change.from)
+		}
+		rules = from.ReplaceAll(rules, []byte(change.to))
+	}
+	return rules
+}
+
+// secured is how a server finds a daemon that asks for TLS and a password.
+func secured(ca string) string {
+	return fmt.Sprintf(`{job_name: ctwarden, scheme: https, tls_config: {ca_file: %s},
+    basic_auth: {username: prometheus, password: %s}, static_configs: [{targets: ['%s']}]}`, ca, metricsPassword, metricsAddress)
+}
+
+// startPrometheus runs a server in a network namespace. Once a second it reads
+// what a job, an item of scrape_configs, names there.
+func startPrometheus(t *testing.T, ns *netns.NS, job string) *prometheus {
+	t.Helper()
 	dir := t.TempDir()
-	config := fmt.Sprintf(`global: {scrape_interval: 1s, evaluation_interval: 1s}
-rule_files: [rules.yml]
-scrape_configs:
-  - job_name: ctwarden
-    scheme: https
-    tls_config: {ca_file: %s}
-    basic_auth: {username: prometheus, password: %s}
-    static_configs: [{targets: ['%s']}]
-`, ca, password, metricsAddress)
-	for name, text := range map[string][]byte{"rules.yml": rules, "prometheus.yml": []byte(config)} {
+	config := "global: {scrape_interval: 1s, evaluation_interval: 1s}\nrule_files: [rules.yml]\nscrape_configs:\n  - " + job + "\n"
+	for name, text := range map[string][]byte{"rules.yml": hastened(t), "prometheus.yml": []byte(config)} {
 		if err := os.WriteFile(filepath.Join(dir, name), text, 0o644); err != nil {
 			t.Fatal(err)
 		}
 	}
 	cmd := exec.Command("prometheus", "--config.file="+filepath.Join(dir, "prometheus.yml"),
 		"--storage.tsdb.path="+filepath.Join(dir, "data"), "--web.listen-address="+promAddress, "--log.level=error")
-	cmd.Stderr = t.Output()
-	if err := ns.Do(cmd.Start); err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		if err := cmd.Process.Kill(); err != nil && !errors.Is(err, os.ErrProcessDone) {
-			t.Error(err)
-		}
-		_ = cmd.Wait() // it was killed
-	})
+	startBeside(t, ns, cmd)
 	p := &prometheus{t: t, began: time.Now()}
 	p.client.Transport = &http.Transport{
 		DialContext: func(ctx context.Context, network, address string) (conn net.Conn, err error) {
@@ -115,6 +119,21 @@ scrape_configs:
 		},
 	}
 	return p
+}
+
+// startBeside starts a program in a network namespace; it ends with the test.
+func startBeside(t *testing.T, ns *netns.NS, cmd *exec.Cmd) {
+	t.Helper()
+	cmd.Stderr = t.Output()
+	if err := ns.Do(cmd.Start); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := cmd.Process.Kill(); err != nil && !errors.Is(err, os.ErrProcessDone) {
+			t.Error(err)
+		}
+		_ = cmd.Wait() // it was killed
+	})
 }
 
 // series asks for the present value of a query, and returns how many series it
@@ -159,6 +178,34 @@ func (p *prometheus) alert(name string, want bool) {
 	p.t.Helper()
 	p.until(fmt.Sprintf("ALERTS{alertname=%q,alertstate=\"firing\"}", name), want)
 	p.t.Logf("%5.1f s  %-24s %s", time.Since(p.began).Seconds(), name, map[bool]string{true: "fires", false: "is over"}[want])
+}
+
+// TestEveryAlertIsSeenToFireAndToBeOver: the tests above, which `make long` runs,
+// have each of the rules fire for its reason and end with it.
+func TestEveryAlertIsSeenToFireAndToBeOver(t *testing.T) {
+	files, err := filepath.Glob("alerts*_test.go")
+	if err != nil || len(files) == 0 {
+		t.Fatal(files, err)
+	}
+	var tests strings.Builder
+	for _, name := range files {
+		text, err := os.ReadFile(name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		tests.Write(text)
+	}
+	alerts := regexp.MustCompile(`- alert: (\w+)`).FindAllSubmatch(hastened(t), -1)
+	if len(alerts) == 0 {
+		t.Fatal("no alerts")
+	}
+	for _, alert := range alerts {
+		for _, fires := range []bool{true, false} {
+			if want := fmt.Sprintf("server.alert(%q, %v)", alert[1], fires); !strings.Contains(tests.String(), want) {
+				t.Errorf("no %s", want)
+			}
+		}
+	}
 }
 
 // queries returns every query of the dashboard, for every host, and that of the

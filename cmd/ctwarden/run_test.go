@@ -9,6 +9,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"syscall"
@@ -29,6 +30,9 @@ type child struct {
 	done chan error
 	// stderr is where it speaks to; nil: to Write.
 	stderr io.Writer
+	// through is a command that becomes the one that follows its words; nil:
+	// none.
+	through []string
 }
 
 // Write keeps what the process says.
@@ -55,7 +59,8 @@ func (c *child) environ() []string {
 // start runs the daemon until it answers.
 func (c *child) start(attr *syscall.SysProcAttr) {
 	c.t.Helper()
-	c.cmd = exec.Command(os.Args[0], "run", "--config", filepath.Join(c.dir, "ctwarden.yaml"))
+	words := append(slices.Clone(c.through), os.Args[0], "run", "--config", filepath.Join(c.dir, "ctwarden.yaml"))
+	c.cmd = exec.Command(words[0], words[1:]...)
 	c.cmd.Env, c.cmd.SysProcAttr = c.environ(), attr
 	if c.cmd.Stderr = c.stderr; c.stderr == nil {
 		c.cmd.Stderr = c
