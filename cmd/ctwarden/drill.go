@@ -136,8 +136,6 @@ func (e *exercise) check(o *policy.Observation) error {
 	case o.Table.Max > drillBrisk*25:
 		return hint(fmt.Errorf("nf_conntrack_max is %d: a drill's flood, whose entries live for 30 s, would not fill it", o.Table.Max),
 			"ctwarden simulate syn_flood   # the same without a kernel")
-	case e.hostWide && o.Kernel.MaxWritable:
-		return nil
 	}
 	return nil
 }
@@ -167,20 +165,13 @@ func (e *exercise) man(ctx context.Context) (err error) {
 		if err := os.MkdirAll(o.Dir, 0o750); err != nil {
 			return fmt.Errorf("make directory: %w", err)
 		}
+		if err := e.untouched(o.Dir); err != nil {
+			return err
+		}
 	}
-	kernel, claims, err := openKernel(ctx, o, e.own)
-	if errors.Is(err, remediate.ErrLocked) {
-		return hint(fmt.Errorf("a daemon runs on this host, and --host-wide would get in its way: %w", err),
-			"ctwarden drill   # without --host-wide nothing outside its namespace is written",
-			"systemctl stop ctwarden")
-	}
+	claims, err := e.open(ctx, o)
 	if err != nil {
 		return err
-	}
-	p.kernel = kernel
-	if claims.Max.Written+claims.Buckets.Written > 0 {
-		return hint(errors.New("ctwarden has raised this host's values already; a drill would mix its own with them"),
-			"ctwarden revert")
 	}
 	boot, err := bootID()
 	if err != nil {
@@ -193,6 +184,37 @@ func (e *exercise) man(ctx context.Context) (err error) {
 	}
 	p.man(nil)
 	return nil
+}
+
+// untouched refuses the ledger of a daemon that is stopped and has changed
+// values: at its end the drill puts back all that stands there, and what is in
+// other namespaces it can't find.
+func (e *exercise) untouched(dir string) error {
+	l, err := remediate.ReadLedger(remediate.Options{Dir: dir, Own: e.own})
+	if err != nil || len(l.Entries) == 0 {
+		return err
+	}
+	return hint(errors.New("ctwarden has changed values of this host already; a drill would mix its own with them"), "ctwarden revert")
+}
+
+// open makes the kernel that the loop acts on. With an error, nothing was
+// written and there is nothing to put back.
+func (e *exercise) open(ctx context.Context, o remediate.Options) (remediate.Claims, error) {
+	kernel, claims, err := openKernel(ctx, o, e.own)
+	if errors.Is(err, remediate.ErrLocked) {
+		return claims, hint(fmt.Errorf("a daemon runs on this host, and --host-wide would get in its way: %w", err),
+			"ctwarden drill   # without --host-wide nothing outside its namespace is written",
+			"systemctl stop ctwarden")
+	}
+	if err != nil {
+		return claims, err
+	}
+	if e.hostWide && !kernel.Can(0).MaxWritable {
+		return claims, errors.Join(hint(errors.New("nf_conntrack_max can't be written here, so that --host-wide can't raise it"),
+			"ctwarden drill   # without --host-wide it is only told"), kernel.Close())
+	}
+	e.post.kernel = kernel
+	return claims, nil
 }
 
 // limits are the configured ones, hurried: a drill lasts for seconds. One
