@@ -88,10 +88,19 @@ func (d *running) resume(ctx context.Context, by control.Peer, ask control.Ask) 
 }
 
 // revert puts every value back between two turns. The pause comes first: under
-// load the next turn would change the values again.
+// load the next turn would change the values again. Where there is nothing to
+// put back there is nothing to keep, so nobody is left without a guard.
 func (d *running) revert(ctx context.Context, by control.Peer, ask control.Ask) (any, error) {
 	asked := askedBy(by, ask)
-	var answer revertedAnswer
+	answer := revertedAnswer{Outcomes: []policy.Outcome{}}
+	if len(d.post.kernel.Ledger().Entries) == 0 {
+		asked.For = 0
+		text := fmt.Sprintf("uid %d asks to put every value back, and none is changed: %s", by.UID, cmp.Or(ask.Reason, "no reason given"))
+		if err := d.post.record(audit.KindRevert, revertRecord{asked, ask.Force, text}); err != nil {
+			d.say.Error("record a revert of nothing", "error", err)
+		}
+		return answer, nil
+	}
 	if ask.For > 0 {
 		answer.Until = time.Now().Add(ask.For)
 		pause := asked

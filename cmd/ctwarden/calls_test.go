@@ -79,14 +79,20 @@ func (c *child) until(what string, so func(*report) bool) {
 	}
 }
 
-func TestARunningDaemonRevertsAndHolds(t *testing.T) {
+// TestARevertOfNothingLeavesTheHostGuarded: who undoes everything at night is
+// not to be left without a guard because nothing was changed.
+func TestARevertOfNothingLeavesTheHostGuarded(t *testing.T) {
 	c := newChild(t)
 	c.start(ownNetwork)
 	text, code := c.run("revert", "--reason", "night shift")
-	if code != 0 || !strings.Contains(text, "nothing to put back") || !strings.Contains(text, "paused until") {
+	if code != 0 || !strings.Contains(text, "nothing to put back") || strings.Contains(text, "paused until") ||
+		!strings.Contains(text, "ctwarden pause --for 1h") {
 		t.Fatalf("revert: exit %d\n%s", code, text)
 	}
-	c.holds(policy.HeldPaused)
+	c.holds(policy.HeldCalm)
+	if text := c.records(audit.KindPause); strings.Contains(text, `"kind":"pause"`) {
+		t.Errorf("the daemon was paused: %s", text)
+	}
 	if text := c.records(audit.KindRevert); !strings.Contains(text, `"reason":"night shift"`) {
 		t.Errorf("the record of the revert: %s", text)
 	}

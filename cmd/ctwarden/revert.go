@@ -30,9 +30,10 @@ func newRevert() *cobra.Command {
 		Use:   "revert",
 		Short: "put every kernel value back as it was",
 		Long: `Revert puts back every value that ctwarden changed and nobody else has changed
-since. A running daemon does it, and then holds for a while, or it would change the
-values again. It works without a daemon and after a crash, too: what was changed
-stands in the ledger.
+since. A running daemon does it, and then holds for a while (--pause), or it would
+change the values again. Where nothing was changed it does not hold: to keep it from
+acting, ask for a pause (ctwarden pause). It works without a daemon and after a crash,
+too: what was changed stands in the ledger.
 
 Without --force, max stays raised while any table holds 90 % of the original
 max, because new connections would fail at once; and the hash stays while giving
@@ -40,37 +41,42 @@ it back would stall packets.`,
 		Example: `  ctwarden revert --print   the commands that would do it
   ctwarden revert --reason "the flood is over"`,
 		Args: cobra.NoArgs,
-		RunE: func(cmd *cobra.Command, _ []string) (err error) {
-			cfg, err := places(cmd)
-			if err != nil {
-				return err
-			}
-			entered := visits{}
-			defer func() { err = errors.Join(err, entered.close()) }()
-			o := remediate.Options{Dir: cfg.State.Dir, Hash: cfg.Limits.Hash, Find: entered.find}
-			if print {
-				return printCommands(cmd, o)
-			}
-			if err := a.Check(); err != nil {
-				return usageError{err, cmd.CommandPath()}
-			}
-			text, err := control.Do(cmd.Context(), cfg.Control.Socket, "revert", a)
-			switch {
-			case control.NoDaemon(err):
-				return revert(cmd.Context(), cmd.OutOrStdout(), cfg, o, a)
-			case errors.Is(err, fs.ErrPermission):
-				return unanswered(cmd, cfg, err)
-			case err != nil:
-				return hint(err, "systemctl stop ctwarden && ctwarden revert")
-			}
-			return printAnswer(cmd.OutOrStdout(), text)
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			return askRevert(cmd, a, print)
 		},
 	}
 	cmd.Flags().BoolVar(&print, "print", false, "print the commands instead, change nothing")
-	cmd.Flags().DurationVar(&a.For, "pause", time.Hour, "how long a running daemon decides nothing afterwards; 0 for not at all")
+	cmd.Flags().DurationVar(&a.For, "pause", time.Hour, "how long a running daemon decides nothing after it has put values back; 0 for not at all")
 	cmd.Flags().StringVar(&a.Reason, "reason", "", "why, for the audit log")
 	cmd.Flags().BoolVar(&a.Force, "force", false, "put max and the hash back although new connections or packets suffer")
 	return cmd
+}
+
+// askRevert has values put back by the daemon, or does it where none answers.
+func askRevert(cmd *cobra.Command, a control.Ask, print bool) (err error) {
+	cfg, err := places(cmd)
+	if err != nil {
+		return err
+	}
+	entered := visits{}
+	defer func() { err = errors.Join(err, entered.close()) }()
+	o := remediate.Options{Dir: cfg.State.Dir, Hash: cfg.Limits.Hash, Find: entered.find}
+	if print {
+		return printCommands(cmd, o)
+	}
+	if err := a.Check(); err != nil {
+		return usageError{err, cmd.CommandPath()}
+	}
+	text, err := control.Do(cmd.Context(), cfg.Control.Socket, "revert", a)
+	switch {
+	case control.NoDaemon(err):
+		return revert(cmd.Context(), cmd.OutOrStdout(), cfg, o, a)
+	case errors.Is(err, fs.ErrPermission):
+		return unanswered(cmd, cfg, err)
+	case err != nil:
+		return hint(err, "systemctl stop ctwarden && ctwarden revert")
+	}
+	return printAnswer(cmd.OutOrStdout(), text)
 }
 
 // printCommands prints what a shell would put the values back by.
@@ -96,8 +102,11 @@ func printAnswer(w io.Writer, text []byte) error {
 		return fmt.Errorf("read answer of daemon: %w", err)
 	}
 	err := printReverted(w, answer.Outcomes)
-	if !answer.Until.IsZero() {
+	switch {
+	case !answer.Until.IsZero():
 		fmt.Fprintf(w, "paused until %s; ctwarden resume ends it\n", stamp(answer.Until))
+	case len(answer.Outcomes) == 0:
+		fmt.Fprintln(w, "the daemon goes on as before; to keep it from acting: ctwarden pause --for 1h --reason WHY")
 	}
 	return err
 }
