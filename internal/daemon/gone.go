@@ -36,14 +36,21 @@ func (d *Daemon) remember(t *table) {
 	}})
 }
 
-// recall returns what was remembered of a namespace, once.
-func (d *Daemon) recall(netns uint32) (policy.State, bool) {
-	at := slices.IndexFunc(d.gone, func(g gone) bool { return g.netns == netns })
+// recall returns what was remembered of a namespace, once. A new namespace may
+// have the number of one that is gone, and begins with the kernel's own values:
+// a timeout that is as it was before ctwarden is nobody's act.
+func (d *Daemon) recall(o *policy.Observation) (policy.State, bool) {
+	at := slices.IndexFunc(d.gone, func(g gone) bool { return g.netns == o.Table.NetNS })
 	if at < 0 {
 		return policy.State{}, false
 	}
 	state := d.gone[at].state
 	d.gone = slices.Delete(d.gone, at, at+1)
+	for i := range state.Timeouts {
+		if k := &state.Timeouts[i]; k.Written != 0 && k.Original == uint64(o.Timeouts[i]) {
+			*k = policy.Knob{}
+		}
+	}
 	return state, true
 }
 

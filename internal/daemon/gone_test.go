@@ -144,3 +144,37 @@ func TestWhatIsRememberedIsBounded(t *testing.T) {
 		}
 	})
 }
+
+// TestAValueThatIsAsItWasIsNobodysAct: a namespace that is new may have the
+// number of one that is gone, and the kernel's own values.
+func TestAValueThatIsAsItWasIsNobodysAct(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := newHost(100_000, 0, 7)
+		var state policy.State
+		state.Timeouts[nfct.UDP] = policy.Knob{Original: 30, Written: 20}
+		edges := h.edges()
+		observe, udp := edges.Observe, uint32(20)
+		edges.Observe = func(ctx context.Context) ([]policy.Observation, error) {
+			all, err := observe(ctx)
+			h.set(func() { all[len(all)-1].Timeouts[nfct.UDP] = udp })
+			return all, err
+		}
+		ctx, cancel := context.WithCancel(t.Context())
+		d := daemon.New(edges, policy.Defaults(), nil, map[uint32]daemon.Kept{7: {State: state}})
+		ended := make(chan struct{})
+		go func() { defer close(ended); d.Run(ctx) }()
+		time.Sleep(3 * time.Second)
+		h.set(func() { h.order = []uint32{0} })
+		time.Sleep(3 * time.Second)
+		h.set(func() { h.order, udp = []uint32{0, 7}, 30 })
+		time.Sleep(3 * time.Second)
+		if n := h.count(audit.KindOverride, ""); n != 0 {
+			t.Errorf("%d overrides are told of", n)
+		}
+		if knob := d.Status().Tables[1].State.Timeouts[nfct.UDP]; knob != (policy.Knob{}) {
+			t.Errorf("the new namespace begins with %+v", knob)
+		}
+		cancel()
+		<-ended
+	})
+}

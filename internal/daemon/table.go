@@ -49,7 +49,7 @@ func (d *Daemon) match(observations []policy.Observation) {
 			continue
 		}
 		tables[i] = &table{netns: netns}
-		if state, ok := d.recall(netns); ok {
+		if state, ok := d.recall(&observations[i]); ok {
 			tables[i].state = state
 		} else if i > 0 {
 			tables[i].inherit(tables[0])
