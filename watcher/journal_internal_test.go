@@ -187,7 +187,7 @@ func TestLateLines(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			j := &Journald{Boot: boot, began: 50 * time.Second}
-			if got := j.late(&c.record, c.now); got != c.want {
+			if got := j.late(&c.record, j.skew.delay(&c.record), c.now); got != c.want {
 				t.Errorf("late %t, want %t", got, c.want)
 			}
 		})

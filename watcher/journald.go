@@ -213,7 +213,11 @@ func (j *Journald) take(r *Record) {
 	now := monotonic()
 	lost := lostLines(r.Text)
 	m, heard := nfct.ParseMessage(r.Text)
-	late := heard && j.late(r, now)
+	var delay time.Duration
+	if r.Boot == j.Boot { // another boot's clock is another one
+		delay = j.skew.delay(r)
+	}
+	late := heard && j.late(r, delay, now)
 	missed := late && m.Kind == nfct.TableFull && !j.elsewhere(r)
 	j.cursor = r.Cursor
 	j.mu.Lock()
@@ -233,7 +237,7 @@ func (j *Journald) take(r *Record) {
 	case !heard:
 	case !late:
 		j.tellMissed()
-		j.backlog.add(Signal{Message: m, Source: SourceJournald, Count: 1, At: at, Mono: r.Mono})
+		j.backlog.add(Signal{Message: m, Source: SourceJournald, Count: 1, At: at, Mono: r.Mono - delay})
 	case missed:
 		if r.Boot != j.missed.Boot {
 			j.tellMissed()
@@ -253,9 +257,8 @@ func (j *Journald) elsewhere(r *Record) bool {
 // late reports whether a line is too old to be acted on: journald took it in
 // before Run began or a while ago, or the kernel had printed it a while before
 // that, when journald was not there.
-func (j *Journald) late(r *Record, now time.Duration) bool {
-	delayed := j.skew.delay(r) > lateAfter
-	return delayed || r.Boot != j.Boot || r.Mono < j.began || now-r.Mono > lateAfter
+func (j *Journald) late(r *Record, delay, now time.Duration) bool {
+	return delay > lateAfter || r.Boot != j.Boot || r.Mono < j.began || now-r.Mono > lateAfter
 }
 
 // A skew is how far the clock of printk is behind CLOCK_MONOTONIC, as far as

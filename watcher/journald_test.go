@@ -16,6 +16,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/ctwarden/ctwarden/internal/nfct"
 	"github.com/ctwarden/ctwarden/watcher"
 )
 
@@ -315,6 +316,56 @@ func TestJournaldThatTakesInTheWholeRingIsNotActedOn(t *testing.T) {
 		}
 		if len(out) != 0 || told != 3 || j.Status().Missed != 3 {
 			t.Errorf("%d more signals, missed %+v, want one signal and three missed", len(out), missed())
+		}
+	})
+}
+
+// TestALineThatJournaldIsSlowToTakeInIsOneSignal: in a flood it falls behind by
+// seconds, and the kernel log has told all of it.
+func TestALineThatJournaldIsSlowToTakeInIsOneSignal(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		d := newDiary()
+		_, out, _, stop := follow(t, d, "")
+		defer stop()
+		time.Sleep(time.Second)
+		var twins watcher.Twins
+		begun := monotonicNow(t) + 10*24*time.Hour // a machine that has been up for so long
+		lag := func(i int) time.Duration { return time.Duration(i) * 1500 * time.Millisecond }
+		line := watcher.Signal{Source: watcher.SourceKmsg, Count: 1}
+		line.Kind = nfct.TableFull
+		for i := range 6 {
+			line.Mono = begun + time.Duration(i)*time.Second
+			if _, news := twins.Single(line); !news {
+				t.Errorf("line %d through the kernel log is no news", i)
+			}
+		}
+		for i := range 6 {
+			d.writeAs(t, journalLine, 0, func(r *watcher.Record) {
+				r.Source = begun + time.Duration(i)*time.Second - 20*time.Second // by the clock of printk
+				r.Mono = begun + time.Duration(i)*time.Second + lag(i)
+			})
+			if s, news := twins.Single(<-out); news {
+				t.Errorf("line %d, taken in %s late, is %d more", i, lag(i), s.Count)
+			}
+		}
+	})
+}
+
+// TestTheClockOfAnotherBootIsNoMeasure: it ran ahead there by more than a line
+// may be late here.
+func TestTheClockOfAnotherBootIsNoMeasure(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		d := newDiary()
+		j, out, _, stop := follow(t, d, "")
+		time.Sleep(time.Second)
+		d.writeAs(t, journalLine, 0, func(r *watcher.Record) {
+			r.Boot, r.Mono, r.Source = "beef", 720*time.Hour, 720*time.Hour+20*time.Second
+		})
+		d.writeAs(t, journalLine, -time.Millisecond, func(r *watcher.Record) { r.Source = r.Mono - time.Millisecond })
+		time.Sleep(time.Second)
+		stop()
+		if len(out) != 1 || j.Status().Missed != 1 {
+			t.Errorf("%d signals and %d missed lines, want the one of this boot and the one of the other", len(out), j.Status().Missed)
 		}
 	})
 }

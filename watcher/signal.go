@@ -32,11 +32,13 @@ type Signal struct {
 	// At is when the first of these lines was read, with Go's monotonic
 	// reading.
 	At time.Time
-	// Mono is At on the kernel's CLOCK_MONOTONIC. It is at or shortly after
-	// the time that the kernel printed, which go-kmsg-parser loses: it rounds
-	// the time of boot to a second. Together with the boot id, it is what a
-	// line that comes through a second source is recognised by.
-	Mono time.Duration
+	// Mono is, on the kernel's CLOCK_MONOTONIC, when the first of these lines
+	// was read from the kernel log or, less what it was slower than others,
+	// taken in by journald. It is at or shortly after the time that the kernel
+	// printed, which go-kmsg-parser loses: it rounds the time of boot to a
+	// second. It is what a line that comes through a second source is
+	// recognised by. Until is the same of the last of several lines; 0 of one.
+	Mono, Until time.Duration
 	// Lost is the number of records of the kernel log, of whatever kind, that
 	// were overwritten unread since the signal before.
 	Lost uint64
@@ -74,7 +76,7 @@ func (b *backlog) add(s Signal) {
 		if s.Kind == nfct.Suppressed {
 			w.N += s.N
 		}
-		w.Seq = s.Seq
+		w.Seq, w.Until = s.Seq, max(w.Until, s.Mono, s.Until)
 		return
 	}
 	if b.place == nil {

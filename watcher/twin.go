@@ -2,12 +2,19 @@ package watcher
 
 import "time"
 
-// twinWindow is how far apart two sources may read one line. Both times are
-// those of reading, on CLOCK_MONOTONIC: the time that the kernel printed is
-// lost on the way through /dev/kmsg (see Signal.Mono), and on another clock.
+// twinWindow is how far apart two sources may place one line on
+// CLOCK_MONOTONIC: neither tells exactly when the kernel printed it (see
+// Signal.Mono).
 const twinWindow = 2 * time.Second
 
-// maxTwins bounds the signals that wait for their twins.
+// twinMemory is how long the twin of a line may be on its way. The journal's is
+// late by what journald is behind, and not acted on from lateAfter on.
+const twinMemory = lateAfter + twinWindow
+
+// twinSpan is for how long lines are kept as one entry.
+const twinSpan = time.Second
+
+// maxTwins bounds the entries that wait for their twins.
 const maxTwins = 256
 
 // Twins makes one signal of a line that came through two sources. Lines of
@@ -16,28 +23,31 @@ const maxTwins = 256
 // number passes. The zero Twins is ready; it is for one goroutine.
 type Twins struct {
 	passed []twin
+	newest time.Duration // of all that passed
 	// Merged counts the lines that had been heard through another source.
 	Merged uint64
 }
 
-// A twin is a signal that has passed and whose lines may come once more.
+// A twin stands for lines that have passed and may come once more.
 type twin struct {
-	key    signalKey
-	source Source
-	mono   time.Duration
-	count  uint64
+	key         signalKey
+	source      Source
+	first, last time.Duration
+	count       uint64
 }
 
 // Single takes off what was heard through another source, and reports whether
 // anything of the signal is new.
 func (t *Twins) Single(s Signal) (Signal, bool) {
 	key := signalKey{s.Kind, s.NetNS, s.Named}
+	first, last := s.Mono, max(s.Mono, s.Until)
+	t.newest = max(t.newest, last)
 	kept := t.passed[:0]
 	for _, p := range t.passed {
-		if s.Mono-p.mono > twinWindow {
+		if t.newest-p.last > twinMemory {
 			continue
 		}
-		if p.key == key && p.source != s.Source && p.mono-s.Mono <= twinWindow {
+		if p.key == key && p.source != s.Source && p.first-last <= twinWindow && first-p.last <= twinWindow {
 			both := min(p.count, s.Count)
 			p.count -= both
 			s.Count -= both
@@ -51,9 +61,21 @@ func (t *Twins) Single(s Signal) (Signal, bool) {
 	if s.Count == 0 {
 		return s, false
 	}
+	t.keep(twin{key, s.Source, first, last, s.Count})
+	return s, true
+}
+
+// keep adds what has passed to what passed shortly before, or to the end.
+func (t *Twins) keep(n twin) {
+	for i := range t.passed {
+		p := &t.passed[i]
+		if p.key == n.key && p.source == n.source && p.first <= n.first && n.last-p.first <= twinSpan {
+			p.last, p.count = max(p.last, n.last), p.count+n.count
+			return
+		}
+	}
 	if len(t.passed) == maxTwins {
 		t.passed = append(t.passed[:0], t.passed[1:]...)
 	}
-	t.passed = append(t.passed, twin{key, s.Source, s.Mono, s.Count})
-	return s, true
+	t.passed = append(t.passed, n)
 }

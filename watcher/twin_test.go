@@ -18,6 +18,10 @@ func TestOneLineThroughTwoSourcesIsOneSignal(t *testing.T) {
 		s.NetNS, s.Named = netns, true
 		return s
 	}
+	until := func(s watcher.Signal, last time.Duration) watcher.Signal {
+		s.Until = last
+		return s
+	}
 	const k, j = watcher.SourceKmsg, watcher.SourceJournald
 	for name, c := range map[string]struct {
 		signals []watcher.Signal
@@ -43,6 +47,18 @@ func TestOneLineThroughTwoSourcesIsOneSignal(t *testing.T) {
 		},
 		"too early to be the same": {
 			[]watcher.Signal{full(k, time.Minute, 1), full(j, time.Minute-3*time.Second, 1)}, []uint64{1, 1},
+		},
+		"the second source is behind, and says when": {
+			[]watcher.Signal{
+				full(k, time.Minute, 1), full(k, time.Minute+5*time.Second, 1),
+				full(j, time.Minute, 1), full(j, time.Minute+5*time.Second, 1),
+			}, []uint64{1, 1, 0, 0},
+		},
+		"gathered while nobody took them": {
+			[]watcher.Signal{
+				full(k, time.Minute, 1), until(full(j, time.Minute, 5), time.Minute+4*time.Second),
+				until(full(k, time.Minute+3*time.Second, 4), time.Minute+4*time.Second),
+			}, []uint64{1, 4, 0},
 		},
 		"another namespace": {
 			[]watcher.Signal{in(7, full(k, time.Minute, 1)), in(8, full(j, time.Minute, 1))}, []uint64{1, 1},
@@ -71,8 +87,10 @@ func TestOneLineThroughTwoSourcesIsOneSignal(t *testing.T) {
 // TestTwinsAreBounded has a source speak that no other one confirms.
 func TestTwinsAreBounded(t *testing.T) {
 	var twins watcher.Twins
+	at := time.Minute
 	allocs := testing.AllocsPerRun(2000, func() {
-		twins.Single(watcher.Signal{Source: watcher.SourceKmsg, Count: 1, Mono: time.Minute})
+		twins.Single(watcher.Signal{Source: watcher.SourceKmsg, Count: 1, Mono: at})
+		at += time.Millisecond
 	})
 	if allocs > 0.5 {
 		t.Errorf("%.1f allocations for each signal that has no twin", allocs)
