@@ -116,7 +116,7 @@ address of its own), or put a proxy before the socket.`,
 		Example: `  ctwarden metrics | promtool check metrics`,
 		Args:    cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			cfg, err := config.Load(source(cmd))
+			cfg, err := places(cmd)
 			if err != nil {
 				return err
 			}

@@ -285,6 +285,14 @@ func TestTheImageRunsAsTheManifestsSay(t *testing.T) {
 			if text, code := c.exec(t, daemon, "/ctwarden", "doctor"); code != 0 && code != 3 || !strings.Contains(text, "table") {
 				t.Errorf("doctor: exit code %d\n%s", code, text)
 			}
+			// A ConfigMap that is edited reaches the pod that runs, which goes on with
+			// the old one. It is not to be ended for a mistake in the new one.
+			if err := os.WriteFile(filepath.Join(node, "etc/ctwarden/ctwarden.yaml"), []byte("mode: perhaps\n"), 0o644); err != nil {
+				t.Fatal(err)
+			}
+			if text, code := c.exec(t, daemon, probe...); code != 0 {
+				t.Errorf("the probe is not content beside a mistake in the configuration: exit code %d\n%s", code, text)
+			}
 			stop(t, daemon)
 			if _, err := os.Stat(filepath.Join(node, "var/log/ctwarden/audit.jsonl")); err != nil {
 				t.Errorf("the record does not outlive the container: %v", err)
