@@ -58,6 +58,9 @@ type Journald struct {
 	saved   string
 	missed  Missed
 	skew    skew
+	// readable says that the journal was read, or that there was nothing in it
+	// to be read, since it was opened last.
+	readable bool
 }
 
 // NewJournald returns a Journald that keeps its cursor in a file.
@@ -89,18 +92,29 @@ func (j *Journald) Run(ctx context.Context, out chan<- Signal) {
 	}
 	j.cursor, j.saved = cursor, cursor
 	var backoff time.Duration
+	doubted := "" // a cursor that may be why nothing can be read
 	for ctx.Err() == nil {
 		progress, err := j.listen(ctx, out)
 		if ctx.Err() != nil {
 			break
 		}
-		j.change(false, err)
-		if progress {
-			backoff = 0
-		} else if backoff > 0 {
+		if doubted == "" || j.readable {
+			j.change(false, err)
+		}
+		switch {
+		case progress:
+			backoff, doubted = 0, ""
+		case j.readable:
+			doubted = ""
+		case doubted != "":
+			// The end can't be read either, so that it was not the cursor:
+			// what is said meanwhile will be found behind it.
+			j.cursor, doubted = doubted, ""
+		case backoff > 0 && j.cursor != "":
 			// Twice at the same place: a file that can't be read past it, or
 			// a cursor that the journal does not know. The end is readable.
-			j.cursor = ""
+			j.cursor, doubted = "", j.cursor
+			continue
 		}
 		if !j.rest(ctx, out, backoff) {
 			break
@@ -120,6 +134,7 @@ func (j *Journald) Run(ctx context.Context, out chan<- Signal) {
 // listen reads the journal until it fails, and reports whether it read a
 // record.
 func (j *Journald) listen(ctx context.Context, out chan<- Signal) (progress bool, err error) {
+	j.readable = false
 	journal, err := j.Open(j.cursor)
 	if err != nil {
 		return false, fmt.Errorf("open journal: %w", err)
@@ -149,12 +164,13 @@ func (j *Journald) listen(ctx context.Context, out chan<- Signal) (progress bool
 			case f.err != nil:
 				return progress, fmt.Errorf("read journal: %w", f.err)
 			case f.idle:
+				j.readable = true
 				j.change(true, nil)
 				j.tellMissed()
 			default:
+				j.readable, progress = true, true
 				j.change(true, nil)
 				j.take(&f.record)
-				progress = true
 			}
 		}
 	}

@@ -259,6 +259,51 @@ func TestJournaldGoesOnBehindACorruptFile(t *testing.T) {
 	})
 }
 
+// TestJournaldKeepsItsPlaceWhileNothingCanBeOpened: files have run out, or
+// memory has. What is said meanwhile is found afterwards.
+func TestJournaldKeepsItsPlaceWhileNothingCanBeOpened(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		d := newDiary()
+		var mu sync.Mutex
+		var fails error
+		set := func(err error) { mu.Lock(); defer mu.Unlock(); fails = err }
+		j, out, missed, stop := followWith(t, d, "", func(j *watcher.Journald) {
+			j.Open = func(cursor string) (watcher.Journal, error) {
+				mu.Lock()
+				defer mu.Unlock()
+				if fails != nil {
+					return nil, fails
+				}
+				return d.open(cursor)
+			}
+		})
+		time.Sleep(time.Second)
+		d.write(t, "eth0: link up", 0)
+		time.Sleep(time.Second)
+		d.mu.Lock()
+		d.broken[1] = errors.New("too many open files")
+		d.mu.Unlock()
+		set(errors.New("too many open files"))
+		for n := range 3 {
+			d.write(t, journalLine, time.Minute)
+			time.Sleep(time.Duration(7+n) * time.Second) // not in step with the attempts
+		}
+		d.mu.Lock()
+		delete(d.broken, 1)
+		d.mu.Unlock()
+		set(nil)
+		time.Sleep(20 * time.Second)
+		stop()
+		told := uint64(0)
+		for _, m := range missed() {
+			told += m.Count
+		}
+		if told != 3 || len(out) != 0 || j.Status().Missed != 3 {
+			t.Errorf("%d told as missed and %d signals of 3 lines; opened behind %q", told, len(out), d.opened)
+		}
+	})
+}
+
 func TestJournaldBacksOff(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		j := watcher.NewJournald("", thisBoot)
