@@ -198,3 +198,26 @@ func TestTheHashIsResizedOnceADayAtMost(t *testing.T) {
 		}
 	}
 }
+
+func TestAnAbsentTableHasNoCause(t *testing.T) {
+	l := policy.Defaults()
+	o := steady()["calm"]
+	o.Absent = true
+	// What was counted before the module went is still remembered.
+	s := policy.State{Trend: policy.Trend{At: o.Now - policy.Moment(time.Second), Chains: 100, Failed: 100, Dropped: 100}}
+	if a := l.Assess(&s, &o); a.Cause != policy.NoCause || a.Level != policy.Calm {
+		t.Errorf("%s, %s", a.Level, a.Cause)
+	}
+	o.Absent = false
+	if a := l.Assess(&s, &o); a.Cause != policy.LongChains {
+		t.Errorf("not absent: %s", a.Cause)
+	}
+}
+
+func TestResumeForgetsEveryPause(t *testing.T) {
+	s := policy.State{HandsOffUntil: 5, HandsOffPause: time.Hour, PausedUntil: 7}
+	s.Resume()
+	if s.HandsOffUntil != 0 || s.HandsOffPause != 0 || s.PausedUntil != 0 {
+		t.Errorf("%d, %s, %d", s.HandsOffUntil, s.HandsOffPause, s.PausedUntil)
+	}
+}

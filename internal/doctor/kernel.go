@@ -8,6 +8,7 @@ import (
 	"os"
 	"strconv"
 	"strings"
+	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -72,6 +73,10 @@ func (p *patient) checkSize() {
 		ratio = (t.Max + t.Buckets - 1) / t.Buckets
 	}
 	mend := fmt.Sprintf("sysctl -w net.netfilter.nf_conntrack_buckets=%d", t.Max/max(limits.Hash.MaxRatio, 1))
+	stall := time.Duration(min(float64(t.Entries)*float64(limits.Hash.StallPerEntry), float64(time.Hour)))
+	if stall > limits.Hash.MaxStall {
+		mend += fmt.Sprintf("   # when it is quiet: now tracked packets would wait for some %s", stall.Round(time.Millisecond))
+	}
 	switch {
 	case limits.Hash.StormRatio > 0 && ratio > limits.Hash.StormRatio:
 		p.add(Wrong, area, "hash", mend, "%d entries may share a bucket (%d buckets): every packet walks long chains", ratio, t.Buckets)
@@ -177,7 +182,7 @@ func (p *patient) checkNetlink(ctx context.Context) {
 			p.add(f.without, area, f.name, "", "does not work on this kernel: %s", f.loss)
 		default:
 			p.add(Note, area, f.name, "sudo ctwarden doctor   # the trial needs a namespace of its own",
-				"not tried: making a namespace needs CAP_SYS_ADMIN; the daemon tries before it acts")
+				"not tried: making a namespace needs CAP_SYS_ADMIN; the daemon proves it with the first entry that it changes")
 		}
 	}
 }

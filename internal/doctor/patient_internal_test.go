@@ -174,6 +174,26 @@ func TestWhatIsWrongIsFound(t *testing.T) {
 	}
 }
 
+// A command to paste must not stop the traffic of the host without a word.
+func TestAResizeThatStallsIsNotForNow(t *testing.T) {
+	const netfilter = "proc/sys/net/netfilter/nf_conntrack_"
+	for entries, want := range map[string]string{
+		"165000\n": "sysctl -w net.netfilter.nf_conntrack_buckets=262144",
+		"700000\n": "sysctl -w net.netfilter.nf_conntrack_buckets=262144   # when it is quiet: now tracked packets would wait for some 211ms",
+	} {
+		files := healthy()
+		files[netfilter+"max"], files[netfilter+"buckets"], files[netfilter+"count"] = "1048576\n", "65536\n", entries
+		p := newPatient(t, files)
+		p.checkTable()
+		p.checkSize()
+		for _, f := range p.found {
+			if f.Check == "hash" && f.Mend != want {
+				t.Errorf("%s entries: %s, want %s", strings.TrimSpace(entries), f.Mend, want)
+			}
+		}
+	}
+}
+
 // TestAnotherNamespaceIsFound has no table, so that only the first process can
 // tell.
 func TestAnotherNamespaceIsFound(t *testing.T) {
