@@ -26,6 +26,7 @@ const scenariosPage = "../../docs/scenarios.md"
 var (
 	shownFile    = regexp.MustCompile("(?m)^\\*\\*([a-z_]+\\.scenario)\\*\\*\n\n```\n((?s:.*?))^```$")
 	shownCommand = regexp.MustCompile("(?m)^```console\n\\$ ctwarden ([^\n]*)\n((?s:.*?))^```$")
+	shownPicture = regexp.MustCompile(`!\[[^]]*\]\(([a-z_]+\.svg)\)`)
 	shownTable   = regexp.MustCompile("(?m)^<!-- scenarios -->\n((?s:.*?))^<!-- /scenarios -->$")
 )
 
@@ -62,6 +63,13 @@ func TestScenariosPage(t *testing.T) {
 	if commands < 3 {
 		t.Errorf("%d commands on the page", commands)
 	}
+	pictures := shownPicture.FindAllSubmatch(text, -1)
+	for _, m := range pictures {
+		comparePicture(t, string(m[1]), filepath.Join(filepath.Dir(page), string(m[1])))
+	}
+	if len(pictures) == 0 {
+		t.Error("the page shows no picture of a scenario")
+	}
 	if !shownTable.MatchString(got) {
 		t.Error("the page has no table of scenarios")
 	}
@@ -74,6 +82,30 @@ func TestScenariosPage(t *testing.T) {
 	}
 	if diff := cmp.Diff(string(text), got); diff != "" {
 		t.Errorf("docs/scenarios.md shows what is no longer so: go test ./cmd/ctwarden -run ScenariosPage -update (-page +is):\n%s", diff)
+	}
+}
+
+// comparePicture compares what a command of the page drew with the picture that
+// the page shows.
+func comparePicture(t *testing.T, drawn, shown string) {
+	t.Helper()
+	is, err := os.ReadFile(drawn)
+	if err != nil {
+		t.Errorf("no command of the page draws %s: %v", drawn, err)
+		return
+	}
+	if len(is) > 60<<10 {
+		t.Errorf("%s takes %d bytes", drawn, len(is))
+	}
+	if *update {
+		if err := os.WriteFile(shown, is, 0o644); err != nil {
+			t.Fatal(err)
+		}
+		return
+	}
+	was, err := os.ReadFile(shown)
+	if err != nil || !bytes.Equal(was, is) {
+		t.Errorf("%s is not what its command draws now: go test ./cmd/ctwarden -run ScenariosPage -update (%v)", shown, err)
 	}
 }
 
@@ -107,4 +139,16 @@ func scenarioTable(t *testing.T) string {
 			r.Policy.Losses.Packets(), r.Nothing.Losses.Packets(), r.Cron.Losses.Packets())
 	}
 	return b.String()
+}
+
+// TestTheReadmeTellsWhatThePictureShows has the figure of the picture in the
+// sentence above it.
+func TestTheReadmeTellsWhatThePictureShows(t *testing.T) {
+	m := regexp.MustCompile(`packets lost: 0 with ctwarden, (\d+)(\d{3}) with nothing`).FindStringSubmatch(page(t, "../../docs/morning_job.svg"))
+	if m == nil {
+		t.Fatal("the picture does not say what is lost")
+	}
+	if lost := m[1] + "," + m[2] + " packets are lost; with ctwarden, none"; !strings.Contains(page(t, "../../README.md"), lost) {
+		t.Errorf("README.md does not say %q", lost)
+	}
 }
