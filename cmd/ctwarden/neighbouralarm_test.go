@@ -69,6 +69,7 @@ func TestALineAboutANamespaceIsAnAlarmOnlyWhereItIsNews(t *testing.T) {
 	}{
 		{"one that is watched", s.inodes[0], false}, {"one that holds little", s.inodes[1], true},
 		{"one that is not to be watched", s.inodes[2], false}, {"one that nobody knows", 1, true}, {"any", 0, true},
+		{"the own one", p.look.ns.Inode(), false},
 	} {
 		p.others.alarmed.Store(false)
 		p.others.alarm(c.inode)

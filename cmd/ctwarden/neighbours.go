@@ -348,9 +348,12 @@ func (n *neighbours) refresh() {
 
 // alarm has all namespaces swept soon, for the kernel said that a table is
 // full: that of a namespace, or of any if it is 0. One that is watched already,
-// or not to be watched, is no reason.
+// or not to be watched, is no reason, nor is the own one.
 func (n *neighbours) alarm(inode uint32) {
 	if inode != 0 {
+		if inode == n.roster.Own {
+			return
+		}
 		ns, here := n.roster.Named(inode)
 		n.mu.Lock()
 		known := n.find(inode) != nil || here && !n.wanted(&ns)

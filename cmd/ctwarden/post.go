@@ -65,6 +65,7 @@ func (p *post) man(kept map[uint32]daemon.Kept) {
 		p.others.can, p.others.claimed = p.kernel.Can, p.claimed
 	}
 	p.loop = daemon.New(daemon.Edges{
+		Own:     p.look.ns.Inode(),
 		Now:     clock,
 		Observe: p.observe,
 		Apply:   p.apply,

@@ -18,6 +18,9 @@ import (
 // needed but those that say otherwise, and all but Census are called by the
 // loop alone.
 type Edges struct {
+	// Own is the inode number of the daemon's own namespace, by which the
+	// kernel may name it; its observation has 0. 0: it is not known.
+	Own uint32
 	// Now returns the wall clock and the time since boot.
 	Now func() (time.Time, policy.Moment)
 	// Observe reads every table, the daemon's own first; there is always that

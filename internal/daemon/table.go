@@ -147,7 +147,7 @@ func (d *Daemon) credit(observations []policy.Observation) {
 		credited := false
 		for i, t := range d.tables {
 			near := observations[i].Table.Fullness() >= d.limits.Levels.NearMax
-			named := line.Named && line.NetNS != 0 && t.netns == line.NetNS
+			named := line.Named && line.NetNS != 0 && (t.netns == line.NetNS || i == 0 && line.NetNS == d.edges.Own)
 			if named || !line.Named && near {
 				t.full += count
 				d.recordLine(t, line)

@@ -355,3 +355,33 @@ func TestSomebodyElsesMaxIsToldOnce(t *testing.T) {
 		}
 	})
 }
+
+// TestTheOwnTableIsNamedInAContainer: from Linux 6.17 on only the first
+// namespace of the host has no number in the line.
+func TestTheOwnTableIsNamedInAContainer(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := newHost(100_000, 0, 7)
+		h.fill[0], h.fill[7] = 93_000, 93_000
+		lines := make(chan daemon.Line)
+		limits := policy.Defaults()
+		limits.Raise.Ceiling = 0
+		edges := h.edges()
+		edges.Own = 4026532000
+		ctx, cancel := context.WithCancel(t.Context())
+		d := daemon.New(edges, limits, lines, nil)
+		ended := make(chan struct{})
+		go func() { defer close(ended); d.Run(ctx) }()
+		time.Sleep(time.Second)
+		lines <- daemon.Line{NetNS: 4026532000, Named: true, Count: 1, Source: "kmsg"}
+		time.Sleep(100 * time.Millisecond)
+		got := map[uint32]policy.Level{}
+		for _, table := range d.Status().Tables {
+			got[table.NetNS] = table.Level
+		}
+		cancel()
+		<-ended
+		if diff := cmp.Diff(map[uint32]policy.Level{0: policy.Exhausted, 7: policy.High}, got); diff != "" {
+			t.Errorf("levels (-want +got):\n%s", diff)
+		}
+	})
+}
