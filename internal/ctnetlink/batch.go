@@ -178,11 +178,14 @@ func (c *Conn) apply(ctx context.Context, b *batch) (Change, error) {
 	for {
 		datagram, err := c.receive(ctx)
 		if err != nil {
-			return change, err
+			return Change{}, err
 		}
 		last, err := c.answers(datagram, b, first, &change)
-		if err != nil || last {
-			return change, err
+		if err != nil {
+			return Change{}, err
+		}
+		if last {
+			return change, nil
 		}
 	}
 }

@@ -5,6 +5,8 @@ import (
 	"os"
 	"testing"
 
+	"golang.org/x/sys/unix"
+
 	"github.com/ctwarden/ctwarden/internal/ctnetlink/cttest"
 	"github.com/ctwarden/ctwarden/internal/nfct"
 )
@@ -103,5 +105,26 @@ func TestDumpIgnoresAnswersToOthers(t *testing.T) {
 		if done, err := d.take(one); done || err != nil || d.Entries != want {
 			t.Errorf("sequence %d: told %d, %v, %v, want %d", seq, d.Entries, done, err, want)
 		}
+	}
+}
+
+// The answers to a batch are lost: what became of it is not known, and none of
+// it is counted as done.
+func TestABatchWithoutAnAnswerIsNotCounted(t *testing.T) {
+	const n = 10
+	ns := cttest.NewNS(t)
+	cttest.Fill(t, ns, n, cttest.Unreplied())
+	c, err := Dial(ns)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	b := newBatch()
+	if _, err := c.Dump(t.Context(), Query{}, func(_ *nfct.Entry, k *Key) bool { return b.delete(k) == nil }); err != nil || b.n != n {
+		t.Fatalf("%d entries, %v", b.n, err)
+	}
+	c.read = func(uintptr) bool { c.n, c.err = 0, unix.ENOBUFS; return true }
+	if change, err := c.apply(t.Context(), b); !errors.Is(err, unix.ENOBUFS) || change != (Change{}) {
+		t.Errorf("%+v, %v", change, err)
 	}
 }
