@@ -10,6 +10,7 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"runtime"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -280,4 +281,63 @@ func TestMoreCallersThanPlacesAreServedInTheEnd(t *testing.T) {
 	if text, err := control.Status(ctx, path); err != nil || !strings.Contains(string(text), "well") {
 		t.Errorf("%s, %v", text, err)
 	}
+}
+
+// TestRudeCallersLeaveNothingBehind: callers who hang up in the middle of
+// whatever they do cost a goroutine and a file each, for as long as they are
+// there.
+func TestRudeCallersLeaveNothingBehind(t *testing.T) {
+	path := serve(t, control.Calls{
+		Status: func() any { return make([]byte, 64<<10) }, // more than the socket's buffer takes, together with the others'
+		Pause:  func(context.Context, control.Peer, control.Ask) (any, error) { return nil, nil },
+	})
+	rude := func(n int) {
+		t.Helper()
+		for i := range n {
+			conn, err := net.Dial("unix", path)
+			for ; errors.Is(err, unix.EAGAIN); conn, err = net.Dial("unix", path) {
+				time.Sleep(time.Millisecond) // the queue is full
+			}
+			if err != nil {
+				t.Fatal(err)
+			}
+			// The server may have hung up first.
+			_, _ = io.WriteString(conn, [...]string{
+				"", "GET", "GET /v1/status HTTP/1.1\r\nHost: x\r\n\r\n",
+				"POST /v1/pause HTTP/1.1\r\nHost: x\r\nContent-Length: 100\r\n\r\n{",
+				"POST /v1/pause HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n5\r\n{",
+				"GET /v1/status HTTP/1.1\r\nHost: x\r\nExpect: 100-continue\r\nContent-Length: 5\r\n\r\n",
+				strings.Repeat("x", 64<<10),
+			}[i%7])
+			if i%2 == 0 {
+				_ = conn.(*net.UnixConn).CloseWrite()
+			}
+			conn.Close()
+		}
+	}
+	rude(100)
+	before, files := runtime.NumGoroutine(), openFiles(t)
+	rude(5000)
+	for end := time.Now().Add(20 * time.Second); ; time.Sleep(20 * time.Millisecond) {
+		goroutines, now := runtime.NumGoroutine(), openFiles(t)
+		if goroutines <= before && now <= files {
+			break
+		}
+		if time.Now().After(end) {
+			t.Fatalf("goroutines went from %d to %d, open files from %d to %d", before, goroutines, files, now)
+		}
+	}
+	if _, err := control.Status(t.Context(), path); err != nil {
+		t.Error(err)
+	}
+}
+
+// openFiles returns how many files this process has open.
+func openFiles(t *testing.T) int {
+	t.Helper()
+	files, err := os.ReadDir("/proc/self/fd")
+	if err != nil {
+		t.Fatal(err)
+	}
+	return len(files)
 }
