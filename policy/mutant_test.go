@@ -221,3 +221,50 @@ func TestResumeForgetsEveryPause(t *testing.T) {
 		t.Errorf("%d, %s, %d", s.HandsOffUntil, s.HandsOffPause, s.PausedUntil)
 	}
 }
+
+func TestTheHashIsResizedInCalmWithRoomOnly(t *testing.T) {
+	l := policy.Defaults()
+	o := steady()["calm"]
+	o.Table.Max, o.Table.Buckets = 100_000, 8192
+	s := policy.State{Since: 1, CalmSince: 1}
+	for entries, acts := range map[uint64]int{50_000: 1, 50_010: 0, 59_000: 0} {
+		o.Table.Entries, o.Host.Entries = entries, entries
+		s.Trend = policy.Trend{At: o.Now - policy.Moment(time.Second), Entries: entries}
+		a := l.Assess(&s, &o)
+		p := l.Decide(&s, &a)
+		if a.Level != policy.Calm || len(p.Actions) != acts {
+			t.Errorf("%d entries: %s, %+v, held: %s", entries, a.Level, p.Actions, p.Held)
+		}
+	}
+}
+
+// A rate is of a second, however long the interval was.
+func TestRatesAreOfASecond(t *testing.T) {
+	l := policy.Defaults()
+	o := steady()["calm"]
+	for _, interval := range []time.Duration{50 * time.Millisecond, time.Second, 4 * time.Second} {
+		var s policy.State
+		c := nfct.Counters{}
+		trend := policy.Trend{}
+		now := o.Now
+		for range 3000 {
+			// 100 of each in a second.
+			n := uint64(100 * interval.Seconds())
+			c.EarlyDrop += n
+			c.ChainTooLong += n
+			c.InsertFailed += 2 * n // half of them for another reason, which drop counts as well
+			c.Drop += 2 * n
+			now = now.Add(interval)
+			o.Now, o.Table.Counters = now, c
+			s.Trend = trend
+			trend = l.Assess(&s, &o).Trend
+		}
+		for name, rate := range map[string]float64{
+			"dropped": trend.Dropped, "evicted": trend.Evicted, "failed": trend.Failed / 2, "chains": trend.Chains,
+		} {
+			if rate < 99 || rate > 101 {
+				t.Errorf("every %s: %s %.1f a second, want 100", interval, name, rate)
+			}
+		}
+	}
+}
