@@ -95,9 +95,16 @@ func printVerified(w io.Writer, asJSON bool, r *audit.Result) error {
 		for _, p := range r.Problems {
 			fmt.Fprintln(w, p.String())
 		}
-		fmt.Fprintf(w, "%d records, %d problems\n", r.Records, len(r.Problems))
+		all, word := uint64(len(r.Problems))+r.More, "problems"
+		if all == 1 {
+			word = "problem"
+		}
+		if r.More > 0 {
+			fmt.Fprintf(w, "and %d more\n", r.More)
+		}
+		fmt.Fprintf(w, "%d records, %d %s\n", r.Records, all, word)
 	}
-	if len(r.Problems) > 0 {
+	if !r.OK() {
 		return errFound
 	}
 	return nil

@@ -2,6 +2,7 @@ package audit
 
 import (
 	"cmp"
+	"compress/gzip"
 	"errors"
 	"fmt"
 	"slices"
@@ -19,7 +20,8 @@ type chain struct {
 	known       []Head // sorted, not yet passed
 	differs     bool   // a known record was found to be another
 
-	queued  *entry // the line before the one added last
+	unread  []entry // of files that can't be read at all
+	queued  *entry  // the line before the one added last
 	started bool
 	want    uint64 // the sequence number that comes next
 	head    Hash   // the hash of the record before, if joined
@@ -56,6 +58,44 @@ func (c *chain) add(e entry) {
 	c.queued = &e
 }
 
+// broken notes that a file can't be read on from that line. The records that
+// are missing for it are found by the next one.
+func (c *chain) broken(file string, line int, err error) {
+	seq := c.want
+	if c.queued != nil && c.queued.flaw == nil {
+		seq = c.queued.Seq + 1
+	}
+	e := entry{file: file, line: line, flaw: err}
+	switch {
+	case line == 1: // where its records belong is known in the end
+		c.unread = append(c.unread, e)
+		return
+	case errors.Is(err, gzip.ErrChecksum): // all of it was read
+		seq, e.line = max(seq, 2)-1, line-1
+	}
+	c.problem(Damaged, seq, 0, e, err.Error())
+}
+
+// placeUnread names the files of which nothing could be read by the records
+// that are missing: the first of them by the first ones.
+func (c *chain) placeUnread() {
+	places := make([]uint64, 0, len(c.holes)+1)
+	if c.start != nil {
+		places = append(places, 1)
+	}
+	for _, h := range c.holes {
+		places = append(places, h.from)
+	}
+	slices.Sort(places)
+	for n, e := range c.unread {
+		seq := max(c.want, 1)
+		if n < len(places) {
+			seq = places[n]
+		}
+		c.problem(Damaged, seq, 0, e, e.flaw.Error())
+	}
+}
+
 // end takes the end of the log and returns the result.
 func (c *chain) end() Result {
 	if c.queued != nil {
@@ -72,6 +112,7 @@ func (c *chain) end() Result {
 	for _, h := range c.holes {
 		c.problem(Removed, h.from, h.to, h.place, fmt.Sprintf("missing before record %d", h.to+1))
 	}
+	c.placeUnread()
 	if c.start != nil {
 		c.problem(Removed, 1, c.start.Seq, entry{}, "missing at the beginning, and no record says that retention removed them")
 	}

@@ -91,6 +91,8 @@ func readLines(ctx context.Context, l *lines, file string, m *matcher, yield fun
 		switch {
 		case errors.Is(err, io.EOF) || errors.Is(err, errTorn):
 			return true
+		case errors.Is(err, errPacked):
+			return yield(Record{}, &LineError{File: file, Line: l.no + 1, Err: err})
 		case errors.Is(err, ErrTooLong):
 			if !yield(Record{}, &LineError{File: file, Line: l.no, Err: err}) {
 				return false

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"math"
 	"os"
 	"path/filepath"
@@ -64,10 +65,32 @@ func (s *segmentFile) content() (io.Reader, error) {
 		return s.f, nil
 	}
 	z, err := gzip.NewReader(s.f)
-	if err != nil {
-		return nil, fmt.Errorf("read %s: %w", s.File, err)
+	return &unpacking{z, err}, nil
+}
+
+// errPacked says that a packed segment ends before its text does. What was read
+// up to there is as good as ever.
+var errPacked = errors.New("can't be unpacked from here on")
+
+// An unpacking is the text of a packed segment. It tells damage from an error
+// of the disk.
+type unpacking struct {
+	z   *gzip.Reader
+	err error // there is no text
+}
+
+func (u *unpacking) Read(p []byte) (n int, err error) {
+	if err = u.err; err == nil {
+		n, err = u.z.Read(p)
 	}
-	return z, nil
+	disk := (*fs.PathError)(nil)
+	if err == nil || u.err == nil && err == io.EOF || errors.As(err, &disk) {
+		return n, err
+	}
+	if err == io.EOF {
+		err = io.ErrUnexpectedEOF
+	}
+	return n, fmt.Errorf("%w: %w", errPacked, err)
 }
 
 func closeSegments(segments []*segmentFile) {

@@ -28,7 +28,8 @@ const (
 	// Torn: the last line has no end. The log heals it when it is opened
 	// next, unless it is being written this moment.
 	Torn ProblemKind = "torn"
-	// Damaged: whole lines were moved aside when the log was opened.
+	// Damaged: whole lines were moved aside when the log was opened, or a
+	// packed segment can't be unpacked to its end.
 	Damaged ProblemKind = "damaged"
 	// Disputed: Redecide came to another decision.
 	Disputed ProblemKind = "disputed"
@@ -133,6 +134,9 @@ func (v Verifier) verifyLines(ctx context.Context, l *lines, file string, c *cha
 		case errors.Is(err, errTorn):
 			e.line, e.flaw = l.no+1, errTorn
 			e.guess(text)
+		case errors.Is(err, errPacked):
+			c.broken(file, l.no+1, err)
+			return nil
 		case errors.Is(err, ErrTooLong):
 			e.flaw = err
 			e.guess(text)
