@@ -101,8 +101,10 @@ func (d *Daemon) turn(ctx, counting context.Context) time.Duration {
 		d.fly(t)
 		d.alive() // each table is a step of its own, and one act takes seconds
 		if acted {
-			// What was read of the other tables is from before the act.
+			// What was read of the other tables is from before the act, and
+			// they are not to wait for the leisure of this one.
 			d.share(t)
+			wait = d.limits.Sampling.Min
 			break
 		}
 	}
@@ -179,7 +181,9 @@ func (d *Daemon) told(what string, err error) {
 	if d.trouble[what] == text {
 		return
 	}
-	d.trouble[what] = text
+	if d.trouble[what] = text; err == nil {
+		delete(d.trouble, what)
+	}
 	if d.edges.Trouble != nil {
 		d.edges.Trouble(what, err)
 	}

@@ -1,6 +1,7 @@
 package daemon
 
 import (
+	"maps"
 	"time"
 
 	"github.com/ctwarden/ctwarden/policy"
@@ -34,15 +35,7 @@ type TableStatus struct {
 
 func (d *Daemon) publish() {
 	wall, _ := d.edges.Now()
-	s := Status{At: wall, Mode: d.limits.Mode, Tables: make([]TableStatus, len(d.tables))}
-	for what, text := range d.trouble {
-		if text != "" {
-			if s.Trouble == nil {
-				s.Trouble = make(map[string]string)
-			}
-			s.Trouble[what] = text
-		}
-	}
+	s := Status{At: wall, Mode: d.limits.Mode, Tables: make([]TableStatus, len(d.tables)), Trouble: maps.Clone(d.trouble)}
 	for i, t := range d.tables {
 		a := &t.plan.Assessment
 		s.Tables[i] = TableStatus{

@@ -60,6 +60,7 @@ func (d *Daemon) match(observations []policy.Observation) {
 	for _, t := range gone {
 		d.letGo(t, "is over: the namespace is gone, or holds little")
 		d.remember(t)
+		delete(d.trouble, censusOf(t.netns))
 	}
 	if len(gone) > 0 {
 		d.keep() // or the next start ends their incidents once more
@@ -222,13 +223,22 @@ func (d *Daemon) look(ctx context.Context, t *table) {
 	})
 }
 
-func (d *Daemon) counted(c counted) {
-	if !errors.Is(c.err, errors.ErrUnsupported) { // it can't be looked into, which is no news
-		d.told("census", c.err)
+// censusOf is under what a census is in trouble: what fails in one table must
+// not be over with the next census of another.
+func censusOf(netns uint32) string {
+	if netns == 0 {
+		return "census"
 	}
+	return fmt.Sprintf("census of netns %d", netns)
+}
+
+func (d *Daemon) counted(c counted) {
 	for _, t := range d.tables {
 		if t.netns != c.netns {
 			continue
+		}
+		if !errors.Is(c.err, errors.ErrUnsupported) { // it can't be looked into, which is no news
+			d.told(censusOf(c.netns), c.err)
 		}
 		t.counting, t.counted = false, c.at
 		if c.err == nil {
