@@ -2,6 +2,7 @@ package remediate
 
 import (
 	"math/rand/v2"
+	"os"
 	"testing"
 	"time"
 
@@ -204,5 +205,25 @@ func TestDefaultTimeoutsAreTheKernels(t *testing.T) {
 		if got[timeout] != want && got[timeout] != 0 { // 0: this kernel lacks it
 			t.Errorf("%s is %d, want %d", nfct.Timeout(timeout).Sysctl(), got[timeout], want)
 		}
+	}
+}
+
+// A negative timeout is taken by the kernel and counts as a huge one: what
+// lives by it is spared, and the rest can be relieved all the same.
+func TestANegativeTimeoutIsNotKnown(t *testing.T) {
+	b := newBench(t, nfct.Protect{})
+	err := b.ns.Do(func() error {
+		return os.WriteFile("/proc/sys/net/netfilter/nf_conntrack_icmp_timeout", []byte("-1"), 0)
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	got, err := b.k.timeouts(b.ns)
+	if err != nil || got[nfct.ICMP] != 0 || got[nfct.UDP] != 600 {
+		t.Fatalf("%v, %v", got, err)
+	}
+	cttest.Fill(t, b.ns, 100, like(cttest.Unreplied(), 300, "192.0.2.101"))
+	if out := b.k.Apply(t.Context(), "", deletion(1000)); !out.OK || out.Changed != 100 {
+		t.Errorf("%+v", out)
 	}
 }

@@ -73,13 +73,17 @@ func (k *Kernel) choice(ns *netns.NS, act *policy.Action) (*choice, error) {
 	}, nil
 }
 
-// timeouts reads those that this kernel has.
+// timeouts reads those that this kernel has. A negative one is not known, as
+// for the watcher: 0.
 func (k *Kernel) timeouts(ns *netns.NS) (timeouts nfct.Timeouts, err error) {
 	err = ns.Do(func() error {
 		for t := nfct.TCPSynSent; t < nfct.NumTimeouts; t++ {
 			v, err := k.sysctls.read(t.Sysctl())
 			if errors.Is(err, os.ErrNotExist) && t != nfct.UDP {
 				continue // GRE's came with Linux 5.4
+			}
+			if errors.Is(err, ErrInvalid) {
+				continue
 			}
 			if err != nil {
 				return err

@@ -299,7 +299,7 @@ func TestGaugeTimeouts(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	want := nfct.Timeouts{nfct.TCPTimeWait: 120, nfct.UDP: 30, nfct.TCPEstablished: 432000, nfct.GRE: 4294967295}
+	want := nfct.Timeouts{nfct.TCPTimeWait: 120, nfct.UDP: 30, nfct.TCPEstablished: 432000}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("Timeouts (-want +got):\n%s", diff)
 	}

@@ -13,7 +13,9 @@ import (
 )
 
 // Timeouts reads the timeouts that are in force in the namespace. One that
-// this kernel does not have is 0. The error is ErrNoTable if there is none at
+// this kernel does not have is 0, and so is a negative one, which the kernel
+// takes: entries end at once by it (seen on Linux 6.18), and nothing that is
+// computed from it would be right. The error is ErrNoTable if there is none at
 // all.
 func (g *Gauge) Timeouts() (nfct.Timeouts, error) {
 	all, err := g.timeouts()
@@ -45,7 +47,9 @@ func (g *Gauge) timeouts() (nfct.Timeouts, error) {
 		if err != nil {
 			return nfct.Timeouts{}, fmt.Errorf("read %s: %w", g.sysctl(t.Sysctl()), err)
 		}
-		all[t] = uint32(n)
+		if n <= math.MaxInt32 {
+			all[t] = uint32(n)
+		}
 	}
 	if !found {
 		return nfct.Timeouts{}, ErrNoTable

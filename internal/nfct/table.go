@@ -46,7 +46,7 @@ type Counters struct {
 
 // FullDrops is the number of packets dropped because the table was full (or
 // the kernel had no memory for an entry): drop also counts insertions that
-// failed, except those whose chain was too long, which are counted in both.
+// failed, except those whose chain was too long.
 // It is meaningful only for a difference of two readings, and only when the
 // table is near max.
 func (c Counters) FullDrops() uint64 {
