@@ -18,53 +18,61 @@ func newConfig() *cobra.Command {
   ctwarden config check ./new.yaml
   ctwarden config reference | less`,
 	}
-	c.AddCommand(
-		&cobra.Command{
-			Use:   "check [FILE]",
-			Short: "say every mistake of the configuration, with its line",
-			Example: `  ctwarden config check
-  ctwarden config check ./new.yaml`,
-			Args: cobra.MaximumNArgs(1),
-			RunE: func(cmd *cobra.Command, args []string) error {
-				src := source(cmd)
-				if len(args) == 1 {
-					src.Path, src.Explicit = args[0], true
-				}
-				cfg, err := config.Load(src)
-				if err != nil {
-					return err
-				}
-				if err := checkWeb(cfg); err != nil {
-					return err
-				}
-				_, err = fmt.Fprintln(cmd.OutOrStdout(), "the configuration is fine")
-				return err
-			},
-		},
-		&cobra.Command{
-			Use:     "show",
-			Example: `  ctwarden config show`,
-			Short:   "print the configuration in force, and where each value comes from",
-			Args:    cobra.NoArgs,
-			RunE: func(cmd *cobra.Command, _ []string) error {
-				cfg, err := config.Load(source(cmd))
-				if err != nil {
-					return err
-				}
-				return cfg.Show(cmd.OutOrStdout())
-			},
-		},
-		&cobra.Command{
-			Use:     "reference",
-			Example: `  ctwarden config reference > ctwarden.yaml`,
-			Short:   "print every key with its default and what it means",
-			Args:    cobra.NoArgs,
-			RunE: func(cmd *cobra.Command, _ []string) error {
-				return config.Reference(cmd.OutOrStdout())
-			},
-		},
-	)
+	c.AddCommand(newConfigCheck(), newConfigShow(), newConfigReference())
 	return c
+}
+
+func newConfigCheck() *cobra.Command {
+	return &cobra.Command{
+		Use:   "check [FILE]",
+		Short: "say every mistake of the configuration, with its line",
+		Example: `  ctwarden config check
+  ctwarden config check ./new.yaml`,
+		Args: cobra.MaximumNArgs(1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			src := source(cmd)
+			if len(args) == 1 {
+				src.Path, src.Explicit = args[0], true
+			}
+			cfg, err := config.Load(src)
+			if err != nil {
+				return err
+			}
+			if err := checkWeb(cfg); err != nil {
+				return err
+			}
+			_, err = fmt.Fprintln(cmd.OutOrStdout(), "the configuration is fine")
+			return err
+		},
+	}
+}
+
+func newConfigShow() *cobra.Command {
+	return &cobra.Command{
+		Use:     "show",
+		Short:   "print the configuration in force, and where each value comes from",
+		Example: `  ctwarden config show`,
+		Args:    cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			cfg, err := config.Load(source(cmd))
+			if err != nil {
+				return err
+			}
+			return cfg.Show(cmd.OutOrStdout())
+		},
+	}
+}
+
+func newConfigReference() *cobra.Command {
+	return &cobra.Command{
+		Use:     "reference",
+		Short:   "print every key with its default and what it means",
+		Example: `  ctwarden config reference > ctwarden.yaml`,
+		Args:    cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			return config.Reference(cmd.OutOrStdout())
+		},
+	}
 }
 
 // places returns the configuration for a command that needs to know where

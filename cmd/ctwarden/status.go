@@ -109,32 +109,15 @@ daemon that hangs) or 3 (unknown).`,
   watch -n 60 ctwarden status --nagios`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			out := cmd.OutOrStdout()
-			if asJSON && watch || asJSON && asNagios || watch && asNagios {
+			switch {
+			case asJSON && watch || asJSON && asNagios || watch && asNagios:
 				return usageError{errors.New("--json, --watch and --nagios exclude each other"), cmd.CommandPath()}
-			}
-			if every < 100*time.Millisecond {
+			case every < 100*time.Millisecond:
 				return usageError{fmt.Errorf("--every %s: at least 100ms is needed", every), cmd.CommandPath()}
-			}
-			if asNagios {
+			case asNagios:
 				return tellNagios(cmd)
 			}
-			cfg, err := places(cmd) // a mistake in the file hides nothing from who looks
-			if err != nil {
-				return err
-			}
-			look := func() (report, error) { return lookAround(cmd, cfg) }
-			if watch {
-				return watchStatus(cmd.Context(), out, every, look, func() display { return displayOf(out, os.Getenv) })
-			}
-			r, err := look()
-			if err != nil {
-				return err
-			}
-			if asJSON {
-				return review.WriteJSON(out, r)
-			}
-			return r.print(out)
+			return tellStatus(cmd, asJSON, watch, every)
 		},
 	}
 	cmd.Flags().BoolVar(&asJSON, "json", false, "print as JSON")
@@ -142,6 +125,27 @@ daemon that hangs) or 3 (unknown).`,
 	cmd.Flags().DurationVar(&every, "every", time.Second, "how often --watch looks")
 	cmd.Flags().BoolVar(&asNagios, "nagios", false, "one line with perfdata, and the exit codes of a Nagios plugin")
 	return cmd
+}
+
+// tellStatus prints the status once, or every so often.
+func tellStatus(cmd *cobra.Command, asJSON, watch bool, every time.Duration) error {
+	cfg, err := places(cmd) // a mistake in the file hides nothing from who looks
+	if err != nil {
+		return err
+	}
+	out := cmd.OutOrStdout()
+	look := func() (report, error) { return lookAround(cmd, cfg) }
+	if watch {
+		return watchStatus(cmd.Context(), out, every, look, func() display { return displayOf(out, os.Getenv) })
+	}
+	r, err := look()
+	if err != nil {
+		return err
+	}
+	if asJSON {
+		return review.WriteJSON(out, r)
+	}
+	return r.print(out)
 }
 
 // lookAround asks the daemon, or looks without one.

@@ -125,31 +125,35 @@ func (g *Grouper) absorb(e Event) error {
 	if f.Incident == "" && e.Kind == "outcome" {
 		return g.restored(e, &f)
 	}
-	i := g.belongs(&f, &e)
-	if i == nil {
-		return nil
+	if i := g.belongs(&f, &e); i != nil {
+		return g.grow(i, e, &f)
 	}
+	return nil
+}
+
+// grow takes an event into the incident that it belongs to.
+func (g *Grouper) grow(i *Incident, e Event, f *fields) error {
 	i.touch(&e)
 	i.moment(f.Moment)
 	i.Level = max(i.Level, f.Level)
 	switch e.Kind {
 	case "incident.open", "incident.close":
-		g.bounded(i, e, &f)
+		g.bounded(i, e, f)
 	case "level":
-		i.rose(g, e, &f)
+		i.rose(g, e, f)
 	case "signal":
 		i.Lines += max(f.Count, 1)
 		g.tell(i, Decision{Seq: e.Seq, Time: e.Time, Kind: Heard, Text: f.Text})
 	case "census":
 		return g.looked(i, e)
 	case "plan", "hold", "breaker":
-		return g.planned(i, e, &f)
+		return g.planned(i, e, f)
 	case "outcome":
-		return g.outcome(i, e, &f)
+		return g.outcome(i, e, f)
 	case "verdict":
-		return g.judged(i, e, &f)
+		return g.judged(i, e, f)
 	case "override":
-		return g.overruled(i, e, &f)
+		return g.overruled(i, e, f)
 	}
 	return nil
 }
