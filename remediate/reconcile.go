@@ -123,10 +123,6 @@ func (k *Kernel) compare(e *Entry) Note {
 		n.Kind = NamespaceGone
 		return n
 	}
-	if e.NetNS != 0 && k.shown(e.NetNS) != 0 && k.options.Find == nil {
-		n.Kind, n.Error = Unknown, "only the own network namespace is known"
-		return n
-	}
 	ns, err := k.find(e.NetNS)
 	if err != nil {
 		n.Kind, n.Error = Unknown, err.Error()

@@ -383,3 +383,14 @@ func TestALedgerThatNobodyCouldReadIsNotWritten(t *testing.T) {
 	}
 	wantDiff(t, "ledger", few, got)
 }
+
+func TestALockedErrorNamesTheProcessIfItCan(t *testing.T) {
+	for pid, want := range map[int]string{
+		0:  "lock /x: another instance is running",
+		77: "lock /x: another instance is running: process 77",
+	} {
+		if got := (&LockedError{PID: pid, Path: "/x"}).Error(); got != want {
+			t.Errorf("%q, want %q", got, want)
+		}
+	}
+}
