@@ -1,6 +1,7 @@
 package audit
 
 import (
+	"bytes"
 	"errors"
 	"os"
 	"path/filepath"
@@ -72,5 +73,90 @@ func TestTornLineIsRecordedOnce(t *testing.T) {
 	wantChain(t, l.path, "1 sample, 2 gap torn, 3 sample")
 	if aside, _ := filepath.Glob(l.path + ".*"); len(aside) != 1 {
 		t.Errorf("set aside %q", aside)
+	}
+}
+
+func TestOpenHeals(t *testing.T) {
+	tests := []struct {
+		name   string
+		mangle func([]byte) []byte
+		chain  string
+		files  []string
+	}{
+		{
+			"a line cut off in the middle",
+			func(b []byte) []byte { return b[:len(b)-40] },
+			"1 sample, 2 sample, 3 gap torn, 4 sample", []string{"audit.jsonl", "audit.jsonl.torn"},
+		},
+		{
+			"a line without its newline",
+			func(b []byte) []byte { return b[:len(b)-1] },
+			"1 sample, 2 sample, 3 gap torn, 4 sample", []string{"audit.jsonl", "audit.jsonl.torn"},
+		},
+		{
+			"a first line cut off",
+			func(b []byte) []byte { return b[:5] },
+			"1 gap torn, 2 sample", []string{"audit.jsonl", "audit.jsonl.torn"},
+		},
+		{
+			"zeros that a power cut left",
+			func(b []byte) []byte { return append(b, make([]byte, 4096)...) },
+			"1 sample, 2 sample, 3 sample, 4 gap damaged, 5 sample", []string{"audit.jsonl", "audit.jsonl.torn"},
+		},
+		{
+			"more zeros than the tail that is searched",
+			func(b []byte) []byte { return append(b, make([]byte, 3*MaxLine)...) },
+			"1 sample, 2 sample, 3 sample, 4 gap damaged, 5 sample", []string{"audit.jsonl", "audit.jsonl.torn"},
+		},
+		{
+			"whole lines of somebody else",
+			func(b []byte) []byte { return append(b, "hello\nworld\n"...) },
+			"1 sample, 2 sample, 3 sample, 4 gap damaged, 5 sample", []string{"audit.jsonl", "audit.jsonl.torn"},
+		},
+		{
+			"another file altogether",
+			func([]byte) []byte { return []byte("# my notes\n") },
+			"1 gap foreign, 2 sample", []string{"audit.jsonl", "audit.jsonl.foreign"},
+		},
+		{
+			"an empty file",
+			func([]byte) []byte { return nil },
+			"1 sample", []string{"audit.jsonl"},
+		},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			l := newLog(t, Options{})
+			l.add(t, 3)
+			l.Close()
+			before := read(t, l.path)
+			mangled := tt.mangle(bytes.Clone(before))
+			write(t, l.path, mangled)
+			l.reopen(t)
+			l.add(t, 1)
+			wantChain(t, l.path, tt.chain)
+			if diff := cmp.Diff(tt.files, dirOf(t, l.path)); diff != "" {
+				t.Errorf("files (-want +got):\n%s", diff)
+			}
+			wantNothingLost(t, l, mangled)
+		})
+	}
+}
+
+// wantNothingLost checks that every byte of old is in the log or aside.
+func wantNothingLost(t *testing.T, l *bench, old []byte) {
+	t.Helper()
+	aside, _ := filepath.Glob(l.path + ".*")
+	var rest []byte
+	for _, name := range aside {
+		rest = read(t, name)
+	}
+	now := read(t, l.path)
+	kept, ok := bytes.CutSuffix(old, rest)
+	if !ok || !bytes.HasPrefix(now, kept) {
+		t.Errorf("%d bytes before, %d set aside, and the rest is not in the log", len(old), len(rest))
+	}
+	if (len(aside) > 0) != (len(l.notices) > 0) {
+		t.Errorf("notices %q", l.notices)
 	}
 }
