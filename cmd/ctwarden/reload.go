@@ -5,9 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"os/signal"
 	"strings"
-	"syscall"
 
 	sd "github.com/coreos/go-systemd/v22/daemon"
 
@@ -16,11 +14,9 @@ import (
 	"github.com/ctwarden/ctwarden/internal/daemon"
 )
 
-// reloads answers SIGHUP until ctx is done.
-func (d *running) reloads(ctx context.Context) {
-	hups := make(chan os.Signal, 1)
-	signal.Notify(hups, syscall.SIGHUP)
-	defer signal.Stop(hups)
+// reloads answers SIGHUP until ctx is done. Those that come while it is at it
+// are answered together.
+func (d *running) reloads(ctx context.Context, hups <-chan os.Signal) {
 	for {
 		select {
 		case <-ctx.Done():

@@ -61,6 +61,10 @@ func runDaemon(ctx context.Context, src config.Source, cfg *config.Config, stder
 	// at the next line then, whatever systemd has made of the signal.
 	signal.Ignore(syscall.SIGPIPE)
 	defer signal.Reset(syscall.SIGPIPE)
+	// From the first moment on: until somebody asks for it, SIGHUP kills.
+	hups := make(chan os.Signal, 1)
+	signal.Notify(hups, syscall.SIGHUP)
+	defer signal.Stop(hups)
 	d := &running{src: src, say: voiceLog(stderr), begun: cfg}
 	d.page = metrics.New(d.snapshot)
 	d.cfg.Store(cfg)
@@ -69,8 +73,10 @@ func runDaemon(ctx context.Context, src config.Source, cfg *config.Config, stder
 		return err
 	}
 	defer d.serve(ctx)()
-	go d.reloads(ctx)
+	var reloads sync.WaitGroup
+	reloads.Go(func() { d.reloads(ctx, hups) })
 	d.post.run(ctx)
+	reloads.Wait() // what it still records comes before the end
 	d.notify(sd.SdNotifyStopping)
 	return d.post.record(audit.KindStop, stopRecord{"the kernel's values stay as they are"})
 }
