@@ -43,7 +43,7 @@ func (l *Limits) budget(o *Observation) Budget {
 	hash := saturatingMul(o.Table.Buckets, bucketBytes)
 	perMax := saturatingMul(b.PerEntry, tables)
 	if l.Hash.MaxRatio > 0 {
-		perMax += bucketBytes / min(l.Hash.MaxRatio, bucketBytes)
+		perMax += (bucketBytes-1)/l.Hash.MaxRatio + 1 // rounded up
 	}
 	if b.Bytes > hash && perMax > 0 {
 		b.Max = min((b.Bytes-hash)/perMax, l.Raise.Ceiling)

@@ -268,3 +268,26 @@ func TestRatesAreOfASecond(t *testing.T) {
 		}
 	}
 }
+
+// The entries and both hashes, the old one and the one at the ratio to keep,
+// fit into the budget, and one more entry would not.
+func TestTheBudgetIsKeptAndUsed(t *testing.T) {
+	for ratio := uint64(1); ratio <= 8; ratio++ {
+		l := policy.Defaults()
+		l.Hash.MaxRatio, l.Hash.StormRatio = ratio, 16
+		l.Raise.Ceiling = 1 << 30
+		o := steady()["calm"]
+		var s policy.State
+		b := l.Assess(&s, &o).Budget
+		const bucket = 8.0 // bytes
+		size := func(most uint64) float64 {
+			return float64(most)*float64(b.PerEntry) + bucket*float64(most)/float64(ratio) + bucket*float64(o.Table.Buckets)
+		}
+		if size(b.Max) > float64(b.Bytes) {
+			t.Errorf("ratio %d: %d entries take %.0f of %d bytes", ratio, b.Max, size(b.Max), b.Bytes)
+		}
+		if more := b.Max + b.Max/400; size(more) <= float64(b.Bytes) {
+			t.Errorf("ratio %d: %d entries would fit as well as %d", ratio, more, b.Max)
+		}
+	}
+}
