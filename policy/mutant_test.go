@@ -291,3 +291,37 @@ func TestTheBudgetIsKeptAndUsed(t *testing.T) {
 		}
 	}
 }
+
+// What is asked for is enough: the idle time with its margin, and the smallest
+// share that counts as an effect.
+func TestADeletionAtItsBounds(t *testing.T) {
+	l := policy.Defaults()
+	const margin = 3 * time.Second // of the whole seconds in a dump
+	for _, c := range []struct {
+		watched   time.Duration
+		deletable uint64
+		held      policy.Hold
+	}{
+		{l.Delete.SynSentIdle + margin, 10, policy.NotHeld},
+		{l.Delete.SynSentIdle + margin - 1, 10, policy.HeldAwaiting},
+		{l.Delete.SynSentIdle + margin, 9, policy.HeldNothingEligible},
+	} {
+		o := steady()["calm"]
+		o.Table.Entries = 97_000
+		o.Timeouts = nfct.Timeouts{nfct.UDP: 20, nfct.TCPSynSent: 30, nfct.TCPSynRecv: 30}
+		o.Census.Seen, o.Census.HalfOpen, o.Census.Unreplied, o.Census.Deletable = 1000, 900, 900, c.deletable
+		o.CensusAt = o.Now
+		s := policy.State{Level: policy.Exhausted, Since: o.Now.Add(-c.watched), LastAct: 1, IncidentSince: 1}
+		s.Records[policy.RaiseMax] = policy.Record{At: 1, Acts: 1, Banned: true}
+		a := l.Assess(&s, &o)
+		p := l.Decide(&s, &a)
+		if acts := len(p.Actions) == 1 && p.Actions[0].Type == policy.DeleteEntries; acts != (c.held == policy.NotHeld) {
+			t.Errorf("watched for %s, %d deletable: %+v, held: %s", c.watched, c.deletable, p.Actions, p.Held)
+		}
+		for _, r := range p.Ladder {
+			if r.Type == policy.DeleteEntries && r.Held != c.held {
+				t.Errorf("watched for %s, %d deletable: the rung is held: %s, want %s", c.watched, c.deletable, r.Held, c.held)
+			}
+		}
+	}
+}
