@@ -9,6 +9,7 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+	"time"
 
 	"github.com/ctwarden/ctwarden/internal/audit"
 	"github.com/ctwarden/ctwarden/internal/control"
@@ -113,13 +114,29 @@ func TestTenThousandRequestsLeaveTheDaemonSmall(t *testing.T) {
 		}
 	}
 	ask(2000)
-	before := resident(t, c.cmd.Process.Pid)
+	before, files := resident(t, c.cmd.Process.Pid), c.files()
 	ask(10_000)
 	after := resident(t, c.cmd.Process.Pid)
 	t.Logf("resident: %d KiB after 2,000 requests, %d KiB after 12,000", before, after)
 	if after > before+4<<10 {
 		t.Errorf("resident memory grew from %d to %d KiB", before, after)
 	}
+	// The last connections may still be on their way out.
+	for end := time.Now().Add(20 * time.Second); c.files() > files+8; time.Sleep(20 * time.Millisecond) {
+		if time.Now().After(end) {
+			t.Fatalf("open files went from %d to %d", files, c.files())
+		}
+	}
+}
+
+// files returns how many files the daemon has open.
+func (c *child) files() int {
+	c.t.Helper()
+	all, err := os.ReadDir(fmt.Sprintf("/proc/%d/fd", c.cmd.Process.Pid))
+	if err != nil {
+		c.t.Fatal(err)
+	}
+	return len(all)
 }
 
 // resident returns VmRSS of a process, in KiB.
