@@ -38,6 +38,9 @@ func TestPrometheusSeesActsInVain(t *testing.T) {
 	if _, err := exec.LookPath("prometheus"); err != nil {
 		t.Skip("needs prometheus (Debian package prometheus)")
 	}
+	if _, err := os.Stat("/dev/kmsg"); err != nil {
+		t.Skipf("needs the kernel's log to lose it: %v", err)
+	}
 	stage := newStage(t)
 	c := newChild(t)
 	// Until the mount is taken away, the log is a device that holds nothing.
