@@ -80,22 +80,52 @@ func (n *Namespace) Matches(patterns []string) bool {
 	return false
 }
 
-// describe reads the names that a process gives to its namespace.
+// describe reads the names that a process gives to its namespace. If it has
+// just ended, what the namespace was called stays.
 func (n *Namespace) describe(root string) {
-	n.Comm, n.Container, n.Pod, n.Unit, n.Called = "", "", "", "", ""
-	if n.PID == 0 {
+	dir := filepath.Join(root, "proc", strconv.Itoa(n.PID))
+	comm, err := readBounded(filepath.Join(dir, "comm"))
+	if n.PID == 0 || err != nil {
 		return
 	}
-	dir := filepath.Join(root, "proc", strconv.Itoa(n.PID))
-	if text, err := readBounded(filepath.Join(dir, "comm")); err == nil {
-		n.Comm = string(bytes.TrimSpace(text))
+	n.Comm, n.Container, n.Pod, n.Unit, n.Called = string(bytes.TrimSpace(comm)), "", "", "", ""
+	cgroup, err := readBounded(filepath.Join(dir, "cgroup"))
+	if err != nil {
+		return
 	}
-	if text, err := readBounded(filepath.Join(dir, "cgroup")); err == nil {
-		n.Container, n.Pod, n.Unit = parseCgroup(string(text))
-	}
-	if n.Container != "" {
+	n.Container, n.Pod, n.Unit = parseCgroup(string(cgroup))
+	if n.Container != "" && placedByHost(string(cgroup), n.Container) {
 		n.Called = calledBy(root, n.Container)
 	}
+}
+
+// placedByHost reports whether a container was put where it is by a runtime of
+// the host. Whoever may make control groups, a user below its own manager or
+// another container, can give them the id of any container.
+func placedByHost(cgroup, id string) bool {
+	for line := range strings.Lines(cgroup) {
+		_, path, _ := strings.Cut(strings.TrimSpace(line), ":/")
+		for part := range strings.SplitSeq(path, "/") {
+			switch container := containerOf(part); {
+			case part == "user.slice", container != "" && container != id:
+				return false
+			}
+		}
+	}
+	return true
+}
+
+// containerOf returns the id or the name of a container that a part of the path
+// of a control group is that of.
+func containerOf(part string) string {
+	if name, ok := strings.CutPrefix(part, "lxc.payload."); ok {
+		return name
+	}
+	bare := strings.TrimSuffix(part, ".scope")
+	if id := bare[strings.LastIndexByte(bare, '-')+1:]; isContainerID(id) {
+		return id
+	}
+	return ""
 }
 
 // parseCgroup finds what is known by name in /proc/PID/cgroup: the innermost
@@ -110,16 +140,13 @@ func parseCgroup(text string) (container, pod, unit string) {
 		}
 		var c, p, u string
 		for part := range strings.SplitSeq(fields[2], "/") {
-			bare, scope := strings.CutSuffix(part, ".scope")
-			id := bare[strings.LastIndexByte(bare, '-')+1:]
-			switch {
-			case isContainerID(id):
-				c, u = id, ""
+			machine := strings.HasPrefix(part, "machine-") && strings.HasSuffix(part, ".scope")
+			switch container := containerOf(part); {
+			case container != "":
+				c, u = container, ""
 			case podUID(part) != "":
 				p = podUID(part)
-			case strings.HasPrefix(part, "lxc.payload."):
-				c = strings.TrimPrefix(part, "lxc.payload.")
-			case scope && strings.HasPrefix(part, "machine-"), strings.HasSuffix(part, ".service"):
+			case machine, strings.HasSuffix(part, ".service"):
 				u = part
 			}
 		}

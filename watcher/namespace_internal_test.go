@@ -123,3 +123,42 @@ func TestNamespaceIsDescribedByItsRuntime(t *testing.T) {
 		t.Errorf("%+v", n)
 	}
 }
+
+// TestANameIsNotBorrowed: whoever may make control groups, a user below its own
+// manager or a container, can call one as it likes.
+func TestANameIsNotBorrowed(t *testing.T) {
+	root, id, other := t.TempDir(), strings.Repeat("ab", 32), strings.Repeat("cd", 32)
+	write := func(path, text string) {
+		t.Helper()
+		path = filepath.Join(root, path)
+		if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	write("proc/7/comm", "sh\n")
+	write("var/lib/docker/containers/"+id+"/config.v2.json", `{"Name":"/web"}`)
+	n := Namespace{Inode: 1, PID: 7}
+	for group, want := range map[string]string{
+		"0::/system.slice/docker-" + id + ".scope":                                                       "web",
+		"0::/docker/" + id + "/init.scope":                                                               "web",
+		"0::/user.slice/user-1000.slice/user@1000.service/app.slice/docker-" + id + ".scope":             "",
+		"0::/system.slice/docker-" + other + ".scope/docker/" + id:                                       "",
+		"0::/lxc.payload.guest/docker/" + id:                                                             "",
+		"4:cpu:/docker/" + other + "/" + id + "\n1:name=systemd:/docker/" + other + "\n0::/docker/" + id: "",
+		"0::/system.slice/nginx.service":                                                                 "",
+	} {
+		write("proc/7/cgroup", group+"\n")
+		n.describe(root)
+		if n.Called != want {
+			t.Errorf("%s: called %q, want %q", group, n.Called, want)
+		}
+	}
+	write("proc/7/cgroup", "0::/system.slice/nginx.service\n")
+	n.describe(root)
+	if n.Container != "" || n.Unit != "nginx.service" {
+		t.Errorf("another process later: %+v", n)
+	}
+}

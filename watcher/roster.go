@@ -52,7 +52,10 @@ type place struct {
 	file  uint64 // the inode of its counters in procfs
 	count int    // an open nf_conntrack_count, or -1
 	seen  bool   // by this search
-	tally nfct.Tally
+	// settled says that PID was there at two searches, and asked for its names
+	// at both.
+	settled bool
+	tally   nfct.Tally
 }
 
 // maxGone bounds how many namespaces are remembered that are gone.
@@ -139,9 +142,15 @@ func (r *Roster) searchProcesses() error {
 		}
 		first[inode] = true
 		r.meet(inode, func(p *place) {
-			if p.PID != pid {
+			fresh := p.PID != pid
+			if fresh {
 				p.PID, p.file, p.Guessed = pid, 0, guessed && inode != r.Own
+			}
+			if fresh || !p.settled {
+				// A runtime makes the namespace, and becomes the program a
+				// moment later.
 				p.describe(r.root())
+				p.settled = !fresh
 			}
 		})
 	}

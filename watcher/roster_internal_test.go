@@ -1,6 +1,7 @@
 package watcher
 
 import (
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -110,5 +111,86 @@ func TestRosterFollowsAProcessThatEntersAnotherNamespace(t *testing.T) {
 	}
 	if got := len(r.All()); got != 1 {
 		t.Errorf("knows %d namespaces, want the new one only", got)
+	}
+}
+
+// join puts another process into the namespace of one.
+func (p *fakeProc) join(pid, other int, comm string) {
+	p.t.Helper()
+	p.process(pid, comm, 0)
+	path := func(pid int) string { return filepath.Join(p.root, "proc", fmt.Sprint(pid), "ns/net") }
+	if err := errors.Join(os.Remove(path(pid)), os.Link(path(other), path(pid))); err != nil {
+		p.t.Fatal(err)
+	}
+}
+
+// TestRosterLooksTwiceWhatAProcessIsCalled: a runtime prepares the namespace,
+// and becomes the program a moment later.
+func TestRosterLooksTwiceWhatAProcessIsCalled(t *testing.T) {
+	proc := newFakeProc(t)
+	inode := proc.process(77, "runc:[2:INIT]", 1)
+	r := &Roster{Root: proc.root, Own: 1}
+	search := func() string {
+		t.Helper()
+		if err := r.Search(); err != nil {
+			t.Fatal(err)
+		}
+		n, _ := r.Named(inode)
+		return n.Comm
+	}
+	search()
+	proc.write("77/comm", "nginx\n")
+	if got := search(); got != "nginx" {
+		t.Errorf("called %q, want nginx", got)
+	}
+	proc.write("77/comm", "another\n")
+	if got := search(); got != "nginx" {
+		t.Errorf("looked at once more: %q", got)
+	}
+}
+
+// TestRosterKeepsANameThatCanNotBeReadAgain: the process has just ended.
+func TestRosterKeepsANameThatCanNotBeReadAgain(t *testing.T) {
+	proc := newFakeProc(t)
+	inode := proc.process(77, "nginx", 1)
+	r := &Roster{Root: proc.root, Own: 1}
+	for range 2 {
+		if err := r.Search(); err != nil {
+			t.Fatal(err)
+		}
+		if n, _ := r.Named(inode); n.Comm != "nginx" {
+			t.Errorf("called %q, want nginx", n.Comm)
+		}
+		if err := os.RemoveAll(filepath.Join(proc.root, "proc/77/comm")); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+// TestRosterNamesANamespaceByItsFirstProcess, and forgets the number of the
+// last one that has left.
+func TestRosterNamesANamespaceByItsFirstProcess(t *testing.T) {
+	proc := newFakeProc(t)
+	inode := proc.process(501, "master", 1)
+	for _, pid := range []int{907, 502, 4001, 12, 700, 33, 88, 650} {
+		proc.join(pid, 501, fmt.Sprint("worker", pid))
+	}
+	proc.write("self/mountinfo", fmt.Sprintf("245 30 0:4 net:[%d] /run/netns/blue rw - nsfs nsfs rw\n", inode))
+	r := &Roster{Root: proc.root, Own: 1}
+	if err := r.Search(); err != nil {
+		t.Fatal(err)
+	}
+	if n, _ := r.Named(inode); n.PID != 12 || n.Comm != "worker12" {
+		t.Errorf("known by %q, process %d; want the least, 12", n.Comm, n.PID)
+	}
+	if err := os.Rename(filepath.Join(proc.root, "proc"), filepath.Join(proc.root, "before")); err != nil {
+		t.Fatal(err)
+	}
+	proc.write("self/mountinfo", fmt.Sprintf("245 30 0:4 net:[%d] /run/netns/blue rw - nsfs nsfs rw\n", inode))
+	if err := r.Search(); err != nil {
+		t.Fatal(err)
+	}
+	if n, here := r.Named(inode); !here || n.PID != 0 || n.Comm != "worker12" {
+		t.Errorf("all have left: here %t, process %d, called %q", here, n.PID, n.Comm)
 	}
 }
