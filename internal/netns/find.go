@@ -55,7 +55,10 @@ func findInode(inode uint32) (*NS, error) {
 		patterns = append(patterns, dir+"/*")
 	}
 	patterns = append(patterns, "/proc/[0-9]*/ns/net", "/proc/[0-9]*/task/[0-9]*/ns/net")
-	denied := false
+	// Where not even the first process is to be seen, others are hidden, and
+	// what is not found may be there all the same.
+	_, err := os.Stat("/proc/1")
+	denied := err != nil
 	for _, pattern := range patterns {
 		paths, err := filepath.Glob(pattern)
 		if err != nil {
@@ -77,7 +80,7 @@ func findInode(inode uint32) (*NS, error) {
 			return ns, nil
 		}
 	}
-	err := fs.ErrNotExist
+	err = fs.ErrNotExist
 	if denied {
 		err = fs.ErrPermission
 	}
