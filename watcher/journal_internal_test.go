@@ -193,3 +193,41 @@ func TestLateLines(t *testing.T) {
 		})
 	}
 }
+
+// TestTheChildIsAskedForWhatFollows the cursor, and it ends with its reader.
+func TestTheChildIsAskedForWhatFollows(t *testing.T) {
+	const cursor = "s=0;i=1;b=aec3;m=1;t=1;x=0"
+	for name, c := range map[string]struct{ cursor, want, never string }{
+		"behind a cursor": {cursor, "--no-tail --after-cursor=" + cursor, "--lines"},
+		"at the end":      {"", "--lines=0", "--no-tail"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			dir := t.TempDir()
+			script := "#!/bin/sh\necho \"$*\"\necho \"$$\"\nexec sleep 600\n"
+			if err := os.WriteFile(filepath.Join(dir, journalctl), []byte(script), 0o700); err != nil {
+				t.Fatal(err)
+			}
+			t.Setenv("PATH", dir+":"+os.Getenv("PATH"))
+			journal, err := openChild(c.cursor)
+			if err != nil {
+				t.Fatal(err)
+			}
+			lines := journal.(*child).lines
+			args, pid := string(<-lines), string(<-lines)
+			if !strings.Contains(args, c.want) || strings.Contains(args, c.never) {
+				t.Errorf("asked for %q, want %q", args, c.want)
+			}
+			for _, match := range append(kernelMatches(), lossMatches()...) {
+				if !strings.Contains(args, match) {
+					t.Errorf("asked for %q, without %s", args, match)
+				}
+			}
+			if err := journal.Close(); err != nil {
+				t.Error(err)
+			}
+			if _, err := os.Stat("/proc/" + pid); err == nil {
+				t.Errorf("process %s is still there", pid)
+			}
+		})
+	}
+}

@@ -194,3 +194,25 @@ func TestRosterNamesANamespaceByItsFirstProcess(t *testing.T) {
 		t.Errorf("all have left: here %t, process %d, called %q", here, n.PID, n.Comm)
 	}
 }
+
+// TestRosterForgetsTheOldestOfWhatIsGone: namespaces come and go without end.
+func TestRosterForgetsTheOldestOfWhatIsGone(t *testing.T) {
+	r := &Roster{known: map[uint32]*place{}, gone: map[uint32]Namespace{}}
+	vanish := func(inode uint32) {
+		r.known[inode] = &place{Namespace: Namespace{Inode: inode, Called: fmt.Sprint(inode)}, count: -1}
+		r.forget(inode)
+	}
+	for i := range uint32(2 * maxGone) {
+		vanish(10 + i)
+		vanish(5) // which comes back each time
+	}
+	if len(r.gone) > maxGone || len(r.order) > maxGone || len(r.known) > 0 {
+		t.Errorf("remembers %d in an order of %d, knows %d", len(r.gone), len(r.order), len(r.known))
+	}
+	if n, _ := r.Named(9 + 2*maxGone); n.Called == "" {
+		t.Error("the last one to vanish is forgotten")
+	}
+	if n, _ := r.Named(10); n.Called != "" {
+		t.Error("the first one to vanish is remembered")
+	}
+}
