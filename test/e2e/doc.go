@@ -2,7 +2,8 @@
 // and the deb and the rpm in roots of their own, without a systemd that runs.
 //
 // A machine installs the deb, is flooded out of a second network namespace while the daemon is killed, reloaded and
-// upgraded, while its disk is full, its journal is gone or the table is another namespace's, reboots, removes and purges.
-// A script inside checks after each step what the journal, the audit log and the
-// kernel say, and tells it over the second serial port. Emulation is TCG: it is slow and works on every CI machine.
+// upgraded, while its disk is full, its journal is gone or the table is another namespace's, reboots, answers on the
+// network, removes and purges, and lives through a flood with the rpm. A script inside checks after each step what the
+// journal, the audit log and the kernel say, and tells it over the second serial port. Emulation is TCG: it is slow and
+// works on every CI machine.
 package main

@@ -337,6 +337,7 @@ second_boot() {
 	check "the record is gone" not ls -d /var/log/ctwarden /var/lib/ctwarden /etc/ctwarden /run/ctwarden
 	check "no file is left" no_file
 	check "every value is as before still" sh -c 'diff /e2e/settings.before /e2e/settings.after'
+	live_rpm
 	check "no unit has failed" test -z "$(systemctl --failed --no-legend --plain)"
 	tell done
 	systemctl poweroff
@@ -351,6 +352,8 @@ no_file() {
 }
 
 . /e2e/storms.sh
+. /e2e/metrics.sh
+. /e2e/live.sh
 
 tell "ready $(uname -r), systemd $(systemctl --version | awk 'NR==1{print $2}')"
 # `systemctl is-system-running --wait` would wait for this very job.

@@ -17,6 +17,12 @@ var guestScript []byte
 //go:embed storms.sh
 var storms string
 
+//go:embed metrics.sh
+var metricsScene string
+
+//go:embed live.sh
+var liveScene string
+
 // guestUnit runs the script when the system is up. It has no timeout: the machine has one.
 const guestUnit = `[Unit]
 After=multi-user.target
@@ -52,6 +58,8 @@ func (s system) writeImage(ctx context.Context, root, name string, p packages) (
 		"etc/systemd/system/e2e.service": guestUnit,
 		"e2e/plain.yaml":                 "mode: enforce\n",
 		"e2e/storms.sh":                  storms,
+		"e2e/metrics.sh":                 metricsScene,
+		"e2e/live.sh":                    liveScene,
 		"e2e/stage":                      "first\n",
 		"e2e/old.version":                p.oldVersion + "\n",
 	}
@@ -67,7 +75,9 @@ func (s system) writeImage(ctx context.Context, root, name string, p packages) (
 	if err := os.WriteFile(filepath.Join(work, "e2e/guest.sh"), guestScript, 0o755); err != nil {
 		return err
 	}
-	for from, to := range map[string]string{p.oldDeb: "e2e/old.deb", p.newDeb: "e2e/new.deb", p.flood: "e2e/flood"} {
+	for from, to := range map[string]string{
+		p.oldDeb: "e2e/old.deb", p.newDeb: "e2e/new.deb", p.oldRPM: "e2e/old.rpm", p.newRPM: "e2e/new.rpm", p.flood: "e2e/flood",
+	} {
 		if err := command(ctx, "cp", from, filepath.Join(work, to)); err != nil {
 			return err
 		}

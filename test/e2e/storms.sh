@@ -135,6 +135,19 @@ storm_on_a_full_disk() {
 	check "full disk: the chain is whole" wait_for 30 verified
 }
 
+drop_ins=/etc/systemd/system/$unit.d
+
+# drop_in NAME: installed by the commands in its head.
+drop_in() {
+	sed -n 's/^#   //p' "/usr/share/ctwarden/$1.conf" >/run/drop-in.sh
+	cat /run/drop-in.sh
+	test -s /run/drop-in.sh && sh -e /run/drop-in.sh && wait_for 30 active
+}
+no_drop_in() {
+	rm -r "$drop_ins"
+	systemctl daemon-reload && systemctl restart $unit && wait_for 30 active
+}
+
 # A second host behind the first flood: the table of another namespace.
 tenant() {
 	ip netns add tenant && ip link add t0 netns tenant type veth peer name t1 netns outside &&
@@ -148,10 +161,6 @@ tenant_full() { (($(tenant_value nf_conntrack_count) * 100 >= $(tenant_value nf_
 tenant_drained() { [[ $(tenant_value nf_conntrack_count) -lt 1000 ]]; }
 flood_tenant() { ip netns exec outside /e2e/flood udp 198.51.100.1 "$1" & flood=$!; }
 named() { recorded '"kind":"incident.open".*"netns_name":"tenant"'; }
-drop_in() {
-	install -D -m 644 /usr/share/ctwarden/netns.conf /etc/systemd/system/ctwarden.service.d/netns.conf &&
-		systemctl daemon-reload && systemctl restart $unit && wait_for 30 active
-}
 
 storm_next_door() {
 	check "another namespace: set up" tenant
@@ -170,7 +179,7 @@ netns: {act: true}'
 	check "with the drop-in: a fresh daemon" scene 'watch: {netns: all}
 netns: {act: true}'
 	mark
-	check "with the drop-in: installed as its comment says" drop_in
+	check "with the drop-in: installed as its comment says" drop_in netns
 	check "with the drop-in: nothing is missing" not said CAP_SYS_ADMIN
 	flood_tenant 3000
 	check "with the drop-in: the full namespace is named" wait_for 90 named
@@ -180,8 +189,7 @@ netns: {act: true}'
 	check "with the drop-in: the host's timeouts are not" not shortened
 	calm
 	check "with the drop-in: they are given back" wait_for 180 not tenant_shortened
-	rm -r /etc/systemd/system/ctwarden.service.d
-	systemctl daemon-reload
+	check "with the drop-in: it is taken away" no_drop_in
 	ip netns del tenant
 }
 
@@ -242,5 +250,6 @@ storms() {
 	check "nothing was denied in any storm" not denied
 	# Where the drop-in is not there, something is.
 	storm_next_door
+	metrics_drop_in
 	check "the log before the storms goes on" verified
 }
