@@ -144,7 +144,7 @@ func lostLines(text string) uint64 {
 
 // readCursor returns what writeCursor left, or "".
 func readCursor(path string) (string, error) {
-	text, err := os.ReadFile(path)
+	text, err := readBounded(path)
 	if errors.Is(err, os.ErrNotExist) || path == "" {
 		return "", nil
 	}

@@ -3,6 +3,8 @@ package watcher
 import (
 	"errors"
 	"fmt"
+	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -123,4 +125,24 @@ func FuzzPastAdd(f *testing.F) {
 			t.Errorf("one record gives %+v", p)
 		}
 	})
+}
+
+// TestAPlaceThatNoLogReachesIsNone: the record after it would be the first of
+// all, and every line that was heard would be told as missed.
+func TestAPlaceThatNoLogReachesIsNone(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "kmsg.place")
+	for text, want := range map[string]uint64{
+		"b00t 18446744073709551615\n": 0, "b00t 18446744073709551616\n": 0, "b00t -1\n": 0, "b00t\n": 0, " 7\n": 0,
+		"other 7\n": 0, "b00t 7\n": 8, "b00t 18446744073709551614": 1<<64 - 1,
+		"b00t " + strings.Repeat("0", 4<<20) + "7\n": 0,
+	} {
+		if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		k := &Kmsg{PlacePath: path, Boot: "b00t"}
+		from, been := k.recall()
+		if from != want || been != (want > 0 || text == "other 7\n") {
+			t.Errorf("%.40q: read from %d, been there %t; want from %d", text, from, been, want)
+		}
+	}
 }

@@ -4,7 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"os"
+	"math"
 	"strconv"
 	"strings"
 )
@@ -22,13 +22,13 @@ func readLogPlace(path string) (logPlace, error) {
 	if path == "" {
 		return logPlace{}, fs.ErrNotExist
 	}
-	text, err := os.ReadFile(path)
+	text, err := readBounded(path)
 	if err != nil {
 		return logPlace{}, fmt.Errorf("read place in the kernel log: %w", err)
 	}
 	boot, digits, _ := strings.Cut(strings.TrimSpace(string(text)), " ")
 	seq, err := strconv.ParseUint(digits, 10, 64)
-	if err != nil || boot == "" {
+	if err != nil || boot == "" || seq == math.MaxUint64 {
 		return logPlace{}, fmt.Errorf("read place in the kernel log: %s holds none", path)
 	}
 	return logPlace{boot, seq}, nil
