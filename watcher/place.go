@@ -28,7 +28,7 @@ func readLogPlace(path string) (logPlace, error) {
 	}
 	boot, digits, _ := strings.Cut(strings.TrimSpace(string(text)), " ")
 	seq, err := strconv.ParseUint(digits, 10, 64)
-	if err != nil || boot == "" || seq == math.MaxUint64 {
+	if err != nil || boot == "" || seq == math.MaxUint64 || len(text) > 1024 {
 		return logPlace{}, fmt.Errorf("read place in the kernel log: %s holds none", path)
 	}
 	return logPlace{boot, seq}, nil
