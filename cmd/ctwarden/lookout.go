@@ -70,7 +70,16 @@ func (l *lookout) observe(context.Context) (policy.Observation, error) {
 	o := policy.Observation{At: wall, Now: now}
 	o.Table.NetNS = l.netns
 	sample, err := l.gauge.Read()
-	if errors.Is(err, watcher.ErrNoTable) {
+	if err == nil && l.absent {
+		// The slab comes with the module, and can be another one each time.
+		l.size, l.absent = watcher.ReadEntrySize(l.root), false
+	}
+	if err == nil && (l.slow == 0 || now.Since(l.slow) >= slowly) {
+		if err = l.readSlow(now); err == nil {
+			l.slow = now
+		}
+	}
+	if errors.Is(err, watcher.ErrNoTable) { // not there, or gone just now
 		o.Absent = true
 		l.absent = true
 		l.refresh()
@@ -79,18 +88,8 @@ func (l *lookout) observe(context.Context) (policy.Observation, error) {
 	if err != nil {
 		return o, err
 	}
-	if l.absent {
-		// The slab comes with the module, and can be another one each time.
-		l.size, l.absent = watcher.ReadEntrySize(l.root), false
-	}
 	o.Table = sample.Table
 	o.Table.NetNS = l.netns
-	if l.slow == 0 || now.Since(l.slow) >= slowly {
-		if err := l.readSlow(now); err != nil {
-			return o, err
-		}
-		l.slow = now
-	}
 	o.Memory, o.Kernel, o.Timeouts = l.memory, l.kernel, l.timeouts
 	o.Host = policy.Host{Entries: o.Table.Entries, Tables: 1}
 	return o, nil

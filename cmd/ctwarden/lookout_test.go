@@ -180,3 +180,19 @@ func TestLookoutWithoutMeminfo(t *testing.T) {
 		t.Errorf("the budget is %+v, want it held because memory is not known", a.Budget)
 	}
 }
+
+// TestAModuleThatGoesBetweenTwoReadingsIsAbsent: the files of the table were
+// read, those of the timeouts are not there any more.
+func TestAModuleThatGoesBetweenTwoReadingsIsAbsent(t *testing.T) {
+	h := newFakeHost(t)
+	if err := os.Remove(filepath.Join(h.root, "proc/sys/net/netfilter/nf_conntrack_tcp_timeout_time_wait")); err != nil {
+		t.Fatal(err)
+	}
+	if o := h.observe(); !o.Absent || o.Table.Entries != 0 || o.Table.Max != 0 {
+		t.Errorf("observed %+v", o)
+	}
+	h.write("proc/sys/net/netfilter/nf_conntrack_tcp_timeout_time_wait", "90\n")
+	if o := h.observe(); o.Absent || o.Timeouts[nfct.TCPTimeWait] != 90 || o.Memory.EntryBytes != 256 {
+		t.Errorf("loaded again: %+v", o)
+	}
+}
