@@ -162,3 +162,31 @@ func TestProveUpdate(t *testing.T) {
 		t.Errorf("an entry that is gone: %+v, %v, %v", change, known, err)
 	}
 }
+
+// An entry that ends between its change and the second look was changed, and
+// shows nothing.
+func TestProveUpdateOfAnEntryThatEnds(t *testing.T) {
+	ns := cttest.NewNS(t)
+	cttest.Fill(t, ns, 1, cttest.Unreplied())
+	c, err := Dial(ns)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	b := newBatch()
+	if _, err := c.Dump(t.Context(), Query{}, func(_ *nfct.Entry, k *Key) bool { return b.update(k, 10) == nil }); err != nil || b.n != 1 {
+		t.Fatalf("%d entries, %v", b.n, err)
+	}
+	write, asked := c.write, 0
+	c.write = func(fd uintptr) bool {
+		if asked++; asked == 3 { // a look, the change, a look
+			if _, err := (Sweep{NS: ns, Limit: 1}).Delete(t.Context(), func(*nfct.Entry) bool { return true }); err != nil {
+				t.Error(err)
+			}
+		}
+		return write(fd)
+	}
+	if change, known, err := proveUpdate(t.Context(), c, b); err != nil || known != Unknown || change != (Change{Done: 1}) {
+		t.Errorf("%+v, %v, %v", change, known, err)
+	}
+}
