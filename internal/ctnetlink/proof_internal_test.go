@@ -4,6 +4,8 @@ import (
 	"errors"
 	"testing"
 
+	"golang.org/x/sys/unix"
+
 	"github.com/ctwarden/ctwarden/internal/ctnetlink/cttest"
 	"github.com/ctwarden/ctwarden/internal/netns"
 	"github.com/ctwarden/ctwarden/internal/nfct"
@@ -163,30 +165,51 @@ func TestProveUpdate(t *testing.T) {
 	}
 }
 
-// An entry that ends between its change and the second look was changed, and
-// shows nothing.
-func TestProveUpdateOfAnEntryThatEnds(t *testing.T) {
-	ns := cttest.NewNS(t)
-	cttest.Fill(t, ns, 1, cttest.Unreplied())
-	c, err := Dial(ns)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer c.Close()
-	b := newBatch()
-	if _, err := c.Dump(t.Context(), Query{}, func(_ *nfct.Entry, k *Key) bool { return b.update(k, 10) == nil }); err != nil || b.n != 1 {
-		t.Fatalf("%d entries, %v", b.n, err)
-	}
-	write, asked := c.write, 0
-	c.write = func(fd uintptr) bool {
-		if asked++; asked == 3 { // a look, the change, a look
-			if _, err := (Sweep{NS: ns, Limit: 1}).Delete(t.Context(), func(*nfct.Entry) bool { return true }); err != nil {
+// What happens to an entry between its change and the second look: it ends, or
+// a packet gives it its time back. Neither shows anything.
+func TestProveUpdateOfAnEntryThatIsNotIdle(t *testing.T) {
+	for name, c := range map[string]struct {
+		meanwhile func(t *testing.T, s Sweep)
+		want      Change
+	}{
+		"it ends": {func(t *testing.T, s Sweep) {
+			if _, err := s.Delete(t.Context(), func(*nfct.Entry) bool { return true }); err != nil {
 				t.Error(err)
 			}
+		}, Change{Done: 1}},
+		"a packet comes": {func(t *testing.T, s Sweep) {
+			longer := cttest.Unreplied()
+			longer.Timeout = 600
+			cttest.Refill(t, s.NS, 1, longer)
+		}, Change{Failed: 1}},
+	} {
+		ns := cttest.NewNS(t)
+		cttest.Fill(t, ns, 1, cttest.Unreplied())
+		conn, err := Dial(ns)
+		if err != nil {
+			t.Fatal(err)
 		}
-		return write(fd)
-	}
-	if change, known, err := proveUpdate(t.Context(), c, b); err != nil || known != Unknown || change != (Change{Done: 1}) {
-		t.Errorf("%+v, %v, %v", change, known, err)
+		defer conn.Close()
+		b := newBatch()
+		if _, err := conn.Dump(t.Context(), Query{}, func(_ *nfct.Entry, k *Key) bool { return b.update(k, 10) == nil }); err != nil || b.n != 1 {
+			t.Fatalf("%d entries, %v", b.n, err)
+		}
+		write, asked := conn.write, 0
+		conn.write = func(fd uintptr) bool {
+			if asked++; asked == 3 { // a look, the change, a look
+				c.meanwhile(t, Sweep{NS: ns, Limit: 1})
+			}
+			return write(fd)
+		}
+		change, known, err := proveUpdate(t.Context(), conn, b)
+		failed := change.First
+		change.First = nil
+		if err != nil || known != Unknown || change != c.want || (failed != nil) != (change.Failed != 0) {
+			t.Errorf("%s: %+v, %v, %v, %v", name, change, failed, known, err)
+		}
+		conn.read = func(uintptr) bool { conn.n, conn.err = 0, unix.ENOBUFS; return true }
+		if _, err := conn.get(t.Context(), b); !errors.Is(err, unix.ENOBUFS) {
+			t.Errorf("%s: an answer that is lost: %v", name, err)
+		}
 	}
 }
