@@ -150,7 +150,8 @@ func hostWide(plan *policy.Plan, outcomes []policy.Outcome) bool {
 }
 
 // act records the intent, carries the plan out, and records each outcome. No
-// audit, no action: a plan that could not be recorded is held.
+// audit, no action: a plan that could not be recorded is held, and one whose
+// outcome could not be goes no further.
 func (d *Daemon) act(ctx context.Context, t *table, p *policy.Plan) []policy.Outcome {
 	err := d.edges.Record(audit.KindPlan, d.planRecord(t, p))
 	d.told("record", err)
@@ -158,17 +159,20 @@ func (d *Daemon) act(ctx context.Context, t *table, p *policy.Plan) []policy.Out
 		p.Actions, p.Held = nil, policy.HeldNoAudit
 		return nil
 	}
-	outcomes := make([]policy.Outcome, len(p.Actions))
-	for i, action := range p.Actions {
-		if action.Would {
-			outcomes[i] = policy.Outcome{Action: action, OK: true, Before: action.From, After: action.From}
-		} else {
-			outcomes[i] = d.edges.Apply(ctx, t.incident, action)
+	outcomes := make([]policy.Outcome, 0, len(p.Actions))
+	for _, action := range p.Actions {
+		out := policy.Outcome{Action: action, OK: true, Before: action.From, After: action.From}
+		if !action.Would {
+			out = d.edges.Apply(ctx, t.incident, action)
 		}
-		d.told("record", d.edges.Record(audit.KindOutcome, outcomeRecord{
-			Incident: t.incident, Outcome: outcomes[i], Text: outcomes[i].Sentence(),
-		}))
+		outcomes = append(outcomes, out)
+		err := d.edges.Record(audit.KindOutcome, outcomeRecord{Incident: t.incident, Outcome: out, Text: out.Sentence()})
+		d.told("record", err)
+		if err != nil {
+			break
+		}
 	}
+	p.Actions = p.Actions[:len(outcomes)]
 	return outcomes
 }
 

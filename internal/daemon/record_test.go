@@ -295,3 +295,39 @@ func TestWithoutATableNothingIsSampled(t *testing.T) {
 		}
 	})
 }
+
+// TestAPlanStopsWhereItsOutcomesCanNotBeRecorded: what was done stays done, but
+// nothing more is.
+func TestAPlanStopsWhereItsOutcomesCanNotBeRecorded(t *testing.T) {
+	for name, c := range map[string]struct {
+		full bool // the disk, from the first outcome on
+		want func(n int) bool
+	}{
+		"all is recorded":       {false, func(n int) bool { return n > 1 }},
+		"the outcomes can't be": {true, func(n int) bool { return n == 1 }},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				w := newWorld(t)
+				w.fixed = 97_000
+				w.census = census.Summary{Seen: 97_000, Unreplied: 90_000, HalfOpen: 90_000}
+				edges := w.edges()
+				disk := error(nil)
+				edges.Record = func(kind audit.Kind, _ any) error {
+					if kind == audit.KindOutcome && c.full {
+						disk = errors.New("no space left on device")
+					}
+					return disk
+				}
+				ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+				defer cancel()
+				limits := full()
+				limits.NoHostWide = true
+				daemon.New(edges, limits, nil, nil).Run(ctx)
+				if n := len(w.applied); !c.want(n) {
+					t.Errorf("%d actions: %+v", n, w.applied)
+				}
+			})
+		})
+	}
+}
