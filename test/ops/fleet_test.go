@@ -143,11 +143,20 @@ func TestThePluginOfNodeProblemDetector(t *testing.T) {
 		}
 	}
 	var monitor struct {
+		PluginConfig struct {
+			Timeout  string
+			OnChange bool `json:"enable_message_change_based_condition_update"`
+		}
 		Conditions []struct{ Type string }
 		Rules      []struct{ Type, Condition, Path string }
 	}
 	if err := json.Unmarshal([]byte(read(t, root+"packaging/npd/conntrack-monitor.json")), &monitor); err != nil {
 		t.Fatal(err)
+	}
+	// The line has figures in it: with each new one the condition would begin anew,
+	// and who waits until it has lasted for minutes would wait for ever.
+	if monitor.PluginConfig.OnChange || monitor.PluginConfig.Timeout != "10s" {
+		t.Errorf("plugin %+v", monitor.PluginConfig)
 	}
 	for _, r := range monitor.Rules {
 		if filepath.Base(r.Path) != "check-conntrack" || r.Type == "permanent" && r.Condition != monitor.Conditions[0].Type {
