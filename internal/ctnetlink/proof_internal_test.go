@@ -1,6 +1,7 @@
 package ctnetlink
 
 import (
+	"encoding/binary"
 	"errors"
 	"testing"
 
@@ -210,6 +211,51 @@ func TestProveUpdateOfAnEntryThatIsNotIdle(t *testing.T) {
 		conn.read = func(uintptr) bool { conn.n, conn.err = 0, unix.ENOBUFS; return true }
 		if _, err := conn.get(t.Context(), b); !errors.Is(err, unix.ENOBUFS) {
 			t.Errorf("%s: an answer that is lost: %v", name, err)
+		}
+	}
+}
+
+// A change that the kernel refuses shows nothing, and nothing is tried after it.
+func TestAProofThatIsRefused(t *testing.T) {
+	for name, c := range map[string]struct {
+		prove proof
+		add   func(b *batch, k *Key) error
+		at    int // which answer is the refusal
+	}{
+		"delete": {proveDelete, func(b *batch, k *Key) error { return b.delete(k) }, 1},
+		"update": {proveUpdate, func(b *batch, k *Key) error { return b.update(k, 10) }, 2},
+	} {
+		ns := cttest.NewNS(t)
+		cttest.Fill(t, ns, 1, cttest.Unreplied())
+		conn, err := Dial(ns)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer conn.Close()
+		b := newBatch()
+		if _, err := conn.Dump(t.Context(), Query{}, func(_ *nfct.Entry, k *Key) bool { return c.add(b, k) == nil }); err != nil || b.n != 1 {
+			t.Fatalf("%d entries, %v", b.n, err)
+		}
+		read, answers := conn.read, 0
+		conn.read = func(fd uintptr) bool {
+			done := read(fd)
+			if !done {
+				return false
+			}
+			if answers++; answers == c.at {
+				busy := -int32(unix.EBUSY)
+				binary.NativeEndian.PutUint32(conn.buf[messageHeader:], uint32(busy))
+			}
+			return true
+		}
+		change, known, err := c.prove(t.Context(), conn, b)
+		refused := change.First
+		change.First = nil
+		if err != nil || known != Unknown || change != (Change{Failed: 1}) || !errors.Is(refused, unix.EBUSY) {
+			t.Errorf("%s: %+v, %v, %v, %v", name, change, refused, known, err)
+		}
+		if answers != c.at || cttest.Count(t, ns) != 1 {
+			t.Errorf("%s: %d answers, %d entries are left", name, answers, cttest.Count(t, ns))
 		}
 	}
 }
