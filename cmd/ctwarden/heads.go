@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"strconv"
 	"strings"
 
 	"github.com/ctwarden/ctwarden/internal/audit"
@@ -15,10 +16,11 @@ import (
 func parseHead(text string) (audit.Head, error) {
 	var head audit.Head
 	seq, hash, found := strings.Cut(text, ":")
-	if _, err := fmt.Sscanf(seq, "%d", &head.Seq); err != nil || !found {
+	number, err := strconv.ParseUint(seq, 10, 64)
+	if err != nil || !found {
 		return head, fmt.Errorf("--head %q: expected SEQ:HASH", text)
 	}
-	var err error
+	head.Seq = number
 	head.Hash, err = audit.ParseHash(hash)
 	return head, err
 }

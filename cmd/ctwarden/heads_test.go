@@ -136,3 +136,17 @@ func TestADisputeIsSaidInWords(t *testing.T) {
 		t.Errorf("a forged plan (-want +got):\n%s", diff)
 	}
 }
+
+// TestAHeadIsANumberAndAHash: half of a number would be that of another record.
+func TestAHeadIsANumberAndAHash(t *testing.T) {
+	hash := ":" + strings.Repeat("ab", 32)
+	for text, want := range map[string]uint64{"12": 12, "12x": 0, " 12": 0, "+12": 0, "-1": 0, "1_2": 0, "1.2": 0, "": 0} {
+		head, err := parseHead(text + hash)
+		if head.Seq != want || (err == nil) != (want > 0) {
+			t.Errorf("%q: record %d, %v", text+hash[:5], head.Seq, err)
+		}
+	}
+	if _, err := parseHead("12"); err == nil {
+		t.Error("a number alone passes")
+	}
+}
