@@ -28,7 +28,7 @@ type fields struct {
 	Before   uint64
 	After    uint64
 
-	action, actions, observation, budget, result []byte
+	action, actions, observation, budget, result, after []byte
 }
 
 // read reads the fields of a line. An unknown level, cause or hold of a later
@@ -65,7 +65,7 @@ func (f *fields) read(line []byte) error {
 		case "before":
 			f.Before = number(value)
 		case "after":
-			f.After = number(value)
+			f.After, f.after = number(value), value
 		case "result":
 			f.result = value
 		case "action":

@@ -33,8 +33,24 @@ func (g *Grouper) looked(i *Incident, e Event) error {
 	return nil
 }
 
-// sketched reports whether the flight recorder tells all that a list needs.
+// sketched reports whether the flight recorder tells all that a list needs, but
+// for a peak between its readings.
 func (g *Grouper) sketched(i *Incident) bool { return g.Depth == Figures && len(i.sampled.points) > 1 }
+
+// glimpse reads of a table what its peak is told by.
+func glimpse(table []byte, t *nfct.Table) error {
+	return eachField(table, func(name, value []byte) error {
+		switch string(name) {
+		case "entries":
+			t.Entries = number(value)
+		case "max":
+			t.Max = number(value)
+		case "buckets":
+			t.Buckets = number(value)
+		}
+		return nil
+	})
+}
 
 // observed takes what a plan was decided on in.
 func (g *Grouper) observed(i *Incident, e Event, f *fields) (policy.Moment, error) {
@@ -52,7 +68,7 @@ func (g *Grouper) observed(i *Incident, e Event, f *fields) (policy.Moment, erro
 			return o.Now.UnmarshalText([]byte(unquoted(value)))
 		case "table":
 			if sketched {
-				return nil
+				return glimpse(value, &o.Table)
 			}
 			return json.Unmarshal(value, &o.Table)
 		}
@@ -62,13 +78,13 @@ func (g *Grouper) observed(i *Incident, e Event, f *fields) (policy.Moment, erro
 		return 0, fmt.Errorf("observation: %w", err)
 	}
 	i.moment(o.Now)
+	t := &o.Table
+	p := Point{Time: e.Time, At: o.Now, Entries: t.Entries, Max: t.Max, Buckets: t.Buckets, Level: f.Level}
 	if sketched {
+		g.told(i, p, nil)
 		return o.Now, nil
 	}
-	t := &o.Table
-	g.told(i, Point{
-		Time: e.Time, At: o.Now, Entries: t.Entries, Max: t.Max, Buckets: t.Buckets, Level: f.Level,
-	}, &t.Counters)
+	g.told(i, p, &t.Counters)
 	if i.Scene.known() || g.Depth != Whole {
 		return o.Now, nil
 	}
@@ -225,8 +241,11 @@ func (g *Grouper) judged(i *Incident, e Event, f *fields) error {
 	case policy.Inconclusive:
 		i.Tally.Inconclusive++
 	}
-	if g.Depth == Outline || g.sketched(i) {
+	switch {
+	case g.Depth == Outline:
 		return nil
+	case g.sketched(i) && f.after != nil:
+		return g.figured(i, e, f.after)
 	}
 	var v policy.Verdict
 	if err := json.Unmarshal(e.Line, &v); err != nil {
@@ -241,6 +260,26 @@ func (g *Grouper) judged(i *Incident, e Event, f *fields) error {
 		}
 	}
 	return nil
+}
+
+// figured takes from a verdict what a list needs of its reading.
+func (g *Grouper) figured(i *Incident, e Event, figures []byte) error {
+	p := Point{Time: e.Time}
+	err := eachField(figures, func(name, value []byte) error {
+		switch string(name) {
+		case "at":
+			return p.At.UnmarshalText([]byte(unquoted(value)))
+		case "entries":
+			p.Entries = number(value)
+		case "max":
+			p.Max = number(value)
+		}
+		return nil
+	})
+	if err == nil {
+		g.told(i, p, nil)
+	}
+	return err
 }
 
 func (g *Grouper) overruled(i *Incident, e Event, f *fields) error {
