@@ -47,3 +47,27 @@ func TestLongNamesBreakBehindAnUnderscore(t *testing.T) {
 		t.Error("the name of a timeout can't be broken")
 	}
 }
+
+// TestAReportOfWhatGoesOnDoesNotSayHowItEnded: the log may end within the
+// incident, and a person may look meanwhile.
+func TestAReportOfWhatGoesOnDoesNotSayHowItEnded(t *testing.T) {
+	i := drill(t).Incident
+	i.Losses, i.Status = incident.Losses{}, incident.Open
+	for _, tt := range []struct {
+		tally incident.Tally
+		want  string
+	}{
+		{incident.Tally{Done: 2}, "is filling up; ctwarden makes room, and nothing has been lost so far."},
+		{incident.Tally{Done: 1, Back: 1}, "is filling up; nothing has been lost so far."},
+		{incident.Tally{Would: 1}, "is filling up; nothing has been lost so far."},
+	} {
+		i.Tally = tt.tally
+		if r := report.New(i, time.Unix(0, 0)); !strings.HasSuffix(r.Headline, tt.want) {
+			t.Errorf("%+v: %q, want %q", tt.tally, r.Headline, tt.want)
+		}
+	}
+	i.Losses.Packets = 3
+	if r := report.New(i, time.Unix(0, 0)); !strings.HasSuffix(r.Headline, "was full: 3 packets were lost.") {
+		t.Errorf("with losses: %q", r.Headline)
+	}
+}

@@ -135,6 +135,10 @@ func headline(i *incident.Incident) string {
 		return fmt.Sprintf("The connection tracking table was full: no packet was lost, but the kernel threw out %s to make room.", thrown)
 	case l.Elsewhere > 0:
 		return fmt.Sprintf("%s lost while the connection tracking table had room.", sentence(packets(l.Elsewhere)))
+	case i.Status == incident.Open && acted:
+		return "The connection tracking table is filling up; ctwarden makes room, and nothing has been lost so far."
+	case i.Status == incident.Open:
+		return "The connection tracking table is filling up; nothing has been lost so far."
 	case full && acted:
 		return "The connection tracking table was full for a moment; ctwarden made room, and nothing was lost."
 	case acted:
