@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
@@ -94,12 +95,29 @@ func unknownCommand(group *cobra.Command, words []string) error {
 func wrongWords(cmd *cobra.Command, given []string, args cobra.PositionalArgs) error {
 	for n, word := range slices.Backward(given) {
 		if args(cmd, given[:n]) == nil {
-			return usageError{fmt.Errorf("%s does not take %q", cmd.CommandPath(), word), cmd.CommandPath()}
+			err := usageError{fmt.Errorf("%s does not take %q", cmd.CommandPath(), word), cmd.CommandPath()}
+			return hint(err, unquoted(cmd, word)...)
 		}
 	}
 	_, missing, _ := strings.Cut(cmd.Use, " ")
 	err := usageError{fmt.Errorf("%s needs %s", cmd.CommandPath(), missing), cmd.CommandPath()}
 	return hint(err, examples(cmd)...)
+}
+
+// unquoted says how to give a time whose second half is taken for a word: one
+// that was pasted as it was printed.
+func unquoted(cmd *cobra.Command, word string) []string {
+	for _, name := range []string{"since", "until"} {
+		f := cmd.Flags().Lookup(name)
+		if f == nil || !f.Changed {
+			continue
+		}
+		whole := f.Value.String() + " " + word
+		if _, err := when(whole, time.Now()); err == nil {
+			return []string{cmd.CommandPath() + " --" + name + " " + pasted([]string{whole})}
+		}
+	}
+	return nil
 }
 
 // examples returns the lines of a command's example.
