@@ -12,6 +12,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/ctwarden/ctwarden/internal/config"
+	"github.com/ctwarden/ctwarden/internal/netns"
 	"github.com/ctwarden/ctwarden/internal/nfct"
 	"github.com/ctwarden/ctwarden/policy"
 	"github.com/ctwarden/ctwarden/watcher"
@@ -148,5 +149,40 @@ func TestOneReadingThatFailsEndsNothing(t *testing.T) {
 	n.note(nil, &own)
 	if n.find(inode) != nil {
 		t.Error("it is still watched when it is gone")
+	}
+}
+
+// TestTheSumFollowsThoseThatAreWatched between two sweeps.
+func TestTheSumFollowsThoseThatAreWatched(t *testing.T) {
+	n := mountedStreet(t, 2)
+	own := policy.Observation{Now: 1, Table: nfct.Table{Max: 100_000}}
+	n.watch(1, own.Now).entries = 40
+	n.sweep.Entries = 100
+	for _, held := range []uint64{70, 10, 0, 1 << 40} {
+		n.note(map[uint32]uint64{1: held}, &own)
+		if want := 60 + held; n.sweep.Entries != want {
+			t.Errorf("with %d in the one that is watched the sum is %d, want %d", held, n.sweep.Entries, want)
+		}
+	}
+}
+
+// TestOneThatIsDrivenOutIsLeft: its thread and its files are let go of.
+func TestOneThatIsDrivenOutIsLeft(t *testing.T) {
+	n := mountedStreet(t, 2)
+	ns, err := netns.Current()
+	if err != nil {
+		t.Fatal(err)
+	}
+	w := n.watch(1, 1)
+	w.look = newLookout(ns, true)
+	w.entries = 10
+	if n.yield(19) {
+		t.Error("driven out by one that holds less than twice as much")
+	}
+	if !n.yield(20) || n.find(1) != nil {
+		t.Error("not driven out by one that holds twice as much")
+	}
+	if err := ns.Do(func() error { return nil }); !errors.Is(err, os.ErrClosed) {
+		t.Errorf("its namespace is still open: %v", err)
 	}
 }
