@@ -84,10 +84,10 @@ func (u *unpacking) Read(p []byte) (n int, err error) {
 		n, err = u.z.Read(p)
 	}
 	disk := (*fs.PathError)(nil)
-	if err == nil || u.err == nil && err == io.EOF || errors.As(err, &disk) {
+	if err == nil || u.err == nil && errors.Is(err, io.EOF) || errors.As(err, &disk) {
 		return n, err
 	}
-	if err == io.EOF {
+	if errors.Is(err, io.EOF) {
 		err = io.ErrUnexpectedEOF
 	}
 	return n, fmt.Errorf("%w: %w", errPacked, err)
