@@ -167,7 +167,7 @@ func TestACountIsThatOfItsTable(t *testing.T) {
 					time.Sleep(15 * time.Second)
 					got := map[uint32]uint64{}
 					for _, table := range d.Status().Tables {
-						got[table.NetNS] = uint64(table.Assessment.Observation.Census.Seen)
+						got[table.NetNS] = table.Assessment.Observation.Census.Seen
 					}
 					if diff := cmp.Diff(c.want, got); diff != "" {
 						t.Errorf("entries looked at (-want +got):\n%s", diff)
