@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"math/rand/v2"
 	"net"
@@ -10,6 +11,7 @@ import (
 	"time"
 
 	"github.com/spf13/cobra"
+	"golang.org/x/sys/unix"
 
 	"github.com/ctwarden/ctwarden/internal/config"
 	"github.com/ctwarden/ctwarden/internal/control"
@@ -69,10 +71,19 @@ func (d *running) listenMetrics(cfg *config.Config) (net.Listener, bool) {
 		l, err = net.Listen("tcp", cfg.Metrics.Listen)
 	}
 	if err != nil {
-		d.say.Error("no metrics on the network; the control socket has them", "error", err)
+		d.say.Error("no metrics on the network; the control socket has them", append([]any{"error", err}, listenNeeds(err)...)...)
 		return nil, false
 	}
 	return l, true
+}
+
+// listenNeeds is what a log line adds where the unit has no network: its
+// RestrictAddressFamilies= answers like a kernel without IP.
+func listenNeeds(err error) []any {
+	if !errors.Is(err, unix.EAFNOSUPPORT) {
+		return nil
+	}
+	return []any{"needs", "AF_INET and AF_INET6 in the unit: /usr/share/ctwarden/metrics.conf"}
 }
 
 // textfileEvery is how often the textfile is written: node_exporter is mostly

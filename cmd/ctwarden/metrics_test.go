@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"net"
 	"os"
 	"path/filepath"
 	"strconv"
@@ -226,6 +227,22 @@ func (c *child) eventuallySays(text string) {
 	for end := time.Now().Add(10 * time.Second); !strings.Contains(c.output(), text); time.Sleep(10 * time.Millisecond) {
 		if time.Now().After(end) {
 			c.t.Fatalf("the daemon never said %q; it said:\n%s", text, c.output())
+		}
+	}
+}
+
+// TestAUnitWithoutNetworkIsToldOfTheDropIn: RestrictAddressFamilies= has the
+// kernel refuse the socket itself; an address in use is no matter of the unit.
+func TestAUnitWithoutNetworkIsToldOfTheDropIn(t *testing.T) {
+	for _, c := range []struct {
+		call string
+		err  syscall.Errno
+		told bool
+	}{{"socket", syscall.EAFNOSUPPORT, true}, {"bind", syscall.EADDRINUSE, false}} {
+		err := &net.OpError{Op: "listen", Net: "tcp", Err: os.NewSyscallError(c.call, c.err)}
+		needs := fmt.Sprint(listenNeeds(err)...)
+		if strings.Contains(needs, "/usr/share/ctwarden/metrics.conf") != c.told {
+			t.Errorf("%v: needs %q", err, needs)
 		}
 	}
 }
