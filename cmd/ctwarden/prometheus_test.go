@@ -180,34 +180,6 @@ func (p *prometheus) alert(name string, want bool) {
 	p.t.Logf("%5.1f s  %-24s %s", time.Since(p.began).Seconds(), name, map[bool]string{true: "fires", false: "is over"}[want])
 }
 
-// TestEveryAlertIsSeenToFireAndToBeOver: the tests above, which `make long` runs,
-// have each of the rules fire for its reason and end with it.
-func TestEveryAlertIsSeenToFireAndToBeOver(t *testing.T) {
-	files, err := filepath.Glob("alerts*_test.go")
-	if err != nil || len(files) == 0 {
-		t.Fatal(files, err)
-	}
-	var tests strings.Builder
-	for _, name := range files {
-		text, err := os.ReadFile(name)
-		if err != nil {
-			t.Fatal(err)
-		}
-		tests.Write(text)
-	}
-	alerts := regexp.MustCompile(`- alert: (\w+)`).FindAllSubmatch(hastened(t), -1)
-	if len(alerts) == 0 {
-		t.Fatal("no alerts")
-	}
-	for _, alert := range alerts {
-		for _, fires := range []bool{true, false} {
-			if want := fmt.Sprintf("server.alert(%q, %v)", alert[1], fires); !strings.Contains(tests.String(), want) {
-				t.Errorf("no %s", want)
-			}
-		}
-	}
-}
-
 // queries returns every query of the dashboard, for every host, and that of the
 // marks on it.
 func queries(t *testing.T) (all []string) {

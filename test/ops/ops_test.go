@@ -1,6 +1,7 @@
 package ops
 
 import (
+	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -113,6 +114,27 @@ func TestPromtoolAgrees(t *testing.T) {
 	} {
 		if text, err := exec.Command(promtool, args...).CombinedOutput(); err != nil {
 			t.Errorf("promtool %v: %v\n%s", args, err, text)
+		}
+	}
+}
+
+// TestEveryAlertIsSeenToFireAndToBeOver: the tests of cmd/ctwarden with a real
+// Prometheus, which `make long` runs, have each of the rules fire for its reason
+// and end with it.
+func TestEveryAlertIsSeenToFireAndToBeOver(t *testing.T) {
+	var seen strings.Builder
+	for _, path := range glob(t, "cmd/ctwarden/alerts*_test.go") {
+		seen.WriteString(read(t, path))
+	}
+	alerts := regexp.MustCompile(`- alert: (\w+)`).FindAllStringSubmatch(read(t, rules), -1)
+	if len(alerts) == 0 {
+		t.Fatal("no alerts")
+	}
+	for _, alert := range alerts {
+		for _, fires := range []bool{true, false} {
+			if want := fmt.Sprintf("server.alert(%q, %v)", alert[1], fires); !strings.Contains(seen.String(), want) {
+				t.Errorf("no %s", want)
+			}
 		}
 	}
 }
