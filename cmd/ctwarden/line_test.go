@@ -61,7 +61,7 @@ func raiseOnTheLine(tb testing.TB) (took time.Duration, lost uint64) {
 	before := hostMax(tb)
 	const room = 20_000
 	if before < 2*room || before > 1<<20 {
-		tb.Skipf("nf_conntrack_max is %d: too few or too many entries to fill", before)
+		tb.Skipf("needs an nf_conntrack_max between %d and %d to fill a table, not %d", 2*room, 1<<20, before)
 	}
 	cttest.Fill(tb, stage.NS, int(before-room), cttest.Assured())
 	p, start := newPost(tb, stage, onTheLine())

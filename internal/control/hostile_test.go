@@ -103,21 +103,10 @@ func TestACallerWhoIsDoneWritingIsAnswered(t *testing.T) {
 	}})
 	const asks = 300
 	for range asks {
-		conn, err := net.Dial("unix", path)
-		if err != nil {
-			t.Fatal(err)
-		}
-		if _, err := io.WriteString(conn, "POST /v1/resume HTTP/1.1\r\nHost: x\r\nContent-Length: 0\r\n\r\n"); err != nil {
-			t.Fatal(err)
-		}
-		if err := conn.(*net.UnixConn).CloseWrite(); err != nil {
-			t.Fatal(err)
-		}
-		text, err := io.ReadAll(conn)
+		text, err := resumeAndClose(t, path)
 		if err != nil || !strings.HasPrefix(string(text), "HTTP/1.1 200 ") || !strings.Contains(string(text), `"resumed"`) {
 			t.Fatalf("after %d calls: %q, %v", made.Load(), text, err)
 		}
-		conn.Close()
 	}
 	if n := made.Load(); n != asks {
 		t.Errorf("%d calls made, %d said to be", n, asks)
@@ -149,21 +138,10 @@ func TestACallerWhoLeftTheQueueIsNotServed(t *testing.T) {
 	})
 	<-begun
 	// One who closes their half hears that nothing was done.
-	conn, err := net.Dial("unix", path)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if _, err := io.WriteString(conn, "POST /v1/resume HTTP/1.1\r\nHost: x\r\nContent-Length: 0\r\n\r\n"); err != nil {
-		t.Fatal(err)
-	}
-	if err := conn.(*net.UnixConn).CloseWrite(); err != nil {
-		t.Fatal(err)
-	}
-	text, err := io.ReadAll(conn)
+	text, err := resumeAndClose(t, path)
 	if err != nil || !strings.HasPrefix(string(text), "HTTP/1.1 503 ") {
 		t.Errorf("%q, %v; want 503", text, err)
 	}
-	conn.Close()
 	close(finish)
 	others.Wait()
 	if resumed.Load() {
@@ -340,4 +318,22 @@ func openFiles(t *testing.T) int {
 		t.Fatal(err)
 	}
 	return len(files)
+}
+
+// resumeAndClose asks for a resume, closes its half of the connection, as nc -N
+// does, and returns what it is answered.
+func resumeAndClose(t *testing.T, path string) ([]byte, error) {
+	t.Helper()
+	conn, err := net.Dial("unix", path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	if _, err := io.WriteString(conn, "POST /v1/resume HTTP/1.1\r\nHost: x\r\nContent-Length: 0\r\n\r\n"); err != nil {
+		t.Fatal(err)
+	}
+	if err := conn.(*net.UnixConn).CloseWrite(); err != nil {
+		t.Fatal(err)
+	}
+	return io.ReadAll(conn)
 }

@@ -185,16 +185,7 @@ func TestProveUpdateOfAnEntryThatIsNotIdle(t *testing.T) {
 		}, Change{Failed: 1}},
 	} {
 		ns := cttest.NewNS(t)
-		cttest.Fill(t, ns, 1, cttest.Unreplied())
-		conn, err := Dial(ns)
-		if err != nil {
-			t.Fatal(err)
-		}
-		defer conn.Close()
-		b := newBatch()
-		if _, err := conn.Dump(t.Context(), Query{}, func(_ *nfct.Entry, k *Key) bool { return b.update(k, 10) == nil }); err != nil || b.n != 1 {
-			t.Fatalf("%d entries, %v", b.n, err)
-		}
+		conn, b := changeOfOne(t, ns, func(b *batch, k *Key) error { return b.update(k, 10) })
 		write, asked := conn.write, 0
 		conn.write = func(fd uintptr) bool {
 			if asked++; asked == 3 { // a look, the change, a look
@@ -226,16 +217,7 @@ func TestAProofThatIsRefused(t *testing.T) {
 		"update": {proveUpdate, func(b *batch, k *Key) error { return b.update(k, 10) }, 2},
 	} {
 		ns := cttest.NewNS(t)
-		cttest.Fill(t, ns, 1, cttest.Unreplied())
-		conn, err := Dial(ns)
-		if err != nil {
-			t.Fatal(err)
-		}
-		defer conn.Close()
-		b := newBatch()
-		if _, err := conn.Dump(t.Context(), Query{}, func(_ *nfct.Entry, k *Key) bool { return c.add(b, k) == nil }); err != nil || b.n != 1 {
-			t.Fatalf("%d entries, %v", b.n, err)
-		}
+		conn, b := changeOfOne(t, ns, c.add)
 		read, answers := conn.read, 0
 		conn.read = func(fd uintptr) bool {
 			done := read(fd)
@@ -258,4 +240,20 @@ func TestAProofThatIsRefused(t *testing.T) {
 			t.Errorf("%s: %d answers, %d entries are left", name, answers, cttest.Count(t, ns))
 		}
 	}
+}
+
+// changeOfOne fills a table with one entry, and returns the batch that changes it.
+func changeOfOne(t *testing.T, ns *netns.NS, add func(*batch, *Key) error) (*Conn, *batch) {
+	t.Helper()
+	cttest.Fill(t, ns, 1, cttest.Unreplied())
+	conn, err := Dial(ns)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = conn.Close() })
+	b := newBatch()
+	if _, err := conn.Dump(t.Context(), Query{}, func(_ *nfct.Entry, k *Key) bool { return add(b, k) == nil }); err != nil || b.n != 1 {
+		t.Fatalf("%d entries, %v", b.n, err)
+	}
+	return conn, b
 }

@@ -26,46 +26,42 @@ func TestANamespaceThatComesBackIsRemembered(t *testing.T) {
 		saved := map[uint32]daemon.Kept{}
 		edges := h.edges()
 		edges.Save = func(k map[uint32]daemon.Kept) error { saved = k; return nil }
-		ctx, cancel := context.WithCancel(t.Context())
-		d := daemon.New(edges, policy.Defaults(), nil, kept)
-		ended := make(chan struct{})
-		go func() { defer close(ended); d.Run(ctx) }()
-		time.Sleep(3 * time.Second)
-		h.set(func() { h.order = []uint32{0} })
-		time.Sleep(3 * time.Second)
-		if err := d.Pause(t.Context(), daemon.Asked{For: time.Minute}); err != nil { // which saves
-			t.Error(err)
-		}
-		if diff := cmp.Diff(own.HandsOffUntil, saved[7].State.HandsOffUntil); diff != "" {
-			t.Errorf("saved for netns 7 (-want +got):\n%s", diff)
-		}
-		h.set(func() { h.order, h.fill[7] = []uint32{0, 7}, 97_000 })
-		time.Sleep(3 * time.Second)
-		if s := d.Status().Tables[1].State; s.PausedUntil == 0 {
-			t.Error("it was not paused with the others")
-		}
-		time.Sleep(2 * time.Minute)
-		if s := d.Status().Tables[1].State; s.Timeouts[nfct.UDP] != own.Timeouts[nfct.UDP] {
-			t.Errorf("the value to be given back is forgotten: %+v", s.Timeouts[nfct.UDP])
-		}
-		if held := d.Status().Tables[1].Held; held != policy.HeldBreaker {
-			t.Errorf("held %q, want %q", held, policy.HeldBreaker)
-		}
-		h.set(func() { h.order = []uint32{0} })
-		time.Sleep(3 * time.Second)
-		if err := d.Resume(t.Context(), daemon.Asked{}); err != nil {
-			t.Error(err)
-		}
-		if err := d.Between(t.Context(), func() func(*policy.State, uint32) { return nil }); err != nil {
-			t.Error(err)
-		}
-		h.set(func() { h.order, h.fill[7] = []uint32{0, 7}, 1_000 })
-		time.Sleep(3 * time.Second)
-		if s := d.Status().Tables[1].State; s.HandsOffUntil != 0 || s.Timeouts[nfct.UDP].Written != 0 {
-			t.Errorf("resumed and reverted out of sight, it has %+v", s)
-		}
-		cancel()
-		<-ended
+		h.runAs(t, edges, policy.Defaults(), nil, kept, func(d *daemon.Daemon) {
+			time.Sleep(3 * time.Second)
+			h.set(func() { h.order = []uint32{0} })
+			time.Sleep(3 * time.Second)
+			if err := d.Pause(t.Context(), daemon.Asked{For: time.Minute}); err != nil { // which saves
+				t.Error(err)
+			}
+			if diff := cmp.Diff(own.HandsOffUntil, saved[7].State.HandsOffUntil); diff != "" {
+				t.Errorf("saved for netns 7 (-want +got):\n%s", diff)
+			}
+			h.set(func() { h.order, h.fill[7] = []uint32{0, 7}, 97_000 })
+			time.Sleep(3 * time.Second)
+			if s := d.Status().Tables[1].State; s.PausedUntil == 0 {
+				t.Error("it was not paused with the others")
+			}
+			time.Sleep(2 * time.Minute)
+			if s := d.Status().Tables[1].State; s.Timeouts[nfct.UDP] != own.Timeouts[nfct.UDP] {
+				t.Errorf("the value to be given back is forgotten: %+v", s.Timeouts[nfct.UDP])
+			}
+			if held := d.Status().Tables[1].Held; held != policy.HeldBreaker {
+				t.Errorf("held %q, want %q", held, policy.HeldBreaker)
+			}
+			h.set(func() { h.order = []uint32{0} })
+			time.Sleep(3 * time.Second)
+			if err := d.Resume(t.Context(), daemon.Asked{}); err != nil {
+				t.Error(err)
+			}
+			if err := d.Between(t.Context(), func() func(*policy.State, uint32) { return nil }); err != nil {
+				t.Error(err)
+			}
+			h.set(func() { h.order, h.fill[7] = []uint32{0, 7}, 1_000 })
+			time.Sleep(3 * time.Second)
+			if s := d.Status().Tables[1].State; s.HandsOffUntil != 0 || s.Timeouts[nfct.UDP].Written != 0 {
+				t.Errorf("resumed and reverted out of sight, it has %+v", s)
+			}
+		})
 	})
 }
 
@@ -103,18 +99,14 @@ func TestWhatIsRememberedGoesWithTheModule(t *testing.T) {
 			h.set(func() { all[0].Absent = absent })
 			return all, err
 		}
-		ctx, cancel := context.WithCancel(t.Context())
-		d := daemon.New(edges, policy.Defaults(), nil, map[uint32]daemon.Kept{7: {State: state}})
-		ended := make(chan struct{})
-		go func() { defer close(ended); d.Run(ctx) }()
-		time.Sleep(3 * time.Second)
-		h.set(func() { h.order, absent = []uint32{0, 7}, false })
-		time.Sleep(3 * time.Second)
-		if knob := d.Status().Tables[1].State.Timeouts[nfct.UDP]; knob.Written != 0 {
-			t.Errorf("claims %+v of a module that is gone", knob)
-		}
-		cancel()
-		<-ended
+		h.runAs(t, edges, policy.Defaults(), nil, map[uint32]daemon.Kept{7: {State: state}}, func(d *daemon.Daemon) {
+			time.Sleep(3 * time.Second)
+			h.set(func() { h.order, absent = []uint32{0, 7}, false })
+			time.Sleep(3 * time.Second)
+			if knob := d.Status().Tables[1].State.Timeouts[nfct.UDP]; knob.Written != 0 {
+				t.Errorf("claims %+v of a module that is gone", knob)
+			}
+		})
 	})
 }
 
@@ -129,16 +121,12 @@ func TestWhatIsRememberedIsBounded(t *testing.T) {
 		var saved map[uint32]daemon.Kept
 		edges := h.edges()
 		edges.Save = func(k map[uint32]daemon.Kept) error { saved = k; return nil }
-		ctx, cancel := context.WithCancel(t.Context())
-		d := daemon.New(edges, policy.Defaults(), nil, kept)
-		ended := make(chan struct{})
-		go func() { defer close(ended); d.Run(ctx) }()
-		time.Sleep(3 * time.Second)
-		if err := d.Resume(t.Context(), daemon.Asked{}); err != nil {
-			t.Error(err)
-		}
-		cancel()
-		<-ended
+		h.runAs(t, edges, policy.Defaults(), nil, kept, func(d *daemon.Daemon) {
+			time.Sleep(3 * time.Second)
+			if err := d.Resume(t.Context(), daemon.Asked{}); err != nil {
+				t.Error(err)
+			}
+		})
 		if len(saved) < 2 || len(saved) > 100 {
 			t.Errorf("%d namespaces are remembered", len(saved))
 		}
@@ -159,22 +147,18 @@ func TestAValueThatIsAsItWasIsNobodysAct(t *testing.T) {
 			h.set(func() { all[len(all)-1].Timeouts[nfct.UDP] = udp })
 			return all, err
 		}
-		ctx, cancel := context.WithCancel(t.Context())
-		d := daemon.New(edges, policy.Defaults(), nil, map[uint32]daemon.Kept{7: {State: state}})
-		ended := make(chan struct{})
-		go func() { defer close(ended); d.Run(ctx) }()
-		time.Sleep(3 * time.Second)
-		h.set(func() { h.order = []uint32{0} })
-		time.Sleep(3 * time.Second)
-		h.set(func() { h.order, udp = []uint32{0, 7}, 30 })
-		time.Sleep(3 * time.Second)
-		if n := h.count(audit.KindOverride, ""); n != 0 {
-			t.Errorf("%d overrides are told of", n)
-		}
-		if knob := d.Status().Tables[1].State.Timeouts[nfct.UDP]; knob != (policy.Knob{}) {
-			t.Errorf("the new namespace begins with %+v", knob)
-		}
-		cancel()
-		<-ended
+		h.runAs(t, edges, policy.Defaults(), nil, map[uint32]daemon.Kept{7: {State: state}}, func(d *daemon.Daemon) {
+			time.Sleep(3 * time.Second)
+			h.set(func() { h.order = []uint32{0} })
+			time.Sleep(3 * time.Second)
+			h.set(func() { h.order, udp = []uint32{0, 7}, 30 })
+			time.Sleep(3 * time.Second)
+			if n := h.count(audit.KindOverride, ""); n != 0 {
+				t.Errorf("%d overrides are told of", n)
+			}
+			if knob := d.Status().Tables[1].State.Timeouts[nfct.UDP]; knob != (policy.Knob{}) {
+				t.Errorf("the new namespace begins with %+v", knob)
+			}
+		})
 	})
 }

@@ -217,31 +217,39 @@ func TestALineIsCreditedToANamespaceThatItsTurnFinds(t *testing.T) {
 }
 
 // TestANamedLineIsNobodyElses: all of them are nearly full, and one was named.
+// From Linux 6.17 on only the first namespace of the host has no number in the
+// line, so that in a container the own one has.
 func TestANamedLineIsNobodyElses(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		h := newHost(100_000, 0, 7, 8)
-		h.fill[0], h.fill[7], h.fill[8] = 93_000, 93_000, 93_000
-		lines := make(chan daemon.Line)
-		limits := policy.Defaults()
-		limits.Raise.Ceiling = 0
-		ctx, cancel := context.WithCancel(t.Context())
-		d := daemon.New(h.edges(), limits, lines, nil)
-		ended := make(chan struct{})
-		go func() { defer close(ended); d.Run(ctx) }()
-		time.Sleep(time.Second)
-		lines <- daemon.Line{NetNS: 7, Named: true, Count: 1, Source: "kmsg"}
-		time.Sleep(100 * time.Millisecond)
-		got := map[uint32]policy.Level{}
-		for _, table := range d.Status().Tables {
-			got[table.NetNS] = table.Level
-		}
-		cancel()
-		<-ended
-		want := map[uint32]policy.Level{0: policy.High, 7: policy.Exhausted, 8: policy.High}
-		if diff := cmp.Diff(want, got); diff != "" {
-			t.Errorf("levels (-want +got):\n%s", diff)
-		}
-	})
+	const container = 4026532000
+	for name, c := range map[string]struct {
+		own, named uint32
+		want       map[uint32]policy.Level
+	}{
+		"another one's":          {0, 7, map[uint32]policy.Level{0: policy.High, 7: policy.Exhausted, 8: policy.High}},
+		"the own of a container": {container, container, map[uint32]policy.Level{0: policy.Exhausted, 7: policy.High, 8: policy.High}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				h := newHost(100_000, 0, 7, 8)
+				h.fill[0], h.fill[7], h.fill[8] = 93_000, 93_000, 93_000
+				lines := make(chan daemon.Line)
+				edges := h.edges()
+				edges.Own = c.own
+				got := map[uint32]policy.Level{}
+				h.runAs(t, edges, full(), lines, nil, func(d *daemon.Daemon) {
+					time.Sleep(time.Second)
+					lines <- daemon.Line{NetNS: c.named, Named: true, Count: 1, Source: "kmsg"}
+					time.Sleep(100 * time.Millisecond)
+					for _, table := range d.Status().Tables {
+						got[table.NetNS] = table.Level
+					}
+				})
+				if diff := cmp.Diff(c.want, got); diff != "" {
+					t.Errorf("levels (-want +got):\n%s", diff)
+				}
+			})
+		})
+	}
 }
 
 func TestLinesOfManyNamespacesAreBounded(t *testing.T) {
@@ -352,36 +360,6 @@ func TestSomebodyElsesMaxIsToldOnce(t *testing.T) {
 		})
 		if n := h.count(audit.KindOverride, ""); n != 1 {
 			t.Errorf("told %d times, want once", n)
-		}
-	})
-}
-
-// TestTheOwnTableIsNamedInAContainer: from Linux 6.17 on only the first
-// namespace of the host has no number in the line.
-func TestTheOwnTableIsNamedInAContainer(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		h := newHost(100_000, 0, 7)
-		h.fill[0], h.fill[7] = 93_000, 93_000
-		lines := make(chan daemon.Line)
-		limits := policy.Defaults()
-		limits.Raise.Ceiling = 0
-		edges := h.edges()
-		edges.Own = 4026532000
-		ctx, cancel := context.WithCancel(t.Context())
-		d := daemon.New(edges, limits, lines, nil)
-		ended := make(chan struct{})
-		go func() { defer close(ended); d.Run(ctx) }()
-		time.Sleep(time.Second)
-		lines <- daemon.Line{NetNS: 4026532000, Named: true, Count: 1, Source: "kmsg"}
-		time.Sleep(100 * time.Millisecond)
-		got := map[uint32]policy.Level{}
-		for _, table := range d.Status().Tables {
-			got[table.NetNS] = table.Level
-		}
-		cancel()
-		<-ended
-		if diff := cmp.Diff(map[uint32]policy.Level{0: policy.Exhausted, 7: policy.High}, got); diff != "" {
-			t.Errorf("levels (-want +got):\n%s", diff)
 		}
 	})
 }
