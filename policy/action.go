@@ -3,7 +3,7 @@ package policy
 import (
 	"time"
 
-	"github.com/ctwarden/ctwarden/internal/nfct"
+	"github.com/ctwarden/ctwarden/internal/conntrack"
 )
 
 // An ActionType names a kind of action.
@@ -84,7 +84,7 @@ type Action struct {
 	// NetNS is the namespace to act in; 0 is ctwarden's own.
 	NetNS uint32 `json:"netns"`
 	// Knob is the timeout to write, for ShortenTimeout and RestoreTimeout.
-	Knob nfct.Timeout `json:"knob,omitzero"`
+	Knob conntrack.Timeout `json:"knob,omitzero"`
 	// From is the value that the action was planned for, and To the one to
 	// write: entries for max, buckets for the hash, seconds for a timeout.
 	// For entries, From is the size of the table, and To what would be left

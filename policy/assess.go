@@ -4,17 +4,17 @@ import (
 	"math"
 	"time"
 
-	"github.com/ctwarden/ctwarden/internal/nfct"
+	"github.com/ctwarden/ctwarden/internal/conntrack"
 )
 
 // An Assessment is what an Observation means.
 type Assessment struct {
 	Observation Observation `json:"observation"`
 	// Fullness is entries/max.
-	Fullness nfct.Permyriad `json:"fullness"`
+	Fullness conntrack.Permyriad `json:"fullness"`
 	// Drops is what the counters counted since the observation before.
-	Drops nfct.Counters `json:"drops,omitzero"`
-	Trend Trend         `json:"trend"`
+	Drops conntrack.Counters `json:"drops,omitzero"`
+	Trend Trend              `json:"trend"`
 	// FullIn is the time until the table is full at the present rate;
 	// 0 when it is full, Never when it is not growing.
 	FullIn time.Duration `json:"full_in_ns"`
@@ -22,8 +22,8 @@ type Assessment struct {
 	Cause  Cause         `json:"cause"`
 	// UnassuredShare estimates from the counters alone which share of the
 	// table early drop could evict; UnknownShare when they do not tell.
-	UnassuredShare nfct.Permyriad `json:"unassured_share"`
-	Budget         Budget         `json:"budget"`
+	UnassuredShare conntrack.Permyriad `json:"unassured_share"`
+	Budget         Budget              `json:"budget"`
 }
 
 // Never is the time to full of a table that is not growing.

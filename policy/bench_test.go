@@ -4,7 +4,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/ctwarden/ctwarden/internal/nfct"
+	"github.com/ctwarden/ctwarden/internal/conntrack"
 	"github.com/ctwarden/ctwarden/internal/tablesim"
 	"github.com/ctwarden/ctwarden/policy"
 )
@@ -13,8 +13,8 @@ import (
 func steady() map[string]policy.Observation {
 	calm := policy.Observation{
 		Now:      policy.Moment(time.Hour),
-		Table:    nfct.Table{Entries: 10_000, Max: 100_000, Buckets: 1 << 20},
-		Timeouts: nfct.Timeouts{nfct.UDP: 30, nfct.TCPSynSent: 120, nfct.TCPTimeWait: 120, nfct.TCPFinWait: 120},
+		Table:    conntrack.Table{Entries: 10_000, Max: 100_000, Buckets: 1 << 20},
+		Timeouts: conntrack.Timeouts{conntrack.UDP: 30, conntrack.TCPSynSent: 120, conntrack.TCPTimeWait: 120, conntrack.TCPFinWait: 120},
 		Memory:   policy.Memory{Total: 16 << 30, Available: 8 << 30, EntryBytes: 256},
 		Kernel:   policy.Kernel{MaxWritable: true, BucketsWritable: true, TimeoutsWritable: true, Entries: true},
 	}

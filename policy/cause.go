@@ -4,7 +4,7 @@ import (
 	"math"
 	"time"
 
-	"github.com/ctwarden/ctwarden/internal/nfct"
+	"github.com/ctwarden/ctwarden/internal/conntrack"
 )
 
 // A Cause says what the trouble of a table comes from.
@@ -55,12 +55,12 @@ func (c *Cause) UnmarshalText(text []byte) (err error) {
 // cause, and the one that is worth a remedy when the cause has none left.
 const (
 	censusFresh = 30 * time.Second
-	mostOf      = nfct.Permyriad(5000)
-	someOf      = nfct.Permyriad(2000)
+	mostOf      = conntrack.Permyriad(5000)
+	someOf      = conntrack.Permyriad(2000)
 )
 
 // UnknownShare is an UnassuredShare that the counters do not tell.
-const UnknownShare = nfct.Permyriad(math.MaxUint32)
+const UnknownShare = conntrack.Permyriad(math.MaxUint32)
 
 // cause says what the trouble comes from. What is not the table's fault comes
 // first, because growing the table would hide it; but only while the table is
@@ -137,7 +137,7 @@ func censusCause(o *Observation) Cause {
 // finds no victim with probability exp(-8ku). See early_drop in
 // net/netfilter/nf_conntrack_core.c (8 is NF_CT_EVICTION_RANGE). Early drop
 // can evict several entries at once, so the estimate leans to the high side.
-func unassured(o *Observation, t *Trend) nfct.Permyriad {
+func unassured(o *Observation, t *Trend) conntrack.Permyriad {
 	if o.Table.Buckets == 0 || o.Table.Entries == 0 || t.Dropped+t.Evicted < noise {
 		return UnknownShare
 	}
@@ -148,5 +148,5 @@ func unassured(o *Observation, t *Trend) nfct.Permyriad {
 		return 10000
 	}
 	u := -math.Log(failing) / (8 * k)
-	return nfct.Permyriad(min(u, 1) * 10000)
+	return conntrack.Permyriad(min(u, 1) * 10000)
 }

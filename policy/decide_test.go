@@ -7,15 +7,15 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/ctwarden/ctwarden/internal/census"
-	"github.com/ctwarden/ctwarden/internal/nfct"
+	"github.com/ctwarden/ctwarden/internal/conntrack"
 )
 
 // quiet is an ordinary host with room: 10,000 of 100,000 entries.
 func quiet() Observation {
 	return Observation{
 		Now:      Moment(time.Hour),
-		Table:    nfct.Table{Entries: 10_000, Max: 100_000, Buckets: 1 << 20},
-		Timeouts: nfct.Timeouts{nfct.UDP: 30, nfct.TCPSynSent: 120, nfct.TCPSynRecv: 60, nfct.TCPTimeWait: 120, nfct.TCPFinWait: 120, nfct.TCPEstablished: 432000},
+		Table:    conntrack.Table{Entries: 10_000, Max: 100_000, Buckets: 1 << 20},
+		Timeouts: conntrack.Timeouts{conntrack.UDP: 30, conntrack.TCPSynSent: 120, conntrack.TCPSynRecv: 60, conntrack.TCPTimeWait: 120, conntrack.TCPFinWait: 120, conntrack.TCPEstablished: 432000},
 		Memory:   Memory{Total: 16 << 30, Available: 8 << 30, EntryBytes: 256},
 		Kernel:   Kernel{MaxWritable: true, BucketsWritable: true, TimeoutsWritable: true, Entries: true},
 	}
@@ -125,26 +125,26 @@ func TestDecide(t *testing.T) {
 			want: decided{Calm, Elsewhere, HeldElsewhere, nil},
 		},
 		"insertions that fail below max are not the table's fault": {
-			host: func(o *Observation) { o.Table.Counters = nfct.Counters{Drop: 900, InsertFailed: 900} },
+			host: func(o *Observation) { o.Table.Counters = conntrack.Counters{Drop: 900, InsertFailed: 900} },
 			rate: 1,
 			want: decided{Calm, InsertFailed, HeldInsertFailed, nil},
 		},
 		"drops below max are lack of memory": {
-			host: func(o *Observation) { o.Table.Counters = nfct.Counters{Drop: 900} },
+			host: func(o *Observation) { o.Table.Counters = conntrack.Counters{Drop: 900} },
 			rate: 1,
 			want: decided{Calm, NoMemory, HeldNoMemory, nil},
 		},
 		"long chains want a larger hash": {
 			host: func(o *Observation) {
 				o.Table.Buckets = 2048
-				o.Table.Counters = nfct.Counters{Drop: 900, InsertFailed: 900, ChainTooLong: 900}
+				o.Table.Counters = conntrack.Counters{Drop: 900, InsertFailed: 900, ChainTooLong: 900}
 			},
 			rate: 1,
 			want: decided{Calm, LongChains, NotHeld, []Action{{Type: ResizeHash, From: 2048, To: 333_824, Reason: ReasonLongChains}}},
 		},
 		"long chains and no budget for a hash": {
 			host: func(o *Observation) {
-				o.Table.Counters = nfct.Counters{Drop: 900, InsertFailed: 900, ChainTooLong: 900}
+				o.Table.Counters = conntrack.Counters{Drop: 900, InsertFailed: 900, ChainTooLong: 900}
 			},
 			rate: 1,
 			want: decided{Calm, LongChains, HeldLongChains, nil},
@@ -189,15 +189,15 @@ func TestDecide(t *testing.T) {
 			host:  func(o *Observation) { fill(o, 97_000); churn(o) },
 			state: func(s *State) { raised(s); s.Records[RaiseMax].Waiting = true },
 			want: decided{Exhausted, Churn, NotHeld, []Action{
-				{Type: ShortenTimeout, Knob: nfct.TCPTimeWait, From: 120, To: 60, Reason: ReasonChurn},
-				{Type: ShortenTimeout, Knob: nfct.TCPFinWait, From: 120, To: 60, Reason: ReasonChurn},
+				{Type: ShortenTimeout, Knob: conntrack.TCPTimeWait, From: 120, To: 60, Reason: ReasonChurn},
+				{Type: ShortenTimeout, Knob: conntrack.TCPFinWait, From: 120, To: 60, Reason: ReasonChurn},
 			}},
 		},
 		"churn: timeouts at their floors lead to ageing": {
 			host: func(o *Observation) {
 				fill(o, 97_000)
 				churn(o)
-				o.Timeouts[nfct.TCPTimeWait], o.Timeouts[nfct.TCPFinWait] = 30, 20
+				o.Timeouts[conntrack.TCPTimeWait], o.Timeouts[conntrack.TCPFinWait] = 30, 20
 			},
 			state: func(s *State) { raised(s); s.Records[RaiseMax].Waiting = true },
 			want: decided{Exhausted, Churn, NotHeld, []Action{
@@ -212,8 +212,8 @@ func TestDecide(t *testing.T) {
 				o.Memory.Total = 1 << 30
 			},
 			want: decided{Exhausted, Load, NotHeld, []Action{
-				{Type: ShortenTimeout, Knob: nfct.TCPTimeWait, From: 120, To: 60, Reason: ReasonChurn},
-				{Type: ShortenTimeout, Knob: nfct.TCPFinWait, From: 120, To: 60, Reason: ReasonChurn},
+				{Type: ShortenTimeout, Knob: conntrack.TCPTimeWait, From: 120, To: 60, Reason: ReasonChurn},
+				{Type: ShortenTimeout, Knob: conntrack.TCPFinWait, From: 120, To: 60, Reason: ReasonChurn},
 			}},
 		},
 		"load: few closing connections are left alone": {
@@ -233,9 +233,9 @@ func TestDecide(t *testing.T) {
 			host:  func(o *Observation) { fill(o, 97_000); halfOpen(o) },
 			state: raised,
 			want: decided{Exhausted, HalfOpen, NotHeld, []Action{
-				{Type: ShortenTimeout, Knob: nfct.TCPSynSent, From: 120, To: 60, Reason: ReasonHalfOpen},
-				{Type: ShortenTimeout, Knob: nfct.TCPSynRecv, From: 60, To: 30, Reason: ReasonHalfOpen},
-				{Type: ShortenTimeout, Knob: nfct.UDP, From: 30, To: 20, Reason: ReasonHalfOpen},
+				{Type: ShortenTimeout, Knob: conntrack.TCPSynSent, From: 120, To: 60, Reason: ReasonHalfOpen},
+				{Type: ShortenTimeout, Knob: conntrack.TCPSynRecv, From: 60, To: 30, Reason: ReasonHalfOpen},
+				{Type: ShortenTimeout, Knob: conntrack.UDP, From: 30, To: 20, Reason: ReasonHalfOpen},
 			}},
 		},
 		"half-open: then idle unreplied entries are deleted": {
@@ -342,26 +342,26 @@ func TestDecide(t *testing.T) {
 			want: decided{Exhausted, Unknown, NotHeld, []Action{{Type: RaiseMax, From: 100_000, To: 150_000, Reason: ReasonFill}}},
 		},
 		"a shortened timeout is given back after ten calm minutes": {
-			host:  func(o *Observation) { o.Timeouts[nfct.TCPTimeWait] = 30 },
+			host:  func(o *Observation) { o.Timeouts[conntrack.TCPTimeWait] = 30 },
 			state: lease(30, 120, 11*time.Minute),
 			want: decided{Calm, NoCause, NotHeld, []Action{
-				{Type: RestoreTimeout, Knob: nfct.TCPTimeWait, From: 30, To: 60, Reason: ReasonCalm},
+				{Type: RestoreTimeout, Knob: conntrack.TCPTimeWait, From: 30, To: 60, Reason: ReasonCalm},
 			}},
 		},
 		"not after nine": {
-			host:  func(o *Observation) { o.Timeouts[nfct.TCPTimeWait] = 30 },
+			host:  func(o *Observation) { o.Timeouts[conntrack.TCPTimeWait] = 30 },
 			state: lease(30, 120, 9*time.Minute),
 			want:  decided{Calm, NoCause, HeldCalm, nil},
 		},
 		"the last step gives back the original, not the double": {
-			host:  func(o *Observation) { o.Timeouts[nfct.TCPTimeWait] = 80 },
+			host:  func(o *Observation) { o.Timeouts[conntrack.TCPTimeWait] = 80 },
 			state: lease(80, 120, time.Hour/2),
 			want: decided{Calm, NoCause, NotHeld, []Action{
-				{Type: RestoreTimeout, Knob: nfct.TCPTimeWait, From: 80, To: 120, Reason: ReasonCalm},
+				{Type: RestoreTimeout, Knob: conntrack.TCPTimeWait, From: 80, To: 120, Reason: ReasonCalm},
 			}},
 		},
 		"a restore that would fill the table again is held": {
-			host:  func(o *Observation) { fill(o, 40_000); o.Timeouts[nfct.TCPTimeWait] = 30 },
+			host:  func(o *Observation) { fill(o, 40_000); o.Timeouts[conntrack.TCPTimeWait] = 30 },
 			state: lease(30, 120, time.Hour/2),
 			want:  decided{Calm, NoCause, HeldWouldRefill, nil},
 		},
@@ -388,7 +388,7 @@ func TestDecide(t *testing.T) {
 			var state State
 			if test.rate > 0 {
 				state = rising(host, test.rate)
-				state.Trend.Counters = nfct.Counters{}
+				state.Trend.Counters = conntrack.Counters{}
 			}
 			if test.state != nil {
 				test.state(&state)
@@ -404,7 +404,7 @@ func TestDecide(t *testing.T) {
 // a while.
 func lease(written, original uint64, calm time.Duration) func(*State) {
 	return func(s *State) {
-		s.Timeouts[nfct.TCPTimeWait] = Knob{Original: original, Written: written}
+		s.Timeouts[conntrack.TCPTimeWait] = Knob{Original: original, Written: written}
 		s.CalmSince = Moment(time.Hour - calm)
 	}
 }
@@ -497,10 +497,10 @@ func TestForeignValues(t *testing.T) {
 
 func TestUnassuredShareFromTheCounters(t *testing.T) {
 	o := quiet()
-	o.Table = nfct.Table{Entries: 65_536, Max: 65_536, Buckets: 65_536}
+	o.Table = conntrack.Table{Entries: 65_536, Max: 65_536, Buckets: 65_536}
 	tests := map[string]struct {
 		dropped, evicted float64
-		least, most      nfct.Permyriad
+		least, most      conntrack.Permyriad
 	}{
 		"no events tell nothing":                        {0, 0, UnknownShare, UnknownShare},
 		"early drop always finds one: all may be":       {0, 1000, 10000, 10000},
@@ -522,7 +522,7 @@ func TestLimitsHaveADigest(t *testing.T) {
 	if a.Digest() != b.Digest() || len(a.Digest()) != 64 {
 		t.Errorf("digests %q and %q of the same limits", a.Digest(), b.Digest())
 	}
-	b.Shorten.Floors[nfct.UDP]++
+	b.Shorten.Floors[conntrack.UDP]++
 	if a.Digest() == b.Digest() {
 		t.Error("other limits have the same digest")
 	}
@@ -532,8 +532,8 @@ func TestShorteningIsJudgedByTheFill(t *testing.T) {
 	l := Defaults()
 	figures := func(entries uint64, rate float64, drops uint64) Figures {
 		return Figures{
-			Entries: entries, Max: 100_000, Fullness: nfct.Share(entries, 100_000), Rate: rate,
-			Counters: nfct.Counters{Drop: drops},
+			Entries: entries, Max: 100_000, Fullness: conntrack.Share(entries, 100_000), Rate: rate,
+			Counters: conntrack.Counters{Drop: drops},
 		}
 	}
 	before := figures(80_000, 1000, 0)
@@ -594,7 +594,7 @@ func TestPausesBeginAnewAfterALongTime(t *testing.T) {
 func TestAModuleThatGoesTakesItsValuesWithIt(t *testing.T) {
 	l := Defaults()
 	s := State{Max: Knob{Original: 1, Written: 2}, Buckets: Knob{Written: 3}}
-	s.Timeouts[nfct.UDP] = Knob{Original: 30, Written: 20}
+	s.Timeouts[conntrack.UDP] = Knob{Original: 30, Written: 20}
 	o := Observation{Now: Moment(time.Hour), Absent: true}
 	a := l.Assess(&s, &o)
 	p := l.Decide(&s, &a)

@@ -4,7 +4,7 @@ import (
 	"fmt"
 	"time"
 
-	"github.com/ctwarden/ctwarden/internal/nfct"
+	"github.com/ctwarden/ctwarden/internal/conntrack"
 )
 
 var reasonSentences = [...]string{
@@ -157,6 +157,6 @@ func (a *Assessment) Sentence() string {
 }
 
 // Percent prints a share as in "87.5%".
-func Percent(p nfct.Permyriad) string {
+func Percent(p conntrack.Permyriad) string {
 	return fmt.Sprintf("%d.%d%%", p/100, p%100/10)
 }

@@ -4,7 +4,7 @@ import (
 	"encoding/json"
 	"net/netip"
 
-	"github.com/ctwarden/ctwarden/internal/nfct"
+	"github.com/ctwarden/ctwarden/internal/conntrack"
 )
 
 // A Fate says why an entry that was looked at may be deleted or aged, or why
@@ -102,13 +102,13 @@ type Entries struct {
 // A Sample is one entry that was chosen, by its original direction. The
 // addresses can be masked before it is recorded.
 type Sample struct {
-	Proto   uint8         `json:"proto"`
-	State   nfct.TCPState `json:"state,omitempty"`
-	Src     netip.Addr    `json:"src"`
-	Dst     netip.Addr    `json:"dst"`
-	SrcPort uint16        `json:"src_port,omitempty"`
-	DstPort uint16        `json:"dst_port,omitempty"`
-	Zone    uint16        `json:"zone,omitempty"`
+	Proto   uint8              `json:"proto"`
+	State   conntrack.TCPState `json:"state,omitempty"`
+	Src     netip.Addr         `json:"src"`
+	Dst     netip.Addr         `json:"dst"`
+	SrcPort uint16             `json:"src_port,omitempty"`
+	DstPort uint16             `json:"dst_port,omitempty"`
+	Zone    uint16             `json:"zone,omitempty"`
 	// Left is how many seconds it had left.
 	Left uint32 `json:"left_s"`
 }

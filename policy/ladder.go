@@ -5,7 +5,7 @@ import (
 	"slices"
 	"time"
 
-	"github.com/ctwarden/ctwarden/internal/nfct"
+	"github.com/ctwarden/ctwarden/internal/conntrack"
 )
 
 // climb goes up the ladder of the cause and takes the first rung that may be
@@ -177,14 +177,14 @@ func (l *Limits) raise(s *State, a *Assessment) ([]Action, Hold) {
 
 // The timeouts of each class, in the order of their weight.
 var (
-	closingTimeouts  = [...]nfct.Timeout{nfct.TCPTimeWait, nfct.TCPFinWait, nfct.TCPLastAck, nfct.TCPClose}
-	halfOpenTimeouts = [...]nfct.Timeout{nfct.TCPSynSent, nfct.TCPSynRecv, nfct.UDP}
+	closingTimeouts  = [...]conntrack.Timeout{conntrack.TCPTimeWait, conntrack.TCPFinWait, conntrack.TCPLastAck, conntrack.TCPClose}
+	halfOpenTimeouts = [...]conntrack.Timeout{conntrack.TCPSynSent, conntrack.TCPSynRecv, conntrack.UDP}
 )
 
 // Shortens reports whether the policy ever shortens the timeout. The others
 // hold connections that are alive, or are not worth the risk: ESTABLISHED,
 // CLOSE_WAIT, UDP streams, ICMP.
-func Shortens(t nfct.Timeout) bool {
+func Shortens(t conntrack.Timeout) bool {
 	return slices.Contains(closingTimeouts[:], t) || slices.Contains(halfOpenTimeouts[:], t)
 }
 
@@ -233,7 +233,7 @@ func (l *Limits) age(s *State, a *Assessment, class Class) ([]Action, Hold) {
 	}
 	act := Action{
 		Type: AgeEntries, Class: class, Reason: ReasonChurn,
-		Remaining: l.Shorten.Floors[nfct.TCPTimeWait],
+		Remaining: l.Shorten.Floors[conntrack.TCPTimeWait],
 	}
 	if class == Established {
 		act.Reason, act.MinIdle = ReasonStale, l.Age.EstablishedFloor
@@ -287,7 +287,7 @@ func (l *Limits) fewOf(o *Observation, eligible uint64) bool {
 	return o.looked() && o.Census.Share(eligible) < l.Verify.Useful
 }
 
-func (l *Limits) bound(act *Action, o *Observation, share nfct.Permyriad) {
+func (l *Limits) bound(act *Action, o *Observation, share conntrack.Permyriad) {
 	act.From = o.Table.Entries
 	act.Cap = max(share.Of(o.Table.Entries), 1)
 	act.To = act.From - min(act.Cap, act.From)

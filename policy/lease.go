@@ -3,7 +3,7 @@ package policy
 import (
 	"time"
 
-	"github.com/ctwarden/ctwarden/internal/nfct"
+	"github.com/ctwarden/ctwarden/internal/conntrack"
 )
 
 // restore plans one step back for one shortened timeout, after enough calm: at
@@ -12,7 +12,7 @@ import (
 func (l *Limits) restore(s *State, a *Assessment) ([]Action, Hold) {
 	o := &a.Observation
 	t := s.shortened()
-	if t == nfct.NoTimeout {
+	if t == conntrack.NoTimeout {
 		return nil, NotHeld
 	}
 	wait := l.Lease.Step << min(s.Records[RestoreTimeout].Strikes, 6)
@@ -33,7 +33,7 @@ func (l *Limits) restore(s *State, a *Assessment) ([]Action, Hold) {
 	// the timeout again, and so on for as long as the load lasts.
 	live := o.livingBy(t)
 	grown := o.Table.Entries - live + saturatingMul(live, to)/k.Written
-	if nfct.Share(grown, o.Table.Max) >= min(l.Levels.ElevatedEnter, l.Levels.ElevatedSoonFill) {
+	if conntrack.Share(grown, o.Table.Max) >= min(l.Levels.ElevatedEnter, l.Levels.ElevatedSoonFill) {
 		return nil, HeldWouldRefill
 	}
 	return []Action{{
@@ -43,14 +43,14 @@ func (l *Limits) restore(s *State, a *Assessment) ([]Action, Hold) {
 
 // shortened returns the shortened timeout that was given back least: the one
 // that is furthest below its original. NoTimeout if all are whole.
-func (s *State) shortened() nfct.Timeout {
-	found, least := nfct.NoTimeout, nfct.Permyriad(10000)
-	for t := nfct.TCPSynSent; t < nfct.NumTimeouts; t++ {
+func (s *State) shortened() conntrack.Timeout {
+	found, least := conntrack.NoTimeout, conntrack.Permyriad(10000)
+	for t := conntrack.TCPSynSent; t < conntrack.NumTimeouts; t++ {
 		k := &s.Timeouts[t]
 		if k.Written == 0 {
 			continue
 		}
-		if share := nfct.Share(k.Written, k.Original); share < least {
+		if share := conntrack.Share(k.Written, k.Original); share < least {
 			found, least = t, share
 		}
 	}

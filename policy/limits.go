@@ -6,7 +6,7 @@ import (
 	"encoding/json"
 	"time"
 
-	"github.com/ctwarden/ctwarden/internal/nfct"
+	"github.com/ctwarden/ctwarden/internal/conntrack"
 )
 
 // A Mode says whether decisions are carried out. The zero Mode is Off.
@@ -64,25 +64,25 @@ type Limits struct {
 // LevelLimits are the thresholds of the levels: a level is entered at Enter
 // and left below Leave, or entered because the forecast says full within Soon.
 type LevelLimits struct {
-	ElevatedEnter nfct.Permyriad `json:"elevated_enter"`
-	ElevatedLeave nfct.Permyriad `json:"elevated_leave"`
+	ElevatedEnter conntrack.Permyriad `json:"elevated_enter"`
+	ElevatedLeave conntrack.Permyriad `json:"elevated_leave"`
 	// ElevatedSoon enters at a fullness of at least ElevatedSoonFill.
-	ElevatedSoon     time.Duration  `json:"elevated_soon_ns"`
-	ElevatedSoonFill nfct.Permyriad `json:"elevated_soon_fill"`
+	ElevatedSoon     time.Duration       `json:"elevated_soon_ns"`
+	ElevatedSoonFill conntrack.Permyriad `json:"elevated_soon_fill"`
 	// CalmAfter is how long the fullness stays below ElevatedLeave before
 	// the level is calm again.
 	CalmAfter time.Duration `json:"calm_after_ns"`
 
-	HighEnter nfct.Permyriad `json:"high_enter"`
-	HighLeave nfct.Permyriad `json:"high_leave"`
-	HighSoon  time.Duration  `json:"high_soon_ns"`
+	HighEnter conntrack.Permyriad `json:"high_enter"`
+	HighLeave conntrack.Permyriad `json:"high_leave"`
+	HighSoon  time.Duration       `json:"high_soon_ns"`
 
-	ExhaustedEnter nfct.Permyriad `json:"exhausted_enter"`
-	ExhaustedLeave nfct.Permyriad `json:"exhausted_leave"`
+	ExhaustedEnter conntrack.Permyriad `json:"exhausted_enter"`
+	ExhaustedLeave conntrack.Permyriad `json:"exhausted_leave"`
 	// NearMax is the fullness from which a table full line, a drop or an
 	// early drop is taken for a sign that this table is full. Below it they
 	// have another cause.
-	NearMax nfct.Permyriad `json:"near_max"`
+	NearMax conntrack.Permyriad `json:"near_max"`
 }
 
 // SampleLimits are the intervals between two observations.
@@ -98,15 +98,15 @@ type BudgetLimits struct {
 	// TotalShare and AvailableShare are shares of MemTotal and of
 	// MemAvailable (with what the entries already take added back); the
 	// smaller one counts.
-	TotalShare     nfct.Permyriad `json:"total_share"`
-	AvailableShare nfct.Permyriad `json:"available_share"`
+	TotalShare     conntrack.Permyriad `json:"total_share"`
+	AvailableShare conntrack.Permyriad `json:"available_share"`
 	// ExtensionBytes is what an entry takes beyond its slab object. The
 	// kernel allocates 128 bytes as soon as there is any extension, 256 at
 	// the most (NF_CT_EXT_PREALLOC in nf_conntrack_extend.c).
 	ExtensionBytes uint32 `json:"extension_bytes"`
 	// MaxPressure is the PSI memory pressure above which nothing that costs
 	// memory is done.
-	MaxPressure nfct.Permyriad `json:"max_pressure"`
+	MaxPressure conntrack.Permyriad `json:"max_pressure"`
 }
 
 // RaiseLimits bound raising nf_conntrack_max.
@@ -114,13 +114,13 @@ type RaiseLimits struct {
 	// Ceiling is never passed, whatever the memory; 0 forbids raising.
 	Ceiling uint64 `json:"ceiling"`
 	// MinStep and MaxStep bound one raise, as shares of the present max.
-	MinStep nfct.Permyriad `json:"min_step"`
-	MaxStep nfct.Permyriad `json:"max_step"`
+	MinStep conntrack.Permyriad `json:"min_step"`
+	MaxStep conntrack.Permyriad `json:"max_step"`
 	// Headroom is how long the raised max should last at the present rate.
 	Headroom time.Duration `json:"headroom_ns"`
 	// UsefulStep is the smallest raise worth making when the budget cuts
 	// the step short.
-	UsefulStep nfct.Permyriad `json:"useful_step"`
+	UsefulStep conntrack.Permyriad `json:"useful_step"`
 }
 
 // HashLimits bound resizing the hash table. A resize holds all bucket locks
@@ -136,21 +136,21 @@ type HashLimits struct {
 	StallPerEntry time.Duration `json:"stall_per_entry_ns"`
 	// CalmFill is the fullness below which a resize may be made in calm,
 	// MinInterval the least time between two.
-	CalmFill    nfct.Permyriad `json:"calm_fill"`
-	MinInterval time.Duration  `json:"min_interval_ns"`
+	CalmFill    conntrack.Permyriad `json:"calm_fill"`
+	MinInterval time.Duration       `json:"min_interval_ns"`
 }
 
 // ShortenLimits bound shortening timeouts.
 type ShortenLimits struct {
 	// Floors are the least seconds each timeout may be shortened to; a
 	// timeout with floor 0 is never touched.
-	Floors nfct.Timeouts `json:"floors"`
+	Floors conntrack.Timeouts `json:"floors"`
 }
 
 // AgeLimits bound lowering the remaining time of idle entries.
 type AgeLimits struct {
 	// Cap is the largest share of the table aged in one act; 0 forbids it.
-	Cap nfct.Permyriad `json:"cap"`
+	Cap conntrack.Permyriad `json:"cap"`
 	// EstablishedFloor is the least idle time of an ESTABLISHED entry that
 	// may be aged. 0, the default, means never.
 	EstablishedFloor time.Duration `json:"established_floor_ns"`
@@ -159,7 +159,7 @@ type AgeLimits struct {
 // DeleteLimits bound deleting unreplied entries.
 type DeleteLimits struct {
 	// Cap is the largest share of the table deleted in one act; 0 forbids it.
-	Cap nfct.Permyriad `json:"cap"`
+	Cap conntrack.Permyriad `json:"cap"`
 	// MinIdle is how long an entry must have been idle, SynSentIdle the same
 	// for TCP in SYN_SENT, which covers the retransmits after 1, 2, 4 and 8 s.
 	MinIdle     time.Duration `json:"min_idle_ns"`
@@ -178,7 +178,7 @@ type VerifyLimits struct {
 	// packets are being dropped.
 	Settle time.Duration `json:"settle_ns"`
 	// Useful is the change of fullness that counts as an effect.
-	Useful nfct.Permyriad `json:"useful"`
+	Useful conntrack.Permyriad `json:"useful"`
 	// Strikes is how many acts of a kind without effect ban that kind for
 	// the rest of the incident.
 	Strikes uint8 `json:"strikes"`
@@ -245,9 +245,9 @@ func Defaults() Limits {
 			MaxStall: 50 * time.Millisecond, StallPerEntry: 302 * time.Nanosecond,
 			CalmFill: 5000, MinInterval: 24 * time.Hour,
 		},
-		Shorten: ShortenLimits{Floors: nfct.Timeouts{
-			nfct.TCPSynSent: 30, nfct.TCPSynRecv: 30, nfct.TCPFinWait: 30,
-			nfct.TCPTimeWait: 30, nfct.UDP: 20,
+		Shorten: ShortenLimits{Floors: conntrack.Timeouts{
+			conntrack.TCPSynSent: 30, conntrack.TCPSynRecv: 30, conntrack.TCPFinWait: 30,
+			conntrack.TCPTimeWait: 30, conntrack.UDP: 20,
 		}},
 		Age:    AgeLimits{Cap: 2000},
 		Delete: DeleteLimits{Cap: 2000, MinIdle: 10 * time.Second, SynSentIdle: 15 * time.Second},

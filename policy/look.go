@@ -3,7 +3,7 @@ package policy
 import (
 	"time"
 
-	"github.com/ctwarden/ctwarden/internal/nfct"
+	"github.com/ctwarden/ctwarden/internal/conntrack"
 )
 
 // How often a table is looked into, at most: a look is a dump with a bound.
@@ -38,7 +38,7 @@ const censusLeast = 1000
 
 // livingBy bounds how many entries live by a timeout, from above. Without a
 // fresh look, all of them do.
-func (o *Observation) livingBy(t nfct.Timeout) uint64 {
+func (o *Observation) livingBy(t conntrack.Timeout) uint64 {
 	c, all := &o.Census, o.Table.Entries
 	if !o.looked() || c.Sampled && c.Seen < censusLeast {
 		return all
@@ -46,11 +46,11 @@ func (o *Observation) livingBy(t nfct.Timeout) uint64 {
 	// Each count has other entries in it as well, never fewer.
 	seen := c.Seen
 	switch t {
-	case nfct.TCPFinWait, nfct.TCPCloseWait, nfct.TCPLastAck, nfct.TCPTimeWait, nfct.TCPClose:
+	case conntrack.TCPFinWait, conntrack.TCPCloseWait, conntrack.TCPLastAck, conntrack.TCPTimeWait, conntrack.TCPClose:
 		seen = c.Closing
-	case nfct.TCPSynSent, nfct.TCPSynRecv:
+	case conntrack.TCPSynSent, conntrack.TCPSynRecv:
 		seen = c.HalfOpen
-	case nfct.UDP:
+	case conntrack.UDP:
 		// A stream is ASSURED.
 		seen -= min(c.Assured, seen)
 	}

@@ -5,7 +5,7 @@ import (
 	"time"
 
 	"github.com/ctwarden/ctwarden/internal/census"
-	"github.com/ctwarden/ctwarden/internal/nfct"
+	"github.com/ctwarden/ctwarden/internal/conntrack"
 )
 
 func TestCensusDue(t *testing.T) {
@@ -46,24 +46,24 @@ func TestLivingBy(t *testing.T) {
 	tests := map[string]struct {
 		census  census.Summary
 		ago     time.Duration
-		timeout nfct.Timeout
+		timeout conntrack.Timeout
 		want    uint64
 	}{
-		"time_wait: all that are closing, for they come to it": {seen, 0, nfct.TCPTimeWait, 2_000},
-		"fin_wait: the same":                      {seen, 0, nfct.TCPFinWait, 2_000},
-		"syn_sent: what is half open":             {seen, 0, nfct.TCPSynSent, 3_000},
-		"udp: what is not assured":                {seen, 0, nfct.UDP, 10_000},
-		"udp_timeout_stream: nobody counts those": {seen, 0, nfct.UDPStream, all},
-		"established: nor those that live by it":  {seen, 0, nfct.TCPEstablished, all},
-		"a sample speaks for the table":           {sample, 0, nfct.TCPTimeWait, 2_000},
-		"a sample of a few does not":              {census.Summary{Seen: 999, Sampled: true}, 0, nfct.TCPTimeWait, all},
-		"half a minute is fresh":                  {seen, 30 * time.Second, nfct.TCPTimeWait, 2_000},
-		"more is not":                             {seen, 30*time.Second + 1, nfct.TCPTimeWait, all},
-		"nothing was seen":                        {census.Summary{}, 0, nfct.TCPTimeWait, all},
+		"time_wait: all that are closing, for they come to it": {seen, 0, conntrack.TCPTimeWait, 2_000},
+		"fin_wait: the same":                      {seen, 0, conntrack.TCPFinWait, 2_000},
+		"syn_sent: what is half open":             {seen, 0, conntrack.TCPSynSent, 3_000},
+		"udp: what is not assured":                {seen, 0, conntrack.UDP, 10_000},
+		"udp_timeout_stream: nobody counts those": {seen, 0, conntrack.UDPStream, all},
+		"established: nor those that live by it":  {seen, 0, conntrack.TCPEstablished, all},
+		"a sample speaks for the table":           {sample, 0, conntrack.TCPTimeWait, 2_000},
+		"a sample of a few does not":              {census.Summary{Seen: 999, Sampled: true}, 0, conntrack.TCPTimeWait, all},
+		"half a minute is fresh":                  {seen, 30 * time.Second, conntrack.TCPTimeWait, 2_000},
+		"more is not":                             {seen, 30*time.Second + 1, conntrack.TCPTimeWait, all},
+		"nothing was seen":                        {census.Summary{}, 0, conntrack.TCPTimeWait, all},
 		"what the dump did not show may live by it": {
-			census.Summary{Seen: 35_000, Closing: 1_000}, 0, nfct.TCPTimeWait, 6_140, // 2.85 % of all, and 5,000
+			census.Summary{Seen: 35_000, Closing: 1_000}, 0, conntrack.TCPTimeWait, 6_140, // 2.85 % of all, and 5,000
 		},
-		"more was seen than is there now": {census.Summary{Seen: 90_000, Closing: 80_000}, 0, nfct.TCPTimeWait, all},
+		"more was seen than is there now": {census.Summary{Seen: 90_000, Closing: 80_000}, 0, conntrack.TCPTimeWait, all},
 	}
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {
@@ -78,7 +78,7 @@ func TestLivingBy(t *testing.T) {
 	t.Run("nobody has looked", func(t *testing.T) {
 		o := quiet()
 		o.Census = seen
-		if got := o.livingBy(nfct.TCPTimeWait); got != o.Table.Entries {
+		if got := o.livingBy(conntrack.TCPTimeWait); got != o.Table.Entries {
 			t.Errorf("%d entries, want all", got)
 		}
 	})
@@ -100,7 +100,7 @@ func TestALookSettlesALease(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			o := quiet()
 			fill(&o, 40_000)
-			o.Timeouts[nfct.TCPTimeWait] = 30
+			o.Timeouts[conntrack.TCPTimeWait] = 30
 			var s State
 			lease(30, 120, time.Hour/2)(&s)
 			if o.Census = test.census; test.census.Seen > 0 {

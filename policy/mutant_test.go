@@ -4,7 +4,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/ctwarden/ctwarden/internal/nfct"
+	"github.com/ctwarden/ctwarden/internal/conntrack"
 	"github.com/ctwarden/ctwarden/policy"
 )
 
@@ -40,8 +40,8 @@ func judge(t *testing.T, j judged) policy.Result {
 }
 
 func TestVerdicts(t *testing.T) {
-	lost := nfct.Counters{Drop: 50}
-	clashed := nfct.Counters{Drop: 50, InsertFailed: 50}
+	lost := conntrack.Counters{Drop: 50}
+	clashed := conntrack.Counters{Drop: 50, InsertFailed: 50}
 	tests := map[string]struct {
 		judged
 		want policy.Result
@@ -244,7 +244,7 @@ func TestRatesAreOfASecond(t *testing.T) {
 	o := steady()["calm"]
 	for _, interval := range []time.Duration{50 * time.Millisecond, time.Second, 4 * time.Second} {
 		var s policy.State
-		c := nfct.Counters{}
+		c := conntrack.Counters{}
 		trend := policy.Trend{}
 		now := o.Now
 		for range 3000 {
@@ -308,7 +308,7 @@ func TestADeletionAtItsBounds(t *testing.T) {
 	} {
 		o := steady()["calm"]
 		o.Table.Entries = 97_000
-		o.Timeouts = nfct.Timeouts{nfct.UDP: 20, nfct.TCPSynSent: 30, nfct.TCPSynRecv: 30}
+		o.Timeouts = conntrack.Timeouts{conntrack.UDP: 20, conntrack.TCPSynSent: 30, conntrack.TCPSynRecv: 30}
 		o.Census.Seen, o.Census.HalfOpen, o.Census.Unreplied, o.Census.Deletable = 1000, 900, 900, c.deletable
 		o.CensusAt = o.Now
 		s := policy.State{Level: policy.Exhausted, Since: o.Now.Add(-c.watched), LastAct: 1, IncidentSince: 1}

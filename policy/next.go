@@ -1,6 +1,6 @@
 package policy
 
-import "github.com/ctwarden/ctwarden/internal/nfct"
+import "github.com/ctwarden/ctwarden/internal/conntrack"
 
 // Next returns the state after a plan was carried out with these outcomes, or
 // only told. The receiver is not changed.
@@ -181,8 +181,8 @@ func (s *State) lost(l *Limits, act *Action, now Moment) {
 
 // Owned returns the timeouts that ctwarden has shortened and not yet given
 // back.
-func (s *State) Owned() nfct.Timeouts {
-	var owned nfct.Timeouts
+func (s *State) Owned() conntrack.Timeouts {
+	var owned conntrack.Timeouts
 	for t := range s.Timeouts {
 		owned[t] = uint32(s.Timeouts[t].Written)
 	}

@@ -4,7 +4,7 @@ import (
 	"time"
 
 	"github.com/ctwarden/ctwarden/internal/census"
-	"github.com/ctwarden/ctwarden/internal/nfct"
+	"github.com/ctwarden/ctwarden/internal/conntrack"
 )
 
 // An Observation is what is known about one table at one moment. It is all
@@ -17,7 +17,7 @@ type Observation struct {
 	// Absent says that there is no table: the module is not loaded.
 	Absent bool `json:"absent,omitempty"`
 	// Table is the reading itself.
-	Table nfct.Table `json:"table"`
+	Table conntrack.Table `json:"table"`
 	// Full counts the kernel's "table full" lines about this table since the
 	// observation before, Elsewhere those that name another namespace. The
 	// lines are rate limited with all of networking (10 in 5 s), so they are
@@ -25,7 +25,7 @@ type Observation struct {
 	Full      uint32 `json:"full,omitempty"`
 	Elsewhere uint32 `json:"elsewhere,omitempty"`
 	// Timeouts are the values in force in this namespace.
-	Timeouts nfct.Timeouts `json:"timeouts"`
+	Timeouts conntrack.Timeouts `json:"timeouts"`
 	// Memory is the host's memory.
 	Memory Memory `json:"memory"`
 	// Host is what the budget has to know of all namespaces together.
@@ -38,7 +38,7 @@ type Observation struct {
 	Kernel Kernel `json:"kernel"`
 	// Phase is where this host stands among those of a fleet, from 0 to 10000:
 	// any number that differs from host to host. See SpreadLimits.
-	Phase nfct.Permyriad `json:"phase,omitempty"`
+	Phase conntrack.Permyriad `json:"phase,omitempty"`
 }
 
 // Memory is a reading of the host's memory. The zero Memory is "unknown":
@@ -49,7 +49,7 @@ type Memory struct {
 	Available uint64 `json:"available"`
 	// Pressure is PSI memory "some avg10" in hundredths of a percent; 0 also
 	// where the kernel has no PSI.
-	Pressure nfct.Permyriad `json:"pressure,omitempty"`
+	Pressure conntrack.Permyriad `json:"pressure,omitempty"`
 	// EntryBytes is the slab size of one entry, without its extension area.
 	EntryBytes uint32 `json:"entry_bytes"`
 	// Assumed says that EntryBytes is the worst known value and was not read.

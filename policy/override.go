@@ -3,7 +3,7 @@ package policy
 import (
 	"time"
 
-	"github.com/ctwarden/ctwarden/internal/nfct"
+	"github.com/ctwarden/ctwarden/internal/conntrack"
 )
 
 // A Foreign says what somebody else did to a value that ctwarden had written.
@@ -35,8 +35,8 @@ func (f *Foreign) UnmarshalText(text []byte) (err error) {
 type Override struct {
 	// Type names the kind of action whose work was overridden, and Knob the
 	// timeout if it is one.
-	Type ActionType   `json:"type"`
-	Knob nfct.Timeout `json:"knob,omitzero"`
+	Type ActionType        `json:"type"`
+	Knob conntrack.Timeout `json:"knob,omitzero"`
 	// Wrote is what ctwarden wrote, Found what stands there now, Original
 	// what stood there first.
 	Wrote    uint64  `json:"wrote"`
@@ -59,7 +59,7 @@ func (l *Limits) overrides(s *State, a *Assessment) []Override {
 		ov.Type = ResizeHash
 		found = append(found, ov)
 	}
-	for t := nfct.TCPSynSent; t < nfct.NumTimeouts; t++ {
+	for t := conntrack.TCPSynSent; t < conntrack.NumTimeouts; t++ {
 		ov := l.override(&s.Timeouts[t], uint64(o.Timeouts[t]), o.Now)
 		if ov.Foreign == 0 {
 			continue
@@ -93,7 +93,7 @@ func (l *Limits) yield(k *Knob, now Moment) time.Duration {
 
 // knob returns the knob that an action or an override is about; nil for
 // actions on entries.
-func (s *State) knob(t ActionType, timeout nfct.Timeout) *Knob {
+func (s *State) knob(t ActionType, timeout conntrack.Timeout) *Knob {
 	switch t {
 	case RaiseMax, RestoreMax:
 		return &s.Max

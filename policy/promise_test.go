@@ -7,7 +7,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/ctwarden/ctwarden/internal/nfct"
+	"github.com/ctwarden/ctwarden/internal/conntrack"
 	"github.com/ctwarden/ctwarden/internal/tablesim"
 	"github.com/ctwarden/ctwarden/policy"
 )
@@ -32,13 +32,13 @@ func program(data []byte) *tablesim.Scenario {
 	releases := [...]tablesim.Release{{Major: 3, Minor: 10}, {Major: 4, Minor: 18}, {Major: 5, Minor: 10}, {Major: 6, Minor: 1}, {Major: 6, Minor: 17}, {Major: 7, Minor: 0}}
 	memory := uint64(256<<20) << (at(1) % 6)
 	s := &tablesim.Scenario{
-		Name: "program", Seed: uint64(at(3)), Noise: nfct.Permyriad(at(3)) * 20,
+		Name: "program", Seed: uint64(at(3)), Noise: conntrack.Permyriad(at(3)) * 20,
 		Machine: tablesim.Machine{
 			Memory: memory, Available: memory / 2, Kernel: releases[int(at(0))%len(releases)],
 			Max: 4096 << (at(2) % 6), Buckets: 1024 << (at(2) >> 4 % 8),
 			NetNS: []tablesim.NetNS{{Name: "other", Inode: 4026532177}},
 			// Every host of a fleet keeps the promises, wherever it stands.
-			Phase: nfct.Permyriad(at(2)) * 40,
+			Phase: conntrack.Permyriad(at(2)) * 40,
 		},
 		Start: []tablesim.Start{{Class: tablesim.TCP, Entries: 500}},
 	}
@@ -84,9 +84,9 @@ func step(s *tablesim.Scenario, now time.Duration, what, value byte) {
 	case what < 215:
 		event(tablesim.Event{Deed: tablesim.MultiplyKnob, Knob: knob, Value: 2})
 	case what < 222:
-		knob = tablesim.Knob{Part: tablesim.PartTimeouts, Timeout: nfct.TCPTimeWait}
+		knob = tablesim.Knob{Part: tablesim.PartTimeouts, Timeout: conntrack.TCPTimeWait}
 		if what%2 == 0 {
-			knob.Timeout = nfct.UDP
+			knob.Timeout = conntrack.UDP
 		}
 		event(tablesim.Event{Deed: tablesim.SetKnob, Knob: knob, Value: 5 + uint64(value)})
 	case what < 226:

@@ -7,7 +7,7 @@ import (
 	"time"
 
 	"github.com/ctwarden/ctwarden/internal/census"
-	"github.com/ctwarden/ctwarden/internal/nfct"
+	"github.com/ctwarden/ctwarden/internal/conntrack"
 	"github.com/ctwarden/ctwarden/policy"
 )
 
@@ -124,7 +124,7 @@ func TestTheIntervalFollowsTheWorstRate(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			a := policy.Assessment{Level: test.level, Trend: policy.Trend{Worst: test.worst}}
-			a.Observation.Table = nfct.Table{Entries: test.entries, Max: 100_000}
+			a.Observation.Table = conntrack.Table{Entries: test.entries, Max: 100_000}
 			if got := l.Interval(&a); got != test.want {
 				t.Errorf("%s, want %s", got, test.want)
 			}
@@ -140,7 +140,7 @@ func TestATableThatLosesPacketsIsLookedAtAsOftenAsCanBe(t *testing.T) {
 		"the kernel said so":         func(a *policy.Assessment) { a.Observation.Full = 1 },
 	} {
 		a := policy.Assessment{Level: policy.Exhausted, Fullness: 9600}
-		a.Observation.Table = nfct.Table{Entries: 96_000, Max: 100_000}
+		a.Observation.Table = conntrack.Table{Entries: 96_000, Max: 100_000}
 		if got := l.Interval(&a); got != l.Sampling.High {
 			t.Errorf("nothing lost: %s", got)
 		}
@@ -229,11 +229,11 @@ func TestTwoRisesAreATrend(t *testing.T) {
 
 // The timeouts of what is alive are no remedy, whatever a configuration says.
 func TestWhatIsAliveIsNeverShortened(t *testing.T) {
-	want := map[nfct.Timeout]bool{
-		nfct.TCPTimeWait: true, nfct.TCPFinWait: true, nfct.TCPLastAck: true, nfct.TCPClose: true,
-		nfct.TCPSynSent: true, nfct.TCPSynRecv: true, nfct.UDP: true,
+	want := map[conntrack.Timeout]bool{
+		conntrack.TCPTimeWait: true, conntrack.TCPFinWait: true, conntrack.TCPLastAck: true, conntrack.TCPClose: true,
+		conntrack.TCPSynSent: true, conntrack.TCPSynRecv: true, conntrack.UDP: true,
 	}
-	for timeout := range nfct.NumTimeouts {
+	for timeout := range conntrack.NumTimeouts {
 		if policy.Shortens(timeout) != want[timeout] {
 			t.Errorf("%s: %t", timeout, !want[timeout])
 		}

@@ -3,7 +3,7 @@ package policy
 import (
 	"time"
 
-	"github.com/ctwarden/ctwarden/internal/nfct"
+	"github.com/ctwarden/ctwarden/internal/conntrack"
 )
 
 // SpreadLimits keep many hosts, to which the same happened in the same second,
@@ -14,14 +14,14 @@ import (
 type SpreadLimits struct {
 	// Share is by how much such a wait is longer at most. Where between 0 and
 	// Share a host lies is its Observation.Phase.
-	Share nfct.Permyriad `json:"share"`
+	Share conntrack.Permyriad `json:"share"`
 	// Start is for how long at most the hash is not resized in calm after the
 	// table began to be watched: hosts get their power back together, too.
 	Start time.Duration `json:"start_ns"`
 }
 
 // whole is all of something.
-const whole nfct.Permyriad = 10000
+const whole conntrack.Permyriad = 10000
 
 // late returns by how much a wait is longer on this host than on the first one
 // of its fleet. Where a table is about to fill, nothing is.

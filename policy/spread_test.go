@@ -7,7 +7,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/ctwarden/ctwarden/internal/nfct"
+	"github.com/ctwarden/ctwarden/internal/conntrack"
 )
 
 func TestSpread(t *testing.T) {
@@ -34,7 +34,7 @@ func TestSpread(t *testing.T) {
 	}
 	long := func(o *Observation) {
 		small(o)
-		o.Table.Counters = nfct.Counters{Drop: 900, InsertFailed: 900, ChainTooLong: 900}
+		o.Table.Counters = conntrack.Counters{Drop: 900, InsertFailed: 900, ChainTooLong: 900}
 	}
 	before := func(s *State) { s.Trend = Trend{At: Moment(time.Hour - time.Second), Entries: 10_000} }
 	stepped := func(d time.Duration) func(*State) {
@@ -44,7 +44,7 @@ func TestSpread(t *testing.T) {
 		}
 	}
 	tests := map[string]struct {
-		phase nfct.Permyriad
+		phase conntrack.Permyriad
 		host  func(*Observation)
 		state func(*State)
 		// zero is the spread, unless it is the default.

@@ -4,7 +4,7 @@ import (
 	"encoding/json"
 	"time"
 
-	"github.com/ctwarden/ctwarden/internal/nfct"
+	"github.com/ctwarden/ctwarden/internal/conntrack"
 )
 
 // State is what one table's decisions remember. The zero State knows nothing
@@ -62,12 +62,12 @@ func (k *Knob) yielded(l *Limits, a *Assessment) bool {
 }
 
 // Knobs holds a Knob for each timeout.
-type Knobs [nfct.NumTimeouts]Knob
+type Knobs [conntrack.NumTimeouts]Knob
 
 // MarshalJSON writes the knobs that were touched, by name.
 func (k Knobs) MarshalJSON() ([]byte, error) {
 	touched := make(map[string]Knob)
-	for t := nfct.TCPSynSent; t < nfct.NumTimeouts; t++ {
+	for t := conntrack.TCPSynSent; t < conntrack.NumTimeouts; t++ {
 		if k[t] != (Knob{}) {
 			touched[t.String()] = k[t]
 		}
@@ -83,7 +83,7 @@ func (k *Knobs) UnmarshalJSON(text []byte) error {
 	}
 	*k = Knobs{}
 	for name, knob := range touched {
-		t, err := nfct.ParseTimeout(name)
+		t, err := conntrack.ParseTimeout(name)
 		if err != nil {
 			return err
 		}
@@ -178,12 +178,12 @@ func (m *Moments) within(now Moment, d time.Duration) int {
 
 // Figures are the numbers that an effect is judged by.
 type Figures struct {
-	At       Moment         `json:"at"`
-	Entries  uint64         `json:"entries"`
-	Max      uint64         `json:"max"`
-	Fullness nfct.Permyriad `json:"fullness"`
-	Rate     float64        `json:"rate"`
-	Counters nfct.Counters  `json:"counters"`
+	At       Moment              `json:"at"`
+	Entries  uint64              `json:"entries"`
+	Max      uint64              `json:"max"`
+	Fullness conntrack.Permyriad `json:"fullness"`
+	Rate     float64             `json:"rate"`
+	Counters conntrack.Counters  `json:"counters"`
 }
 
 func (a *Assessment) figures() Figures {

@@ -6,7 +6,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/ctwarden/ctwarden/internal/nfct"
+	"github.com/ctwarden/ctwarden/internal/conntrack"
 	"github.com/ctwarden/ctwarden/internal/tablesim"
 	"github.com/ctwarden/ctwarden/policy"
 )
@@ -46,14 +46,14 @@ func tell(t *testing.T, name string) story {
 
 // did reports whether an act of the kind was made, on the timeout if one is
 // named.
-func (s *story) did(kind policy.ActionType, timeout nfct.Timeout) bool {
+func (s *story) did(kind policy.ActionType, timeout conntrack.Timeout) bool {
 	return slices.ContainsFunc(s.acts, func(act policy.Action) bool {
 		return act.Type == kind && act.Knob == timeout
 	})
 }
 
 func TestStories(t *testing.T) {
-	none := nfct.NoTimeout
+	none := conntrack.NoTimeout
 	tests := map[string]struct {
 		scenario string
 		holds    func(*story) bool
@@ -62,10 +62,10 @@ func TestStories(t *testing.T) {
 			return slices.Contains(s.causes, policy.Churn)
 		}},
 		"churn: max is raised, time_wait shortened, what is closing aged": {"case_a_compute_node", func(s *story) bool {
-			return s.did(policy.RaiseMax, none) && s.did(policy.ShortenTimeout, nfct.TCPTimeWait) && s.did(policy.AgeEntries, none)
+			return s.did(policy.RaiseMax, none) && s.did(policy.ShortenTimeout, conntrack.TCPTimeWait) && s.did(policy.AgeEntries, none)
 		}},
 		"churn: established is not touched": {"case_a_compute_node", func(s *story) bool {
-			return !s.did(policy.ShortenTimeout, nfct.TCPEstablished) && !slices.ContainsFunc(s.acts, func(act policy.Action) bool {
+			return !s.did(policy.ShortenTimeout, conntrack.TCPEstablished) && !slices.ContainsFunc(s.acts, func(act policy.Action) bool {
 				return act.Class == policy.Established
 			})
 		}},
@@ -76,7 +76,7 @@ func TestStories(t *testing.T) {
 			return s.Policy.Losses.Packets() == 0 && s.Nothing.Losses.Packets() > 0 && s.Cron.Losses.Packets() > 0
 		}},
 		"a flood of SYN is half-open": {"syn_flood", func(s *story) bool {
-			return slices.Contains(s.causes, policy.HalfOpen) && s.did(policy.ShortenTimeout, nfct.TCPSynRecv)
+			return slices.Contains(s.causes, policy.HalfOpen) && s.did(policy.ShortenTimeout, conntrack.TCPSynRecv)
 		}},
 		"a scan is deleted when it has been idle": {"udp_scan", func(s *story) bool {
 			return s.did(policy.DeleteEntries, none)

@@ -6,7 +6,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/ctwarden/ctwarden/internal/nfct"
+	"github.com/ctwarden/ctwarden/internal/conntrack"
 	"github.com/ctwarden/ctwarden/policy"
 )
 
@@ -38,7 +38,7 @@ func (s *source) number() uint64 {
 
 func (s *source) moment() policy.Moment { return policy.Moment(s.number() % (1 << 62)) }
 
-func (s *source) share() nfct.Permyriad { return nfct.Permyriad(s.number() % 20001) }
+func (s *source) share() conntrack.Permyriad { return conntrack.Permyriad(s.number() % 20001) }
 
 // limits are the defaults, mostly, with some values that no configuration
 // would let pass.
@@ -60,7 +60,7 @@ func (s *source) limits() policy.Limits {
 		l.Verify.Strikes = s.next()
 	case 6:
 		l.Age.EstablishedFloor = time.Duration(s.moment())
-		l.Shorten.Floors[nfct.UDP] = uint32(s.number())
+		l.Shorten.Floors[conntrack.UDP] = uint32(s.number())
 	case 7:
 		l.Spread = policy.SpreadLimits{Share: s.share(), Start: time.Duration(s.moment())}
 	}
@@ -73,10 +73,10 @@ func (s *source) observation(before policy.Moment) policy.Observation {
 		o.Now = s.moment()
 	}
 	o.Absent = s.next() < 8
-	o.Table = nfct.Table{Entries: s.number(), Max: s.number(), Buckets: s.number()}
-	o.Table.Counters = nfct.Counters{Drop: s.number(), EarlyDrop: s.number(), InsertFailed: s.number(), ChainTooLong: s.number()}
+	o.Table = conntrack.Table{Entries: s.number(), Max: s.number(), Buckets: s.number()}
+	o.Table.Counters = conntrack.Counters{Drop: s.number(), EarlyDrop: s.number(), InsertFailed: s.number(), ChainTooLong: s.number()}
 	o.Full, o.Elsewhere = uint32(s.next()/128), uint32(s.next()/200)
-	for _, t := range []nfct.Timeout{nfct.UDP, nfct.TCPTimeWait, nfct.TCPSynSent, nfct.TCPEstablished} {
+	for _, t := range []conntrack.Timeout{conntrack.UDP, conntrack.TCPTimeWait, conntrack.TCPSynSent, conntrack.TCPEstablished} {
 		o.Timeouts[t] = uint32(s.number())
 	}
 	o.Memory = policy.Memory{Total: s.number(), Available: s.number(), EntryBytes: uint32(s.number()), Pressure: s.share() / 20}

@@ -4,16 +4,16 @@ import (
 	"math"
 	"time"
 
-	"github.com/ctwarden/ctwarden/internal/nfct"
+	"github.com/ctwarden/ctwarden/internal/conntrack"
 )
 
 // A Trend is the smoothed movement of a table. The zero Trend has seen
 // nothing. Rates are per second.
 type Trend struct {
 	// At and Entries are the last observation, Counters its counters.
-	At       Moment        `json:"at,omitzero"`
-	Entries  uint64        `json:"entries"`
-	Counters nfct.Counters `json:"counters,omitzero"`
+	At       Moment             `json:"at,omitzero"`
+	Entries  uint64             `json:"entries"`
+	Counters conntrack.Counters `json:"counters,omitzero"`
 	// Rising is how many observations in a row have seen growth.
 	Rising uint8 `json:"rising,omitempty"`
 	// Fast and Slow are the slope of the count, smoothed over about two and
@@ -42,14 +42,14 @@ const (
 
 // next returns the trend with one more observation, and what was counted in
 // between.
-func (t *Trend) next(o *Observation) (Trend, nfct.Counters) {
+func (t *Trend) next(o *Observation) (Trend, conntrack.Counters) {
 	n := *t
 	n.At, n.Entries, n.Counters = o.Now, o.Table.Entries, o.Table.Counters
 	if t.At == 0 || o.Now <= t.At {
 		// The first look, or a clock that went back: there is no interval to
 		// divide by. What the counters held before is history.
 		if t.At == 0 {
-			return n, nfct.Counters{}
+			return n, conntrack.Counters{}
 		}
 		n.At = o.Now
 		return n, o.Table.Counters.Since(t.Counters)

@@ -7,7 +7,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/ctwarden/ctwarden/internal/nfct"
+	"github.com/ctwarden/ctwarden/internal/conntrack"
 	"github.com/ctwarden/ctwarden/internal/tablesim"
 	"github.com/ctwarden/ctwarden/policy"
 )
@@ -15,7 +15,7 @@ import (
 // A knob is a value that the witness watches, as actions name it.
 type knob struct {
 	kind    policy.ActionType
-	timeout nfct.Timeout
+	timeout conntrack.Timeout
 }
 
 // knobOf returns what an action writes; ok is false for actions on entries.
@@ -57,7 +57,7 @@ type witness struct {
 	// stands in its fleet.
 	late  map[policy.ActionType]time.Duration
 	last  policy.Hold
-	owned nfct.Timeouts
+	owned conntrack.Timeouts
 	now   policy.Moment
 }
 
@@ -109,7 +109,7 @@ func (w *witness) explained(p *policy.Plan) {
 		}
 	}
 	o := &p.Assessment.Observation
-	if p.Held == policy.HeldWouldRefill && nfct.Share(2*o.Table.Entries, o.Table.Max) < w.limits.Levels.ElevatedSoonFill {
+	if p.Held == policy.HeldWouldRefill && conntrack.Share(2*o.Table.Entries, o.Table.Max) < w.limits.Levels.ElevatedSoonFill {
 		w.t.Errorf("P5: held for %q with %s", p.Held, p.Assessment.Sentence())
 	}
 	if p.Trips && p.Held != policy.HeldBreaker {
@@ -136,7 +136,7 @@ func (w *witness) bounded(t *tablesim.Turn, act *policy.Action) {
 		ok = act.From == uint64(o.Timeouts[act.Knob]) && act.To > act.From && act.To <= 2*act.From &&
 			act.To <= w.claims[knob{policy.ShortenTimeout, act.Knob}].original
 	case policy.AgeEntries:
-		ok = act.Cap <= max(l.Age.Cap.Of(o.Table.Entries), 1) && act.Remaining >= l.Shorten.Floors[nfct.TCPTimeWait]
+		ok = act.Cap <= max(l.Age.Cap.Of(o.Table.Entries), 1) && act.Remaining >= l.Shorten.Floors[conntrack.TCPTimeWait]
 	case policy.DeleteEntries:
 		ok = act.Cap <= max(l.Delete.Cap.Of(o.Table.Entries), 1) && act.MinIdle >= l.Delete.MinIdle && act.SynSentIdle >= l.Delete.SynSentIdle
 	default:
@@ -169,7 +169,7 @@ func (w *witness) harmless(act *policy.Action) {
 		ok = act.Class == policy.Closing
 	case policy.ShortenTimeout:
 		switch act.Knob {
-		case nfct.TCPSynSent, nfct.TCPSynRecv, nfct.TCPFinWait, nfct.TCPTimeWait, nfct.UDP:
+		case conntrack.TCPSynSent, conntrack.TCPSynRecv, conntrack.TCPFinWait, conntrack.TCPTimeWait, conntrack.UDP:
 		default:
 			ok = false
 		}
@@ -202,7 +202,7 @@ func (w *witness) observed(t *tablesim.Turn, disturbed bool) {
 		}
 		delete(w.waiting, v.Type)
 	}
-	seen := map[nfct.Timeout]bool{}
+	seen := map[conntrack.Timeout]bool{}
 	for i := range p.Actions {
 		act := &p.Actions[i]
 		if act.Type != p.Actions[0].Type || seen[act.Knob] {
@@ -435,7 +435,7 @@ func (w *witness) end() {
 		w.last == policy.HeldNoTable, w.last == policy.HeldUnlimited, w.last == policy.HeldNoMemory:
 		return
 	}
-	if w.owned != (nfct.Timeouts{}) {
+	if w.owned != (conntrack.Timeouts{}) {
 		w.t.Errorf("P5: after %s of calm, held for %q, these timeouts are not given back: %v", calm, w.last, w.owned)
 	}
 	for k, c := range w.claims {

@@ -7,30 +7,30 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/ctwarden/ctwarden/internal/conntrack"
 	"github.com/ctwarden/ctwarden/internal/ctnetlink"
-	"github.com/ctwarden/ctwarden/internal/nfct"
 	"github.com/ctwarden/ctwarden/policy"
 )
 
-func tuple(src string, sport uint16, dst string, dport uint16) nfct.Tuple {
-	return nfct.Tuple{Src: netip.MustParseAddr(src), SrcPort: sport, Dst: netip.MustParseAddr(dst), DstPort: dport}
+func tuple(src string, sport uint16, dst string, dport uint16) conntrack.Tuple {
+	return conntrack.Tuple{Src: netip.MustParseAddr(src), SrcPort: sport, Dst: netip.MustParseAddr(dst), DstPort: dport}
 }
 
 // oldUDP is an entry that anybody may delete: unreplied, idle for 18 s.
-func oldUDP() nfct.Entry {
-	return nfct.Entry{
+func oldUDP() conntrack.Entry {
+	return conntrack.Entry{
 		Orig: tuple("10.0.0.1", 1000, "192.0.2.1", 53), Reply: tuple("192.0.2.1", 53, "198.51.100.1", 2000),
-		Proto: protoUDP, Status: nfct.StatusConfirmed, Timeout: 100,
+		Proto: protoUDP, Status: conntrack.StatusConfirmed, Timeout: 100,
 	}
 }
 
-func oldTCP(state nfct.TCPState, status nfct.Status) nfct.Entry {
+func oldTCP(state conntrack.TCPState, status conntrack.Status) conntrack.Entry {
 	e := oldUDP()
-	e.Proto, e.State, e.Status = protoTCP, state, status|nfct.StatusConfirmed
+	e.Proto, e.State, e.Status = protoTCP, state, status|conntrack.StatusConfirmed
 	return e
 }
 
-func changedUDP(change func(*nfct.Entry)) nfct.Entry {
+func changedUDP(change func(*conntrack.Entry)) conntrack.Entry {
 	e := oldUDP()
 	change(&e)
 	return e
@@ -40,15 +40,17 @@ func TestFateOfADeletion(t *testing.T) {
 	act := policy.Action{
 		Type: policy.DeleteEntries, Class: policy.Unreplied, Cap: 1, MinIdle: 10 * time.Second, SynSentIdle: 15 * time.Second,
 	}
-	left := func(s uint32) nfct.Entry { return changedUDP(func(e *nfct.Entry) { e.Timeout = s }) }
-	status := func(s nfct.Status) nfct.Entry { return changedUDP(func(e *nfct.Entry) { e.Status |= s }) }
-	syn := func(s uint32) nfct.Entry {
-		e := oldTCP(nfct.StateSynSent, 0)
+	left := func(s uint32) conntrack.Entry { return changedUDP(func(e *conntrack.Entry) { e.Timeout = s }) }
+	status := func(s conntrack.Status) conntrack.Entry {
+		return changedUDP(func(e *conntrack.Entry) { e.Status |= s })
+	}
+	syn := func(s uint32) conntrack.Entry {
+		e := oldTCP(conntrack.StateSynSent, 0)
 		e.Timeout = s
 		return e
 	}
 	tests := map[string]struct {
-		entry nfct.Entry
+		entry conntrack.Entry
 		want  policy.Fate
 	}{
 		"idle and unreplied":                     {oldUDP(), policy.FateEligible},
@@ -57,27 +59,27 @@ func TestFateOfADeletion(t *testing.T) {
 		"SYN_SENT, idle for just long enough":    {syn(103), policy.FateEligible},
 		"SYN_SENT, idle for a second less":       {syn(104), policy.FateTooYoung},
 		"more left than the timeout":             {left(121), policy.FateIdleUnknown},
-		"replied":                                {status(nfct.StatusSeenReply), policy.FateReplied},
-		"assured":                                {status(nfct.StatusAssured), policy.FateAssured},
-		"one direction of a live connection":     {oldTCP(nfct.StateEstablished, 0), policy.FateEstablished},
-		"one direction, its peer to close":       {oldTCP(nfct.StateCloseWait, 0), policy.FateEstablished},
-		"being removed":                          {status(nfct.StatusDying), policy.FateDying},
-		"made by an expectation":                 {status(nfct.StatusExpected), policy.FateExpected},
-		"part of another connection":             {changedUDP(func(e *nfct.Entry) { e.HasMaster = true }), policy.FateExpected},
-		"followed by a helper":                   {changedUDP(func(e *nfct.Entry) { e.HasHelper = true }), policy.FateHelper},
-		"given a helper by a rule":               {status(nfct.StatusHelper), policy.FateHelper},
-		"fixed timeout":                          {status(nfct.StatusFixedTimeout), policy.FateFixedTimeout},
-		"offloaded":                              {status(nfct.StatusOffload), policy.FateOffload},
-		"offloaded to hardware":                  {status(nfct.StatusHWOffload), policy.FateOffload},
-		"DNAT":                                   {status(nfct.StatusDstNAT), policy.FateDNAT},
-		"SNAT is no reason":                      {status(nfct.StatusSrcNAT), policy.FateEligible},
-		"GRE":                                    {changedUDP(func(e *nfct.Entry) { e.Proto = protoGRE }), policy.FateIdleUnknown},
-		"protected":                              {changedUDP(func(e *nfct.Entry) { e.Zone = 9 }), policy.FateProtected},
-		"protection speaks before the idle time": {changedUDP(func(e *nfct.Entry) { e.Zone, e.Timeout = 9, 120 }), policy.FateProtected},
+		"replied":                                {status(conntrack.StatusSeenReply), policy.FateReplied},
+		"assured":                                {status(conntrack.StatusAssured), policy.FateAssured},
+		"one direction of a live connection":     {oldTCP(conntrack.StateEstablished, 0), policy.FateEstablished},
+		"one direction, its peer to close":       {oldTCP(conntrack.StateCloseWait, 0), policy.FateEstablished},
+		"being removed":                          {status(conntrack.StatusDying), policy.FateDying},
+		"made by an expectation":                 {status(conntrack.StatusExpected), policy.FateExpected},
+		"part of another connection":             {changedUDP(func(e *conntrack.Entry) { e.HasMaster = true }), policy.FateExpected},
+		"followed by a helper":                   {changedUDP(func(e *conntrack.Entry) { e.HasHelper = true }), policy.FateHelper},
+		"given a helper by a rule":               {status(conntrack.StatusHelper), policy.FateHelper},
+		"fixed timeout":                          {status(conntrack.StatusFixedTimeout), policy.FateFixedTimeout},
+		"offloaded":                              {status(conntrack.StatusOffload), policy.FateOffload},
+		"offloaded to hardware":                  {status(conntrack.StatusHWOffload), policy.FateOffload},
+		"DNAT":                                   {status(conntrack.StatusDstNAT), policy.FateDNAT},
+		"SNAT is no reason":                      {status(conntrack.StatusSrcNAT), policy.FateEligible},
+		"GRE":                                    {changedUDP(func(e *conntrack.Entry) { e.Proto = protoGRE }), policy.FateIdleUnknown},
+		"protected":                              {changedUDP(func(e *conntrack.Entry) { e.Zone = 9 }), policy.FateProtected},
+		"protection speaks before the idle time": {changedUDP(func(e *conntrack.Entry) { e.Zone, e.Timeout = 9, 120 }), policy.FateProtected},
 	}
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {
-			c := choice{act: act, idle: watched(60, nil).idleness(15 * time.Second), protect: nfct.Protect{Zones: []uint16{9}}}
+			c := choice{act: act, idle: watched(60, nil).idleness(15 * time.Second), protect: conntrack.Protect{Zones: []uint16{9}}}
 			if got := c.fate(&tt.entry); got != tt.want {
 				t.Errorf("fate %s, want %s", got, tt.want)
 			}
@@ -91,33 +93,33 @@ func TestFateOfADeletion(t *testing.T) {
 func TestFateOfAgeing(t *testing.T) {
 	closing := policy.Action{Type: policy.AgeEntries, Class: policy.Closing, Cap: 1, Remaining: 30}
 	stale := policy.Action{Type: policy.AgeEntries, Class: policy.Established, Cap: 1, Remaining: 30, MinIdle: 7440 * time.Second}
-	const seen = nfct.StatusSeenReply | nfct.StatusAssured
-	left := func(e nfct.Entry, s uint32) nfct.Entry { e.Timeout = s; return e }
+	const seen = conntrack.StatusSeenReply | conntrack.StatusAssured
+	left := func(e conntrack.Entry, s uint32) conntrack.Entry { e.Timeout = s; return e }
 	tests := map[string]struct {
 		act   policy.Action
-		entry nfct.Entry
+		entry conntrack.Entry
 		want  policy.Fate
 	}{
-		"TIME_WAIT":                           {closing, oldTCP(nfct.StateTimeWait, seen), policy.FateEligible},
-		"FIN_WAIT":                            {closing, oldTCP(nfct.StateFinWait, seen), policy.FateEligible},
-		"LAST_ACK":                            {closing, oldTCP(nfct.StateLastAck, seen), policy.FateEligible},
-		"CLOSE":                               {closing, oldTCP(nfct.StateClose, seen), policy.FateEligible},
-		"CLOSE_WAIT, whose peer is to close":  {closing, oldTCP(nfct.StateCloseWait, seen), policy.FateWrongClass},
-		"ESTABLISHED":                         {closing, oldTCP(nfct.StateEstablished, seen), policy.FateWrongClass},
-		"not TCP":                             {closing, changedUDP(func(e *nfct.Entry) { e.State = nfct.StateTimeWait }), policy.FateWrongClass},
-		"as little left already":              {closing, left(oldTCP(nfct.StateTimeWait, seen), 30), policy.FateShort},
-		"a second more left":                  {closing, left(oldTCP(nfct.StateTimeWait, seen), 31), policy.FateEligible},
-		"closing behind DNAT":                 {closing, oldTCP(nfct.StateTimeWait, seen|nfct.StatusDstNAT), policy.FateEligible},
-		"closing with fixed timeout":          {closing, oldTCP(nfct.StateTimeWait, seen|nfct.StatusFixedTimeout), policy.FateFixedTimeout},
-		"idle for a day":                      {stale, left(oldTCP(nfct.StateEstablished, seen), 432000-86400), policy.FateEligible},
-		"idle for just long enough":           {stale, left(oldTCP(nfct.StateEstablished, seen), 432000-7442), policy.FateEligible},
-		"idle for a second less":              {stale, left(oldTCP(nfct.StateEstablished, seen), 432000-7441), policy.FateTooYoung},
-		"a live one with data unacknowledged": {stale, left(oldTCP(nfct.StateEstablished, seen), 290), policy.FateTooYoung},
-		"closing is not established":          {stale, oldTCP(nfct.StateTimeWait, seen), policy.FateWrongClass},
+		"TIME_WAIT":                           {closing, oldTCP(conntrack.StateTimeWait, seen), policy.FateEligible},
+		"FIN_WAIT":                            {closing, oldTCP(conntrack.StateFinWait, seen), policy.FateEligible},
+		"LAST_ACK":                            {closing, oldTCP(conntrack.StateLastAck, seen), policy.FateEligible},
+		"CLOSE":                               {closing, oldTCP(conntrack.StateClose, seen), policy.FateEligible},
+		"CLOSE_WAIT, whose peer is to close":  {closing, oldTCP(conntrack.StateCloseWait, seen), policy.FateWrongClass},
+		"ESTABLISHED":                         {closing, oldTCP(conntrack.StateEstablished, seen), policy.FateWrongClass},
+		"not TCP":                             {closing, changedUDP(func(e *conntrack.Entry) { e.State = conntrack.StateTimeWait }), policy.FateWrongClass},
+		"as little left already":              {closing, left(oldTCP(conntrack.StateTimeWait, seen), 30), policy.FateShort},
+		"a second more left":                  {closing, left(oldTCP(conntrack.StateTimeWait, seen), 31), policy.FateEligible},
+		"closing behind DNAT":                 {closing, oldTCP(conntrack.StateTimeWait, seen|conntrack.StatusDstNAT), policy.FateEligible},
+		"closing with fixed timeout":          {closing, oldTCP(conntrack.StateTimeWait, seen|conntrack.StatusFixedTimeout), policy.FateFixedTimeout},
+		"idle for a day":                      {stale, left(oldTCP(conntrack.StateEstablished, seen), 432000-86400), policy.FateEligible},
+		"idle for just long enough":           {stale, left(oldTCP(conntrack.StateEstablished, seen), 432000-7442), policy.FateEligible},
+		"idle for a second less":              {stale, left(oldTCP(conntrack.StateEstablished, seen), 432000-7441), policy.FateTooYoung},
+		"a live one with data unacknowledged": {stale, left(oldTCP(conntrack.StateEstablished, seen), 290), policy.FateTooYoung},
+		"closing is not established":          {stale, oldTCP(conntrack.StateTimeWait, seen), policy.FateWrongClass},
 	}
 	day := watched(0, nil)
-	timeouts := nfct.Timeouts{}
-	for i := nfct.TCPSynSent; i < nfct.NumTimeouts; i++ {
+	timeouts := conntrack.Timeouts{}
+	for i := conntrack.TCPSynSent; i < conntrack.NumTimeouts; i++ {
 		if seen := day.changes[i]; len(seen) > 0 {
 			timeouts[i] = seen[0].seconds
 		}
@@ -137,31 +139,31 @@ func TestFateOfAgeing(t *testing.T) {
 
 func TestProtect(t *testing.T) {
 	prefix := func(s string) []netip.Prefix { return []netip.Prefix{netip.MustParsePrefix(s)} }
-	six := nfct.Entry{Orig: tuple("2001:db8::1", 1, "2001:db8::2", 2), Reply: tuple("2001:db8::2", 2, "2001:db8::1", 1), Proto: protoTCP}
-	marked := changedUDP(func(e *nfct.Entry) { e.Mark = 0x1234 })
+	six := conntrack.Entry{Orig: tuple("2001:db8::1", 1, "2001:db8::2", 2), Reply: tuple("2001:db8::2", 2, "2001:db8::1", 1), Proto: protoTCP}
+	marked := changedUDP(func(e *conntrack.Entry) { e.Mark = 0x1234 })
 	tests := map[string]struct {
-		protect nfct.Protect
-		entry   nfct.Entry
+		protect conntrack.Protect
+		entry   conntrack.Entry
 		want    bool
 	}{
-		"nothing":                    {nfct.Protect{}, oldUDP(), false},
-		"its source":                 {nfct.Protect{Networks: prefix("10.0.0.0/8")}, oldUDP(), true},
-		"its destination":            {nfct.Protect{Networks: prefix("192.0.2.1/32")}, oldUDP(), true},
-		"its address behind NAT":     {nfct.Protect{Networks: prefix("198.51.100.0/24")}, oldUDP(), true},
-		"another network":            {nfct.Protect{Networks: prefix("203.0.113.0/24")}, oldUDP(), false},
-		"one of several networks":    {nfct.Protect{Networks: append(prefix("203.0.113.0/24"), prefix("10.0.0.1/32")...)}, oldUDP(), true},
-		"an IPv6 network":            {nfct.Protect{Networks: prefix("2001:db8::/32")}, six, true},
-		"all of IPv4 is not IPv6":    {nfct.Protect{Networks: prefix("0.0.0.0/0")}, six, false},
-		"its destination port":       {nfct.Protect{Ports: []nfct.PortRange{{First: 53, Last: 53}}}, oldUDP(), true},
-		"its source port":            {nfct.Protect{Ports: []nfct.PortRange{{First: 999, Last: 1000}}}, oldUDP(), true},
-		"its port behind NAT":        {nfct.Protect{Ports: []nfct.PortRange{{First: 2000, Last: 3000}}}, oldUDP(), true},
-		"a port beside it":           {nfct.Protect{Ports: []nfct.PortRange{{First: 54, Last: 999}, {First: 1001, Last: 1999}}}, oldUDP(), false},
-		"the key of GRE is no port":  {nfct.Protect{Ports: []nfct.PortRange{{First: 53, Last: 53}}}, changedUDP(func(e *nfct.Entry) { e.Proto = protoGRE }), false},
-		"its mark":                   {nfct.Protect{Marks: []nfct.Mark{{Value: 0x1234, Mask: 1<<32 - 1}}}, marked, true},
-		"its mark within a mask":     {nfct.Protect{Marks: []nfct.Mark{{Value: 0x34, Mask: 0xff}}}, marked, true},
-		"another mark within a mask": {nfct.Protect{Marks: []nfct.Mark{{Value: 0x35, Mask: 0xff}}}, marked, false},
-		"its zone":                   {nfct.Protect{Zones: []uint16{3, 7}}, changedUDP(func(e *nfct.Entry) { e.Zone = 7 }), true},
-		"another zone":               {nfct.Protect{Zones: []uint16{3}}, changedUDP(func(e *nfct.Entry) { e.Zone = 7 }), false},
+		"nothing":                    {conntrack.Protect{}, oldUDP(), false},
+		"its source":                 {conntrack.Protect{Networks: prefix("10.0.0.0/8")}, oldUDP(), true},
+		"its destination":            {conntrack.Protect{Networks: prefix("192.0.2.1/32")}, oldUDP(), true},
+		"its address behind NAT":     {conntrack.Protect{Networks: prefix("198.51.100.0/24")}, oldUDP(), true},
+		"another network":            {conntrack.Protect{Networks: prefix("203.0.113.0/24")}, oldUDP(), false},
+		"one of several networks":    {conntrack.Protect{Networks: append(prefix("203.0.113.0/24"), prefix("10.0.0.1/32")...)}, oldUDP(), true},
+		"an IPv6 network":            {conntrack.Protect{Networks: prefix("2001:db8::/32")}, six, true},
+		"all of IPv4 is not IPv6":    {conntrack.Protect{Networks: prefix("0.0.0.0/0")}, six, false},
+		"its destination port":       {conntrack.Protect{Ports: []conntrack.PortRange{{First: 53, Last: 53}}}, oldUDP(), true},
+		"its source port":            {conntrack.Protect{Ports: []conntrack.PortRange{{First: 999, Last: 1000}}}, oldUDP(), true},
+		"its port behind NAT":        {conntrack.Protect{Ports: []conntrack.PortRange{{First: 2000, Last: 3000}}}, oldUDP(), true},
+		"a port beside it":           {conntrack.Protect{Ports: []conntrack.PortRange{{First: 54, Last: 999}, {First: 1001, Last: 1999}}}, oldUDP(), false},
+		"the key of GRE is no port":  {conntrack.Protect{Ports: []conntrack.PortRange{{First: 53, Last: 53}}}, changedUDP(func(e *conntrack.Entry) { e.Proto = protoGRE }), false},
+		"its mark":                   {conntrack.Protect{Marks: []conntrack.Mark{{Value: 0x1234, Mask: 1<<32 - 1}}}, marked, true},
+		"its mark within a mask":     {conntrack.Protect{Marks: []conntrack.Mark{{Value: 0x34, Mask: 0xff}}}, marked, true},
+		"another mark within a mask": {conntrack.Protect{Marks: []conntrack.Mark{{Value: 0x35, Mask: 0xff}}}, marked, false},
+		"its zone":                   {conntrack.Protect{Zones: []uint16{3, 7}}, changedUDP(func(e *conntrack.Entry) { e.Zone = 7 }), true},
+		"another zone":               {conntrack.Protect{Zones: []uint16{3}}, changedUDP(func(e *conntrack.Entry) { e.Zone = 7 }), false},
 	}
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {
@@ -197,9 +199,9 @@ func BenchmarkTake(b *testing.B) {
 	c := choice{
 		act:  policy.Action{Type: policy.DeleteEntries, Class: policy.Unreplied, MinIdle: time.Second, SynSentIdle: time.Second},
 		idle: watched(60, map[int]uint32{55: 60}).idleness(time.Second),
-		protect: nfct.Protect{
+		protect: conntrack.Protect{
 			Networks: []netip.Prefix{netip.MustParsePrefix("203.0.113.0/24"), netip.MustParsePrefix("2001:db8::/32")},
-			Ports:    []nfct.PortRange{{First: 22, Last: 22}, {First: 4500, Last: 4500}},
+			Ports:    []conntrack.PortRange{{First: 22, Last: 22}, {First: 4500, Last: 4500}},
 		},
 	}
 	e := oldUDP()
@@ -222,7 +224,7 @@ func TestAnActThatRanOutOfTimeSaysSo(t *testing.T) {
 // TestASweepThatCanNotReadTheTimeoutsFails: without them nobody's idle time is
 // known.
 func TestASweepThatCanNotReadTheTimeoutsFails(t *testing.T) {
-	for _, blind := range []string{nfct.UDP.Sysctl(), countName} {
+	for _, blind := range []string{conntrack.UDP.Sysctl(), countName} {
 		k := openAt(t, newProc(t).root, stateDir(t))
 		k.sysctls.fault = func(step string) error {
 			if step == "read "+blind {

@@ -8,7 +8,7 @@ import (
 	"strconv"
 	"strings"
 
-	"github.com/ctwarden/ctwarden/internal/nfct"
+	"github.com/ctwarden/ctwarden/internal/conntrack"
 )
 
 // RevertCommands returns the shell commands that do what Revert with force
@@ -88,7 +88,7 @@ func (k *Kernel) command(e *Entry) string {
 }
 
 // comment makes text a comment of the shell that no newline in it can end.
-func comment(text string) string { return "# " + nfct.Printable(text, 1000) }
+func comment(text string) string { return "# " + conntrack.Printable(text, 1000) }
 
 // quoted makes one word of the shell.
 func quoted(s string) string {

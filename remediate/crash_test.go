@@ -13,9 +13,9 @@ import (
 	"testing"
 	"time"
 
+	"github.com/ctwarden/ctwarden/internal/conntrack"
 	"github.com/ctwarden/ctwarden/internal/ctnetlink/cttest"
 	"github.com/ctwarden/ctwarden/internal/netns"
-	"github.com/ctwarden/ctwarden/internal/nfct"
 	"github.com/ctwarden/ctwarden/policy"
 )
 
@@ -78,7 +78,7 @@ func crashChild(ctx context.Context) error {
 		return err
 	}
 	actions := []policy.Action{
-		shorten(nfct.UDP, crashUDP, 20), shorten(nfct.UDP, 20, 10), lengthen(nfct.UDP, 10, 15),
+		shorten(conntrack.UDP, crashUDP, 20), shorten(conntrack.UDP, 20, 10), lengthen(conntrack.UDP, 10, 15),
 	}
 	if o.Own == nil {
 		actions = append(actions, raise(1000, 2000), raise(2000, 3000), resize(512, 1024))
@@ -160,7 +160,7 @@ func (v victim) recovered(t *testing.T, k *Kernel, originals map[string]uint64) 
 	var state policy.State
 	claims.Seed(&state, 0)
 	knobs := map[string]policy.Knob{
-		maxName: state.Max, bucketName: state.Buckets, nfct.UDP.Sysctl(): state.Timeouts[nfct.UDP],
+		maxName: state.Max, bucketName: state.Buckets, conntrack.UDP.Sysctl(): state.Timeouts[conntrack.UDP],
 	}
 	for name, now := range v.values() {
 		want := policy.Knob{}
@@ -197,10 +197,10 @@ func (v victim) reverted(t *testing.T, k *Kernel, originals map[string]uint64) {
 // ledger and the kernel, and starts it again, or asks for a revert at once.
 func TestKilledAtEveryStep(t *testing.T) {
 	proc := newProc(t)
-	proc.set(nfct.UDP.Sysctl(), crashUDP)
+	proc.set(conntrack.UDP.Sysctl(), crashUDP)
 	v := victim{proc: proc.root, values: func() map[string]uint64 {
 		values := map[string]uint64{}
-		for _, name := range []string{maxName, bucketName, nfct.UDP.Sysctl()} {
+		for _, name := range []string{maxName, bucketName, conntrack.UDP.Sysctl()} {
 			values[name] = proc.get(name)
 		}
 		return values
@@ -244,11 +244,11 @@ func TestKilledAtEveryStepOnThisKernel(t *testing.T) {
 		proc:  "/proc",
 		netns: strings.Replace(ns.File().Name(), "/self/", "/"+strconv.Itoa(os.Getpid())+"/", 1),
 		values: func() map[string]uint64 {
-			return map[string]uint64{nfct.UDP.Sysctl(): timeoutOf(t, ns, nfct.UDP)}
+			return map[string]uint64{conntrack.UDP.Sysctl(): timeoutOf(t, ns, conntrack.UDP)}
 		},
 	}
 	originals := v.values()
-	if originals[nfct.UDP.Sysctl()] != crashUDP {
+	if originals[conntrack.UDP.Sysctl()] != crashUDP {
 		t.Fatalf("a fresh namespace has %v", originals)
 	}
 	v.killEverywhere(t, func(t *testing.T, dir string) {
@@ -264,7 +264,7 @@ func TestKilledAtEveryStepOnThisKernel(t *testing.T) {
 }
 
 // timeoutOf reads a timeout of a namespace without the code under test.
-func timeoutOf(tb testing.TB, ns *netns.NS, timeout nfct.Timeout) (v uint64) {
+func timeoutOf(tb testing.TB, ns *netns.NS, timeout conntrack.Timeout) (v uint64) {
 	tb.Helper()
 	err := ns.Do(func() error {
 		text, err := os.ReadFile("/proc/sys/net/netfilter/" + timeout.Sysctl())

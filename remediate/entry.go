@@ -5,7 +5,7 @@ import (
 	"strings"
 	"time"
 
-	"github.com/ctwarden/ctwarden/internal/nfct"
+	"github.com/ctwarden/ctwarden/internal/conntrack"
 	"github.com/ctwarden/ctwarden/policy"
 )
 
@@ -73,10 +73,10 @@ func (e *Entry) rank() int {
 
 // timeout is the timeout that the entry is about; NoTimeout for max and
 // buckets.
-func (e *Entry) timeout() nfct.Timeout {
-	t, err := nfct.ParseTimeout(e.Sysctl)
+func (e *Entry) timeout() conntrack.Timeout {
+	t, err := conntrack.ParseTimeout(e.Sysctl)
 	if err != nil {
-		return nfct.NoTimeout
+		return conntrack.NoTimeout
 	}
 	return t
 }
@@ -84,7 +84,7 @@ func (e *Entry) timeout() nfct.Timeout {
 // check refuses an entry that no version of this program writes, so that a
 // revert never writes a name or a number that it should not.
 func (e *Entry) check() error {
-	if !hostWide(e.Sysctl) && (e.timeout() == nfct.NoTimeout || !strings.HasPrefix(e.Sysctl, "nf_conntrack_")) {
+	if !hostWide(e.Sysctl) && (e.timeout() == conntrack.NoTimeout || !strings.HasPrefix(e.Sysctl, "nf_conntrack_")) {
 		return fmt.Errorf("sysctl %q: %w", e.Sysctl, ErrInvalid)
 	}
 	if hostWide(e.Sysctl) != (e.NetNS == 0) {

@@ -3,7 +3,7 @@ package remediate
 import (
 	"time"
 
-	"github.com/ctwarden/ctwarden/internal/nfct"
+	"github.com/ctwarden/ctwarden/internal/conntrack"
 	"github.com/ctwarden/ctwarden/policy"
 )
 
@@ -14,7 +14,7 @@ type Foresight struct{ choice choice }
 // Foresee makes ready to foresee an act in a namespace where the timeouts are
 // in force. A running Kernel proves idle times by having watched them; here
 // they are taken to have stood for as long as the act wants entries idle.
-func Foresee(act policy.Action, protect nfct.Protect, timeouts nfct.Timeouts) *Foresight {
+func Foresee(act policy.Action, protect conntrack.Protect, timeouts conntrack.Timeouts) *Foresight {
 	var w watch
 	idle := max(act.MinIdle, act.SynSentIdle)
 	start := time.Unix(0, 0)
@@ -25,7 +25,7 @@ func Foresee(act policy.Action, protect nfct.Protect, timeouts nfct.Timeouts) *F
 
 // Choose reports whether the act would touch the entry, and counts its fate.
 // The cap of the act is not looked at.
-func (f *Foresight) Choose(e *nfct.Entry) bool { return f.choice.take(e) }
+func (f *Foresight) Choose(e *conntrack.Entry) bool { return f.choice.take(e) }
 
 // Entries tells of the entries that Choose was asked about.
 func (f *Foresight) Entries() policy.Entries { return f.choice.told }

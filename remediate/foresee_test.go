@@ -7,7 +7,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
-	"github.com/ctwarden/ctwarden/internal/nfct"
+	"github.com/ctwarden/ctwarden/internal/conntrack"
 	"github.com/ctwarden/ctwarden/policy"
 )
 
@@ -16,21 +16,21 @@ func TestForeseeDelete(t *testing.T) {
 		Type: policy.DeleteEntries, Class: policy.Unreplied, Cap: 1,
 		MinIdle: 10 * time.Second, SynSentIdle: 15 * time.Second,
 	}
-	f := Foresee(act, nfct.Protect{Zones: []uint16{7}}, nfct.DefaultTimeouts())
-	udp := func(left uint32) nfct.Entry {
-		return nfct.Entry{
-			Family: nfct.IPv4, Proto: nfct.ProtoUDP, Timeout: left,
-			Orig: nfct.Tuple{Src: netip.MustParseAddr("10.0.0.1"), Dst: netip.MustParseAddr("10.0.0.2"), DstPort: 53},
+	f := Foresee(act, conntrack.Protect{Zones: []uint16{7}}, conntrack.DefaultTimeouts())
+	udp := func(left uint32) conntrack.Entry {
+		return conntrack.Entry{
+			Family: conntrack.IPv4, Proto: conntrack.ProtoUDP, Timeout: left,
+			Orig: conntrack.Tuple{Src: netip.MustParseAddr("10.0.0.1"), Dst: netip.MustParseAddr("10.0.0.2"), DstPort: 53},
 		}
 	}
-	syn := func(left uint32) nfct.Entry {
+	syn := func(left uint32) conntrack.Entry {
 		e := udp(left)
-		e.Proto, e.State = nfct.ProtoTCP, nfct.StateSynSent
+		e.Proto, e.State = conntrack.ProtoTCP, conntrack.StateSynSent
 		return e
 	}
 	protected, replied, old := udp(1), udp(1), udp(1)
-	protected.Zone, replied.Status = 7, nfct.StatusSeenReply
-	for e, want := range map[*nfct.Entry]bool{
+	protected.Zone, replied.Status = 7, conntrack.StatusSeenReply
+	for e, want := range map[*conntrack.Entry]bool{
 		new(udp(18)): true, new(udp(19)): false, new(udp(31)): false, // two seconds are lost to rounding
 		new(syn(103)): true, new(syn(104)): false,
 		&protected: false, &replied: false, &old: true,

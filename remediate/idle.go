@@ -4,7 +4,7 @@ import (
 	"slices"
 	"time"
 
-	"github.com/ctwarden/ctwarden/internal/nfct"
+	"github.com/ctwarden/ctwarden/internal/conntrack"
 )
 
 // Protocol numbers, from IANA.
@@ -76,16 +76,16 @@ const (
 // looked.
 type watch struct {
 	since, last time.Time
-	changes     [nfct.NumTimeouts][]change
+	changes     [conntrack.NumTimeouts][]change
 }
 
 // look notes the timeouts that stand at now.
-func (w *watch) look(timeouts *nfct.Timeouts, now time.Time) {
+func (w *watch) look(timeouts *conntrack.Timeouts, now time.Time) {
 	if gap := now.Sub(w.last); gap < 0 || gap > lookApart {
 		*w = watch{since: now}
 	}
 	w.last = now
-	for t := nfct.TCPSynSent; t < nfct.NumTimeouts; t++ {
+	for t := conntrack.TCPSynSent; t < conntrack.NumTimeouts; t++ {
 		seen := w.changes[t]
 		if n := len(seen); n > 0 && seen[n-1].seconds == timeouts[t] {
 			continue
@@ -114,7 +114,7 @@ func (w *watch) covers(d time.Duration) bool {
 
 // values adds what stood in a timeout during the last d to list. A value
 // counts until the look that found another one.
-func (w *watch) values(t nfct.Timeout, d time.Duration, list []uint32) []uint32 {
+func (w *watch) values(t conntrack.Timeout, d time.Duration, list []uint32) []uint32 {
 	from := w.last.Add(-d)
 	seen := w.changes[t]
 	for i := range seen {
@@ -132,7 +132,7 @@ func (w *watch) values(t nfct.Timeout, d time.Duration, list []uint32) []uint32 
 // idleness can't tell.
 type idleness struct {
 	// tcp and other hold the values of C, ascending.
-	tcp                        [nfct.NumTCPStates][]uint32
+	tcp                        [conntrack.NumTCPStates][]uint32
 	udp, icmp, icmpv6, generic []uint32
 }
 
@@ -143,32 +143,32 @@ func (w *watch) idleness(d time.Duration) idleness {
 		return in
 	}
 	// SYN_SENT2 has no sysctl; NONE no timeout.
-	for state, t := range [nfct.NumTCPStates]nfct.Timeout{
-		nfct.StateSynSent: nfct.TCPSynSent, nfct.StateSynRecv: nfct.TCPSynRecv,
-		nfct.StateEstablished: nfct.TCPEstablished, nfct.StateFinWait: nfct.TCPFinWait,
-		nfct.StateCloseWait: nfct.TCPCloseWait, nfct.StateLastAck: nfct.TCPLastAck,
-		nfct.StateTimeWait: nfct.TCPTimeWait, nfct.StateClose: nfct.TCPClose,
+	for state, t := range [conntrack.NumTCPStates]conntrack.Timeout{
+		conntrack.StateSynSent: conntrack.TCPSynSent, conntrack.StateSynRecv: conntrack.TCPSynRecv,
+		conntrack.StateEstablished: conntrack.TCPEstablished, conntrack.StateFinWait: conntrack.TCPFinWait,
+		conntrack.StateCloseWait: conntrack.TCPCloseWait, conntrack.StateLastAck: conntrack.TCPLastAck,
+		conntrack.StateTimeWait: conntrack.TCPTimeWait, conntrack.StateClose: conntrack.TCPClose,
 	} {
-		if t != nfct.NoTimeout {
+		if t != conntrack.NoTimeout {
 			in.tcp[state] = w.tcpValues(t, d)
 		}
 	}
-	in.udp = sorted(w.values(nfct.UDP, d, nil))
-	in.icmp = sorted(w.values(nfct.ICMP, d, nil))
-	in.icmpv6 = sorted(w.values(nfct.ICMPv6, d, nil))
-	in.generic = sorted(w.values(nfct.Generic, d, nil))
+	in.udp = sorted(w.values(conntrack.UDP, d, nil))
+	in.icmp = sorted(w.values(conntrack.ICMP, d, nil))
+	in.icmpv6 = sorted(w.values(conntrack.ICMPv6, d, nil))
+	in.generic = sorted(w.values(conntrack.Generic, d, nil))
 	return in
 }
 
 // tcpValues is C of a TCP state: its timeout, and those that the kernel takes
 // in its place when they are shorter.
-func (w *watch) tcpValues(t nfct.Timeout, d time.Duration) []uint32 {
+func (w *watch) tcpValues(t conntrack.Timeout, d time.Duration) []uint32 {
 	list := w.values(t, d, nil)
 	if len(list) == 0 {
 		return nil
 	}
 	longest := slices.Max(list)
-	for _, short := range [...]nfct.Timeout{nfct.TCPMaxRetrans, nfct.TCPUnacknowledged, nfct.TCPClose} {
+	for _, short := range [...]conntrack.Timeout{conntrack.TCPMaxRetrans, conntrack.TCPUnacknowledged, conntrack.TCPClose} {
 		for _, v := range w.values(short, d, nil) {
 			if v < longest {
 				list = append(list, v)
@@ -186,11 +186,11 @@ func sorted(list []uint32) []uint32 {
 // atLeast is a lower bound of the idle time of an unreplied entry, or of any
 // TCP entry. It is good for comparing with at most the d that the idleness was
 // made for. False: it is not known.
-func (in *idleness) atLeast(e *nfct.Entry) (time.Duration, bool) {
+func (in *idleness) atLeast(e *conntrack.Entry) (time.Duration, bool) {
 	var values []uint32
 	switch e.Proto {
 	case protoTCP:
-		values = in.tcp[min(e.State, nfct.NumTCPStates-1)]
+		values = in.tcp[min(e.State, conntrack.NumTCPStates-1)]
 	case protoUDP, protoUDPLite:
 		values = in.udp
 	case protoICMP:

@@ -6,8 +6,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/ctwarden/ctwarden/internal/conntrack"
 	"github.com/ctwarden/ctwarden/internal/ctnetlink/cttest"
-	"github.com/ctwarden/ctwarden/internal/nfct"
 )
 
 // seconds makes a moment of the simulated clock.
@@ -17,10 +17,10 @@ func seconds(s int) time.Time { return start.Add(time.Duration(s) * time.Second)
 // udp timeout that changes at the given seconds.
 func watched(until int, changes map[int]uint32) *watch {
 	w := &watch{}
-	timeouts := nfct.Timeouts{nfct.UDP: 120, nfct.TCPSynSent: 120, nfct.TCPEstablished: 432000, nfct.TCPMaxRetrans: 300, nfct.TCPUnacknowledged: 300, nfct.TCPClose: 10, nfct.Generic: 600, nfct.ICMP: 30, nfct.ICMPv6: 31, nfct.GRE: 30}
+	timeouts := conntrack.Timeouts{conntrack.UDP: 120, conntrack.TCPSynSent: 120, conntrack.TCPEstablished: 432000, conntrack.TCPMaxRetrans: 300, conntrack.TCPUnacknowledged: 300, conntrack.TCPClose: 10, conntrack.Generic: 600, conntrack.ICMP: 30, conntrack.ICMPv6: 31, conntrack.GRE: 30}
 	for s := range until + 1 {
 		if v, ok := changes[s]; ok {
-			timeouts[nfct.UDP] = v
+			timeouts[conntrack.UDP] = v
 		}
 		w.look(&timeouts, seconds(s))
 	}
@@ -29,13 +29,13 @@ func watched(until int, changes map[int]uint32) *watch {
 
 func TestIdleAtLeast(t *testing.T) {
 	const d = 10 * time.Second
-	udp := func(left uint32) nfct.Entry { return nfct.Entry{Proto: protoUDP, Timeout: left} }
-	tcp := func(state nfct.TCPState, left uint32) nfct.Entry {
-		return nfct.Entry{Proto: protoTCP, State: state, Timeout: left}
+	udp := func(left uint32) conntrack.Entry { return conntrack.Entry{Proto: protoUDP, Timeout: left} }
+	tcp := func(state conntrack.TCPState, left uint32) conntrack.Entry {
+		return conntrack.Entry{Proto: protoTCP, State: state, Timeout: left}
 	}
 	tests := map[string]struct {
 		watch *watch
-		entry nfct.Entry
+		entry conntrack.Entry
 		want  time.Duration
 		known bool
 	}{
@@ -69,23 +69,23 @@ func TestIdleAtLeast(t *testing.T) {
 			watched(60, map[int]uint32{55: 27, 56: 120}), udp(25), 0, true,
 		},
 		"UDP-Lite lives by the timeout of UDP": {
-			watched(60, nil), nfct.Entry{Proto: protoUDPLite, Timeout: 100}, 18 * time.Second, true,
+			watched(60, nil), conntrack.Entry{Proto: protoUDPLite, Timeout: 100}, 18 * time.Second, true,
 		},
-		"SYN_SENT": {watched(60, nil), tcp(nfct.StateSynSent, 100), 18 * time.Second, true},
-		"a TCP timeout that a shorter may replace": {watched(60, nil), tcp(nfct.StateEstablished, 250), 48 * time.Second, true},
+		"SYN_SENT": {watched(60, nil), tcp(conntrack.StateSynSent, 100), 18 * time.Second, true},
+		"a TCP timeout that a shorter may replace": {watched(60, nil), tcp(conntrack.StateEstablished, 250), 48 * time.Second, true},
 		"one that none of the shorter can have made": {
-			watched(60, nil), tcp(nfct.StateEstablished, 400000), 31998 * time.Second, true,
+			watched(60, nil), tcp(conntrack.StateEstablished, 400000), 31998 * time.Second, true,
 		},
-		"SYN_SENT is not made by a longer one":  {watched(60, nil), tcp(nfct.StateSynSent, 130), 0, false},
-		"an RST may have left it":               {watched(60, nil), tcp(nfct.StateSynSent, 5), 3 * time.Second, true},
-		"a state without a sysctl":              {watched(60, nil), tcp(nfct.StateSynSent2, 5), 0, false},
-		"no state":                              {watched(60, nil), tcp(nfct.StateNone, 5), 0, false},
+		"SYN_SENT is not made by a longer one":  {watched(60, nil), tcp(conntrack.StateSynSent, 130), 0, false},
+		"an RST may have left it":               {watched(60, nil), tcp(conntrack.StateSynSent, 5), 3 * time.Second, true},
+		"a state without a sysctl":              {watched(60, nil), tcp(conntrack.StateSynSent2, 5), 0, false},
+		"no state":                              {watched(60, nil), tcp(conntrack.StateNone, 5), 0, false},
 		"a state beyond all":                    {watched(60, nil), tcp(200, 5), 0, false},
-		"ICMP":                                  {watched(60, nil), nfct.Entry{Proto: protoICMP, Timeout: 10}, 18 * time.Second, true},
-		"ICMPv6":                                {watched(60, nil), nfct.Entry{Proto: protoICMPv6, Timeout: 10}, 19 * time.Second, true},
-		"any other protocol":                    {watched(60, nil), nfct.Entry{Proto: 50, Timeout: 500}, 98 * time.Second, true},
-		"GRE keeps the timeout of its creation": {watched(60, nil), nfct.Entry{Proto: protoGRE, Timeout: 10}, 0, false},
-		"SCTP is not watched":                   {watched(60, nil), nfct.Entry{Proto: protoSCTP, Timeout: 10}, 0, false},
+		"ICMP":                                  {watched(60, nil), conntrack.Entry{Proto: protoICMP, Timeout: 10}, 18 * time.Second, true},
+		"ICMPv6":                                {watched(60, nil), conntrack.Entry{Proto: protoICMPv6, Timeout: 10}, 19 * time.Second, true},
+		"any other protocol":                    {watched(60, nil), conntrack.Entry{Proto: 50, Timeout: 500}, 98 * time.Second, true},
+		"GRE keeps the timeout of its creation": {watched(60, nil), conntrack.Entry{Proto: protoGRE, Timeout: 10}, 0, false},
+		"SCTP is not watched":                   {watched(60, nil), conntrack.Entry{Proto: protoSCTP, Timeout: 10}, 0, false},
 		"nobody has looked":                     {&watch{}, udp(10), 0, false},
 	}
 	for name, tt := range tests {
@@ -129,7 +129,7 @@ func TestIdleIsNeverOverestimated(t *testing.T) {
 			if left < 0 {
 				continue // it has expired
 			}
-			e := nfct.Entry{Proto: protoUDP, Timeout: uint32(left)}
+			e := conntrack.Entry{Proto: protoUDP, Timeout: uint32(left)}
 			least, known := in.atLeast(&e)
 			idle := time.Duration((until - last) * float64(time.Second))
 			if !known || least < d {
@@ -147,7 +147,7 @@ func TestIdleIsNeverOverestimated(t *testing.T) {
 }
 
 func TestAWatchBeginsAnew(t *testing.T) {
-	timeouts := nfct.Timeouts{nfct.UDP: 30}
+	timeouts := conntrack.Timeouts{conntrack.UDP: 30}
 	tests := map[string]struct {
 		next time.Time
 		want bool
@@ -170,8 +170,8 @@ func TestAWatchBeginsAnew(t *testing.T) {
 func TestAWatchIsBounded(t *testing.T) {
 	w := &watch{}
 	for s := range 1000 {
-		w.look(&nfct.Timeouts{nfct.UDP: uint32(s%2 + 10)}, seconds(s))
-		if n := len(w.changes[nfct.UDP]); n > changesMost {
+		w.look(&conntrack.Timeouts{conntrack.UDP: uint32(s%2 + 10)}, seconds(s))
+		if n := len(w.changes[conntrack.UDP]); n > changesMost {
 			t.Fatalf("%d changes after %d s", n, s)
 		}
 	}
@@ -184,10 +184,10 @@ func TestAWatchIsBounded(t *testing.T) {
 	for i := range 3 * changesMost {
 		for range 60 * 24 {
 			at = at.Add(time.Minute)
-			w.look(&nfct.Timeouts{nfct.UDP: uint32(i%2 + 10)}, at)
+			w.look(&conntrack.Timeouts{conntrack.UDP: uint32(i%2 + 10)}, at)
 		}
 	}
-	if n := len(w.changes[nfct.UDP]); n > 10 || !w.covers(remembered) {
+	if n := len(w.changes[conntrack.UDP]); n > 10 || !w.covers(remembered) {
 		t.Errorf("%d changes, since %v", n, w.since)
 	}
 }
@@ -201,9 +201,9 @@ func TestDefaultTimeoutsAreTheKernels(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for timeout, want := range nfct.DefaultTimeouts() {
+	for timeout, want := range conntrack.DefaultTimeouts() {
 		if got[timeout] != want && got[timeout] != 0 { // 0: this kernel lacks it
-			t.Errorf("%s is %d, want %d", nfct.Timeout(timeout).Sysctl(), got[timeout], want)
+			t.Errorf("%s is %d, want %d", conntrack.Timeout(timeout).Sysctl(), got[timeout], want)
 		}
 	}
 }
@@ -211,7 +211,7 @@ func TestDefaultTimeoutsAreTheKernels(t *testing.T) {
 // A negative timeout is taken by the kernel and counts as a huge one: what
 // lives by it is spared, and the rest can be relieved all the same.
 func TestANegativeTimeoutIsNotKnown(t *testing.T) {
-	b := newBench(t, nfct.Protect{})
+	b := newBench(t, conntrack.Protect{})
 	err := b.ns.Do(func() error {
 		return os.WriteFile("/proc/sys/net/netfilter/nf_conntrack_icmp_timeout", []byte("-1"), 0)
 	})
@@ -219,7 +219,7 @@ func TestANegativeTimeoutIsNotKnown(t *testing.T) {
 		t.Fatal(err)
 	}
 	got, err := b.k.timeouts(b.ns)
-	if err != nil || got[nfct.ICMP] != 0 || got[nfct.UDP] != 600 {
+	if err != nil || got[conntrack.ICMP] != 0 || got[conntrack.UDP] != 600 {
 		t.Fatalf("%v, %v", got, err)
 	}
 	cttest.Fill(t, b.ns, 100, like(cttest.Unreplied(), 300, "192.0.2.101"))

@@ -10,9 +10,9 @@ import (
 	"sync"
 	"time"
 
+	"github.com/ctwarden/ctwarden/internal/conntrack"
 	"github.com/ctwarden/ctwarden/internal/ctnetlink"
 	"github.com/ctwarden/ctwarden/internal/netns"
-	"github.com/ctwarden/ctwarden/internal/nfct"
 	"github.com/ctwarden/ctwarden/policy"
 )
 
@@ -42,7 +42,7 @@ type Options struct {
 	// Features are what the kernel's ctnetlink was proven to do. What is
 	// Unknown the first entries of an act prove, and No is not tried.
 	Features ctnetlink.Features
-	Protect  nfct.Protect
+	Protect  conntrack.Protect
 	// Hash bounds the stall of giving the hash back; the zero HashLimits are
 	// the policy's defaults.
 	Hash policy.HashLimits
@@ -77,7 +77,7 @@ type Kernel struct {
 
 	watching sync.Mutex
 	watches  map[uint32]*watch
-	protect  nfct.Protect
+	protect  conntrack.Protect
 }
 
 // Open takes the lock and reads the ledger. One that can't be trusted is
@@ -161,7 +161,7 @@ func (k *Kernel) Ledger() Ledger {
 }
 
 // SetProtect replaces what is protected, from the next action on.
-func (k *Kernel) SetProtect(p nfct.Protect) {
+func (k *Kernel) SetProtect(p conntrack.Protect) {
 	k.watching.Lock()
 	defer k.watching.Unlock()
 	k.protect = p
@@ -284,7 +284,7 @@ func checkAction(act *policy.Action) error {
 		return fmt.Errorf("%s from %d to %d: %w", act.Type, act.From, act.To, ErrInvalid)
 	}
 	name := sysctlOf(act)
-	if !hostWide(name) && (act.Knob == nfct.NoTimeout || act.Knob >= nfct.NumTimeouts) {
+	if !hostWide(name) && (act.Knob == conntrack.NoTimeout || act.Knob >= conntrack.NumTimeouts) {
 		return fmt.Errorf("%s without a timeout: %w", act.Type, ErrInvalid)
 	}
 	// From is what is put back one day.

@@ -16,16 +16,16 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/ctwarden/ctwarden/internal/conntrack"
 	"github.com/ctwarden/ctwarden/internal/ctnetlink"
 	"github.com/ctwarden/ctwarden/internal/ctnetlink/cttest"
 	"github.com/ctwarden/ctwarden/internal/netns"
-	"github.com/ctwarden/ctwarden/internal/nfct"
 	"github.com/ctwarden/ctwarden/policy"
 )
 
 // writeTimeout sets a timeout of a test's own namespace without the code
 // under test.
-func writeTimeout(tb testing.TB, ns *netns.NS, timeout nfct.Timeout, v uint64) {
+func writeTimeout(tb testing.TB, ns *netns.NS, timeout conntrack.Timeout, v uint64) {
 	tb.Helper()
 	err := ns.Do(func() error {
 		return os.WriteFile("/proc/sys/net/netfilter/"+timeout.Sysctl(), []byte(strconv.FormatUint(v, 10)), 0)
@@ -44,15 +44,15 @@ type bench struct {
 
 // newBench makes timeouts so long that nothing expires by itself, and a watch
 // that has lasted for a minute.
-func newBench(t *testing.T, protect nfct.Protect) *bench {
+func newBench(t *testing.T, protect conntrack.Protect) *bench {
 	t.Helper()
 	b := &bench{ns: cttest.NewNS(t), now: start}
 	cttest.Count(t, b.ns) // the module is there
-	writeTimeout(t, b.ns, nfct.UDP, 600)
-	writeTimeout(t, b.ns, nfct.TCPSynSent, 600)
-	writeTimeout(t, b.ns, nfct.TCPTimeWait, 600)
-	writeTimeout(t, b.ns, nfct.TCPMaxRetrans, 600)
-	writeTimeout(t, b.ns, nfct.TCPUnacknowledged, 600)
+	writeTimeout(t, b.ns, conntrack.UDP, 600)
+	writeTimeout(t, b.ns, conntrack.TCPSynSent, 600)
+	writeTimeout(t, b.ns, conntrack.TCPTimeWait, 600)
+	writeTimeout(t, b.ns, conntrack.TCPMaxRetrans, 600)
+	writeTimeout(t, b.ns, conntrack.TCPUnacknowledged, 600)
 	features, err := ctnetlink.Probe(t.Context(), b.ns)
 	if err != nil {
 		t.Fatal(err)
@@ -84,15 +84,15 @@ func (b *bench) look(t *testing.T) {
 }
 
 // entries dumps the table by id.
-func (b *bench) entries(t *testing.T) map[uint32]nfct.Entry {
+func (b *bench) entries(t *testing.T) map[uint32]conntrack.Entry {
 	t.Helper()
 	c, err := ctnetlink.Dial(b.ns)
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer c.Close()
-	list := map[uint32]nfct.Entry{}
-	if _, err := c.Dump(t.Context(), ctnetlink.Query{}, func(e *nfct.Entry, _ *ctnetlink.Key) bool {
+	list := map[uint32]conntrack.Entry{}
+	if _, err := c.Dump(t.Context(), ctnetlink.Query{}, func(e *conntrack.Entry, _ *ctnetlink.Key) bool {
 		list[e.ID] = *e
 		return true
 	}); err != nil {
@@ -101,7 +101,7 @@ func (b *bench) entries(t *testing.T) map[uint32]nfct.Entry {
 	return list
 }
 
-func like(e nfct.Entry, left uint32, dst string) nfct.Entry {
+func like(e conntrack.Entry, left uint32, dst string) conntrack.Entry {
 	e.Timeout = left
 	e.Orig.Dst = tuple("10.0.0.1", 1, dst, 1).Dst
 	return e
@@ -117,23 +117,23 @@ func deletion(most uint64) policy.Action {
 // TestDeletionSparesWhatItMust deletes under churn, and finds each entry that
 // it must not touch again by its id.
 func TestDeletionSparesWhatItMust(t *testing.T) {
-	b := newBench(t, nfct.Protect{Networks: []netip.Prefix{netip.MustParsePrefix("203.0.113.0/24")}})
+	b := newBench(t, conntrack.Protect{Networks: []netip.Prefix{netip.MustParsePrefix("203.0.113.0/24")}})
 	const old, each, most = 8_000, 500, 3_000
 	cttest.NeedRoom(t, 20_000)
 	cttest.Fill(t, b.ns, old, like(cttest.Unreplied(), 300, "192.0.2.101"))
-	cttest.Fill(t, b.ns, each, like(cttest.TCP(nfct.StateSynSent), 300, "192.0.2.102"))
-	spared := []nfct.Entry{
+	cttest.Fill(t, b.ns, each, like(cttest.TCP(conntrack.StateSynSent), 300, "192.0.2.102"))
+	spared := []conntrack.Entry{
 		like(cttest.Unreplied(), 598, "192.0.2.103"), // young
 		like(cttest.Unreplied(), 300, "203.0.113.1"), // protected
 		like(cttest.Replied(), 300, "192.0.2.104"),
 		like(cttest.Assured(), 300, "192.0.2.105"),
-		like(cttest.TCP(nfct.StateEstablished), 300, "192.0.2.106"),
-		like(cttest.TCP(nfct.StateTimeWait), 300, "192.0.2.107"),
+		like(cttest.TCP(conntrack.StateEstablished), 300, "192.0.2.106"),
+		like(cttest.TCP(conntrack.StateTimeWait), 300, "192.0.2.107"),
 	}
-	oneWay := like(cttest.TCP(nfct.StateEstablished), 300, "192.0.2.108")
+	oneWay := like(cttest.TCP(conntrack.StateEstablished), 300, "192.0.2.108")
 	oneWay.Status = 0
 	fixed := like(cttest.Unreplied(), 300, "192.0.2.109")
-	fixed.Status = nfct.StatusFixedTimeout
+	fixed.Status = conntrack.StatusFixedTimeout
 	spared = append(spared, oneWay, fixed)
 	for _, e := range spared {
 		cttest.Fill(t, b.ns, each, e)
@@ -149,7 +149,7 @@ func TestDeletionSparesWhatItMust(t *testing.T) {
 				return
 			default:
 			}
-			for _, e := range []nfct.Entry{
+			for _, e := range []conntrack.Entry{
 				like(cttest.Replied(), 300, "192.0.2.110"), like(cttest.Unreplied(), 600, "192.0.2.111"),
 			} {
 				cttest.Create(t, b.ns, cttest.Like(e, i))
@@ -169,8 +169,8 @@ func TestDeletionSparesWhatItMust(t *testing.T) {
 	for id, e := range before {
 		_, left := after[id]
 		young := e.Timeout > 590
-		must := e.Status&nfct.StatusSeenReply != 0 || young || e.Status&nfct.StatusFixedTimeout != 0 ||
-			e.State == nfct.StateEstablished || b.k.protect.Covers(&e)
+		must := e.Status&conntrack.StatusSeenReply != 0 || young || e.Status&conntrack.StatusFixedTimeout != 0 ||
+			e.State == conntrack.StateEstablished || b.k.protect.Covers(&e)
 		if left != must {
 			t.Fatalf("left: %t, must be: %t: %+v", left, must, e)
 		}
@@ -191,7 +191,7 @@ func TestDeletionSparesWhatItMust(t *testing.T) {
 
 // TestTheCapIsExact: never one more, and the count is true.
 func TestTheCapIsExact(t *testing.T) {
-	b := newBench(t, nfct.Protect{})
+	b := newBench(t, conntrack.Protect{})
 	cttest.Fill(t, b.ns, 5000, like(cttest.Unreplied(), 300, "192.0.2.101"))
 	for _, most := range []uint64{1, 128, 1000} {
 		before := len(b.entries(t))
@@ -204,7 +204,7 @@ func TestTheCapIsExact(t *testing.T) {
 
 // TestCancellingADeletionKeepsTheCountTrue whenever the context ends.
 func TestCancellingADeletionKeepsTheCountTrue(t *testing.T) {
-	b := newBench(t, nfct.Protect{})
+	b := newBench(t, conntrack.Protect{})
 	const n = 20_000
 	cttest.NeedRoom(t, n)
 	cttest.Fill(t, b.ns, n, like(cttest.Unreplied(), 300, "192.0.2.101"))
@@ -226,7 +226,7 @@ func TestCancellingADeletionKeepsTheCountTrue(t *testing.T) {
 
 // TestNothingIsProvenAtTheStart: without a watch nobody is known to be idle.
 func TestNothingIsProvenAtTheStart(t *testing.T) {
-	b := newBench(t, nfct.Protect{})
+	b := newBench(t, conntrack.Protect{})
 	cttest.Fill(t, b.ns, 10, like(cttest.Unreplied(), 300, "192.0.2.101"))
 	b.k.watches = map[uint32]*watch{}
 	for range 2 {
@@ -241,7 +241,7 @@ func TestNothingIsProvenAtTheStart(t *testing.T) {
 
 // TestADeletionKeepsTheHashFromBeingResized until it has ended.
 func TestADeletionKeepsTheHashFromBeingResized(t *testing.T) {
-	b := newBench(t, nfct.Protect{})
+	b := newBench(t, conntrack.Protect{})
 	counted := 0
 	b.k.sysctls.fault = func(step string) error {
 		if step != "read "+countName {
@@ -261,17 +261,17 @@ func TestADeletionKeepsTheHashFromBeingResized(t *testing.T) {
 // TestAShortenedTimeoutMakesNobodyOld: the entries of before have more left
 // than the timeout that stands there now.
 func TestAShortenedTimeoutMakesNobodyOld(t *testing.T) {
-	b := newBench(t, nfct.Protect{})
+	b := newBench(t, conntrack.Protect{})
 	cttest.Fill(t, b.ns, 10, like(cttest.Unreplied(), 595, "192.0.2.101")) // of before, young
 	cttest.Fill(t, b.ns, 10, like(cttest.Unreplied(), 58, "192.0.2.102"))  // of after, young
-	must(t, b.k, shorten(nfct.UDP, 600, 60))
+	must(t, b.k, shorten(conntrack.UDP, 600, 60))
 	b.now = b.now.Add(2 * time.Second)
 	b.look(t)
 	out := b.k.Apply(t.Context(), "", deletion(20))
 	if !out.OK || out.Changed != 0 || out.Entries.Fates[policy.FateTooYoung] != 20 {
 		t.Errorf("after shortening: %+v", out)
 	}
-	must(t, b.k, lengthen(nfct.UDP, 60, 600))
+	must(t, b.k, lengthen(conntrack.UDP, 60, 600))
 	b.now = b.now.Add(2 * time.Second)
 	b.look(t)
 	out = b.k.Apply(t.Context(), "", deletion(20))
@@ -281,19 +281,19 @@ func TestAShortenedTimeoutMakesNobodyOld(t *testing.T) {
 }
 
 func TestAgeingLeavesTheLiveAlone(t *testing.T) {
-	b := newBench(t, nfct.Protect{Ports: []nfct.PortRange{{First: 2222, Last: 2222}}})
-	closing := []nfct.TCPState{nfct.StateFinWait, nfct.StateLastAck, nfct.StateTimeWait, nfct.StateClose}
+	b := newBench(t, conntrack.Protect{Ports: []conntrack.PortRange{{First: 2222, Last: 2222}}})
+	closing := []conntrack.TCPState{conntrack.StateFinWait, conntrack.StateLastAck, conntrack.StateTimeWait, conntrack.StateClose}
 	for _, state := range closing {
 		e := cttest.TCP(state)
 		e.Timeout = 500
 		cttest.Fill(t, b.ns, 100, e)
 	}
-	live := []nfct.Entry{
-		like(cttest.TCP(nfct.StateEstablished), 500, "192.0.2.102"),
-		like(cttest.TCP(nfct.StateCloseWait), 500, "192.0.2.103"),
+	live := []conntrack.Entry{
+		like(cttest.TCP(conntrack.StateEstablished), 500, "192.0.2.102"),
+		like(cttest.TCP(conntrack.StateCloseWait), 500, "192.0.2.103"),
 		like(cttest.Assured(), 500, "192.0.2.104"),
 	}
-	protected := like(cttest.TCP(nfct.StateTimeWait), 500, "192.0.2.105")
+	protected := like(cttest.TCP(conntrack.StateTimeWait), 500, "192.0.2.105")
 	protected.Orig.DstPort = 2222
 	for _, e := range append(live, protected) {
 		cttest.Fill(t, b.ns, 100, e)
@@ -334,14 +334,14 @@ func TestATimeoutIsShortenedAndPutBack(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer own.Close()
-	hosts := timeoutOf(t, own, nfct.TCPTimeWait)
-	act := shorten(nfct.TCPTimeWait, 120, 30)
+	hosts := timeoutOf(t, own, conntrack.TCPTimeWait)
+	act := shorten(conntrack.TCPTimeWait, 120, 30)
 	act.NetNS = ns.Inode()
 	must(t, k, act)
-	if got := timeoutOf(t, ns, nfct.TCPTimeWait); got != 30 {
+	if got := timeoutOf(t, ns, conntrack.TCPTimeWait); got != 30 {
 		t.Errorf("the namespace has %d", got)
 	}
-	if got := timeoutOf(t, own, nfct.TCPTimeWait); got != hosts {
+	if got := timeoutOf(t, own, conntrack.TCPTimeWait); got != hosts {
 		t.Errorf("the host has %d, had %d", got, hosts)
 	}
 	if can := k.Can(ns.Inode()); !can.TimeoutsWritable || !can.Entries {
@@ -355,7 +355,7 @@ func TestATimeoutIsShortenedAndPutBack(t *testing.T) {
 	if err != nil || len(outcomes) != 1 || !outcomes[0].OK || outcomes[0].Action.NetNS != ns.Inode() {
 		t.Errorf("reverted %+v, %v", outcomes, err)
 	}
-	if got := timeoutOf(t, ns, nfct.TCPTimeWait); got != 120 {
+	if got := timeoutOf(t, ns, conntrack.TCPTimeWait); got != 120 {
 		t.Errorf("the namespace has %d after the revert", got)
 	}
 	t.Run("by the printed command", func(t *testing.T) {
@@ -368,7 +368,7 @@ func TestATimeoutIsShortenedAndPutBack(t *testing.T) {
 		if text, err := exec.Command("sh", "-c", commands[0]).CombinedOutput(); err != nil {
 			t.Fatalf("%s: %v\n%s", commands[0], err, text)
 		}
-		if got := timeoutOf(t, ns, nfct.TCPTimeWait); got != 120 {
+		if got := timeoutOf(t, ns, conntrack.TCPTimeWait); got != 120 {
 			t.Errorf("the namespace has %d after %s", got, commands[0])
 		}
 	})
@@ -377,7 +377,7 @@ func TestATimeoutIsShortenedAndPutBack(t *testing.T) {
 // TestMaxIsReadOnlyInANamespace: the kernel refuses, and the ledger is as
 // before.
 func TestMaxIsReadOnlyInANamespace(t *testing.T) {
-	b := newBench(t, nfct.Protect{})
+	b := newBench(t, conntrack.Protect{})
 	now, err := b.k.read(b.ns, maxName)
 	if err != nil {
 		t.Fatal(err)
@@ -419,7 +419,7 @@ func TestProcSysIsReadOnly(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer k.Close()
-	out := policy.Outcome{Action: shorten(nfct.UDP, 30, 20)}
+	out := policy.Outcome{Action: shorten(conntrack.UDP, 30, 20)}
 	if err := k.apply(t.Context(), "", &out); !errors.Is(err, ErrReadOnly) {
 		t.Errorf("error %v, want ErrReadOnly", err)
 	}

@@ -11,7 +11,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"github.com/ctwarden/ctwarden/internal/nfct"
+	"github.com/ctwarden/ctwarden/internal/conntrack"
 	"github.com/ctwarden/ctwarden/policy"
 )
 
@@ -175,11 +175,11 @@ func TestApplyRefuses(t *testing.T) {
 		"a raise from no limit":            raise(0, 1000),
 		"a hash that shrinks":              resize(1024, 512),
 		"a hash above what any kernel has": resize(512, 1<<29),
-		"a shortening that lengthens":      shorten(nfct.UDP, 120, 121),
-		"a timeout of 0":                   shorten(nfct.UDP, 120, 0),
-		"a timeout above any kernel's":     lengthen(nfct.UDP, 120, 1<<31/100+1),
-		"a timeout without a name":         shorten(nfct.NoTimeout, 120, 60),
-		"a timeout that does not exist":    shorten(nfct.NumTimeouts, 120, 60),
+		"a shortening that lengthens":      shorten(conntrack.UDP, 120, 121),
+		"a timeout of 0":                   shorten(conntrack.UDP, 120, 0),
+		"a timeout above any kernel's":     lengthen(conntrack.UDP, 120, 1<<31/100+1),
+		"a timeout without a name":         shorten(conntrack.NoTimeout, 120, 60),
+		"a timeout that does not exist":    shorten(conntrack.NumTimeouts, 120, 60),
 		"a restored max of 0":              {Type: policy.RestoreMax, From: 1000},
 		"max in another namespace":         {Type: policy.RaiseMax, NetNS: 7, From: 1000, To: 2000},
 		"a deletion without a cap": {
@@ -253,7 +253,7 @@ func TestAForeignValueIsLeftAlone(t *testing.T) {
 func TestTheOriginalIsKept(t *testing.T) {
 	proc, dir := newProc(t), stateDir(t)
 	k := openAt(t, proc.root, dir)
-	name := nfct.UDP.Sysctl()
+	name := conntrack.UDP.Sysctl()
 	entry := func() Entry {
 		t.Helper()
 		stored, err := store{dir: dir}.read()
@@ -267,21 +267,21 @@ func TestTheOriginalIsKept(t *testing.T) {
 	now := start
 	k.options.Now = func() time.Time { now = now.Add(time.Minute); return now }
 
-	must(t, k, shorten(nfct.UDP, 120, 60))
+	must(t, k, shorten(conntrack.UDP, 120, 60))
 	want := Entry{
 		Sysctl: name, NetNS: k.options.Own.Inode(), Original: 120, Before: 120, Written: 60, ReadBack: 60,
 		Reason: policy.ReasonChurn, Incident: "i1", Since: start.Add(2 * time.Minute), At: start.Add(2 * time.Minute),
 		Leased: true, Boot: thisBoot,
 	}
 	wantDiff(t, "first write", want, entry())
-	out := must(t, k, shorten(nfct.UDP, 60, 30))
+	out := must(t, k, shorten(conntrack.UDP, 60, 30))
 	want.Before, want.Written, want.ReadBack, want.At = 60, 30, 30, start.Add(5*time.Minute)
 	wantDiff(t, "second write", want, entry())
 	if out.Took != 2*time.Minute {
 		t.Errorf("took %v by a clock that ticks once a minute", out.Took)
 	}
-	must(t, k, lengthen(nfct.UDP, 30, 60))
-	must(t, k, lengthen(nfct.UDP, 60, 120))
+	must(t, k, lengthen(conntrack.UDP, 30, 60))
+	must(t, k, lengthen(conntrack.UDP, 60, 120))
 	wantDiff(t, "an original that is back is forgotten", Entry{}, entry())
 }
 
@@ -309,11 +309,11 @@ func TestAYieldedValueIsNotPutBack(t *testing.T) {
 	proc := newProc(t)
 	k := openAt(t, proc.root, stateDir(t))
 	must(t, k, raise(1000, 2000))
-	must(t, k, shorten(nfct.UDP, 120, 60))
+	must(t, k, shorten(conntrack.UDP, 120, 60))
 	for _, ov := range []policy.Override{
 		{Type: policy.RaiseMax, Wrote: 2000, Found: 1500},
-		{Type: policy.ShortenTimeout, Knob: nfct.UDP, Wrote: 60, Found: 90},
-		{Type: policy.ShortenTimeout, Knob: nfct.UDP, Wrote: 60, Found: 90},
+		{Type: policy.ShortenTimeout, Knob: conntrack.UDP, Wrote: 60, Found: 90},
+		{Type: policy.ShortenTimeout, Knob: conntrack.UDP, Wrote: 60, Found: 90},
 	} {
 		if err := k.Yield(0, ov); err != nil {
 			t.Fatal(err)
@@ -324,7 +324,7 @@ func TestAYieldedValueIsNotPutBack(t *testing.T) {
 		t.Errorf("reverted %+v, %v", outcomes, err)
 	}
 	wantValue(t, proc, maxName, 2000)
-	wantValue(t, proc, nfct.UDP.Sysctl(), 60)
+	wantValue(t, proc, conntrack.UDP.Sysctl(), 60)
 	if h := k.Ledger().History; len(h) != 2 {
 		t.Errorf("history %+v", h)
 	}
@@ -336,27 +336,27 @@ func TestAYieldedValueIsNotPutBack(t *testing.T) {
 func TestAWriteThatCouldNotBeReadBackIsNoOverride(t *testing.T) {
 	proc := newProc(t)
 	k := openAt(t, proc.root, stateDir(t))
-	must(t, k, shorten(nfct.UDP, 120, 60))
+	must(t, k, shorten(conntrack.UDP, 120, 60))
 	written := false
 	k.sysctls.fault = func(step string) error {
-		written = written || step == "wrote "+nfct.UDP.Sysctl()
-		if written && step == "read "+nfct.UDP.Sysctl() {
+		written = written || step == "wrote "+conntrack.UDP.Sysctl()
+		if written && step == "read "+conntrack.UDP.Sysctl() {
 			return unix.EMFILE
 		}
 		return nil
 	}
-	if out := k.Apply(t.Context(), "i1", shorten(nfct.UDP, 60, 30)); out.OK {
+	if out := k.Apply(t.Context(), "i1", shorten(conntrack.UDP, 60, 30)); out.OK {
 		t.Fatalf("outcome %+v", out)
 	}
 	k.sysctls.fault = nil
-	ov := policy.Override{Type: policy.ShortenTimeout, Knob: nfct.UDP, Wrote: 60, Found: 30, Original: 120}
+	ov := policy.Override{Type: policy.ShortenTimeout, Knob: conntrack.UDP, Wrote: 60, Found: 30, Original: 120}
 	if err := k.Yield(0, ov); err != nil {
 		t.Fatal(err)
 	}
 	if _, err := k.Revert(t.Context(), false); err != nil {
 		t.Fatal(err)
 	}
-	wantValue(t, proc, nfct.UDP.Sysctl(), 120)
+	wantValue(t, proc, conntrack.UDP.Sysctl(), 120)
 }
 
 // TestAForeignValueEndsTheClaim: what Apply finds is not ours to put back.

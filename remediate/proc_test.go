@@ -10,7 +10,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
-	"github.com/ctwarden/ctwarden/internal/nfct"
+	"github.com/ctwarden/ctwarden/internal/conntrack"
 	"github.com/ctwarden/ctwarden/policy"
 )
 
@@ -38,7 +38,7 @@ func newProc(tb testing.TB) fakeProc {
 	p.set(maxName, 1000)
 	p.set(bucketName, 512)
 	p.set(countName, 10)
-	for t := nfct.TCPSynSent; t < nfct.NumTimeouts; t++ {
+	for t := conntrack.TCPSynSent; t < conntrack.NumTimeouts; t++ {
 		p.set(t.Sysctl(), 120)
 	}
 	return p
@@ -106,11 +106,11 @@ func resize(from, to uint64) policy.Action {
 	return policy.Action{Type: policy.ResizeHash, From: from, To: to, Reason: policy.ReasonBudgetNeedsBuckets}
 }
 
-func shorten(t nfct.Timeout, from, to uint64) policy.Action {
+func shorten(t conntrack.Timeout, from, to uint64) policy.Action {
 	return policy.Action{Type: policy.ShortenTimeout, Knob: t, From: from, To: to, Reason: policy.ReasonChurn}
 }
 
-func lengthen(t nfct.Timeout, from, to uint64) policy.Action {
+func lengthen(t conntrack.Timeout, from, to uint64) policy.Action {
 	return policy.Action{Type: policy.RestoreTimeout, Knob: t, From: from, To: to, Reason: policy.ReasonCalm}
 }
 

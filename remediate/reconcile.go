@@ -6,7 +6,7 @@ import (
 	"os"
 	"path/filepath"
 
-	"github.com/ctwarden/ctwarden/internal/nfct"
+	"github.com/ctwarden/ctwarden/internal/conntrack"
 	"github.com/ctwarden/ctwarden/policy"
 )
 
@@ -28,7 +28,7 @@ func (c *Claims) Seed(s *policy.State, netns uint32) {
 	claim(&s.Max, c.Max)
 	claim(&s.Buckets, c.Buckets)
 	timeouts := c.Timeouts[netns]
-	for t := nfct.TCPSynSent; t < nfct.NumTimeouts; t++ {
+	for t := conntrack.TCPSynSent; t < conntrack.NumTimeouts; t++ {
 		claim(&s.Timeouts[t], timeouts[t])
 	}
 	for i := range c.Notes {
@@ -51,7 +51,7 @@ func (n *Note) knob(s *policy.State, netns uint32) *policy.Knob {
 	case bucketName:
 		return &s.Buckets
 	}
-	t, err := nfct.ParseTimeout(n.Sysctl)
+	t, err := conntrack.ParseTimeout(n.Sysctl)
 	if err != nil || n.NetNS != netns {
 		return nil
 	}

@@ -5,8 +5,8 @@ import (
 	"os"
 	"testing"
 
+	"github.com/ctwarden/ctwarden/internal/conntrack"
 	"github.com/ctwarden/ctwarden/internal/netns"
-	"github.com/ctwarden/ctwarden/internal/nfct"
 	"github.com/ctwarden/ctwarden/policy"
 )
 
@@ -50,19 +50,19 @@ func TestReconcile(t *testing.T) {
 			with(func(e *Entry) { e.Boot = "another" }), 2000, nil, nil, Rebooted, policy.Knob{}, false, true,
 		},
 		"the namespace is gone": {
-			with(func(e *Entry) { e.Sysctl, e.NetNS = nfct.UDP.Sysctl(), gone }), 0,
+			with(func(e *Entry) { e.Sysctl, e.NetNS = conntrack.UDP.Sysctl(), gone }), 0,
 			func(uint32) (*netns.NS, error) { return nil, os.ErrNotExist }, nil, NamespaceGone, policy.Knob{}, false, true,
 		},
 		"the namespace can't be entered": {
-			with(func(e *Entry) { e.Sysctl, e.NetNS = nfct.UDP.Sysctl(), gone }), 0,
+			with(func(e *Entry) { e.Sysctl, e.NetNS = conntrack.UDP.Sysctl(), gone }), 0,
 			func(uint32) (*netns.NS, error) { return nil, os.ErrPermission }, nil, Unknown, policy.Knob{}, true, false,
 		},
 		"the namespace can't be entered, and ended with the drill that was killed": {
-			with(func(e *Entry) { e.Sysctl, e.NetNS, e.Fleeting = nfct.UDP.Sysctl(), gone, true }), 0,
+			with(func(e *Entry) { e.Sysctl, e.NetNS, e.Fleeting = conntrack.UDP.Sysctl(), gone, true }), 0,
 			func(uint32) (*netns.NS, error) { return nil, os.ErrPermission }, nil, NamespaceGone, policy.Knob{}, false, true,
 		},
 		"nobody can find namespaces": {
-			with(func(e *Entry) { e.Sysctl, e.NetNS = nfct.UDP.Sysctl(), gone }), 0, nil, nil, Unknown, policy.Knob{}, true, false,
+			with(func(e *Entry) { e.Sysctl, e.NetNS = conntrack.UDP.Sysctl(), gone }), 0, nil, nil, Unknown, policy.Knob{}, true, false,
 		},
 		"the module was unloaded": {
 			base, 2000, nil, func(p fakeProc) {
@@ -126,14 +126,14 @@ func TestReconcile(t *testing.T) {
 func TestSeedKeepsWhatTheStateRemembersOfYielding(t *testing.T) {
 	c := Claims{
 		Max:      policy.Knob{Original: 1, Written: 2},
-		Timeouts: map[uint32]policy.Knobs{7: {nfct.UDP: {Original: 30, Written: 20}}},
+		Timeouts: map[uint32]policy.Knobs{7: {conntrack.UDP: {Original: 30, Written: 20}}},
 	}
 	s := policy.State{Max: policy.Knob{Original: 9, Written: 9, YieldPause: 3}, Buckets: policy.Knob{Written: 5, YieldUntil: 4}}
 	c.Seed(&s, 7)
 	var want policy.State
 	want.Max = policy.Knob{Original: 1, Written: 2, YieldPause: 3}
 	want.Buckets = policy.Knob{YieldUntil: 4}
-	want.Timeouts[nfct.UDP] = policy.Knob{Original: 30, Written: 20}
+	want.Timeouts[conntrack.UDP] = policy.Knob{Original: 30, Written: 20}
 	wantDiff(t, "state", want, s)
 }
 
@@ -194,13 +194,13 @@ func TestAValueChangedWhileCtwardenWasDownIsYieldedTo(t *testing.T) {
 	if claims.Max.Written != 0 || claims.Buckets.Written != 0 {
 		t.Errorf("claims on what is somebody else's: %+v", claims)
 	}
-	claims.Notes = append(claims.Notes, Note{Kind: Foreign, Sysctl: nfct.UDP.Sysctl(), NetNS: inode, Original: 30, Written: 20, Found: 25})
+	claims.Notes = append(claims.Notes, Note{Kind: Foreign, Sysctl: conntrack.UDP.Sysctl(), NetNS: inode, Original: 30, Written: 20, Found: 25})
 	for _, netns := range []uint32{0, inode} {
 		limits, state := policy.Defaults(), policy.State{}
 		claims.Seed(&state, netns)
 		o := policy.Observation{
-			Now: 1 << 40, Timeouts: nfct.Timeouts{nfct.UDP: 25}, Full: 1,
-			Table:  nfct.Table{NetNS: netns, Entries: 1499, Max: 1500, Buckets: 4096},
+			Now: 1 << 40, Timeouts: conntrack.Timeouts{conntrack.UDP: 25}, Full: 1,
+			Table:  conntrack.Table{NetNS: netns, Entries: 1499, Max: 1500, Buckets: 4096},
 			Memory: policy.Memory{Total: 8 << 30, Available: 8 << 30, EntryBytes: 256},
 			Kernel: policy.Kernel{MaxWritable: true, BucketsWritable: true, TimeoutsWritable: true},
 		}
@@ -212,7 +212,7 @@ func TestAValueChangedWhileCtwardenWasDownIsYieldedTo(t *testing.T) {
 		}
 		if netns == inode {
 			want = append(want, policy.Override{
-				Type: policy.ShortenTimeout, Knob: nfct.UDP, Wrote: 20, Found: 25, Original: 30,
+				Type: policy.ShortenTimeout, Knob: conntrack.UDP, Wrote: 20, Found: 25, Original: 30,
 				Foreign: policy.Changed, Yield: limits.Yield.Pause,
 			})
 		}

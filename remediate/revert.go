@@ -6,14 +6,14 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/ctwarden/ctwarden/internal/conntrack"
 	"github.com/ctwarden/ctwarden/internal/netns"
-	"github.com/ctwarden/ctwarden/internal/nfct"
 	"github.com/ctwarden/ctwarden/policy"
 )
 
 // maxHeldFrom is the share of the original max from which entries hold back
 // its return: the table would be full at once.
-const maxHeldFrom = nfct.Permyriad(9000)
+const maxHeldFrom = conntrack.Permyriad(9000)
 
 // Revert puts back everything in the ledger: timeouts first, then max, then
 // the hash. Each is a compare-and-set: a value that somebody else has changed
@@ -124,7 +124,7 @@ func (k *Kernel) mayReturn(ns *netns.NS, e *Entry, out *policy.Outcome, force bo
 
 // mayLower asks for room in the fullest table: max holds for each by itself.
 func mayLower(count, original uint64, out *policy.Outcome, force bool) error {
-	full := nfct.Table{Entries: count, Max: original}.Fullness()
+	full := conntrack.Table{Entries: count, Max: original}.Fullness()
 	if original > out.Before || full < maxHeldFrom {
 		return nil
 	}

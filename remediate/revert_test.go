@@ -9,8 +9,8 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/ctwarden/ctwarden/internal/conntrack"
 	"github.com/ctwarden/ctwarden/internal/netns"
-	"github.com/ctwarden/ctwarden/internal/nfct"
 	"github.com/ctwarden/ctwarden/policy"
 )
 
@@ -21,8 +21,8 @@ func changed(tb testing.TB) (fakeProc, *Kernel) {
 	k := openAt(tb, proc.root, stateDir(tb))
 	must(tb, k, resize(512, 1024))
 	must(tb, k, raise(1000, 2000))
-	must(tb, k, shorten(nfct.UDP, 120, 60))
-	must(tb, k, shorten(nfct.TCPTimeWait, 120, 30))
+	must(tb, k, shorten(conntrack.UDP, 120, 60))
+	must(tb, k, shorten(conntrack.TCPTimeWait, 120, 30))
 	return proc, k
 }
 
@@ -44,11 +44,11 @@ func TestRevertGoesInOrder(t *testing.T) {
 	}, wrote)
 	want := []policy.Outcome{
 		{
-			Action: policy.Action{Type: policy.RestoreTimeout, Knob: nfct.UDP, From: 60, To: 120, Reason: policy.ReasonAsked},
+			Action: policy.Action{Type: policy.RestoreTimeout, Knob: conntrack.UDP, From: 60, To: 120, Reason: policy.ReasonAsked},
 			OK:     true, Before: 60, After: 120,
 		},
 		{
-			Action: policy.Action{Type: policy.RestoreTimeout, Knob: nfct.TCPTimeWait, From: 30, To: 120, Reason: policy.ReasonAsked},
+			Action: policy.Action{Type: policy.RestoreTimeout, Knob: conntrack.TCPTimeWait, From: 30, To: 120, Reason: policy.ReasonAsked},
 			OK:     true, Before: 30, After: 120,
 		},
 		{
@@ -61,7 +61,7 @@ func TestRevertGoesInOrder(t *testing.T) {
 		},
 	}
 	wantDiff(t, "outcomes", want, outcomes)
-	for name, v := range map[string]uint64{maxName: 1000, bucketName: 512, nfct.UDP.Sysctl(): 120, nfct.TCPTimeWait.Sysctl(): 120} {
+	for name, v := range map[string]uint64{maxName: 1000, bucketName: 512, conntrack.UDP.Sysctl(): 120, conntrack.TCPTimeWait.Sysctl(): 120} {
 		wantValue(t, proc, name, v)
 	}
 }
@@ -100,7 +100,7 @@ func TestRevertHoldsBackWhatWouldHurt(t *testing.T) {
 			if err != nil || len(outcomes) != 4 {
 				t.Fatalf("outcomes %+v, %v", outcomes, err)
 			}
-			wantValue(t, proc, nfct.UDP.Sysctl(), 120)
+			wantValue(t, proc, conntrack.UDP.Sysctl(), 120)
 			wantValue(t, proc, maxName, tt.max)
 			wantValue(t, proc, bucketName, tt.buckets)
 			noted := 0
@@ -142,7 +142,7 @@ func TestRaisingMaxIsNotHeldBack(t *testing.T) {
 
 func TestRevertLeavesForeignValuesAlone(t *testing.T) {
 	proc, k := changed(t)
-	proc.set(nfct.UDP.Sysctl(), 45)
+	proc.set(conntrack.UDP.Sysctl(), 45)
 	proc.set(maxName, 1000)
 	outcomes, err := k.Revert(t.Context(), false)
 	if err != nil || len(outcomes) != 4 {
@@ -154,7 +154,7 @@ func TestRevertLeavesForeignValuesAlone(t *testing.T) {
 	if out := outcomes[2]; !out.OK || out.Note == "" {
 		t.Errorf("the one that is back already: %+v", out)
 	}
-	wantValue(t, proc, nfct.UDP.Sysctl(), 45)
+	wantValue(t, proc, conntrack.UDP.Sysctl(), 45)
 	wantValue(t, proc, bucketName, 512)
 	l := k.Ledger()
 	if len(l.Entries) != 0 || len(l.History) != 1 {
@@ -165,7 +165,7 @@ func TestRevertLeavesForeignValuesAlone(t *testing.T) {
 // TestRevertWhenAStepFails: what failed stays in the ledger, and the rest is
 // put back.
 func TestRevertWhenAStepFails(t *testing.T) {
-	udp := nfct.UDP.Sysctl()
+	udp := conntrack.UDP.Sysctl()
 	for name, tt := range map[string]struct {
 		step string
 		err  error
@@ -261,7 +261,7 @@ func TestRevertCommands(t *testing.T) {
 	}
 	proc.boot(thisBoot)
 
-	proc.set(nfct.UDP.Sysctl(), 45)
+	proc.set(conntrack.UDP.Sysctl(), 45)
 	proc.set(maxName, 1000)
 	commands = k.RevertCommands()
 	if len(commands) != 3 || !strings.HasPrefix(commands[0], "# ") || commands[1] != want[1] || commands[2] != want[3] {
@@ -272,7 +272,7 @@ func TestRevertCommands(t *testing.T) {
 // TestARevertThatCanNotLookSaysSo, and leaves the ledger as it is: before the
 // write as well as after it.
 func TestARevertThatCanNotLookSaysSo(t *testing.T) {
-	name := nfct.UDP.Sysctl()
+	name := conntrack.UDP.Sysctl()
 	for blind, value := range map[int]uint64{1: 60, 2: 120} {
 		proc, k := changed(t)
 		looks := 0
@@ -289,7 +289,7 @@ func TestARevertThatCanNotLookSaysSo(t *testing.T) {
 			t.Fatalf("outcomes %+v, %v", outcomes, err)
 		}
 		for i := range outcomes {
-			if out := &outcomes[i]; (out.Error != "") != (out.Action.Knob == nfct.UDP) || out.OK != (out.Error == "") {
+			if out := &outcomes[i]; (out.Error != "") != (out.Action.Knob == conntrack.UDP) || out.OK != (out.Error == "") {
 				t.Errorf("blind at look %d: %+v", blind, out)
 			}
 		}
@@ -323,7 +323,7 @@ func TestARevertGoesByTheLimitsOfTheReload(t *testing.T) {
 // it, and comes with errors.
 func TestACommandIsOneLine(t *testing.T) {
 	proc, dir := newProc(t), stateDir(t)
-	e := Entry{Sysctl: nfct.UDP.Sysctl(), NetNS: 77, Original: 30, Before: 30, Written: 20, ReadBack: 20, Boot: thisBoot}
+	e := Entry{Sysctl: conntrack.UDP.Sysctl(), NetNS: 77, Original: 30, Before: 30, Written: 20, ReadBack: 20, Boot: thisBoot}
 	if err := (store{dir: dir}).save(Ledger{Entries: []Entry{e}}); err != nil {
 		t.Fatal(err)
 	}

@@ -11,7 +11,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"github.com/ctwarden/ctwarden/internal/nfct"
+	"github.com/ctwarden/ctwarden/internal/conntrack"
 	"github.com/ctwarden/ctwarden/policy"
 )
 
@@ -21,7 +21,7 @@ func sampleLedger() Ledger {
 		Reason: policy.ReasonFill, Incident: "i1", Since: start, At: start, Boot: thisBoot,
 	}
 	u := e
-	u.Sysctl, u.NetNS, u.Leased = nfct.UDP.Sysctl(), 7, true
+	u.Sysctl, u.NetNS, u.Leased = conntrack.UDP.Sysctl(), 7, true
 	return Ledger{Entries: []Entry{u, e}, History: []Voided{{Entry: e, Why: Foreign, Found: 3}}}
 }
 

@@ -9,9 +9,9 @@ import (
 	"strings"
 	"time"
 
+	"github.com/ctwarden/ctwarden/internal/conntrack"
 	"github.com/ctwarden/ctwarden/internal/ctnetlink"
 	"github.com/ctwarden/ctwarden/internal/netns"
-	"github.com/ctwarden/ctwarden/internal/nfct"
 	"github.com/ctwarden/ctwarden/policy"
 )
 
@@ -31,7 +31,7 @@ const (
 // Called with every observation it is what idle times are proven by; without
 // it, or for as long as the idle time asked for after a start, entries count
 // as FateIdleUnknown and are spared.
-func (k *Kernel) Saw(inode uint32, timeouts nfct.Timeouts) {
+func (k *Kernel) Saw(inode uint32, timeouts conntrack.Timeouts) {
 	if inode == 0 {
 		inode = k.options.Own.Inode()
 	}
@@ -40,7 +40,7 @@ func (k *Kernel) Saw(inode uint32, timeouts nfct.Timeouts) {
 	k.saw(inode, &timeouts)
 }
 
-func (k *Kernel) saw(inode uint32, timeouts *nfct.Timeouts) *watch {
+func (k *Kernel) saw(inode uint32, timeouts *conntrack.Timeouts) *watch {
 	w := k.watches[inode]
 	if w == nil {
 		w = &watch{}
@@ -75,11 +75,11 @@ func (k *Kernel) choice(ns *netns.NS, act *policy.Action) (*choice, error) {
 
 // timeouts reads those that this kernel has. A negative one is not known, as
 // for the watcher: 0.
-func (k *Kernel) timeouts(ns *netns.NS) (timeouts nfct.Timeouts, err error) {
+func (k *Kernel) timeouts(ns *netns.NS) (timeouts conntrack.Timeouts, err error) {
 	err = ns.Do(func() error {
-		for t := nfct.TCPSynSent; t < nfct.NumTimeouts; t++ {
+		for t := conntrack.TCPSynSent; t < conntrack.NumTimeouts; t++ {
 			v, err := k.sysctls.read(t.Sysctl())
-			if errors.Is(err, os.ErrNotExist) && t != nfct.UDP {
+			if errors.Is(err, os.ErrNotExist) && t != conntrack.UDP {
 				continue // GRE's came with Linux 5.4
 			}
 			if errors.Is(err, ErrInvalid) {
@@ -183,7 +183,7 @@ func checkSweep(act *policy.Action, f *ctnetlink.Features) error {
 // A choice says which entries an act may touch, and counts.
 type choice struct {
 	act     policy.Action
-	protect nfct.Protect
+	protect conntrack.Protect
 	idle    idleness
 	told    policy.Entries
 }
@@ -191,14 +191,14 @@ type choice struct {
 func (c *choice) run(ctx context.Context, ns *netns.NS, features ctnetlink.Features) (ctnetlink.Swept, error) {
 	s := ctnetlink.Sweep{NS: ns, Limit: c.act.Cap, Query: ctnetlink.Query{Features: features, Box: longestWalk}}
 	if c.act.Type == policy.DeleteEntries {
-		s.Query.StatusMask = nfct.StatusSeenReply
+		s.Query.StatusMask = conntrack.StatusSeenReply
 		return s.Delete(ctx, c.take)
 	}
-	return s.Age(ctx, func(e *nfct.Entry) (uint32, bool) { return c.act.Remaining, c.take(e) })
+	return s.Age(ctx, func(e *conntrack.Entry) (uint32, bool) { return c.act.Remaining, c.take(e) })
 }
 
 // take decides about one entry.
-func (c *choice) take(e *nfct.Entry) bool {
+func (c *choice) take(e *conntrack.Entry) bool {
 	fate := c.fate(e)
 	c.told.Fates[fate]++
 	if fate != policy.FateEligible {
@@ -213,7 +213,7 @@ func (c *choice) take(e *nfct.Entry) bool {
 	return true
 }
 
-func (c *choice) fate(e *nfct.Entry) policy.Fate {
+func (c *choice) fate(e *conntrack.Entry) policy.Fate {
 	if fate := c.class(e); fate != policy.FateEligible {
 		return fate
 	}
@@ -227,28 +227,28 @@ func (c *choice) fate(e *nfct.Entry) policy.Fate {
 }
 
 // class says whether an entry is of the class of the act.
-func (c *choice) class(e *nfct.Entry) policy.Fate {
+func (c *choice) class(e *conntrack.Entry) policy.Fate {
 	tcp := e.Proto == protoTCP
 	switch c.act.Class {
 	case policy.Unreplied:
 		switch {
-		case e.Status&nfct.StatusSeenReply != 0:
+		case e.Status&conntrack.StatusSeenReply != 0:
 			return policy.FateReplied
-		case e.Status&nfct.StatusAssured != 0:
+		case e.Status&conntrack.StatusAssured != 0:
 			return policy.FateAssured
-		case tcp && (e.State == nfct.StateEstablished || e.State == nfct.StateCloseWait):
+		case tcp && (e.State == conntrack.StateEstablished || e.State == conntrack.StateCloseWait):
 			return policy.FateEstablished
 		}
 		return policy.FateEligible
 	case policy.Closing:
 		switch e.State {
-		case nfct.StateFinWait, nfct.StateLastAck, nfct.StateTimeWait, nfct.StateClose:
+		case conntrack.StateFinWait, conntrack.StateLastAck, conntrack.StateTimeWait, conntrack.StateClose:
 			if tcp {
 				return policy.FateEligible
 			}
 		}
 	case policy.Established:
-		if tcp && e.State == nfct.StateEstablished {
+		if tcp && e.State == conntrack.StateEstablished {
 			return policy.FateEligible
 		}
 	}
@@ -256,19 +256,19 @@ func (c *choice) class(e *nfct.Entry) policy.Fate {
 }
 
 // spared says what else keeps an entry from being touched.
-func (c *choice) spared(e *nfct.Entry) policy.Fate {
+func (c *choice) spared(e *conntrack.Entry) policy.Fate {
 	switch {
-	case e.Status&nfct.StatusDying != 0:
+	case e.Status&conntrack.StatusDying != 0:
 		return policy.FateDying
-	case e.HasMaster || e.Status&nfct.StatusExpected != 0:
+	case e.HasMaster || e.Status&conntrack.StatusExpected != 0:
 		return policy.FateExpected
-	case e.HasHelper || e.Status&nfct.StatusHelper != 0:
+	case e.HasHelper || e.Status&conntrack.StatusHelper != 0:
 		return policy.FateHelper
-	case e.Status&nfct.StatusFixedTimeout != 0:
+	case e.Status&conntrack.StatusFixedTimeout != 0:
 		return policy.FateFixedTimeout
-	case e.Status&(nfct.StatusOffload|nfct.StatusHWOffload) != 0:
+	case e.Status&(conntrack.StatusOffload|conntrack.StatusHWOffload) != 0:
 		return policy.FateOffload
-	case c.act.Type == policy.DeleteEntries && e.Status&nfct.StatusDstNAT != 0:
+	case c.act.Type == policy.DeleteEntries && e.Status&conntrack.StatusDstNAT != 0:
 		return policy.FateDNAT
 	case c.protect.Covers(e):
 		return policy.FateProtected
@@ -277,9 +277,9 @@ func (c *choice) spared(e *nfct.Entry) policy.Fate {
 }
 
 // age says whether an entry has been idle for long enough.
-func (c *choice) age(e *nfct.Entry) policy.Fate {
+func (c *choice) age(e *conntrack.Entry) policy.Fate {
 	least := c.act.MinIdle
-	if c.act.Class == policy.Unreplied && e.Proto == protoTCP && e.State == nfct.StateSynSent {
+	if c.act.Class == policy.Unreplied && e.Proto == protoTCP && e.State == conntrack.StateSynSent {
 		least = c.act.SynSentIdle
 	}
 	if least <= 0 {

@@ -10,10 +10,10 @@ import (
 	"testing"
 	"time"
 
+	"github.com/ctwarden/ctwarden/internal/conntrack"
 	"github.com/ctwarden/ctwarden/internal/ctnetlink"
 	"github.com/ctwarden/ctwarden/internal/drill"
 	"github.com/ctwarden/ctwarden/internal/netns"
-	"github.com/ctwarden/ctwarden/internal/nfct"
 )
 
 // TestDeletionSparesRealTraffic deletes while real connections carry data and
@@ -29,7 +29,7 @@ func TestDeletionSparesRealTraffic(t *testing.T) {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = stage.Close() })
-	writeTimeout(t, stage.NS, nfct.UDP, 600)
+	writeTimeout(t, stage.NS, conntrack.UDP, 600)
 	ctx, cancel := context.WithCancel(t.Context())
 	defer cancel()
 	var traffic sync.WaitGroup
@@ -45,13 +45,13 @@ func TestDeletionSparesRealTraffic(t *testing.T) {
 	answered := answers(t, stage.NS, 30)
 	flood(t, stage.NS, old)
 	// As if five minutes had passed since.
-	aged, err := ctnetlink.Sweep{NS: stage.NS, Limit: 2 * old}.Age(t.Context(), func(e *nfct.Entry) (uint32, bool) {
+	aged, err := ctnetlink.Sweep{NS: stage.NS, Limit: 2 * old}.Age(t.Context(), func(e *conntrack.Entry) (uint32, bool) {
 		return 300, e.Status.Unreplied()
 	})
 	if err != nil || aged.Done < old {
 		t.Fatalf("aged %+v, %v", aged, err)
 	}
-	b := benchIn(t, stage.NS, nfct.Protect{Networks: []netip.Prefix{netip.MustParsePrefix("127.1.10.0/24")}})
+	b := benchIn(t, stage.NS, conntrack.Protect{Networks: []netip.Prefix{netip.MustParsePrefix("127.1.10.0/24")}})
 	before := b.entries(t)
 
 	shorts, err := drill.NewShorts(stage)
@@ -86,7 +86,7 @@ func TestDeletionSparesRealTraffic(t *testing.T) {
 
 // checkTraffic wants every entry that was answered still there, and the same
 // one; all that is protected; and nothing that was silent.
-func checkTraffic(t *testing.T, before, after map[uint32]nfct.Entry) {
+func checkTraffic(t *testing.T, before, after map[uint32]conntrack.Entry) {
 	t.Helper()
 	replied, protected := 0, 0
 	network := netip.MustParsePrefix("127.1.10.0/24")
@@ -112,7 +112,7 @@ func checkTraffic(t *testing.T, before, after map[uint32]nfct.Entry) {
 }
 
 // benchIn is newBench in a namespace that is there already.
-func benchIn(t *testing.T, ns *netns.NS, protect nfct.Protect) *bench {
+func benchIn(t *testing.T, ns *netns.NS, protect conntrack.Protect) *bench {
 	t.Helper()
 	features, err := ctnetlink.Probe(t.Context(), ns)
 	if err != nil {

@@ -14,10 +14,10 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/ctwarden/ctwarden/internal/conntrack"
 	"github.com/ctwarden/ctwarden/internal/ctnetlink"
 	"github.com/ctwarden/ctwarden/internal/ctnetlink/cttest"
 	"github.com/ctwarden/ctwarden/internal/netns"
-	"github.com/ctwarden/ctwarden/internal/nfct"
 	"github.com/ctwarden/ctwarden/policy"
 )
 
@@ -40,9 +40,9 @@ func TestActsOnEntriesWithTheUnitsPrivileges(t *testing.T) {
 		t.Skip("needs root to give up all but the unit's privileges")
 	}
 	const n = 300
-	b := newBench(t, nfct.Protect{})
+	b := newBench(t, conntrack.Protect{})
 	cttest.Fill(t, b.ns, n, like(cttest.Unreplied(), 300, "192.0.2.101"))
-	cttest.Fill(t, b.ns, n, like(cttest.TCP(nfct.StateTimeWait), 300, "192.0.2.102"))
+	cttest.Fill(t, b.ns, n, like(cttest.TCP(conntrack.StateTimeWait), 300, "192.0.2.102"))
 	r := asTheUnit(t, b.ns)
 	t.Logf("probed %v, proven %v", r.Probed, r.Proven)
 	for _, feature := range []string{"delete_by_id", "update_timeout"} {
@@ -139,7 +139,7 @@ func unitChild(ctx context.Context) error {
 		return err
 	}
 	defer c.Close()
-	if _, err := c.Dump(ctx, ctnetlink.Query{}, func(*nfct.Entry, *ctnetlink.Key) bool { r.Left++; return true }); err != nil {
+	if _, err := c.Dump(ctx, ctnetlink.Query{}, func(*conntrack.Entry, *ctnetlink.Key) bool { r.Left++; return true }); err != nil {
 		return err
 	}
 	text, err := json.Marshal(r)

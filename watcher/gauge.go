@@ -9,8 +9,8 @@ import (
 	"path/filepath"
 	"time"
 
+	"github.com/ctwarden/ctwarden/internal/conntrack"
 	"github.com/ctwarden/ctwarden/internal/netns"
-	"github.com/ctwarden/ctwarden/internal/nfct"
 )
 
 // ErrNoTable says that there is no connection tracking table to read: the
@@ -29,7 +29,7 @@ const (
 
 // A Sample is one reading of a table.
 type Sample struct {
-	Table nfct.Table
+	Table conntrack.Table
 	// At is when it was read, with Go's monotonic reading.
 	At time.Time
 	// CountersFrom is where Table.Counters come from. If it is empty,
@@ -54,18 +54,18 @@ type Gauge struct {
 	// Stats reads the counters through ctnetlink, processors in order: for a
 	// kernel without /proc/net/stat/nf_conntrack (CONFIG_NF_CONNTRACK_PROCFS
 	// is off in Ubuntu's 5.4 and 6.8). Without it, such a kernel has none.
-	Stats func() ([]nfct.CPUStat, error)
+	Stats func() ([]conntrack.CPUStat, error)
 
 	count, max, buckets, stat *os.File
 	dir                       *os.File // of the sysctls
 
 	noStat bool // the kernel has no file of counters
 	buf    []byte
-	rows   []nfct.CPUStat
-	tally  nfct.Tally
-	from   CounterSource // what tally was fed from
-	base   nfct.Counters // what earlier tallies have counted
-	last   nfct.Counters
+	rows   []conntrack.CPUStat
+	tally  conntrack.Tally
+	from   CounterSource      // what tally was fed from
+	base   conntrack.Counters // what earlier tallies have counted
+	last   conntrack.Counters
 	stale  uint64 // resets of earlier tallies
 }
 
@@ -174,13 +174,13 @@ func (g *Gauge) counters() (CounterSource, error) {
 	}
 	if from != g.from {
 		g.base, g.stale = g.last, g.stale+g.tally.Resets()
-		g.tally, g.from = nfct.Tally{}, from
+		g.tally, g.from = conntrack.Tally{}, from
 	}
 	g.last = plus(g.base, g.tally.Add(rows))
 	return from, nil
 }
 
-func (g *Gauge) stats() (CounterSource, []nfct.CPUStat, error) {
+func (g *Gauge) stats() (CounterSource, []conntrack.CPUStat, error) {
 	if err := g.openStat(); err != nil {
 		return "", nil, err
 	}
@@ -197,7 +197,7 @@ func (g *Gauge) stats() (CounterSource, []nfct.CPUStat, error) {
 		g.stat = nil
 		return "", nil, err
 	}
-	rows, err := nfct.ParseCPUStats(text, g.rows)
+	rows, err := conntrack.ParseCPUStats(text, g.rows)
 	if err != nil {
 		return "", nil, err
 	}
@@ -258,8 +258,8 @@ func (g *Gauge) sysctl(name string) string {
 	return filepath.Join(g.root(), "proc/sys/net/netfilter", name)
 }
 
-func plus(a, b nfct.Counters) nfct.Counters {
-	return nfct.Counters{
+func plus(a, b conntrack.Counters) conntrack.Counters {
+	return conntrack.Counters{
 		Drop:         a.Drop + b.Drop,
 		EarlyDrop:    a.EarlyDrop + b.EarlyDrop,
 		InsertFailed: a.InsertFailed + b.InsertFailed,

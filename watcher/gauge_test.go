@@ -12,7 +12,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"github.com/google/go-cmp/cmp/cmpopts"
 
-	"github.com/ctwarden/ctwarden/internal/nfct"
+	"github.com/ctwarden/ctwarden/internal/conntrack"
 	"github.com/ctwarden/ctwarden/watcher"
 )
 
@@ -86,7 +86,7 @@ func read(t *testing.T, g *watcher.Gauge) watcher.Sample {
 func TestGaugeReads(t *testing.T) {
 	g, root := plain().gauge(t)
 	want := watcher.Sample{
-		Table:        nfct.Table{Entries: 1234, Max: 262144, Buckets: 65536},
+		Table:        conntrack.Table{Entries: 1234, Max: 262144, Buckets: 65536},
 		CountersFrom: watcher.CountersProcfs,
 	}
 	ignore := cmpopts.IgnoreFields(watcher.Sample{}, "At")
@@ -97,7 +97,7 @@ func TestGaugeReads(t *testing.T) {
 		netfilter + "count": "7", netfilter + "max": "500000", netfilter + "buckets": "8192",
 		statPath: statText([4]uint32{11, 22, 33, 44}),
 	}.write(t, root)
-	want.Table = nfct.Table{Entries: 7, Max: 500000, Buckets: 8192, Counters: nfct.Counters{
+	want.Table = conntrack.Table{Entries: 7, Max: 500000, Buckets: 8192, Counters: conntrack.Counters{
 		InsertFailed: 10, Drop: 20, EarlyDrop: 30, ChainTooLong: 40,
 	}}
 	if diff := cmp.Diff(want, read(t, g), ignore); diff != "" {
@@ -193,11 +193,11 @@ func TestGaugeCountersFromCtnetlink(t *testing.T) {
 	if s.CountersFrom != "" || !errors.Is(s.CountersErr, fs.ErrNotExist) || s.Table.Entries != 1234 {
 		t.Errorf("reading without counters is %+v, want the entries and os.ErrNotExist", s)
 	}
-	stats := []nfct.CPUStat{{Drop: 10}, {Drop: 20}}
+	stats := []conntrack.CPUStat{{Drop: 10}, {Drop: 20}}
 	var fault error
-	g.Stats = func() ([]nfct.CPUStat, error) { return stats, fault }
+	g.Stats = func() ([]conntrack.CPUStat, error) { return stats, fault }
 	read(t, g)
-	stats = []nfct.CPUStat{{Drop: 11}, {Drop: 22}}
+	stats = []conntrack.CPUStat{{Drop: 11}, {Drop: 22}}
 	if s = read(t, g); s.CountersFrom != watcher.CountersCtnetlink || s.CountersErr != nil || s.Table.Counters.Drop != 3 {
 		t.Errorf("reading through ctnetlink is %+v, want 3 drops", s)
 	}
@@ -205,7 +205,7 @@ func TestGaugeCountersFromCtnetlink(t *testing.T) {
 	if s = read(t, g); s.CountersFrom != "" || !errors.Is(s.CountersErr, fault) || s.Table.Counters.Drop != 3 {
 		t.Errorf("reading with a fault is %+v, want the error and the 3 drops of before", s)
 	}
-	fault, stats = nil, []nfct.CPUStat{{Drop: 12}, {Drop: 22}}
+	fault, stats = nil, []conntrack.CPUStat{{Drop: 12}, {Drop: 22}}
 	if s = read(t, g); s.Table.Counters.Drop != 4 || s.Resets != 0 {
 		t.Errorf("reading after the fault is %+v, want 4 drops and no reset", s)
 	}
@@ -229,12 +229,12 @@ func TestGaugeSwitchesItsSourceOfCounters(t *testing.T) {
 	f := plain()
 	delete(f, statPath)
 	g, root := f.gauge(t)
-	stats := []nfct.CPUStat{{Drop: 1000}}
-	g.Stats = func() ([]nfct.CPUStat, error) { return stats, nil }
+	stats := []conntrack.CPUStat{{Drop: 1000}}
+	g.Stats = func() ([]conntrack.CPUStat, error) { return stats, nil }
 	read(t, g)
-	stats = []nfct.CPUStat{{Drop: 1003}}
+	stats = []conntrack.CPUStat{{Drop: 1003}}
 	read(t, g)
-	stats = []nfct.CPUStat{{Drop: 2}} // a reset
+	stats = []conntrack.CPUStat{{Drop: 2}} // a reset
 	read(t, g)
 	// procfs appears and knows a part only: no reset, and nothing twice.
 	tree{statPath: statText([4]uint32{0, 3, 0, 0})}.write(t, root)
@@ -271,7 +271,7 @@ func TestGaugeAfterReload(t *testing.T) {
 	f[statPath] = statText([4]uint32{5, 6, 7, 8})
 	f.write(t, root)
 	s := read(t, g)
-	want := nfct.Counters{InsertFailed: 5, Drop: 6, EarlyDrop: 7, ChainTooLong: 8}
+	want := conntrack.Counters{InsertFailed: 5, Drop: 6, EarlyDrop: 7, ChainTooLong: 8}
 	if diff := cmp.Diff(want, s.Table.Counters); diff != "" || s.Resets != 1 {
 		t.Errorf("counters after one reload, %d resets (-want +got):\n%s", s.Resets, diff)
 	}
@@ -299,7 +299,7 @@ func TestGaugeTimeouts(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	want := nfct.Timeouts{nfct.TCPTimeWait: 120, nfct.UDP: 30, nfct.TCPEstablished: 432000}
+	want := conntrack.Timeouts{conntrack.TCPTimeWait: 120, conntrack.UDP: 30, conntrack.TCPEstablished: 432000}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("Timeouts (-want +got):\n%s", diff)
 	}

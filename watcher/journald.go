@@ -8,7 +8,7 @@ import (
 	"sync"
 	"time"
 
-	"github.com/ctwarden/ctwarden/internal/nfct"
+	"github.com/ctwarden/ctwarden/internal/conntrack"
 )
 
 // Missed sums up "table full" lines of one boot that came too late to be acted
@@ -228,13 +228,13 @@ func (j *Journald) rest(ctx context.Context, out chan<- Signal, backoff time.Dur
 func (j *Journald) take(r *Record) {
 	now := monotonic()
 	lost := lostLines(r.Text)
-	m, heard := nfct.ParseMessage(r.Text)
+	m, heard := conntrack.ParseMessage(r.Text)
 	var delay time.Duration
 	if r.Boot == j.Boot { // another boot's clock is another one
 		delay = j.skew.delay(r)
 	}
 	late := heard && j.late(r, delay, now)
-	missed := late && m.Kind == nfct.TableFull && !j.elsewhere(r)
+	missed := late && m.Kind == conntrack.TableFull && !j.elsewhere(r)
 	j.cursor = r.Cursor
 	j.mu.Lock()
 	j.status.At = time.Now()

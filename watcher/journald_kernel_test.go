@@ -15,8 +15,8 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/ctwarden/ctwarden/internal/conntrack"
 	"github.com/ctwarden/ctwarden/internal/ctnetlink/cttest"
-	"github.com/ctwarden/ctwarden/internal/nfct"
 	"github.com/ctwarden/ctwarden/watcher"
 )
 
@@ -304,7 +304,7 @@ func overflow(t *testing.T) (inode uint32, complain func()) {
 func awaitFull(t *testing.T, what string, out <-chan watcher.Signal) watcher.Signal {
 	t.Helper()
 	for {
-		if s := await(t, what, out); s.Kind == nfct.TableFull {
+		if s := await(t, what, out); s.Kind == conntrack.TableFull {
 			return s
 		}
 	}

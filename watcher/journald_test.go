@@ -16,7 +16,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"github.com/ctwarden/ctwarden/internal/nfct"
+	"github.com/ctwarden/ctwarden/internal/conntrack"
 	"github.com/ctwarden/ctwarden/watcher"
 )
 
@@ -377,7 +377,7 @@ func TestALineThatJournaldIsSlowToTakeInIsOneSignal(t *testing.T) {
 		begun := monotonicNow(t) + 10*24*time.Hour // a machine that has been up for so long
 		lag := func(i int) time.Duration { return time.Duration(i) * 1500 * time.Millisecond }
 		line := watcher.Signal{Source: watcher.SourceKmsg, Count: 1}
-		line.Kind = nfct.TableFull
+		line.Kind = conntrack.TableFull
 		for i := range 6 {
 			line.Mono = begun + time.Duration(i)*time.Second
 			if _, news := twins.Single(line); !news {

@@ -10,8 +10,8 @@ import (
 	"github.com/google/nftables/expr"
 	"golang.org/x/sys/unix"
 
+	"github.com/ctwarden/ctwarden/internal/conntrack"
 	"github.com/ctwarden/ctwarden/internal/netns"
-	"github.com/ctwarden/ctwarden/internal/nfct"
 	"github.com/ctwarden/ctwarden/watcher"
 )
 
@@ -150,8 +150,8 @@ func TestGaugeReadsARealNamespace(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for timeout, want := range map[nfct.Timeout]uint32{
-		nfct.TCPEstablished: 432000, nfct.TCPTimeWait: 120, nfct.UDP: 30, nfct.UDPStream: 120, nfct.GREStream: 180,
+	for timeout, want := range map[conntrack.Timeout]uint32{
+		conntrack.TCPEstablished: 432000, conntrack.TCPTimeWait: 120, conntrack.UDP: 30, conntrack.UDPStream: 120, conntrack.GREStream: 180,
 	} {
 		if timeouts[timeout] != want {
 			t.Errorf("%s is %d in a fresh namespace, want the kernel's %d", timeout, timeouts[timeout], want)

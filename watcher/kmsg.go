@@ -9,7 +9,7 @@ import (
 	"syscall"
 	"time"
 
-	"github.com/ctwarden/ctwarden/internal/nfct"
+	"github.com/ctwarden/ctwarden/internal/conntrack"
 	kmsg "github.com/euank/go-kmsg-parser/v2/kmsgparser"
 	"golang.org/x/sys/unix"
 )
@@ -280,9 +280,9 @@ func (k *Kmsg) take(r kmsg.Message) bool {
 	if fresh {
 		k.seen, k.placed = seq, true
 	}
-	m, heard := nfct.Message{}, false
+	m, heard := conntrack.Message{}, false
 	if fresh && r.Priority>>3 == 0 {
-		m, heard = nfct.ParseMessage(firstLine(r.Message))
+		m, heard = conntrack.ParseMessage(firstLine(r.Message))
 	}
 	k.mu.Lock()
 	alive := k.status.Alive

@@ -10,7 +10,7 @@ import (
 
 	kmsg "github.com/euank/go-kmsg-parser/v2/kmsgparser"
 
-	"github.com/ctwarden/ctwarden/internal/nfct"
+	"github.com/ctwarden/ctwarden/internal/conntrack"
 	"github.com/ctwarden/ctwarden/watcher"
 )
 
@@ -41,7 +41,7 @@ func (f *floodedLog) see(r kmsg.Message) {
 	f.last.Store(seq)
 	f.taken.Add(1)
 	line, _, _ := strings.Cut(r.Message, "\n")
-	if m, ok := nfct.ParseMessage(line); ok && r.Priority>>3 == 0 && m.Kind == nfct.TableFull {
+	if m, ok := conntrack.ParseMessage(line); ok && r.Priority>>3 == 0 && m.Kind == conntrack.TableFull {
 		f.full.Add(1)
 	}
 }
@@ -118,7 +118,7 @@ func countFull(out <-chan watcher.Signal) func() uint64 {
 	go func() {
 		n := uint64(0)
 		add := func(s watcher.Signal) {
-			if s.Kind == nfct.TableFull {
+			if s.Kind == conntrack.TableFull {
 				n += s.Count
 			}
 		}

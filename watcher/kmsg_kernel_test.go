@@ -13,7 +13,7 @@ import (
 	kmsg "github.com/euank/go-kmsg-parser/v2/kmsgparser"
 	"golang.org/x/sys/unix"
 
-	"github.com/ctwarden/ctwarden/internal/nfct"
+	"github.com/ctwarden/ctwarden/internal/conntrack"
 	"github.com/ctwarden/ctwarden/watcher"
 )
 
@@ -272,7 +272,7 @@ func TestKmsgHearsAFullTable(t *testing.T) {
 	var s watcher.Signal
 	again, late := time.NewTicker(time.Second), time.After(time.Minute)
 	defer again.Stop()
-	for s.Kind != nfct.TableFull {
+	for s.Kind != conntrack.TableFull {
 		select {
 		case s = <-out:
 		case <-again.C:

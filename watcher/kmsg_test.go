@@ -19,7 +19,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"github.com/google/go-cmp/cmp/cmpopts"
 
-	"github.com/ctwarden/ctwarden/internal/nfct"
+	"github.com/ctwarden/ctwarden/internal/conntrack"
 	"github.com/ctwarden/ctwarden/watcher"
 )
 
@@ -223,7 +223,7 @@ func TestKmsgSignalIsComplete(t *testing.T) {
 		k := &watcher.Kmsg{Open: s.Open, Past: pastUpTo(10)}
 		got := listen(t, k, nil)
 		want := []watcher.Signal{{
-			Message: nfct.Message{Kind: nfct.TableFull, NetNS: 77, Named: true},
+			Message: conntrack.Message{Kind: conntrack.TableFull, NetNS: 77, Named: true},
 			Source:  watcher.SourceKmsg, Count: 1, Seq: 14, At: time.Now(), Lost: 3,
 		}}
 		if diff := cmp.Diff(want, got, cmpopts.IgnoreFields(watcher.Signal{}, "Mono")); diff != "" {

@@ -11,7 +11,7 @@ import (
 	"strconv"
 	"strings"
 
-	"github.com/ctwarden/ctwarden/internal/nfct"
+	"github.com/ctwarden/ctwarden/internal/conntrack"
 )
 
 // Memory is a reading of the host's memory. The zero Memory is unknown.
@@ -22,7 +22,7 @@ type Memory struct {
 	Total, Available uint64
 	// Pressure is the share of time in which some task waited for memory,
 	// over the last ten seconds (PSI "some avg10").
-	Pressure nfct.Permyriad
+	Pressure conntrack.Permyriad
 	// HasPressure is false for a kernel without PSI, or with psi=0.
 	HasPressure bool
 }
@@ -64,7 +64,7 @@ func meminfo(text []byte, name string) (uint64, error) {
 		kib, unit, _ := strings.Cut(strings.TrimSpace(string(rest)), " ")
 		n, err := strconv.ParseUint(kib, 10, 64)
 		if err != nil || unit != "kB" || n > math.MaxUint64>>10 {
-			return 0, fmt.Errorf("%s is %s", name, nfct.Printable(string(bytes.TrimSpace(rest)), 40))
+			return 0, fmt.Errorf("%s is %s", name, conntrack.Printable(string(bytes.TrimSpace(rest)), 40))
 		}
 		return n << 10, nil
 	}
@@ -72,7 +72,7 @@ func meminfo(text []byte, name string) (uint64, error) {
 }
 
 // pressure finds avg10 in "some avg10=1.25 avg60=0.00 avg300=0.00 total=0".
-func pressure(text []byte) (nfct.Permyriad, error) {
+func pressure(text []byte) (conntrack.Permyriad, error) {
 	for line := range bytes.Lines(text) {
 		rest, ok := bytes.CutPrefix(line, []byte("some avg10="))
 		if !ok {
@@ -83,9 +83,9 @@ func pressure(text []byte) (nfct.Permyriad, error) {
 		w, err1 := strconv.ParseUint(whole, 10, 8)
 		h, err2 := strconv.ParseUint(hundredths, 10, 8)
 		if !ok || err1 != nil || err2 != nil || len(hundredths) != 2 || w > 100 {
-			return 0, fmt.Errorf("some avg10 is %s", nfct.Printable(number, 40))
+			return 0, fmt.Errorf("some avg10 is %s", conntrack.Printable(number, 40))
 		}
-		return nfct.Permyriad(w*100 + h), nil
+		return conntrack.Permyriad(w*100 + h), nil
 	}
 	return 0, errors.New("no line for some")
 }

@@ -7,7 +7,7 @@ import (
 	"strconv"
 	"time"
 
-	"github.com/ctwarden/ctwarden/internal/nfct"
+	"github.com/ctwarden/ctwarden/internal/conntrack"
 	"golang.org/x/sys/unix"
 )
 
@@ -101,7 +101,7 @@ func (p *Past) add(record []byte, boot time.Time) {
 	if priority>>3 != 0 {
 		return
 	}
-	if m, ok := nfct.ParseMessage(firstLine(string(text))); ok && m.Kind == nfct.TableFull {
+	if m, ok := conntrack.ParseMessage(firstLine(string(text))); ok && m.Kind == conntrack.TableFull {
 		p.TableFull++
 		p.FullAt = boot.Add(printed).Round(0)
 		if p.TableFull == 1 {

@@ -13,8 +13,8 @@ import (
 	"strings"
 	"sync"
 
+	"github.com/ctwarden/ctwarden/internal/conntrack"
 	"github.com/ctwarden/ctwarden/internal/netns"
-	"github.com/ctwarden/ctwarden/internal/nfct"
 	"golang.org/x/sys/unix"
 )
 
@@ -43,7 +43,7 @@ type Roster struct {
 	hidden int
 
 	buf  []byte
-	rows []nfct.CPUStat
+	rows []conntrack.CPUStat
 }
 
 // A place is where one namespace is read.
@@ -55,7 +55,7 @@ type place struct {
 	// settled says that PID was there at two searches, and asked for its names
 	// at both.
 	settled bool
-	tally   nfct.Tally
+	tally   conntrack.Tally
 }
 
 // maxGone bounds how many namespaces are remembered that are gone.

@@ -17,9 +17,9 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/ctwarden/ctwarden/internal/conntrack"
 	"github.com/ctwarden/ctwarden/internal/ctnetlink/cttest"
 	"github.com/ctwarden/ctwarden/internal/netns"
-	"github.com/ctwarden/ctwarden/internal/nfct"
 	"github.com/ctwarden/ctwarden/watcher"
 )
 
@@ -248,7 +248,7 @@ func TestRosterEntersWhereProcfsHasNoCounters(t *testing.T) {
 			t.Errorf("knows %+v, %t, want 60 entries", n, here)
 		}
 	}
-	if table, err := r.Read(inode); err != nil || table.Entries != 60 || table.Counters != (nfct.Counters{}) {
+	if table, err := r.Read(inode); err != nil || table.Entries != 60 || table.Counters != (conntrack.Counters{}) {
 		t.Errorf("Read = %+v, %v", table, err)
 	}
 }
@@ -372,7 +372,7 @@ func comeAndGo(path string, entries int) error {
 	if err != nil {
 		return err
 	}
-	err = cttest.Put(ns, entries, func(i int) nfct.Entry { return cttest.Like(cttest.Assured(), i) })
+	err = cttest.Put(ns, entries, func(i int) conntrack.Entry { return cttest.Like(cttest.Assured(), i) })
 	if err = errors.Join(err, os.WriteFile(path, nil, 0o600)); err != nil {
 		return errors.Join(err, ns.Close())
 	}

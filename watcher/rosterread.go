@@ -10,7 +10,7 @@ import (
 	"strconv"
 	"time"
 
-	"github.com/ctwarden/ctwarden/internal/nfct"
+	"github.com/ctwarden/ctwarden/internal/conntrack"
 	"golang.org/x/sys/unix"
 )
 
@@ -142,7 +142,7 @@ func (r *Roster) readProcess(proc int, p *place) (uint64, error) {
 		return 0, err
 	}
 	end := bytes.LastIndexByte(r.buf[:n], '\n') + 1
-	rows, err := nfct.ParseCPUStats(r.buf[:end], r.rows)
+	rows, err := conntrack.ParseCPUStats(r.buf[:end], r.rows)
 	if err != nil || len(rows) == 0 {
 		return 0, fmt.Errorf("read entries of netns %d: %w", p.Inode, cmp.Or(err, fs.ErrInvalid))
 	}
@@ -153,10 +153,10 @@ func (r *Roster) readProcess(proc int, p *place) (uint64, error) {
 // Read reads one namespace now: its entries and, where they are in procfs, its
 // counters. Max and Buckets, which are the host's, are left to the caller. It
 // is os.ErrNotExist for a namespace that is not known, or does not answer.
-func (r *Roster) Read(inode uint32) (nfct.Table, error) {
+func (r *Roster) Read(inode uint32) (conntrack.Table, error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	table := nfct.Table{NetNS: inode}
+	table := conntrack.Table{NetNS: inode}
 	p := r.known[inode]
 	if p == nil {
 		return table, fmt.Errorf("read netns %d: %w", inode, fs.ErrNotExist)

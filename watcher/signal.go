@@ -3,7 +3,7 @@ package watcher
 import (
 	"time"
 
-	"github.com/ctwarden/ctwarden/internal/nfct"
+	"github.com/ctwarden/ctwarden/internal/conntrack"
 )
 
 // A Source names where a Signal was heard.
@@ -22,7 +22,7 @@ type Signal struct {
 	// Message is the line. Of several lines that tell of Suppressed ones, N
 	// is the sum. Named with NetNS 0 means several namespaces: more than could
 	// be kept apart.
-	nfct.Message
+	conntrack.Message
 	Source Source
 	// Count is the number of equal lines, at least 1.
 	Count uint64
@@ -46,7 +46,7 @@ type Signal struct {
 
 // A signalKey is what makes two lines equal.
 type signalKey struct {
-	kind  nfct.MessageKind
+	kind  conntrack.MessageKind
 	netns uint32
 	named bool
 }
@@ -73,7 +73,7 @@ func (b *backlog) add(s Signal) {
 	if i, ok := b.place[key]; ok {
 		w := &b.waiting[i]
 		w.Count += s.Count
-		if s.Kind == nfct.Suppressed {
+		if s.Kind == conntrack.Suppressed {
 			w.N += s.N
 		}
 		w.Seq, w.Until = s.Seq, max(w.Until, s.Mono, s.Until)

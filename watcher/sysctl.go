@@ -8,7 +8,7 @@ import (
 	"os"
 	"path/filepath"
 
-	"github.com/ctwarden/ctwarden/internal/nfct"
+	"github.com/ctwarden/ctwarden/internal/conntrack"
 	"golang.org/x/sys/unix"
 )
 
@@ -17,7 +17,7 @@ import (
 // takes: entries end at once by it (seen on Linux 6.18), and nothing that is
 // computed from it would be right. The error is ErrNoTable if there is none at
 // all.
-func (g *Gauge) Timeouts() (nfct.Timeouts, error) {
+func (g *Gauge) Timeouts() (conntrack.Timeouts, error) {
 	all, err := g.timeouts()
 	if errors.Is(err, ErrNoTable) && g.dir != nil {
 		_ = g.dir.Close() // the one of a module that was unloaded; it was only read
@@ -27,32 +27,32 @@ func (g *Gauge) Timeouts() (nfct.Timeouts, error) {
 	return all, err
 }
 
-func (g *Gauge) timeouts() (nfct.Timeouts, error) {
+func (g *Gauge) timeouts() (conntrack.Timeouts, error) {
 	if err := g.openDir(); err != nil {
-		return nfct.Timeouts{}, err
+		return conntrack.Timeouts{}, err
 	}
-	var all nfct.Timeouts
+	var all conntrack.Timeouts
 	found := false
 	buf := make([]byte, 32)
-	for t := nfct.TCPSynSent; t < nfct.NumTimeouts; t++ {
+	for t := conntrack.TCPSynSent; t < conntrack.NumTimeouts; t++ {
 		text, err := readShort(g.dir, t.Sysctl(), buf)
 		if errors.Is(err, fs.ErrNotExist) {
 			continue
 		}
 		if err != nil {
-			return nfct.Timeouts{}, fmt.Errorf("read timeout: %w", err)
+			return conntrack.Timeouts{}, fmt.Errorf("read timeout: %w", err)
 		}
 		found = true
 		n, err := parseSysctl(text)
 		if err != nil {
-			return nfct.Timeouts{}, fmt.Errorf("read %s: %w", g.sysctl(t.Sysctl()), err)
+			return conntrack.Timeouts{}, fmt.Errorf("read %s: %w", g.sysctl(t.Sysctl()), err)
 		}
 		if n <= math.MaxInt32 {
 			all[t] = uint32(n)
 		}
 	}
 	if !found {
-		return nfct.Timeouts{}, ErrNoTable
+		return conntrack.Timeouts{}, ErrNoTable
 	}
 	return all, nil
 }
@@ -121,7 +121,7 @@ func (g *Gauge) Access() (Access, error) {
 		}
 		a.ReadOnlyMount = fsinfo.Flags&unix.ST_RDONLY != 0
 		for name, may := range map[string]*bool{
-			"nf_conntrack_max": &a.Max, "nf_conntrack_buckets": &a.Buckets, nfct.TCPTimeWait.Sysctl(): &a.Timeouts,
+			"nf_conntrack_max": &a.Max, "nf_conntrack_buckets": &a.Buckets, conntrack.TCPTimeWait.Sysctl(): &a.Timeouts,
 		} {
 			var err error
 			if *may, err = writable(g.sysctl(name)); err != nil {
@@ -189,5 +189,5 @@ func parseSysctl(text []byte) (uint64, error) {
 }
 
 func badNumber(text []byte) error {
-	return fmt.Errorf("not a number of 32 bits: %s", nfct.Printable(string(text), 40))
+	return fmt.Errorf("not a number of 32 bits: %s", conntrack.Printable(string(text), 40))
 }

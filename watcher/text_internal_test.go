@@ -3,7 +3,7 @@ package watcher
 import (
 	"testing"
 
-	"github.com/ctwarden/ctwarden/internal/nfct"
+	"github.com/ctwarden/ctwarden/internal/conntrack"
 )
 
 func FuzzHostText(f *testing.F) {
@@ -38,7 +38,7 @@ func FuzzHostText(f *testing.F) {
 
 func printable(t *testing.T, err error) {
 	t.Helper()
-	if err != nil && nfct.Printable(err.Error(), 1<<12) != err.Error() {
+	if err != nil && conntrack.Printable(err.Error(), 1<<12) != err.Error() {
 		t.Errorf("the error is not printable: %q", err)
 	}
 }

@@ -6,13 +6,13 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
-	"github.com/ctwarden/ctwarden/internal/nfct"
+	"github.com/ctwarden/ctwarden/internal/conntrack"
 	"github.com/ctwarden/ctwarden/watcher"
 )
 
 func TestOneLineThroughTwoSourcesIsOneSignal(t *testing.T) {
 	full := func(source watcher.Source, at time.Duration, count uint64) watcher.Signal {
-		return watcher.Signal{Message: nfct.Message{Kind: nfct.TableFull}, Source: source, Mono: at, Count: count}
+		return watcher.Signal{Message: conntrack.Message{Kind: conntrack.TableFull}, Source: source, Mono: at, Count: count}
 	}
 	in := func(netns uint32, s watcher.Signal) watcher.Signal {
 		s.NetNS, s.Named = netns, true

@@ -9,7 +9,7 @@ import (
 
 	"github.com/ctwarden/ctwarden/internal/audit"
 	"github.com/ctwarden/ctwarden/internal/control"
-	"github.com/ctwarden/ctwarden/internal/daemon"
+	"github.com/ctwarden/ctwarden/internal/loop"
 	"github.com/ctwarden/ctwarden/policy"
 )
 
@@ -35,7 +35,7 @@ type revertedAnswer struct {
 // revertRecord is the record before values are put back on request. Their
 // outcomes follow, one record each.
 type revertRecord struct {
-	daemon.Asked
+	loop.Asked
 	Force bool   `json:"force,omitempty"`
 	Text  string `json:"text"`
 }
@@ -61,8 +61,8 @@ func (d *running) calls() control.Calls {
 	}
 }
 
-func askedBy(by control.Peer, ask control.Ask) daemon.Asked {
-	return daemon.Asked{Reason: ask.Reason, For: ask.For, UID: by.UID, PID: by.PID}
+func askedBy(by control.Peer, ask control.Ask) loop.Asked {
+	return loop.Asked{Reason: ask.Reason, For: ask.For, UID: by.UID, PID: by.PID}
 }
 
 // pause holds every decision for a while. A pause without an end would be one

@@ -13,8 +13,8 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/ctwarden/ctwarden/internal/audit"
+	"github.com/ctwarden/ctwarden/internal/conntrack"
 	"github.com/ctwarden/ctwarden/internal/control"
-	"github.com/ctwarden/ctwarden/internal/nfct"
 	"github.com/ctwarden/ctwarden/policy"
 )
 
@@ -153,11 +153,11 @@ func TestRevertThroughTheSocketPutsAValueBack(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	from := uint64(now.Timeouts[nfct.UDP])
+	from := uint64(now.Timeouts[conntrack.UDP])
 	stop := sync.OnceFunc(start())
 	defer stop()
 	out := p.kernel.Apply(t.Context(), "INC-1", policy.Action{
-		Type: policy.ShortenTimeout, NetNS: stage.NS.Inode(), Knob: nfct.UDP, From: from, To: from - 1,
+		Type: policy.ShortenTimeout, NetNS: stage.NS.Inode(), Knob: conntrack.UDP, From: from, To: from - 1,
 	})
 	if !out.OK {
 		t.Fatal(out.Sentence())

@@ -16,9 +16,9 @@ import (
 	"github.com/ctwarden/ctwarden/internal/audit"
 	"github.com/ctwarden/ctwarden/internal/census"
 	"github.com/ctwarden/ctwarden/internal/config"
-	"github.com/ctwarden/ctwarden/internal/daemon"
+	"github.com/ctwarden/ctwarden/internal/conntrack"
 	"github.com/ctwarden/ctwarden/internal/incident"
-	"github.com/ctwarden/ctwarden/internal/nfct"
+	"github.com/ctwarden/ctwarden/internal/loop"
 	"github.com/ctwarden/ctwarden/policy"
 	"github.com/ctwarden/ctwarden/remediate"
 )
@@ -31,12 +31,12 @@ func payloads() map[string]any {
 
 		"actions[]": policy.Action{}, "action": policy.Action{}, "outcome.entries": policy.Entries{}, "outcome.entries.samples[]": policy.Sample{},
 		"verdict.before": policy.Figures{}, "verdict.after": policy.Figures{}, "census.top": census.Talkers{},
-		"census.top.sources[]": census.Counted[census.Port]{}, "observation": policy.Observation{}, "observation.table": nfct.Table{},
-		"observation.memory": policy.Memory{}, "observation.host": policy.Host{}, "observation.kernel": policy.Kernel{}, "counters": nfct.Counters{},
-		"budget": policy.Budget{}, "start.ledger[]": remediate.Note{}, "config.changes[]": config.Change{}, "config.by": daemon.Asked{},
+		"census.top.sources[]": census.Counted[census.Port]{}, "observation": policy.Observation{}, "observation.table": conntrack.Table{},
+		"observation.memory": policy.Memory{}, "observation.host": policy.Host{}, "observation.kernel": policy.Kernel{}, "counters": conntrack.Counters{},
+		"budget": policy.Budget{}, "start.ledger[]": remediate.Note{}, "config.changes[]": config.Change{}, "config.by": loop.Asked{},
 		"gap.segments[]": audit.RemovedSegment{},
 	}
-	for kind, payload := range daemon.Payloads() {
+	for kind, payload := range loop.Payloads() {
 		all[string(kind)] = payload
 	}
 	return all

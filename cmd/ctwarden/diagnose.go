@@ -13,10 +13,10 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/ctwarden/ctwarden/internal/config"
+	"github.com/ctwarden/ctwarden/internal/conntrack"
 	"github.com/ctwarden/ctwarden/internal/ctnetlink"
 	"github.com/ctwarden/ctwarden/internal/diagnosis"
 	"github.com/ctwarden/ctwarden/internal/netns"
-	"github.com/ctwarden/ctwarden/internal/nfct"
 	review "github.com/ctwarden/ctwarden/internal/report"
 	"github.com/ctwarden/ctwarden/watcher"
 )
@@ -127,7 +127,7 @@ func lookAtEntries(ctx context.Context, look *diagnosis.Look, ns *netns.NS, exac
 		query.Box = 0
 	}
 	start := time.Now()
-	dumped, err := conn.Dump(ctx, query, func(e *nfct.Entry, _ *ctnetlink.Key) bool {
+	dumped, err := conn.Dump(ctx, query, func(e *conntrack.Entry, _ *ctnetlink.Key) bool {
 		look.Add(e)
 		return true
 	})

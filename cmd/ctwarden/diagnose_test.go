@@ -14,10 +14,10 @@ import (
 	"github.com/google/go-cmp/cmp/cmpopts"
 
 	"github.com/ctwarden/ctwarden/internal/census"
+	"github.com/ctwarden/ctwarden/internal/conntrack"
 	"github.com/ctwarden/ctwarden/internal/ctnetlink/cttest"
 	"github.com/ctwarden/ctwarden/internal/diagnosis"
 	"github.com/ctwarden/ctwarden/internal/netns"
-	"github.com/ctwarden/ctwarden/internal/nfct"
 	"github.com/ctwarden/ctwarden/policy"
 )
 
@@ -73,8 +73,8 @@ func TestDiagnoseRefuses(t *testing.T) {
 // the kernel's text of the same table.
 func TestDiagnoseAgreesWithTheText(t *testing.T) {
 	ns := cttest.NewNS(t)
-	var entries []nfct.Entry
-	for state := range nfct.NumTCPStates {
+	var entries []conntrack.Entry
+	for state := range conntrack.NumTCPStates {
 		e := cttest.TCP(state)
 		e.Timeout = 100
 		for i := range 3 + int(state) {

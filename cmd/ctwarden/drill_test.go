@@ -13,9 +13,9 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"github.com/ctwarden/ctwarden/internal/conntrack"
 	"github.com/ctwarden/ctwarden/internal/ctnetlink/cttest"
 	"github.com/ctwarden/ctwarden/internal/netns"
-	"github.com/ctwarden/ctwarden/internal/nfct"
 	"github.com/ctwarden/ctwarden/policy"
 	"github.com/ctwarden/ctwarden/remediate"
 )
@@ -92,7 +92,7 @@ func TestADrillLeavesTheLedgerAlone(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, inode := range []uint32{0, pod.Inode()} {
-		out := k.Apply(t.Context(), "", policy.Action{Type: policy.ShortenTimeout, NetNS: inode, Knob: nfct.UDP, From: 30, To: 25})
+		out := k.Apply(t.Context(), "", policy.Action{Type: policy.ShortenTimeout, NetNS: inode, Knob: conntrack.UDP, From: 30, To: 25})
 		if !out.OK {
 			t.Fatalf("%+v", out)
 		}

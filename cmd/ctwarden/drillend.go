@@ -14,7 +14,7 @@ import (
 	"time"
 
 	"github.com/ctwarden/ctwarden/internal/audit"
-	"github.com/ctwarden/ctwarden/internal/daemon"
+	"github.com/ctwarden/ctwarden/internal/loop"
 	"github.com/ctwarden/ctwarden/internal/netns"
 	"github.com/ctwarden/ctwarden/policy"
 )
@@ -111,7 +111,7 @@ func (e *exercise) putBack() error {
 	const force = true
 	p := &e.post
 	err := p.record(audit.KindRevert, revertRecord{
-		daemon.Asked{Reason: "the drill is over", UID: uint32(os.Getuid()), PID: int32(os.Getpid())}, force,
+		loop.Asked{Reason: "the drill is over", UID: uint32(os.Getuid()), PID: int32(os.Getpid())}, force,
 		"the drill puts every value back",
 	})
 	outcomes, revertErr := p.kernel.Revert(context.Background(), force)

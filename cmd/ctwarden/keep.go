@@ -9,16 +9,16 @@ import (
 	"path/filepath"
 	"strings"
 
-	"github.com/ctwarden/ctwarden/internal/daemon"
+	"github.com/ctwarden/ctwarden/internal/loop"
 )
 
 // keepsake is what the daemon remembers beyond a restart: counts of acts,
 // verdicts, an open incident. What it changed in the kernel stands in the
 // ledger; losing a keepsake loses caution, not a value.
 type keepsake struct {
-	Version int                    `json:"version"`
-	Boot    string                 `json:"boot_id"`
-	Tables  map[uint32]daemon.Kept `json:"tables"`
+	Version int                  `json:"version"`
+	Boot    string               `json:"boot_id"`
+	Tables  map[uint32]loop.Kept `json:"tables"`
 }
 
 const keepsakeVersion = 1
@@ -27,7 +27,7 @@ func keepsakePath(dir string) string { return filepath.Join(dir, "state.json") }
 
 // readKeepsake returns what was kept in this boot. Anything else, a file that
 // can't be read among it, is forgotten: the error says so.
-func readKeepsake(dir, boot string) (map[uint32]daemon.Kept, error) {
+func readKeepsake(dir, boot string) (map[uint32]loop.Kept, error) {
 	text, err := os.ReadFile(keepsakePath(dir))
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, nil
@@ -47,7 +47,7 @@ func readKeepsake(dir, boot string) (map[uint32]daemon.Kept, error) {
 
 // writeKeepsake replaces the file whole. It is not synced: after a crash of
 // the machine the boot is another one.
-func writeKeepsake(dir, boot string, tables map[uint32]daemon.Kept) error {
+func writeKeepsake(dir, boot string, tables map[uint32]loop.Kept) error {
 	text, err := json.Marshal(keepsake{keepsakeVersion, boot, tables})
 	if err != nil {
 		return fmt.Errorf("write state: %w", err)

@@ -9,7 +9,7 @@ import (
 
 	"github.com/ctwarden/ctwarden/internal/audit"
 	"github.com/ctwarden/ctwarden/internal/config"
-	"github.com/ctwarden/ctwarden/internal/daemon"
+	"github.com/ctwarden/ctwarden/internal/loop"
 	"github.com/ctwarden/ctwarden/policy"
 	"github.com/ctwarden/ctwarden/remediate"
 )
@@ -45,7 +45,7 @@ func TestRetentionSparesAnIncidentThatGoesOnAfterARestart(t *testing.T) {
 			if err := log.Close(); err != nil {
 				t.Fatal(err)
 			}
-			if err := writeKeepsake(cfg.State.Dir, "boot", map[uint32]daemon.Kept{0: {Incident: tt.open}}); err != nil {
+			if err := writeKeepsake(cfg.State.Dir, "boot", map[uint32]loop.Kept{0: {Incident: tt.open}}); err != nil {
 				t.Fatal(err)
 			}
 			d := &running{say: voiceLog(io.Discard), boot: "boot"}
@@ -109,7 +109,7 @@ func TestEveryFileSaysWhichLimitsAreInForce(t *testing.T) {
 func TestABreakerInANamespaceOutlivesAStart(t *testing.T) {
 	open := policy.State{HandsOffUntil: 1, HandsOffPause: time.Hour}
 	var p post
-	begin := p.resume(map[uint32]daemon.Kept{7: {State: open}}, &remediate.Claims{})
+	begin := p.resume(map[uint32]loop.Kept{7: {State: open}}, &remediate.Claims{})
 	if begin[7].State.HandsOffPause != time.Hour {
 		t.Errorf("netns 7 begins with %+v", begin[7].State)
 	}

@@ -7,9 +7,9 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/ctwarden/ctwarden/internal/conntrack"
 	"github.com/ctwarden/ctwarden/internal/ctnetlink"
 	"github.com/ctwarden/ctwarden/internal/netns"
-	"github.com/ctwarden/ctwarden/internal/nfct"
 	"github.com/ctwarden/ctwarden/policy"
 	"github.com/ctwarden/ctwarden/watcher"
 )
@@ -29,7 +29,7 @@ type lookout struct {
 	// read once a second, what may be written more seldom still, and all after
 	// every act.
 	memory   policy.Memory
-	timeouts nfct.Timeouts
+	timeouts conntrack.Timeouts
 	slow     policy.Moment
 	kernel   policy.Kernel
 	rights   policy.Moment
@@ -51,7 +51,7 @@ func newLookout(ns *netns.NS, foreign bool) *lookout {
 
 // stats reads the counters through ctnetlink, for a kernel whose procfs has
 // none.
-func (l *lookout) stats() ([]nfct.CPUStat, error) {
+func (l *lookout) stats() ([]conntrack.CPUStat, error) {
 	return ctnetlink.ReadStats(context.Background(), l.ns)
 }
 

@@ -6,7 +6,7 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/ctwarden/ctwarden/internal/nfct"
+	"github.com/ctwarden/ctwarden/internal/conntrack"
 	"github.com/ctwarden/ctwarden/policy"
 )
 
@@ -138,7 +138,7 @@ func TestLookoutOnOddKernels(t *testing.T) {
 			t.Fatal(err)
 		}
 		drops := uint32(7)
-		h.look.gauge.Stats = func() ([]nfct.CPUStat, error) { return []nfct.CPUStat{{Drop: drops}}, nil }
+		h.look.gauge.Stats = func() ([]conntrack.CPUStat, error) { return []conntrack.CPUStat{{Drop: drops}}, nil }
 		h.observe()
 		drops = 12
 		if o := h.observe(); o.Table.Counters.Drop != 5 {
@@ -172,7 +172,7 @@ func TestLookoutWithoutMeminfo(t *testing.T) {
 		t.Fatal(err)
 	}
 	o := h.observe()
-	if o.Table.Max != 262_144 || o.Timeouts == (nfct.Timeouts{}) {
+	if o.Table.Max != 262_144 || o.Timeouts == (conntrack.Timeouts{}) {
 		t.Errorf("the table is not seen: %+v", o)
 	}
 	limits := policy.Defaults()
@@ -192,7 +192,7 @@ func TestAModuleThatGoesBetweenTwoReadingsIsAbsent(t *testing.T) {
 		t.Errorf("observed %+v", o)
 	}
 	h.write("proc/sys/net/netfilter/nf_conntrack_tcp_timeout_time_wait", "90\n")
-	if o := h.observe(); o.Absent || o.Timeouts[nfct.TCPTimeWait] != 90 || o.Memory.EntryBytes != 256 {
+	if o := h.observe(); o.Absent || o.Timeouts[conntrack.TCPTimeWait] != 90 || o.Memory.EntryBytes != 256 {
 		t.Errorf("loaded again: %+v", o)
 	}
 }

@@ -13,7 +13,7 @@ import (
 
 	"github.com/ctwarden/ctwarden/internal/audit"
 	"github.com/ctwarden/ctwarden/internal/config"
-	"github.com/ctwarden/ctwarden/internal/daemon"
+	"github.com/ctwarden/ctwarden/internal/loop"
 	"github.com/ctwarden/ctwarden/policy"
 )
 
@@ -132,7 +132,7 @@ func levelState(l policy.Level) nagiosState {
 }
 
 // heldState: with its hands tied while the table fills, ctwarden needs a person.
-func heldState(t *daemon.TableStatus) nagiosState {
+func heldState(t *loop.TableStatus) nagiosState {
 	if t.Level >= policy.High {
 		return nagiosCritical
 	}

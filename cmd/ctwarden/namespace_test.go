@@ -10,10 +10,10 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/ctwarden/ctwarden/internal/conntrack"
 	"github.com/ctwarden/ctwarden/internal/ctnetlink/cttest"
 	"github.com/ctwarden/ctwarden/internal/diagnosis"
 	"github.com/ctwarden/ctwarden/internal/netns"
-	"github.com/ctwarden/ctwarden/internal/nfct"
 	"github.com/ctwarden/ctwarden/watcher"
 )
 
@@ -36,7 +36,7 @@ func TestDiagnoseRanksTheOtherNamespaces(t *testing.T) {
 	// Other tests may fill tables at the same time.
 	if full := at(2); full < 0 || len(e.Fullest) < largestShown && (at(1) < full || at(0) >= 0) {
 		t.Errorf("ranked as %+v, want %d, then %d", e.Fullest, s.inodes[2], s.inodes[1])
-	} else if f := e.Fullest[full]; f.Name != s.path(2) || f.Fullness != nfct.Share(1200, hostMax(t)) {
+	} else if f := e.Fullest[full]; f.Name != s.path(2) || f.Fullness != conntrack.Share(1200, hostMax(t)) {
 		t.Errorf("the fullest is told as %+v", f)
 	}
 	for _, name := range []string{s.path(2), fmt.Sprint(s.inodes[2])} {

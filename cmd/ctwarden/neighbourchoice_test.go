@@ -12,8 +12,8 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/ctwarden/ctwarden/internal/config"
+	"github.com/ctwarden/ctwarden/internal/conntrack"
 	"github.com/ctwarden/ctwarden/internal/netns"
-	"github.com/ctwarden/ctwarden/internal/nfct"
 	"github.com/ctwarden/ctwarden/policy"
 	"github.com/ctwarden/ctwarden/watcher"
 )
@@ -61,7 +61,7 @@ func (n *neighbours) sweepFound(entries ...uint64) {
 // tenth of max, all the time.
 func TestTheFullestIsWatchedWhereManyHoldMuch(t *testing.T) {
 	n := mountedStreet(t, mostWatched+2)
-	own := policy.Observation{Now: 1, Table: nfct.Table{Max: 100_000}}
+	own := policy.Observation{Now: 1, Table: conntrack.Table{Max: 100_000}}
 	held := slices.Repeat([]uint64{12_000}, mostWatched)
 	choose := func() {
 		n.sweepFound(held...)
@@ -127,7 +127,7 @@ func TestOneReadingThatFailsEndsNothing(t *testing.T) {
 	if err := n.roster.Search(); err != nil {
 		t.Fatal(err)
 	}
-	own := policy.Observation{Now: 1, Table: nfct.Table{Max: 100_000}}
+	own := policy.Observation{Now: 1, Table: conntrack.Table{Max: 100_000}}
 	n.watch(inode, own.Now)
 	n.note(nil, &own)
 	if n.find(inode) == nil || !n.alarmed.Load() {
@@ -155,7 +155,7 @@ func TestOneReadingThatFailsEndsNothing(t *testing.T) {
 // TestTheSumFollowsThoseThatAreWatched between two sweeps.
 func TestTheSumFollowsThoseThatAreWatched(t *testing.T) {
 	n := mountedStreet(t, 2)
-	own := policy.Observation{Now: 1, Table: nfct.Table{Max: 100_000}}
+	own := policy.Observation{Now: 1, Table: conntrack.Table{Max: 100_000}}
 	n.watch(1, own.Now).entries = 40
 	n.sweep.Entries = 100
 	for _, held := range []uint64{70, 10, 0, 1 << 40} {

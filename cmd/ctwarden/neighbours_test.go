@@ -16,9 +16,9 @@ import (
 
 	"github.com/ctwarden/ctwarden/internal/audit"
 	"github.com/ctwarden/ctwarden/internal/config"
+	"github.com/ctwarden/ctwarden/internal/conntrack"
 	"github.com/ctwarden/ctwarden/internal/ctnetlink/cttest"
 	"github.com/ctwarden/ctwarden/internal/netns"
-	"github.com/ctwarden/ctwarden/internal/nfct"
 	"github.com/ctwarden/ctwarden/policy"
 	"github.com/ctwarden/ctwarden/remediate"
 	"github.com/ctwarden/ctwarden/watcher"
@@ -139,7 +139,7 @@ func watchStreet(t *testing.T, limits policy.Limits, names config.NetNS) *post {
 }
 
 // idle is an entry that has been idle for a while: the timeout of UDP is 30 s.
-func idle() nfct.Entry {
+func idle() conntrack.Entry {
 	e := cttest.Unreplied()
 	e.Timeout = 28
 	return e

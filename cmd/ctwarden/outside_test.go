@@ -14,11 +14,11 @@ import (
 	"time"
 
 	"github.com/ctwarden/ctwarden/internal/audit"
+	"github.com/ctwarden/ctwarden/internal/conntrack"
 	"github.com/ctwarden/ctwarden/internal/ctnetlink"
 	"github.com/ctwarden/ctwarden/internal/ctnetlink/cttest"
 	"github.com/ctwarden/ctwarden/internal/drill"
 	"github.com/ctwarden/ctwarden/internal/netns"
-	"github.com/ctwarden/ctwarden/internal/nfct"
 	"github.com/ctwarden/ctwarden/policy"
 	"github.com/ctwarden/ctwarden/remediate"
 	"github.com/ctwarden/ctwarden/watcher"
@@ -187,16 +187,16 @@ func TestNoRepliedEntryIsDeleted(t *testing.T) {
 }
 
 // repliedEntries returns the original tuples of the entries that were answered.
-func repliedEntries(t *testing.T, ns *netns.NS) map[nfct.Tuple]bool {
+func repliedEntries(t *testing.T, ns *netns.NS) map[conntrack.Tuple]bool {
 	t.Helper()
 	conn, err := ctnetlink.Dial(ns)
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer conn.Close()
-	found := map[nfct.Tuple]bool{}
-	_, err = conn.Dump(t.Context(), ctnetlink.Query{}, func(e *nfct.Entry, _ *ctnetlink.Key) bool {
-		if e.Status&nfct.StatusSeenReply != 0 {
+	found := map[conntrack.Tuple]bool{}
+	_, err = conn.Dump(t.Context(), ctnetlink.Query{}, func(e *conntrack.Entry, _ *ctnetlink.Key) bool {
+		if e.Status&conntrack.StatusSeenReply != 0 {
 			found[e.Orig] = true
 		}
 		return true

@@ -13,10 +13,10 @@ import (
 
 	"github.com/ctwarden/ctwarden/internal/audit"
 	"github.com/ctwarden/ctwarden/internal/census"
+	"github.com/ctwarden/ctwarden/internal/conntrack"
 	"github.com/ctwarden/ctwarden/internal/ctnetlink"
-	"github.com/ctwarden/ctwarden/internal/daemon"
+	"github.com/ctwarden/ctwarden/internal/loop"
 	"github.com/ctwarden/ctwarden/internal/netns"
-	"github.com/ctwarden/ctwarden/internal/nfct"
 	"github.com/ctwarden/ctwarden/policy"
 	"github.com/ctwarden/ctwarden/remediate"
 	"github.com/ctwarden/ctwarden/watcher"
@@ -27,7 +27,7 @@ import (
 type post struct {
 	limits policy.Limits
 	// phase is where this host stands in its fleet; a drill is alone.
-	phase  nfct.Permyriad
+	phase  conntrack.Permyriad
 	look   *lookout
 	kernel *remediate.Kernel
 	// others are the other namespaces; nil: only look's is watched.
@@ -39,13 +39,13 @@ type post struct {
 	unheard map[string]string
 	log     *audit.Log
 	say     *slog.Logger
-	lines   chan daemon.Line
-	loop    *daemon.Daemon
+	lines   chan loop.Line
+	loop    *loop.Daemon
 	// masked is how addresses come into the record.
 	masked mask
 	// told, save and alive may be nil. told is told of every record.
 	told  func(audit.Record)
-	save  func(map[uint32]daemon.Kept) error
+	save  func(map[uint32]loop.Kept) error
 	alive func()
 	// beat is how often alive is called at least.
 	beat time.Duration
@@ -58,13 +58,13 @@ type post struct {
 
 // man wires the loop: it watches through look, acts through kernel and records
 // in log.
-func (p *post) man(kept map[uint32]daemon.Kept) {
-	p.lines = make(chan daemon.Line, 64)
+func (p *post) man(kept map[uint32]loop.Kept) {
+	p.lines = make(chan loop.Line, 64)
 	p.look.can = p.kernel.Can
 	if p.others != nil {
 		p.others.can, p.others.claimed = p.kernel.Can, p.claimed
 	}
-	p.loop = daemon.New(daemon.Edges{
+	p.loop = loop.New(loop.Edges{
 		Own:     p.look.ns.Inode(),
 		Now:     clock,
 		Observe: p.observe,
@@ -84,8 +84,8 @@ func (p *post) man(kept map[uint32]daemon.Kept) {
 // resume returns what the loop begins with: what an earlier run remembered, and
 // what stands in the ledger. A namespace that had an incident, or has a claim,
 // is watched from the start; of the others the loop knows what they did.
-func (p *post) resume(kept map[uint32]daemon.Kept, claims *remediate.Claims) map[uint32]daemon.Kept {
-	begin := map[uint32]daemon.Kept{0: kept[0]}
+func (p *post) resume(kept map[uint32]loop.Kept, claims *remediate.Claims) map[uint32]loop.Kept {
+	begin := map[uint32]loop.Kept{0: kept[0]}
 	maps.Copy(begin, kept)
 	for netns := range claims.Timeouts {
 		begin[netns] = kept[netns]
@@ -133,7 +133,7 @@ func (p *post) observe(ctx context.Context) ([]policy.Observation, error) {
 	}
 	for i := range all {
 		all[i].Phase = p.phase
-		if !all[i].Absent && all[i].Timeouts != (nfct.Timeouts{}) {
+		if !all[i].Absent && all[i].Timeouts != (conntrack.Timeouts{}) {
 			p.kernel.Saw(all[i].Table.NetNS, all[i].Timeouts)
 		}
 	}
@@ -200,7 +200,7 @@ func (p *post) hear(ctx context.Context) {
 	go func() { sources.Wait(); close(signals) }()
 	var twins watcher.Twins
 	for s := range signals {
-		if s, ok := twins.Single(s); ok && s.Kind == nfct.TableFull {
+		if s, ok := twins.Single(s); ok && s.Kind == conntrack.TableFull {
 			p.pass(ctx, &s)
 		}
 	}
@@ -211,7 +211,7 @@ func (p *post) pass(ctx context.Context, s *watcher.Signal) {
 	if p.others != nil {
 		p.others.alarm(s.NetNS)
 	}
-	line := daemon.Line{
+	line := loop.Line{
 		NetNS: s.NetNS, Named: s.Named, Count: s.Count,
 		Source: string(s.Source), Lost: s.Lost,
 	}
@@ -253,35 +253,35 @@ const topTalkers = 5
 const idleRounding = 2 * time.Second
 
 // census looks into the table of a namespace.
-func (p *post) census(ctx context.Context, l policy.Limits, o policy.Observation) (_ daemon.Look, err error) {
+func (p *post) census(ctx context.Context, l policy.Limits, o policy.Observation) (_ loop.Look, err error) {
 	ns := p.look.ns
 	if netns := o.Table.NetNS; netns != p.look.netns {
 		if ns, err = p.entered(netns); err != nil {
-			return daemon.Look{}, err
+			return loop.Look{}, err
 		}
 	}
 	defer p.kernel.Dumping()()
 	conn, err := ctnetlink.Dial(ns)
 	if err != nil {
-		return daemon.Look{}, fmt.Errorf("look into table: %w", err)
+		return loop.Look{}, fmt.Errorf("look into table: %w", err)
 	}
 	defer func() { err = errors.Join(err, conn.Close()) }()
 	count := census.New(census.Count{
 		Timeouts: o.Timeouts,
 		MinIdle:  l.Delete.MinIdle + idleRounding, SynSentIdle: l.Delete.SynSentIdle + idleRounding,
-		Remaining: l.Shorten.Floors[nfct.TCPTimeWait],
+		Remaining: l.Shorten.Floors[conntrack.TCPTimeWait],
 	}, rand.Uint64())
-	dumped, err := conn.Dump(ctx, ctnetlink.Query{Box: censusBox}, func(e *nfct.Entry, _ *ctnetlink.Key) bool {
+	dumped, err := conn.Dump(ctx, ctnetlink.Query{Box: censusBox}, func(e *conntrack.Entry, _ *ctnetlink.Key) bool {
 		count.Add(e)
 		return true
 	})
 	if err != nil {
-		return daemon.Look{}, fmt.Errorf("look into table: %w", err)
+		return loop.Look{}, fmt.Errorf("look into table: %w", err)
 	}
 	if dumped.Resized || dumped.Interrupted {
-		return daemon.Look{}, errors.New("look into table: the hash was resized meanwhile, which hides entries from a dump")
+		return loop.Look{}, errors.New("look into table: the hash was resized meanwhile, which hides entries from a dump")
 	}
-	look := daemon.Look{Summary: count.Summary, Top: count.Top(topTalkers)}
+	look := loop.Look{Summary: count.Summary, Top: count.Top(topTalkers)}
 	look.Summary.Sampled = dumped.Stop != ctnetlink.Complete
 	p.masked.talkers(&look.Top)
 	return look, nil

@@ -11,7 +11,7 @@ import (
 
 	"github.com/ctwarden/ctwarden/internal/audit"
 	"github.com/ctwarden/ctwarden/internal/config"
-	"github.com/ctwarden/ctwarden/internal/daemon"
+	"github.com/ctwarden/ctwarden/internal/loop"
 )
 
 // reloads answers SIGHUP until ctx is done. Those that come while it is at it
@@ -32,7 +32,7 @@ func (d *running) reloads(ctx context.Context, hups <-chan os.Signal) {
 }
 
 // reload takes a whole new configuration, or none of it.
-func (d *running) reload(ctx context.Context, by *daemon.Asked) error {
+func (d *running) reload(ctx context.Context, by *loop.Asked) error {
 	d.reloading.Lock()
 	defer d.reloading.Unlock()
 	old := d.cfg.Load()

@@ -17,7 +17,7 @@ import (
 	"github.com/ctwarden/ctwarden/internal/audit"
 	"github.com/ctwarden/ctwarden/internal/config"
 	"github.com/ctwarden/ctwarden/internal/control"
-	"github.com/ctwarden/ctwarden/internal/daemon"
+	"github.com/ctwarden/ctwarden/internal/loop"
 	"github.com/ctwarden/ctwarden/internal/netns"
 	"github.com/ctwarden/ctwarden/policy"
 	"github.com/ctwarden/ctwarden/remediate"
@@ -163,7 +163,7 @@ func recordRevert(cfg *config.Config, a control.Ask) (record func(*policy.Outcom
 	if err != nil {
 		return record, done, err
 	}
-	by := daemon.Asked{Reason: a.Reason, UID: uint32(os.Getuid()), PID: int32(os.Getpid())}
+	by := loop.Asked{Reason: a.Reason, UID: uint32(os.Getuid()), PID: int32(os.Getpid())}
 	_, err = log.Append(audit.KindRevert, revertRecord{
 		by, a.Force, fmt.Sprintf("uid %d puts every value back, without a daemon: %s", by.UID, cmp.Or(a.Reason, "no reason given")),
 	})

@@ -19,7 +19,7 @@ import (
 
 	"github.com/ctwarden/ctwarden/internal/audit"
 	"github.com/ctwarden/ctwarden/internal/config"
-	"github.com/ctwarden/ctwarden/internal/daemon"
+	"github.com/ctwarden/ctwarden/internal/loop"
 	"github.com/ctwarden/ctwarden/internal/metrics"
 	"github.com/ctwarden/ctwarden/internal/netns"
 	"github.com/ctwarden/ctwarden/policy"
@@ -127,8 +127,8 @@ type configRecord struct {
 	Restart []string `json:"restart,omitempty"`
 	Error   string   `json:"error,omitempty"`
 	// By is who asked for it through the socket; SIGHUP has no name.
-	By   *daemon.Asked `json:"by,omitempty"`
-	Text string        `json:"text"`
+	By   *loop.Asked `json:"by,omitempty"`
+	Text string      `json:"text"`
 }
 
 // open opens everything, the audit log first: no audit, no action.
@@ -155,7 +155,7 @@ func (d *running) open(ctx context.Context) (err error) {
 	}
 	p := &d.post
 	p.limits, p.phase, p.say, p.look = cfg.Limits, phaseOf(d.boot), d.say, newLookout(d.own, false)
-	p.save = func(tables map[uint32]daemon.Kept) error { return writeKeepsake(cfg.State.Dir, d.boot, tables) }
+	p.save = func(tables map[uint32]loop.Kept) error { return writeKeepsake(cfg.State.Dir, d.boot, tables) }
 	p.alive, p.told = d.alive, d.page.Told
 	if err := d.openSources(cfg); err != nil {
 		return err
@@ -202,7 +202,7 @@ func (d *running) recordStart(claims *remediate.Claims) error {
 
 // remembered returns what an earlier run kept, and has the audit log spare the
 // incidents that go on.
-func (d *running) remembered() map[uint32]daemon.Kept {
+func (d *running) remembered() map[uint32]loop.Kept {
 	kept, err := readKeepsake(d.cfg.Load().State.Dir, d.boot)
 	if err != nil {
 		d.say.Warn("starting without what was remembered", "error", err)

@@ -18,7 +18,7 @@ import (
 	"github.com/ctwarden/ctwarden/internal/audit"
 	"github.com/ctwarden/ctwarden/internal/config"
 	"github.com/ctwarden/ctwarden/internal/control"
-	"github.com/ctwarden/ctwarden/internal/daemon"
+	"github.com/ctwarden/ctwarden/internal/loop"
 	"github.com/ctwarden/ctwarden/internal/netns"
 	review "github.com/ctwarden/ctwarden/internal/report"
 	"github.com/ctwarden/ctwarden/policy"
@@ -33,7 +33,7 @@ type report struct {
 	Running bool      `json:"running"`
 	Version string    `json:"version"`
 	Since   time.Time `json:"since,omitzero"`
-	daemon.Status
+	loop.Status
 	Sources map[string]sourceReport `json:"sources,omitempty"`
 	// Unheard says of other sources why nobody listens to them.
 	Unheard map[string]string `json:"sources_unheard,omitempty"`
@@ -179,7 +179,7 @@ func lookMyself(cmd *cobra.Command, cfg *config.Config) (r report, err error) {
 	var s policy.State
 	a := cfg.Limits.Assess(&s, &o)
 	r.At, r.Mode = o.At, cfg.Limits.Mode
-	r.Tables = []daemon.TableStatus{{Level: a.Level, Cause: a.Cause, Assessment: a, Text: a.Sentence()}}
+	r.Tables = []loop.TableStatus{{Level: a.Level, Cause: a.Cause, Assessment: a, Text: a.Sentence()}}
 	ledger, err := remediate.ReadLedger(remediate.Options{Dir: cfg.State.Dir})
 	switch {
 	case errors.Is(err, fs.ErrPermission):
@@ -241,7 +241,7 @@ func (r *report) tell(row func(what, text string)) {
 
 // printTable tells of a table. Growth and losses are differences, which only a
 // daemon that goes on looking can tell.
-func printTable(t *daemon.TableStatus, watched bool, line func(string, string, ...any)) {
+func printTable(t *loop.TableStatus, watched bool, line func(string, string, ...any)) {
 	a := &t.Assessment
 	o := &a.Observation
 	name := "table"

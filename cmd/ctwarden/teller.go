@@ -8,7 +8,7 @@ import (
 	"time"
 
 	"github.com/ctwarden/ctwarden/internal/audit"
-	"github.com/ctwarden/ctwarden/internal/daemon"
+	"github.com/ctwarden/ctwarden/internal/loop"
 	"github.com/ctwarden/ctwarden/policy"
 	"github.com/ctwarden/ctwarden/watcher"
 )
@@ -61,7 +61,7 @@ func (t *teller) begin(e *exercise) {
 }
 
 // fill tells how full the table is.
-func (t *teller) fill(s *daemon.Status, refused uint64) {
+func (t *teller) fill(s *loop.Status, refused uint64) {
 	if len(s.Tables) == 0 {
 		return
 	}

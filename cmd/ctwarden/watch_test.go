@@ -14,25 +14,25 @@ import (
 	"testing"
 	"time"
 
-	"github.com/ctwarden/ctwarden/internal/daemon"
-	"github.com/ctwarden/ctwarden/internal/nfct"
+	"github.com/ctwarden/ctwarden/internal/conntrack"
+	"github.com/ctwarden/ctwarden/internal/loop"
 	"github.com/ctwarden/ctwarden/policy"
 )
 
 // standing is a report of a daemon whose table holds so much.
 func standing(level policy.Level, entries, most uint64, held policy.Hold) report {
-	t := daemon.TableStatus{Level: level, Held: held}
+	t := loop.TableStatus{Level: level, Held: held}
 	if held != policy.NotHeld {
 		t.HeldText = held.Sentence()
 	}
 	t.Assessment.Level = level
 	t.Assessment.FullIn = policy.Never
-	t.Assessment.Observation.Table = nfct.Table{Entries: entries, Max: most, Buckets: 512}
+	t.Assessment.Observation.Table = conntrack.Table{Entries: entries, Max: most, Buckets: 512}
 	t.Assessment.Fullness = t.Assessment.Observation.Table.Fullness()
 	at := time.Date(2026, 3, 1, 3, 0, 0, 0, time.UTC)
 	return report{
 		Running: true, Version: "1.0", Since: at,
-		Status: daemon.Status{At: at, Mode: policy.Enforce, Tables: []daemon.TableStatus{t}},
+		Status: loop.Status{At: at, Mode: policy.Enforce, Tables: []loop.TableStatus{t}},
 		Sources: map[string]sourceReport{
 			"kmsg": {Alive: true}, "journald": {Error: "no journal"},
 		},

@@ -7,35 +7,35 @@ import (
 	"testing"
 
 	"github.com/ctwarden/ctwarden/internal/census"
-	"github.com/ctwarden/ctwarden/internal/nfct"
+	"github.com/ctwarden/ctwarden/internal/conntrack"
 )
 
 // table makes n entries of a web server's table: most in TIME_WAIT, from many
 // sources of which a few have many, to a few ports.
-func table(n int, seed uint64) []nfct.Entry {
+func table(n int, seed uint64) []conntrack.Entry {
 	r := rand.New(rand.NewPCG(seed, 1))
 	zipf := rand.NewZipf(r, 1.1, 1, 1<<20)
-	list := make([]nfct.Entry, n)
+	list := make([]conntrack.Entry, n)
 	for i := range list {
 		e := &list[i]
 		var src [4]byte
 		binary.BigEndian.PutUint32(src[:], 0x0a000000+uint32(zipf.Uint64()))
-		e.Family, e.Proto = nfct.IPv4, nfct.ProtoTCP
-		e.Orig = nfct.Tuple{
+		e.Family, e.Proto = conntrack.IPv4, conntrack.ProtoTCP
+		e.Orig = conntrack.Tuple{
 			Src: netip.AddrFrom4(src), SrcPort: uint16(r.Uint32()),
 			Dst: netip.AddrFrom4([4]byte{192, 0, 2, byte(r.IntN(8))}), DstPort: []uint16{80, 443, 6379}[r.IntN(3)],
 		}
-		e.Reply = nfct.Tuple{Src: e.Orig.Dst, SrcPort: e.Orig.DstPort, Dst: e.Orig.Src, DstPort: e.Orig.SrcPort}
+		e.Reply = conntrack.Tuple{Src: e.Orig.Dst, SrcPort: e.Orig.DstPort, Dst: e.Orig.Src, DstPort: e.Orig.SrcPort}
 		switch {
 		case r.IntN(100) < 60:
-			e.State, e.Timeout = nfct.StateTimeWait, uint32(r.IntN(121))
-			e.Status = nfct.StatusSeenReply | nfct.StatusAssured | nfct.StatusConfirmed
+			e.State, e.Timeout = conntrack.StateTimeWait, uint32(r.IntN(121))
+			e.Status = conntrack.StatusSeenReply | conntrack.StatusAssured | conntrack.StatusConfirmed
 		case r.IntN(100) < 50:
-			e.State, e.Timeout = nfct.StateSynSent, uint32(r.IntN(121))
-			e.Status = nfct.StatusConfirmed
+			e.State, e.Timeout = conntrack.StateSynSent, uint32(r.IntN(121))
+			e.Status = conntrack.StatusConfirmed
 		default:
-			e.State, e.Timeout = nfct.StateEstablished, 431999-uint32(r.IntN(4000))
-			e.Status = nfct.StatusSeenReply | nfct.StatusAssured | nfct.StatusConfirmed
+			e.State, e.Timeout = conntrack.StateEstablished, 431999-uint32(r.IntN(4000))
+			e.Status = conntrack.StatusSeenReply | conntrack.StatusAssured | conntrack.StatusConfirmed
 		}
 	}
 	return list

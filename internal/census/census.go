@@ -3,7 +3,7 @@ package census
 import (
 	"net/netip"
 
-	"github.com/ctwarden/ctwarden/internal/nfct"
+	"github.com/ctwarden/ctwarden/internal/conntrack"
 )
 
 const (
@@ -38,7 +38,7 @@ func New(c Count, secret uint64) *Census {
 }
 
 // Add counts one entry. It does not keep it, and allocates nothing.
-func (c *Census) Add(e *nfct.Entry) {
+func (c *Census) Add(e *conntrack.Entry) {
 	c.Count.Add(e)
 	c.Make.add(e)
 	if seconds, known := c.idle(e); known {

@@ -12,19 +12,19 @@ import (
 	"github.com/google/go-cmp/cmp/cmpopts"
 
 	"github.com/ctwarden/ctwarden/internal/census"
-	"github.com/ctwarden/ctwarden/internal/nfct"
+	"github.com/ctwarden/ctwarden/internal/conntrack"
 )
 
 // rules are the timeouts of a fresh kernel and the limits that the daemon runs
 // with.
 func rules() census.Count {
 	return census.Count{
-		Timeouts: nfct.DefaultTimeouts(),
+		Timeouts: conntrack.DefaultTimeouts(),
 		MinIdle:  10 * time.Second, SynSentIdle: 15 * time.Second, Remaining: 30,
 	}
 }
 
-func count(entries []nfct.Entry) *census.Census {
+func count(entries []conntrack.Entry) *census.Census {
 	c := census.New(rules(), 42)
 	for i := range entries {
 		c.Add(&entries[i])
@@ -33,24 +33,24 @@ func count(entries []nfct.Entry) *census.Census {
 }
 
 func TestCensusOfOneEach(t *testing.T) {
-	const replied = nfct.StatusSeenReply | nfct.StatusConfirmed
-	four := func(src, dst string, port uint16) nfct.Tuple {
-		return nfct.Tuple{Src: netip.MustParseAddr(src), Dst: netip.MustParseAddr(dst), SrcPort: 4000, DstPort: port}
+	const replied = conntrack.StatusSeenReply | conntrack.StatusConfirmed
+	four := func(src, dst string, port uint16) conntrack.Tuple {
+		return conntrack.Tuple{Src: netip.MustParseAddr(src), Dst: netip.MustParseAddr(dst), SrcPort: 4000, DstPort: port}
 	}
-	c := count([]nfct.Entry{
-		{Family: nfct.IPv4, Proto: nfct.ProtoTCP, State: nfct.StateTimeWait, Timeout: 100, Status: replied | nfct.StatusAssured, Orig: four("10.0.0.1", "192.0.2.1", 80)},
-		{Family: nfct.IPv4, Proto: nfct.ProtoTCP, State: nfct.StateTimeWait, Timeout: 30, Status: replied | nfct.StatusAssured | nfct.StatusDstNAT, Orig: four("10.0.0.1", "192.0.2.1", 80)},
-		{Family: nfct.IPv4, Proto: nfct.ProtoTCP, State: nfct.StateCloseWait, Timeout: 50, Status: replied | nfct.StatusAssured | nfct.StatusSrcNAT, Orig: four("10.0.0.2", "192.0.2.1", 80)},
-		{Family: nfct.IPv4, Proto: nfct.ProtoTCP, State: nfct.StateSynSent, Timeout: 105, Orig: four("10.0.1.2", "192.0.2.1", 443)},
-		{Family: nfct.IPv4, Proto: nfct.ProtoTCP, State: nfct.StateSynSent, Timeout: 106, Orig: four("10.0.1.2", "192.0.2.1", 443)},
-		{Family: nfct.IPv4, Proto: nfct.ProtoTCP, State: nfct.StateSynRecv, Timeout: 60, Status: replied, Orig: four("10.0.1.2", "192.0.2.1", 443)},
-		{Family: nfct.IPv4, Proto: nfct.ProtoTCP, State: nfct.StateEstablished, Timeout: 432000 - 86400, Status: replied | nfct.StatusAssured, Orig: four("127.0.0.1", "127.0.0.1", 6379)},
-		{Family: nfct.IPv4, Proto: nfct.ProtoTCP, State: nfct.StateEstablished, Timeout: 0, Status: replied | nfct.StatusAssured | nfct.StatusOffload, Orig: four("10.0.0.1", "192.0.2.1", 22)},
-		{Family: nfct.IPv4, Proto: nfct.ProtoUDP, Timeout: 20, Orig: four("10.0.0.1", "192.0.2.9", 53), Zone: 7},
-		{Family: nfct.IPv4, Proto: nfct.ProtoUDP, Timeout: 40, Orig: four("10.0.0.1", "192.0.2.9", 53)},
-		{Family: nfct.IPv4, Proto: nfct.ProtoUDP, Timeout: 1, Status: nfct.StatusDstNAT, Orig: four("10.0.0.1", "192.0.2.9", 53)},
-		{Family: nfct.IPv4, Proto: nfct.ProtoUDP, Timeout: 1, HasHelper: true, Orig: four("10.0.0.1", "192.0.2.9", 69)},
-		{Family: nfct.IPv6, Proto: nfct.ProtoICMPv6, Timeout: 30, HasMaster: true, Orig: nfct.Tuple{Src: netip.MustParseAddr("2001:db8:0:1::5"), Dst: netip.MustParseAddr("2001:db8::1")}},
+	c := count([]conntrack.Entry{
+		{Family: conntrack.IPv4, Proto: conntrack.ProtoTCP, State: conntrack.StateTimeWait, Timeout: 100, Status: replied | conntrack.StatusAssured, Orig: four("10.0.0.1", "192.0.2.1", 80)},
+		{Family: conntrack.IPv4, Proto: conntrack.ProtoTCP, State: conntrack.StateTimeWait, Timeout: 30, Status: replied | conntrack.StatusAssured | conntrack.StatusDstNAT, Orig: four("10.0.0.1", "192.0.2.1", 80)},
+		{Family: conntrack.IPv4, Proto: conntrack.ProtoTCP, State: conntrack.StateCloseWait, Timeout: 50, Status: replied | conntrack.StatusAssured | conntrack.StatusSrcNAT, Orig: four("10.0.0.2", "192.0.2.1", 80)},
+		{Family: conntrack.IPv4, Proto: conntrack.ProtoTCP, State: conntrack.StateSynSent, Timeout: 105, Orig: four("10.0.1.2", "192.0.2.1", 443)},
+		{Family: conntrack.IPv4, Proto: conntrack.ProtoTCP, State: conntrack.StateSynSent, Timeout: 106, Orig: four("10.0.1.2", "192.0.2.1", 443)},
+		{Family: conntrack.IPv4, Proto: conntrack.ProtoTCP, State: conntrack.StateSynRecv, Timeout: 60, Status: replied, Orig: four("10.0.1.2", "192.0.2.1", 443)},
+		{Family: conntrack.IPv4, Proto: conntrack.ProtoTCP, State: conntrack.StateEstablished, Timeout: 432000 - 86400, Status: replied | conntrack.StatusAssured, Orig: four("127.0.0.1", "127.0.0.1", 6379)},
+		{Family: conntrack.IPv4, Proto: conntrack.ProtoTCP, State: conntrack.StateEstablished, Timeout: 0, Status: replied | conntrack.StatusAssured | conntrack.StatusOffload, Orig: four("10.0.0.1", "192.0.2.1", 22)},
+		{Family: conntrack.IPv4, Proto: conntrack.ProtoUDP, Timeout: 20, Orig: four("10.0.0.1", "192.0.2.9", 53), Zone: 7},
+		{Family: conntrack.IPv4, Proto: conntrack.ProtoUDP, Timeout: 40, Orig: four("10.0.0.1", "192.0.2.9", 53)},
+		{Family: conntrack.IPv4, Proto: conntrack.ProtoUDP, Timeout: 1, Status: conntrack.StatusDstNAT, Orig: four("10.0.0.1", "192.0.2.9", 53)},
+		{Family: conntrack.IPv4, Proto: conntrack.ProtoUDP, Timeout: 1, HasHelper: true, Orig: four("10.0.0.1", "192.0.2.9", 69)},
+		{Family: conntrack.IPv6, Proto: conntrack.ProtoICMPv6, Timeout: 30, HasMaster: true, Orig: conntrack.Tuple{Src: netip.MustParseAddr("2001:db8:0:1::5"), Dst: netip.MustParseAddr("2001:db8::1")}},
 	})
 	want := census.Summary{
 		Seen: 13, Unreplied: 7, Assured: 5, HalfOpen: 8, Closing: 3, TimeWait: 2,
@@ -63,10 +63,10 @@ func TestCensusOfOneEach(t *testing.T) {
 	if m.IPv4 != 12 || m.IPv6 != 1 || m.SrcNAT != 1 || m.DstNAT != 2 || m.Offload != 1 || m.HWOffload != 0 || m.Helper != 1 || m.Expected != 1 {
 		t.Errorf("make: %+v", m)
 	}
-	if got := m.Protocols[nfct.ProtoTCP]; got != (census.Protocol{Entries: 8, Unreplied: 2, Assured: 5}) {
+	if got := m.Protocols[conntrack.ProtoTCP]; got != (census.Protocol{Entries: 8, Unreplied: 2, Assured: 5}) {
 		t.Errorf("tcp: %+v", got)
 	}
-	if m.States[nfct.StateTimeWait] != 2 || m.States[nfct.StateSynSent] != 2 || m.States[nfct.StateNone] != 0 {
+	if m.States[conntrack.StateTimeWait] != 2 || m.States[conntrack.StateSynSent] != 2 || m.States[conntrack.StateNone] != 0 {
 		t.Errorf("states: %v", m.States)
 	}
 	wantLeft := []census.Range{
@@ -84,7 +84,7 @@ func TestCensusOfOneEach(t *testing.T) {
 		Sources:      []census.Counted[netip.Addr]{{Key: netip.MustParseAddr("10.0.0.1"), Count: 7}},
 		Networks:     []census.Counted[netip.Prefix]{{Key: netip.MustParsePrefix("10.0.0.0/24"), Count: 8}},
 		Destinations: []census.Counted[netip.Addr]{{Key: netip.MustParseAddr("192.0.2.1"), Count: 7}},
-		Ports:        []census.Counted[census.Port]{{Key: census.Port{Proto: nfct.ProtoTCP, Number: 80}, Count: 3}},
+		Ports:        []census.Counted[census.Port]{{Key: census.Port{Proto: conntrack.ProtoTCP, Number: 80}, Count: 3}},
 		Zones:        []census.Counted[uint16]{{Key: 0, Count: 12}},
 	}
 	if diff := cmp.Diff(wantTop, top, cmpopts.EquateComparable(netip.Addr{}, netip.Prefix{})); diff != "" {
@@ -100,20 +100,20 @@ func TestCensusOfOneEach(t *testing.T) {
 // its kind for the incident.
 func TestWhatIsDeletableMayBeDeleted(t *testing.T) {
 	for name, test := range map[string]struct {
-		entry nfct.Entry
+		entry conntrack.Entry
 		want  uint64
 	}{
-		"a datagram that nobody answered":                 {nfct.Entry{Proto: nfct.ProtoUDP, Timeout: 10}, 1},
-		"a SYN that nobody answered":                      {nfct.Entry{Proto: nfct.ProtoTCP, State: nfct.StateSynSent, Timeout: 10}, 1},
-		"a connection that closes, seen from one side":    {nfct.Entry{Proto: nfct.ProtoTCP, State: nfct.StateFinWait, Timeout: 10}, 1},
-		"a live connection, seen from one side":           {nfct.Entry{Proto: nfct.ProtoTCP, State: nfct.StateEstablished, Timeout: 10}, 0},
-		"half of one":                                     {nfct.Entry{Proto: nfct.ProtoTCP, State: nfct.StateCloseWait, Timeout: 10}, 0},
-		"one that early drop would spare":                 {nfct.Entry{Proto: nfct.ProtoUDP, Timeout: 10, Status: nfct.StatusAssured}, 0},
-		"a simultaneous open, whose timeout is no sysctl": {nfct.Entry{Proto: nfct.ProtoTCP, State: nfct.StateSynSent2, Timeout: 10}, 0},
-		"GRE, which keeps the timeouts of its creation":   {nfct.Entry{Proto: nfct.ProtoGRE, Timeout: 10}, 0},
-		"SCTP, whose timeouts are not watched":            {nfct.Entry{Proto: nfct.ProtoSCTP, Timeout: 10}, 0},
+		"a datagram that nobody answered":                 {conntrack.Entry{Proto: conntrack.ProtoUDP, Timeout: 10}, 1},
+		"a SYN that nobody answered":                      {conntrack.Entry{Proto: conntrack.ProtoTCP, State: conntrack.StateSynSent, Timeout: 10}, 1},
+		"a connection that closes, seen from one side":    {conntrack.Entry{Proto: conntrack.ProtoTCP, State: conntrack.StateFinWait, Timeout: 10}, 1},
+		"a live connection, seen from one side":           {conntrack.Entry{Proto: conntrack.ProtoTCP, State: conntrack.StateEstablished, Timeout: 10}, 0},
+		"half of one":                                     {conntrack.Entry{Proto: conntrack.ProtoTCP, State: conntrack.StateCloseWait, Timeout: 10}, 0},
+		"one that early drop would spare":                 {conntrack.Entry{Proto: conntrack.ProtoUDP, Timeout: 10, Status: conntrack.StatusAssured}, 0},
+		"a simultaneous open, whose timeout is no sysctl": {conntrack.Entry{Proto: conntrack.ProtoTCP, State: conntrack.StateSynSent2, Timeout: 10}, 0},
+		"GRE, which keeps the timeouts of its creation":   {conntrack.Entry{Proto: conntrack.ProtoGRE, Timeout: 10}, 0},
+		"SCTP, whose timeouts are not watched":            {conntrack.Entry{Proto: conntrack.ProtoSCTP, Timeout: 10}, 0},
 	} {
-		if c := count([]nfct.Entry{test.entry}); c.Summary.Deletable != test.want {
+		if c := count([]conntrack.Entry{test.entry}); c.Summary.Deletable != test.want {
 			t.Errorf("%s: %d deletable, want %d", name, c.Summary.Deletable, test.want)
 		}
 	}

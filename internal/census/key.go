@@ -7,7 +7,7 @@ import (
 	"strconv"
 	"strings"
 
-	"github.com/ctwarden/ctwarden/internal/nfct"
+	"github.com/ctwarden/ctwarden/internal/conntrack"
 )
 
 // mapped is what stands before an IPv4 address in a word: it is mapped into
@@ -52,7 +52,7 @@ type Port struct {
 
 // String is the text of MarshalText.
 func (p Port) String() string {
-	return nfct.ProtoName(p.Proto) + "/" + strconv.Itoa(int(p.Number))
+	return conntrack.ProtoName(p.Proto) + "/" + strconv.Itoa(int(p.Number))
 }
 
 // MarshalText implements encoding.TextMarshaler.
@@ -61,7 +61,7 @@ func (p Port) MarshalText() ([]byte, error) { return []byte(p.String()), nil }
 // UnmarshalText implements encoding.TextUnmarshaler.
 func (p *Port) UnmarshalText(text []byte) error {
 	name, digits, _ := strings.Cut(string(text), "/")
-	proto, err := nfct.ParseProto(name)
+	proto, err := conntrack.ParseProto(name)
 	if err != nil {
 		return err
 	}
@@ -81,7 +81,7 @@ func (w word) zone() uint16 { return uint16(w.lo) }
 
 func hasPorts(proto uint8) bool {
 	switch proto {
-	case nfct.ProtoTCP, nfct.ProtoUDP, nfct.ProtoSCTP, nfct.ProtoDCCP, nfct.ProtoUDPLite:
+	case conntrack.ProtoTCP, conntrack.ProtoUDP, conntrack.ProtoSCTP, conntrack.ProtoDCCP, conntrack.ProtoUDPLite:
 		return true
 	}
 	return false

@@ -3,7 +3,7 @@ package census
 import (
 	"encoding/json"
 
-	"github.com/ctwarden/ctwarden/internal/nfct"
+	"github.com/ctwarden/ctwarden/internal/conntrack"
 )
 
 // A Make says what kinds of entries a table holds. An entry stands in each
@@ -40,10 +40,10 @@ type Protocol struct {
 }
 
 // States counts TCP entries by state.
-type States [nfct.NumTCPStates]uint64
+type States [conntrack.NumTCPStates]uint64
 
-func (m *Make) add(e *nfct.Entry) {
-	if e.Family == nfct.IPv6 {
+func (m *Make) add(e *conntrack.Entry) {
+	if e.Family == conntrack.IPv6 {
 		m.IPv6++
 	} else {
 		m.IPv4++
@@ -51,17 +51,17 @@ func (m *Make) add(e *nfct.Entry) {
 	p := &m.Protocols[e.Proto]
 	p.Entries++
 	p.Unreplied += one(e.Status.Unreplied())
-	p.Assured += one(e.Status.Has(nfct.StatusAssured))
-	if e.Proto == nfct.ProtoTCP && e.State < nfct.NumTCPStates {
+	p.Assured += one(e.Status.Has(conntrack.StatusAssured))
+	if e.Proto == conntrack.ProtoTCP && e.State < conntrack.NumTCPStates {
 		m.States[e.State]++
 	}
-	m.SrcNAT += one(e.Status.Has(nfct.StatusSrcNAT))
-	m.DstNAT += one(e.Status.Has(nfct.StatusDstNAT))
-	m.Offload += one(e.Status.Has(nfct.StatusOffload))
-	m.HWOffload += one(e.Status.Has(nfct.StatusHWOffload))
-	m.Expected += one(e.HasMaster || e.Status.Has(nfct.StatusExpected))
-	m.Helper += one(e.HasHelper || e.Status.Has(nfct.StatusHelper))
-	if e.Status&(nfct.StatusOffload|nfct.StatusHWOffload) != 0 {
+	m.SrcNAT += one(e.Status.Has(conntrack.StatusSrcNAT))
+	m.DstNAT += one(e.Status.Has(conntrack.StatusDstNAT))
+	m.Offload += one(e.Status.Has(conntrack.StatusOffload))
+	m.HWOffload += one(e.Status.Has(conntrack.StatusHWOffload))
+	m.Expected += one(e.HasMaster || e.Status.Has(conntrack.StatusExpected))
+	m.Helper += one(e.HasHelper || e.Status.Has(conntrack.StatusHelper))
+	if e.Status&(conntrack.StatusOffload|conntrack.StatusHWOffload) != 0 {
 		m.Remaining.AddUnknown()
 	} else {
 		m.Remaining.Add(e.Timeout)
@@ -103,7 +103,7 @@ func (p Protocols) MarshalJSON() ([]byte, error) {
 	set := map[string]Protocol{}
 	for number, c := range p {
 		if c.Entries > 0 {
-			set[nfct.ProtoName(uint8(number))] = c
+			set[conntrack.ProtoName(uint8(number))] = c
 		}
 	}
 	return json.Marshal(set)
@@ -117,7 +117,7 @@ func (p *Protocols) UnmarshalJSON(text []byte) error {
 	}
 	*p = Protocols{}
 	for name, c := range set {
-		number, err := nfct.ParseProto(name)
+		number, err := conntrack.ParseProto(name)
 		if err != nil {
 			return err
 		}
@@ -131,7 +131,7 @@ func (s States) MarshalJSON() ([]byte, error) {
 	set := map[string]uint64{}
 	for state, n := range s {
 		if n > 0 {
-			set[nfct.TCPState(state).String()] = n
+			set[conntrack.TCPState(state).String()] = n
 		}
 	}
 	return json.Marshal(set)
@@ -145,7 +145,7 @@ func (s *States) UnmarshalJSON(text []byte) error {
 	}
 	*s = States{}
 	for name, n := range set {
-		state, err := nfct.ParseTCPState(name)
+		state, err := conntrack.ParseTCPState(name)
 		if err != nil {
 			return err
 		}

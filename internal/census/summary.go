@@ -3,7 +3,7 @@ package census
 import (
 	"math"
 
-	"github.com/ctwarden/ctwarden/internal/nfct"
+	"github.com/ctwarden/ctwarden/internal/conntrack"
 )
 
 // A Summary counts the entries of one table by what can be done about them.
@@ -42,7 +42,7 @@ type Summary struct {
 }
 
 // Share returns n as a share of the entries that were looked at.
-func (s Summary) Share(n uint64) nfct.Permyriad { return nfct.Share(n, s.Seen) }
+func (s Summary) Share(n uint64) conntrack.Permyriad { return conntrack.Share(n, s.Seen) }
 
 // Scale estimates for a table of entries how many of them are of the kind of
 // which n were seen.

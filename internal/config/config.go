@@ -3,7 +3,7 @@ package config
 import (
 	"time"
 
-	"github.com/ctwarden/ctwarden/internal/nfct"
+	"github.com/ctwarden/ctwarden/internal/conntrack"
 	"github.com/ctwarden/ctwarden/policy"
 )
 
@@ -21,7 +21,7 @@ type Config struct {
 	State   State
 	Control Control
 	Metrics Metrics
-	Protect nfct.Protect
+	Protect conntrack.Protect
 
 	// origins say where the values come from, by key.
 	origins map[string]Origin

@@ -11,7 +11,7 @@ import (
 	"unicode"
 	"unicode/utf8"
 
-	"github.com/ctwarden/ctwarden/internal/nfct"
+	"github.com/ctwarden/ctwarden/internal/conntrack"
 )
 
 // parseNetwork takes a network or one address. A network with host bits is
@@ -26,17 +26,17 @@ func parseNetwork(text string) (netip.Prefix, bool) {
 }
 
 // parsePorts takes a port or a range of ports, such as 8000-8010.
-func parsePorts(text string) (nfct.PortRange, bool) {
+func parsePorts(text string) (conntrack.PortRange, bool) {
 	first, last, ranged := strings.Cut(text, "-")
 	if !ranged {
 		last = first
 	}
 	a, ok1 := parse16(first)
 	b, ok2 := parse16(last)
-	return nfct.PortRange{First: a, Last: b}, ok1 && ok2 && a > 0 && a <= b
+	return conntrack.PortRange{First: a, Last: b}, ok1 && ok2 && a > 0 && a <= b
 }
 
-func formatPorts(p nfct.PortRange) string {
+func formatPorts(p conntrack.PortRange) string {
 	if p.First == p.Last {
 		return formatUint16(p.First)
 	}
@@ -45,18 +45,18 @@ func formatPorts(p nfct.PortRange) string {
 
 // parseMark takes a mark and perhaps a mask, as iptables writes them: 0x1/0xff.
 // Bits of the mark that its mask hides could never match.
-func parseMark(text string) (nfct.Mark, bool) {
+func parseMark(text string) (conntrack.Mark, bool) {
 	value, mask, masked := strings.Cut(text, "/")
 	if !masked {
 		v, ok := parse32(value)
-		return nfct.Mark{Value: v, Mask: math.MaxUint32}, ok
+		return conntrack.Mark{Value: v, Mask: math.MaxUint32}, ok
 	}
 	v, ok1 := parse32(value)
 	m, ok2 := parse32(mask)
-	return nfct.Mark{Value: v, Mask: m}, ok1 && ok2 && m != 0 && v&^m == 0
+	return conntrack.Mark{Value: v, Mask: m}, ok1 && ok2 && m != 0 && v&^m == 0
 }
 
-func formatMark(m nfct.Mark) string {
+func formatMark(m conntrack.Mark) string {
 	text := "0x" + strconv.FormatUint(uint64(m.Value), 16)
 	if m.Mask != math.MaxUint32 {
 		text += "/0x" + strconv.FormatUint(uint64(m.Mask), 16)

@@ -6,7 +6,7 @@ import (
 	"strconv"
 	"time"
 
-	"github.com/ctwarden/ctwarden/internal/nfct"
+	"github.com/ctwarden/ctwarden/internal/conntrack"
 	"github.com/ctwarden/ctwarden/policy"
 )
 
@@ -20,9 +20,9 @@ func keys() []key {
 }
 
 func levelKeys() []key {
-	fill := func(path string, field func(*policy.LevelLimits) *nfct.Permyriad, doc string) key {
+	fill := func(path string, field func(*policy.LevelLimits) *conntrack.Permyriad, doc string) key {
 		return number("levels."+path, share, between("1%", "100%"),
-			func(c *Config) *nfct.Permyriad { return field(&c.Limits.Levels) }, doc)
+			func(c *Config) *conntrack.Permyriad { return field(&c.Limits.Levels) }, doc)
 	}
 	span := func(path string, b bounds, field func(*policy.LevelLimits) *time.Duration, doc string) key {
 		return number("levels."+path, duration, b,
@@ -30,27 +30,27 @@ func levelKeys() []key {
 	}
 	type limits = policy.LevelLimits
 	return []key{
-		fill("elevated.enter", func(l *limits) *nfct.Permyriad { return &l.ElevatedEnter },
+		fill("elevated.enter", func(l *limits) *conntrack.Permyriad { return &l.ElevatedEnter },
 			"Fullness (entries / max) from which the level is elevated."),
-		fill("elevated.leave", func(l *limits) *nfct.Permyriad { return &l.ElevatedLeave },
+		fill("elevated.leave", func(l *limits) *conntrack.Permyriad { return &l.ElevatedLeave },
 			"Fullness below which the level becomes calm, after calm_after."),
 		span("elevated.soon", between("1s", "1h"), func(l *limits) *time.Duration { return &l.ElevatedSoon },
 			"Elevated too if the table is full within this time at the present rate."),
-		fill("elevated.soon_fill", func(l *limits) *nfct.Permyriad { return &l.ElevatedSoonFill },
+		fill("elevated.soon_fill", func(l *limits) *conntrack.Permyriad { return &l.ElevatedSoonFill },
 			"Fullness from which soon counts."),
 		span("elevated.calm_after", between("1s", "1d"), func(l *limits) *time.Duration { return &l.CalmAfter },
 			"How long the fullness must stay below leave before the level is calm again."),
-		fill("high.enter", func(l *limits) *nfct.Permyriad { return &l.HighEnter },
+		fill("high.enter", func(l *limits) *conntrack.Permyriad { return &l.HighEnter },
 			"Fullness from which the level is high."),
-		fill("high.leave", func(l *limits) *nfct.Permyriad { return &l.HighLeave },
+		fill("high.leave", func(l *limits) *conntrack.Permyriad { return &l.HighLeave },
 			"Fullness below which the level is elevated again."),
 		span("high.soon", between("1s", "1h"), func(l *limits) *time.Duration { return &l.HighSoon },
 			"High too if the table is full within this time at the present rate."),
-		fill("exhausted.enter", func(l *limits) *nfct.Permyriad { return &l.ExhaustedEnter },
+		fill("exhausted.enter", func(l *limits) *conntrack.Permyriad { return &l.ExhaustedEnter },
 			"Fullness from which the level is exhausted. The kernel's own gc starts to evict at 95%."),
-		fill("exhausted.leave", func(l *limits) *nfct.Permyriad { return &l.ExhaustedLeave },
+		fill("exhausted.leave", func(l *limits) *conntrack.Permyriad { return &l.ExhaustedLeave },
 			"Fullness below which the level is high again."),
-		fill("exhausted.near_max", func(l *limits) *nfct.Permyriad { return &l.NearMax },
+		fill("exhausted.near_max", func(l *limits) *conntrack.Permyriad { return &l.NearMax },
 			"Fullness from which a table full line, a drop or an early drop means that this table is full."),
 	}
 }
@@ -73,12 +73,12 @@ func samplingKeys() []key {
 func budgetKeys() []key {
 	return []key{
 		number("budget.memory_total", share, between("0.01%", "50%"),
-			func(c *Config) *nfct.Permyriad { return &c.Limits.Budget.TotalShare },
+			func(c *Config) *conntrack.Permyriad { return &c.Limits.Budget.TotalShare },
 			"Share of the machine's memory that a full table and its hash may take. The smaller of the two shares counts."),
 		// Entries are made in atomic context, where nothing can be reclaimed for
 		// them, and are never swapped out.
 		number("budget.memory_available", share, between("0.01%", "50%"),
-			func(c *Config) *nfct.Permyriad { return &c.Limits.Budget.AvailableShare },
+			func(c *Config) *conntrack.Permyriad { return &c.Limits.Budget.AvailableShare },
 			"Share of the available memory that a full table and its hash may take."),
 		// NF_CT_EXT_PREALLOC in nf_conntrack_extend.c is 128 bytes; an entry
 		// with every extension takes 256.
@@ -86,7 +86,7 @@ func budgetKeys() []key {
 			func(c *Config) *uint32 { return &c.Limits.Budget.ExtensionBytes },
 			"Memory that an entry takes beyond its slab object. 128B is typical; 256B is the worst case."),
 		number("budget.max_pressure", share, between("1%", "100%"),
-			func(c *Config) *nfct.Permyriad { return &c.Limits.Budget.MaxPressure },
+			func(c *Config) *conntrack.Permyriad { return &c.Limits.Budget.MaxPressure },
 			"Memory pressure (PSI) above which nothing that costs memory is done."),
 	}
 }
@@ -98,16 +98,16 @@ func raiseKeys() []key {
 			func(c *Config) *uint64 { return &c.Limits.Raise.Ceiling },
 			"The nf_conntrack_max that is never passed, whatever the memory, in entries."),
 		number("raise.min_step", share, between("1%", "100%"),
-			func(c *Config) *nfct.Permyriad { return &c.Limits.Raise.MinStep },
+			func(c *Config) *conntrack.Permyriad { return &c.Limits.Raise.MinStep },
 			"Smallest raise that is aimed at, as a share of the present max."),
 		number("raise.max_step", share, between("1%", "100%"),
-			func(c *Config) *nfct.Permyriad { return &c.Limits.Raise.MaxStep },
+			func(c *Config) *conntrack.Permyriad { return &c.Limits.Raise.MaxStep },
 			"Largest raise, as a share of the present max; 100% doubles it."),
 		number("raise.headroom", duration, between("1s", "1h"),
 			func(c *Config) *time.Duration { return &c.Limits.Raise.Headroom },
 			"How long the raised max should last at the present rate."),
 		number("raise.useful_step", share, between("0.01%", "100%"),
-			func(c *Config) *nfct.Permyriad { return &c.Limits.Raise.UsefulStep },
+			func(c *Config) *conntrack.Permyriad { return &c.Limits.Raise.UsefulStep },
 			"Smallest raise still worth making when the budget cuts it short."),
 	}
 }
@@ -133,7 +133,7 @@ func hashKeys() []key {
 			func(c *Config) *time.Duration { return &c.Limits.Hash.StallPerEntry },
 			"Stall that a resize causes for each entry in the table, to predict it."),
 		number("hash.calm_fill", share, between("1%", "100%"),
-			func(c *Config) *nfct.Permyriad { return &c.Limits.Hash.CalmFill },
+			func(c *Config) *conntrack.Permyriad { return &c.Limits.Hash.CalmFill },
 			"Fullness below which the hash may be resized when calm."),
 		number("hash.min_interval", duration, between("1m", "365d"),
 			func(c *Config) *time.Duration { return &c.Limits.Hash.MinInterval },
@@ -144,7 +144,7 @@ func hashKeys() []key {
 // floorKeys returns a key for each timeout that the policy may shorten.
 func floorKeys() []key {
 	var floors []key
-	for t := nfct.TCPSynSent; t < nfct.NumTimeouts; t++ {
+	for t := conntrack.TCPSynSent; t < conntrack.NumTimeouts; t++ {
 		if !policy.Shortens(t) {
 			continue
 		}
@@ -167,13 +167,13 @@ const establishedFloor = "2h4m"
 func entryKeys() []key {
 	return []key{
 		number("age.cap", share, between("0.01%", "100%").orZero("never age"),
-			func(c *Config) *nfct.Permyriad { return &c.Limits.Age.Cap },
+			func(c *Config) *conntrack.Permyriad { return &c.Limits.Age.Cap },
 			"Largest share of the table whose remaining time is lowered in one act, to the floor of tcp_timeout_time_wait; without that floor nothing is aged."),
 		number("age.established_floor", duration, between(establishedFloor, "365d").orZero("never"),
 			func(c *Config) *time.Duration { return &c.Limits.Age.EstablishedFloor },
 			"How long an ESTABLISHED entry must have been idle to be aged. Setting it gives up the promise that such entries are left alone. Leave it where rules give connections a shorter timeout of their own (nft ct timeout, iptables CT --timeout): they look idle for longer than they are."),
 		number("delete.cap", share, between("0.01%", "50%").orZero("never delete"),
-			func(c *Config) *nfct.Permyriad { return &c.Limits.Delete.Cap },
+			func(c *Config) *conntrack.Permyriad { return &c.Limits.Delete.Cap },
 			"Largest share of the table deleted in one act. Only UNREPLIED entries are ever deleted."),
 		number("delete.min_idle", duration, between("1s", "1d"),
 			func(c *Config) *time.Duration { return &c.Limits.Delete.MinIdle },
@@ -200,7 +200,7 @@ func verifyKeys() []key {
 		after("settle", between("10ms", "1h"), func(l *limits) *time.Duration { return &l.Settle },
 			"Least time between two acts of different kinds, unless packets are being dropped."),
 		number("verify.useful", share, between("0.01%", "100%"),
-			func(c *Config) *nfct.Permyriad { return &c.Limits.Verify.Useful },
+			func(c *Config) *conntrack.Permyriad { return &c.Limits.Verify.Useful },
 			"Change of fullness that counts as an effect."),
 		number("verify.strikes", count, between("1", "10"),
 			func(c *Config) *uint8 { return &c.Limits.Verify.Strikes },
@@ -236,7 +236,7 @@ func paceKeys() []key {
 		pause("yield.max_pause", "Longest that the doubled pause becomes.",
 			func(l *policy.Limits) *time.Duration { return &l.Yield.MaxPause }),
 		number("spread.share", share, between("1%", "100%").orZero("put nothing off"),
-			func(c *Config) *nfct.Permyriad { return &c.Limits.Spread.Share },
+			func(c *Config) *conntrack.Permyriad { return &c.Limits.Spread.Share },
 			"By how much longer a host waits at most before it does what nothing hurries, so that the hosts of a fleet do not do it together. Each host has its own part of it. At level high and above nothing is put off."),
 		number("spread.start", duration, between("1s", "1h").orZero("put nothing off"),
 			func(c *Config) *time.Duration { return &c.Limits.Spread.Start },
@@ -300,10 +300,10 @@ func protectKeys() []key {
 			parseNetwork, netip.Prefix.String, func(c *Config) *[]netip.Prefix { return &c.Protect.Networks },
 			"Entries from or to these networks are never aged and never deleted."),
 		list("protect.ports", "a port between 1 and 65535, or a range such as 8000-8010",
-			parsePorts, formatPorts, func(c *Config) *[]nfct.PortRange { return &c.Protect.Ports },
+			parsePorts, formatPorts, func(c *Config) *[]conntrack.PortRange { return &c.Protect.Ports },
 			"Entries from or to these ports are never aged and never deleted."),
 		list("protect.marks", "a mark such as 0x1, or a mark within its mask such as 0x1/0xff",
-			parseMark, formatMark, func(c *Config) *[]nfct.Mark { return &c.Protect.Marks },
+			parseMark, formatMark, func(c *Config) *[]conntrack.Mark { return &c.Protect.Marks },
 			"Entries with these connection marks are never aged and never deleted."),
 		list("protect.zones", "a zone between 0 and 65535",
 			parse16, formatUint16, func(c *Config) *[]uint16 { return &c.Protect.Zones },

@@ -9,7 +9,7 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/ctwarden/ctwarden/internal/nfct"
+	"github.com/ctwarden/ctwarden/internal/conntrack"
 	"github.com/ctwarden/ctwarden/policy"
 )
 
@@ -78,7 +78,7 @@ func TestEveryFieldHasOneKey(t *testing.T) {
 	}
 	// NoHostWide is the drill's, not the administrator's; NoTimeout is none.
 	delete(unset, ".Limits.NoHostWide")
-	for i := range nfct.NumTimeouts {
+	for i := range conntrack.NumTimeouts {
 		if !policy.Shortens(i) {
 			delete(unset, fmt.Sprintf(".Limits.Shorten.Floors[%d]", i))
 		}

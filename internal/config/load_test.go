@@ -15,7 +15,7 @@ import (
 	"github.com/google/go-cmp/cmp/cmpopts"
 
 	"github.com/ctwarden/ctwarden/internal/config"
-	"github.com/ctwarden/ctwarden/internal/nfct"
+	"github.com/ctwarden/ctwarden/internal/conntrack"
 	"github.com/ctwarden/ctwarden/policy"
 )
 
@@ -112,10 +112,10 @@ protect:
 			l.Breaker.Acts, l.Breaker.MaxPause = policy.MaxActs, 48*time.Hour
 			l.Shorten.Floors[6], l.Shorten.Floors[11] = 15, 10
 			c.Audit.MaxSize, c.Audit.MaxAge, c.Audit.Path, c.Audit.Mask = 1<<20, 0, "/a b", config.MaskHash
-			c.Protect = nfct.Protect{
+			c.Protect = conntrack.Protect{
 				Networks: []netip.Prefix{netip.MustParsePrefix("10.0.0.0/8"), netip.MustParsePrefix("2001:db8::1/128")},
-				Ports:    []nfct.PortRange{{First: 53, Last: 53}, {First: 8000, Last: 8010}},
-				Marks:    []nfct.Mark{{Value: 1, Mask: 0xffffffff}, {Value: 0x10, Mask: 0xff}},
+				Ports:    []conntrack.PortRange{{First: 53, Last: 53}, {First: 8000, Last: 8010}},
+				Marks:    []conntrack.Mark{{Value: 1, Mask: 0xffffffff}, {Value: 0x10, Mask: 0xff}},
 				Zones:    []uint16{0, 65535},
 			}
 		}},

@@ -8,7 +8,7 @@ import (
 	"github.com/mdlayher/netlink"
 	"golang.org/x/sys/unix"
 
-	"github.com/ctwarden/ctwarden/internal/nfct"
+	"github.com/ctwarden/ctwarden/internal/conntrack"
 )
 
 // batchMax is how many messages go out in one datagram. An acknowledgement of
@@ -90,7 +90,7 @@ func checkTuple(tuple []byte) error {
 	if err != nil || kind != ctaTupleOrig || len(rest) != 0 {
 		return fmt.Errorf("not an original tuple: %w", ErrRefused)
 	}
-	var e nfct.Entry
+	var e conntrack.Entry
 	if err := decodeTuple(value, &e.Orig, &e); err != nil {
 		return fmt.Errorf("original tuple: %w: %w", err, ErrRefused)
 	}
@@ -126,7 +126,7 @@ func find(b []byte, want uint16) []byte {
 
 // An EntryError says which entry the kernel refused to change, and why.
 type EntryError struct {
-	Orig nfct.Tuple
+	Orig conntrack.Tuple
 	Err  error
 }
 
@@ -227,7 +227,7 @@ func (c *Change) fail(err error) {
 
 // error names the i-th entry of the batch.
 func (b *batch) error(i int, err error) error {
-	var e nfct.Entry
+	var e conntrack.Entry
 	value := find(b.message(i)[messageHeader+netfilterBytes:], ctaTupleOrig)
 	if bad := decodeTuple(value, &e.Orig, &e); bad != nil {
 		return errors.Join(err, bad)

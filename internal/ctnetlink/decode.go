@@ -5,7 +5,7 @@ import (
 	"fmt"
 	"net/netip"
 
-	"github.com/ctwarden/ctwarden/internal/nfct"
+	"github.com/ctwarden/ctwarden/internal/conntrack"
 )
 
 // A Key is what the kernel needs to find one entry again. It comes from a
@@ -21,8 +21,8 @@ type Key struct {
 // decode reads the message of one entry into e and k, from its nfgenmsg on.
 // It allocates nothing. An attribute that it does not know is skipped, one
 // that is cut short is an error, whatever the kernel may do with it.
-func decode(payload []byte, e *nfct.Entry, k *Key) error {
-	*e, *k = nfct.Entry{}, Key{}
+func decode(payload []byte, e *conntrack.Entry, k *Key) error {
+	*e, *k = conntrack.Entry{}, Key{}
 	if len(payload) < netfilterBytes {
 		return errMalformed
 	}
@@ -55,12 +55,12 @@ func decode(payload []byte, e *nfct.Entry, k *Key) error {
 		// ctnetlink_dump_info leaves the timeout of an offloaded entry out. It
 		// looks at the status twice: an entry that is offloaded in between has
 		// no timeout and does not say why, and would look idle for long.
-		e.Status |= nfct.StatusOffload
+		e.Status |= conntrack.StatusOffload
 	}
 	return nil
 }
 
-func decodeAttribute(kind uint16, value []byte, e *nfct.Entry, k *Key) error {
+func decodeAttribute(kind uint16, value []byte, e *conntrack.Entry, k *Key) error {
 	switch kind {
 	case ctaTupleOrig:
 		return decodeTuple(value, &e.Orig, e)
@@ -95,7 +95,7 @@ func decodeAttribute(kind uint16, value []byte, e *nfct.Entry, k *Key) error {
 
 // decodeTuple reads one direction. A zone that is bound to the direction
 // becomes the zone of the entry.
-func decodeTuple(b []byte, t *nfct.Tuple, e *nfct.Entry) error {
+func decodeTuple(b []byte, t *conntrack.Tuple, e *conntrack.Entry) error {
 	for len(b) > 0 {
 		kind, value, rest, err := nextAttribute(b)
 		if err != nil {
@@ -117,7 +117,7 @@ func decodeTuple(b []byte, t *nfct.Tuple, e *nfct.Entry) error {
 	return nil
 }
 
-func decodeAddresses(b []byte, t *nfct.Tuple) error {
+func decodeAddresses(b []byte, t *conntrack.Tuple) error {
 	for len(b) > 0 {
 		kind, value, rest, err := nextAttribute(b)
 		if err != nil {
@@ -149,7 +149,7 @@ func decodeAddress(four bool, value []byte, to *netip.Addr) error {
 	return nil
 }
 
-func decodeProto(b []byte, t *nfct.Tuple, e *nfct.Entry) error {
+func decodeProto(b []byte, t *conntrack.Tuple, e *conntrack.Entry) error {
 	for len(b) > 0 {
 		kind, value, rest, err := nextAttribute(b)
 		if err != nil {
@@ -179,7 +179,7 @@ func decodeProto(b []byte, t *nfct.Tuple, e *nfct.Entry) error {
 
 // decodeProtoInfo reads the TCP state; SCTP and DCCP have nests of their own,
 // which ctwarden does not read.
-func decodeProtoInfo(b []byte, e *nfct.Entry) error {
+func decodeProtoInfo(b []byte, e *conntrack.Entry) error {
 	for len(b) > 0 {
 		kind, value, rest, err := nextAttribute(b)
 		if err != nil {
@@ -197,7 +197,7 @@ func decodeProtoInfo(b []byte, e *nfct.Entry) error {
 
 // decodeTCP reads the state. One that this program does not know becomes
 // NONE, so that a state can always index an array of NumTCPStates.
-func decodeTCP(b []byte, e *nfct.Entry) error {
+func decodeTCP(b []byte, e *conntrack.Entry) error {
 	for len(b) > 0 {
 		kind, value, rest, err := nextAttribute(b)
 		if err != nil {
@@ -207,8 +207,8 @@ func decodeTCP(b []byte, e *nfct.Entry) error {
 			if err := uint8Of(value, (*uint8)(&e.State)); err != nil {
 				return err
 			}
-			if e.State >= nfct.NumTCPStates {
-				e.State = nfct.StateNone
+			if e.State >= conntrack.NumTCPStates {
+				e.State = conntrack.StateNone
 			}
 		}
 		b = rest
@@ -216,7 +216,7 @@ func decodeTCP(b []byte, e *nfct.Entry) error {
 	return nil
 }
 
-func decodeTimestamp(b []byte, e *nfct.Entry) error {
+func decodeTimestamp(b []byte, e *conntrack.Entry) error {
 	for len(b) > 0 {
 		kind, value, rest, err := nextAttribute(b)
 		if err != nil {

@@ -12,9 +12,9 @@ import (
 	"github.com/mdlayher/netlink"
 	"golang.org/x/sys/unix"
 
-	"github.com/ti-mo/conntrack"
+	timo "github.com/ti-mo/conntrack"
 
-	"github.com/ctwarden/ctwarden/internal/nfct"
+	"github.com/ctwarden/ctwarden/internal/conntrack"
 )
 
 var sameAddr = cmpopts.EquateComparable(netip.Addr{})
@@ -62,7 +62,7 @@ func full() []byte {
 }
 
 func TestDecode(t *testing.T) {
-	orig := nfct.Tuple{
+	orig := conntrack.Tuple{
 		Src: netip.MustParseAddr("10.0.0.1"), SrcPort: 12345,
 		Dst: netip.MustParseAddr("192.0.2.1"), DstPort: 80,
 	}
@@ -70,51 +70,51 @@ func TestDecode(t *testing.T) {
 	v6 := func(last byte) []byte { return []byte{0x20, 1, 0xd, 0xb8, 15: last} }
 	tests := map[string]struct {
 		in   []byte
-		want nfct.Entry
+		want conntrack.Entry
 	}{
 		"everything that the kernel tells of a TCP entry": {
 			full(),
-			nfct.Entry{
-				Orig: orig, Reply: orig, Family: 2, Proto: 6, Zone: 7, Status: 0xe, State: nfct.StateEstablished,
+			conntrack.Entry{
+				Orig: orig, Reply: orig, Family: 2, Proto: 6, Zone: 7, Status: 0xe, State: conntrack.StateEstablished,
 				Timeout: 431999, Mark: 0xdeadbeef, ID: 0x01020304, HasHelper: true, HasMaster: true,
 				Start: 1_700_000_000_000_000_000,
 			},
 		},
 		"an offloaded entry has no timeout": {
-			payload(2, tuple4(ctaTupleOrig), be32(ctaStatus, uint32(nfct.StatusOffload))),
-			nfct.Entry{Orig: orig, Family: 2, Proto: 6, Status: nfct.StatusOffload},
+			payload(2, tuple4(ctaTupleOrig), be32(ctaStatus, uint32(conntrack.StatusOffload))),
+			conntrack.Entry{Orig: orig, Family: 2, Proto: 6, Status: conntrack.StatusOffload},
 		},
 		"an entry is offloaded between its status and its timeout": {
-			payload(2, tuple4(ctaTupleOrig), be32(ctaStatus, uint32(nfct.StatusConfirmed))),
-			nfct.Entry{Orig: orig, Family: 2, Proto: 6, Status: nfct.StatusConfirmed | nfct.StatusOffload},
+			payload(2, tuple4(ctaTupleOrig), be32(ctaStatus, uint32(conntrack.StatusConfirmed))),
+			conntrack.Entry{Orig: orig, Family: 2, Proto: 6, Status: conntrack.StatusConfirmed | conntrack.StatusOffload},
 		},
 		"an entry that has expired is not offloaded": {
-			payload(2, tuple4(ctaTupleOrig), be32(ctaStatus, uint32(nfct.StatusConfirmed)), be32(ctaTimeout, 0)),
-			nfct.Entry{Orig: orig, Family: 2, Proto: 6, Status: nfct.StatusConfirmed},
+			payload(2, tuple4(ctaTupleOrig), be32(ctaStatus, uint32(conntrack.StatusConfirmed)), be32(ctaTimeout, 0)),
+			conntrack.Entry{Orig: orig, Family: 2, Proto: 6, Status: conntrack.StatusConfirmed},
 		},
 		"a zone of one direction": {
 			payload(2, tuple4(ctaTupleOrig, attr(ctaTupleZone, 1, 2)), idle),
-			nfct.Entry{Orig: orig, Family: 2, Proto: 6, Zone: 0x102},
+			conntrack.Entry{Orig: orig, Family: 2, Proto: 6, Zone: 0x102},
 		},
 		"a TCP state of a later kernel": {
-			payload(2, tuple4(ctaTupleOrig), idle, nest(ctaProtoInfo, nest(ctaProtoInfoTCP, attr(ctaProtoInfoTCPState, byte(nfct.NumTCPStates))))),
-			nfct.Entry{Orig: orig, Family: 2, Proto: 6},
+			payload(2, tuple4(ctaTupleOrig), idle, nest(ctaProtoInfo, nest(ctaProtoInfoTCP, attr(ctaProtoInfoTCPState, byte(conntrack.NumTCPStates))))),
+			conntrack.Entry{Orig: orig, Family: 2, Proto: 6},
 		},
 		"the last TCP state": {
-			payload(2, tuple4(ctaTupleOrig), idle, nest(ctaProtoInfo, nest(ctaProtoInfoTCP, attr(ctaProtoInfoTCPState, byte(nfct.StateSynSent2))))),
-			nfct.Entry{Orig: orig, Family: 2, Proto: 6, State: nfct.StateSynSent2},
+			payload(2, tuple4(ctaTupleOrig), idle, nest(ctaProtoInfo, nest(ctaProtoInfoTCP, attr(ctaProtoInfoTCPState, byte(conntrack.StateSynSent2))))),
+			conntrack.Entry{Orig: orig, Family: 2, Proto: 6, State: conntrack.StateSynSent2},
 		},
 		"protocol information of SCTP is not TCP's": {
 			payload(2, tuple4(ctaTupleOrig), idle, nest(ctaProtoInfo, nest(3, attr(1, 4)))),
-			nfct.Entry{Orig: orig, Family: 2, Proto: 6},
+			conntrack.Entry{Orig: orig, Family: 2, Proto: 6},
 		},
 		"an ICMPv6 echo": {
 			payload(10, nest(ctaTupleOrig,
 				nest(ctaTupleIP, attr(ctaIPv6Src, v6(1)...), attr(ctaIPv6Dst, v6(2)...)),
 				nest(ctaTupleProto, attr(ctaProtoNum, 58), attr(ctaProtoICMPv6ID, 1, 2), attr(ctaProtoICMPv6Type, 128), attr(ctaProtoICMPv6Code, 3))),
 				idle),
-			nfct.Entry{
-				Orig: nfct.Tuple{
+			conntrack.Entry{
+				Orig: conntrack.Tuple{
 					Src: netip.MustParseAddr("2001:db8::1"), Dst: netip.MustParseAddr("2001:db8::2"),
 					ICMPID: 0x102, ICMPType: 128, ICMPCode: 3,
 				},
@@ -124,7 +124,7 @@ func TestDecode(t *testing.T) {
 	}
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {
-			got := nfct.Entry{Mark: 1, Start: 1, HasMaster: true} // left by the entry before
+			got := conntrack.Entry{Mark: 1, Start: 1, HasMaster: true} // left by the entry before
 			var k Key
 			if err := decode(test.in, &got, &k); err != nil {
 				t.Fatal(err)
@@ -137,7 +137,7 @@ func TestDecode(t *testing.T) {
 }
 
 func TestDecodeKey(t *testing.T) {
-	var e nfct.Entry
+	var e conntrack.Entry
 	var k Key
 	if err := decode(full(), &e, &k); err != nil {
 		t.Fatal(err)
@@ -158,11 +158,11 @@ func TestDecodeKey(t *testing.T) {
 
 // The bits as another library has them.
 func TestStatusBits(t *testing.T) {
-	for ours, theirs := range map[nfct.Status]conntrack.Status{
-		nfct.StatusExpected: conntrack.StatusExpected, nfct.StatusSeenReply: conntrack.StatusSeenReply, nfct.StatusAssured: conntrack.StatusAssured,
-		nfct.StatusConfirmed: conntrack.StatusConfirmed, nfct.StatusSrcNAT: conntrack.StatusSrcNAT, nfct.StatusDstNAT: conntrack.StatusDstNAT,
-		nfct.StatusDying: conntrack.StatusDying, nfct.StatusFixedTimeout: conntrack.StatusFixedTimeout, nfct.StatusHelper: conntrack.StatusHelper,
-		nfct.StatusOffload: conntrack.StatusOffload,
+	for ours, theirs := range map[conntrack.Status]timo.Status{
+		conntrack.StatusExpected: timo.StatusExpected, conntrack.StatusSeenReply: timo.StatusSeenReply, conntrack.StatusAssured: timo.StatusAssured,
+		conntrack.StatusConfirmed: timo.StatusConfirmed, conntrack.StatusSrcNAT: timo.StatusSrcNAT, conntrack.StatusDstNAT: timo.StatusDstNAT,
+		conntrack.StatusDying: timo.StatusDying, conntrack.StatusFixedTimeout: timo.StatusFixedTimeout, conntrack.StatusHelper: timo.StatusHelper,
+		conntrack.StatusOffload: timo.StatusOffload,
 	} {
 		if uint32(ours) != uint32(theirs) {
 			t.Errorf("%#x, %#x there", uint32(ours), uint32(theirs))
@@ -206,7 +206,7 @@ func TestDecodeRefuses(t *testing.T) {
 		"a TCP state of no byte":               payload(2, tuple4(ctaTupleOrig), be32(ctaStatus, 8), nest(ctaProtoInfo, nest(ctaProtoInfoTCP, attr(ctaProtoInfoTCPState)))),
 		"a time of four bytes":                 payload(2, tuple4(ctaTupleOrig), be32(ctaStatus, 8), nest(ctaTimestamp, be32(ctaTimestampStart, 1))),
 	} {
-		var e nfct.Entry
+		var e conntrack.Entry
 		var k Key
 		want := errMalformed
 		switch name {
@@ -221,7 +221,7 @@ func TestDecodeRefuses(t *testing.T) {
 
 func TestDecodeAllocatesNothing(t *testing.T) {
 	in := full()
-	var e nfct.Entry
+	var e conntrack.Entry
 	var k Key
 	if n := testing.AllocsPerRun(1000, func() {
 		if err := decode(in, &e, &k); err != nil {
@@ -243,12 +243,12 @@ func FuzzDecode(f *testing.F) {
 		f.Add(broken)
 	}
 	f.Fuzz(func(t *testing.T, in []byte) {
-		var e nfct.Entry
+		var e conntrack.Entry
 		var k Key
 		if err := decode(in, &e, &k); err != nil {
 			return
 		}
-		if e.State >= nfct.NumTCPStates {
+		if e.State >= conntrack.NumTCPStates {
 			t.Errorf("state %d", e.State)
 		}
 		// What was decoded either makes a whole delete of this very tuple or
@@ -274,7 +274,7 @@ func FuzzDatagram(f *testing.F) {
 	f.Add([]byte{16, 0, 0, 0, 3, 0, 2, 0, 0, 0, 0, 0, 0, 0, 0, 0})
 	f.Add([]byte{0xff, 0xff, 0xff, 0xff, 0, 1, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0})
 	f.Fuzz(func(t *testing.T, in []byte) {
-		d := dump{conn: &Conn{}, visit: func(*nfct.Entry, *Key) bool { return true }}
+		d := dump{conn: &Conn{}, visit: func(*conntrack.Entry, *Key) bool { return true }}
 		_, _ = d.take(in)
 		if d.Entries+d.Unread != d.Seen {
 			t.Errorf("%+v", d.Dumped)
@@ -288,7 +288,7 @@ func FuzzDatagram(f *testing.F) {
 
 func BenchmarkDecode(b *testing.B) {
 	in := full()
-	var e nfct.Entry
+	var e conntrack.Entry
 	var k Key
 	b.ReportAllocs()
 	for b.Loop() {
@@ -311,7 +311,7 @@ func TestADumpHearsItsOwnAnswersOnly(t *testing.T) {
 	}
 	entry := payload(unix.AF_INET, tuple4(ctaTupleOrig), be32(ctaStatus, 8), be32(ctaTimeout, 1))
 	done := uint16(netlink.Done)
-	d := dump{conn: &Conn{seq: 5}, visit: func(*nfct.Entry, *Key) bool { return true }}
+	d := dump{conn: &Conn{seq: 5}, visit: func(*conntrack.Entry, *Key) bool { return true }}
 	over, err := d.take(slices.Concat(
 		said(4, netlink.DumpInterrupted, messageType(msgNew), entry), said(4, 0, done, make([]byte, 4)),
 		said(5, 0, messageType(msgNew), entry),

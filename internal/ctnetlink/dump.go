@@ -9,7 +9,7 @@ import (
 	"github.com/mdlayher/netlink"
 	"golang.org/x/sys/unix"
 
-	"github.com/ctwarden/ctwarden/internal/nfct"
+	"github.com/ctwarden/ctwarden/internal/conntrack"
 )
 
 var errNotWhole = errors.New("no original tuple, or no status")
@@ -21,7 +21,7 @@ type Query struct {
 	Family uint8
 	// An entry is told if its status, masked with StatusMask, is Status. The
 	// zero mask takes any; {0, StatusSeenReply} takes the unreplied.
-	Status, StatusMask nfct.Status
+	Status, StatusMask conntrack.Status
 	// Features lets the kernel filter by status, which saves it the entries
 	// that are not wanted. A kernel that cannot (Linux 5.10) ignores the wish,
 	// so each entry is looked at again here.
@@ -73,7 +73,7 @@ type Dumped struct {
 
 // A Visit is called for each entry of a dump and returns false to stop it.
 // The entry and the key are valid, and may be changed, until it returns.
-type Visit func(e *nfct.Entry, k *Key) bool
+type Visit func(e *conntrack.Entry, k *Key) bool
 
 // Dump walks the table in the order of the hash, so a part of it is an
 // unbiased sample. It is not a snapshot: an entry can be told twice, if the
@@ -109,7 +109,7 @@ type dump struct {
 	conn  *Conn
 	query Query
 	visit Visit
-	entry nfct.Entry
+	entry conntrack.Entry
 	key   Key
 }
 

@@ -14,10 +14,10 @@ import (
 	"github.com/google/go-cmp/cmp/cmpopts"
 	"golang.org/x/sys/unix"
 
+	"github.com/ctwarden/ctwarden/internal/conntrack"
 	"github.com/ctwarden/ctwarden/internal/ctnetlink"
 	"github.com/ctwarden/ctwarden/internal/ctnetlink/cttest"
 	"github.com/ctwarden/ctwarden/internal/netns"
-	"github.com/ctwarden/ctwarden/internal/nfct"
 )
 
 func dial(tb testing.TB, ns *netns.NS) *ctnetlink.Conn {
@@ -35,10 +35,10 @@ func dial(tb testing.TB, ns *netns.NS) *ctnetlink.Conn {
 }
 
 // list dumps all entries that the query tells.
-func list(tb testing.TB, ns *netns.NS, q ctnetlink.Query) []nfct.Entry {
+func list(tb testing.TB, ns *netns.NS, q ctnetlink.Query) []conntrack.Entry {
 	tb.Helper()
-	var entries []nfct.Entry
-	d, err := dial(tb, ns).Dump(tb.Context(), q, func(e *nfct.Entry, _ *ctnetlink.Key) bool {
+	var entries []conntrack.Entry
+	d, err := dial(tb, ns).Dump(tb.Context(), q, func(e *conntrack.Entry, _ *ctnetlink.Key) bool {
 		entries = append(entries, *e)
 		return true
 	})
@@ -53,19 +53,19 @@ func list(tb testing.TB, ns *netns.NS, q ctnetlink.Query) []nfct.Entry {
 
 // oneOfEach is an entry of every protocol that the running kernel tracks, in
 // every TCP state, IPv4 and IPv6, with zones and marks.
-func oneOfEach(tb testing.TB) []nfct.Entry {
+func oneOfEach(tb testing.TB) []conntrack.Entry {
 	tb.Helper()
-	var all []nfct.Entry
-	for state := range nfct.NumTCPStates {
+	var all []conntrack.Entry
+	for state := range conntrack.NumTCPStates {
 		all = append(all, cttest.TCP(state))
 	}
 	all = append(all, cttest.Unreplied(), cttest.Replied(), cttest.Assured())
-	protos := []uint8{nfct.ProtoUDP, nfct.ProtoSCTP, nfct.ProtoGRE, nfct.ProtoTCP}
+	protos := []uint8{conntrack.ProtoUDP, conntrack.ProtoSCTP, conntrack.ProtoGRE, conntrack.ProtoTCP}
 	if major, minor := release(tb); major < 6 || major == 6 && minor < 17 {
-		protos = append(protos, nfct.ProtoDCCP)
+		protos = append(protos, conntrack.ProtoDCCP)
 	}
 	if major, _ := release(tb); major < 7 { // gone in 7.2 at the latest
-		protos = append(protos, nfct.ProtoUDPLite)
+		protos = append(protos, conntrack.ProtoUDPLite)
 	}
 	for i, proto := range protos {
 		four := cttest.Unreplied()
@@ -75,19 +75,19 @@ func oneOfEach(tb testing.TB) []nfct.Entry {
 		six.Orig.Src, six.Orig.Dst = netip.MustParseAddr("2001:db8::1"), netip.MustParseAddr("2001:db8::2")
 		nat := cttest.Assured()
 		nat.Proto, nat.Orig.SrcPort = proto, 78
-		nat.Reply = nfct.Tuple{
+		nat.Reply = conntrack.Tuple{
 			Src: nat.Orig.Dst, SrcPort: nat.Orig.DstPort,
 			Dst: netip.MustParseAddr("203.0.113.1"), DstPort: 40000,
 		}
 		all = append(all, four, six, nat)
 	}
-	ping := nfct.Entry{Proto: nfct.ProtoICMP, Orig: nfct.Tuple{
+	ping := conntrack.Entry{Proto: conntrack.ProtoICMP, Orig: conntrack.Tuple{
 		Src: netip.MustParseAddr("10.0.0.1"), Dst: netip.MustParseAddr("192.0.2.1"), ICMPID: 0x1234, ICMPType: 8,
 	}}
-	ping6 := nfct.Entry{Proto: nfct.ProtoICMPv6, Orig: nfct.Tuple{
+	ping6 := conntrack.Entry{Proto: conntrack.ProtoICMPv6, Orig: conntrack.Tuple{
 		Src: netip.MustParseAddr("2001:db8::1"), Dst: netip.MustParseAddr("2001:db8::2"), ICMPID: 0x1234, ICMPType: 128,
 	}}
-	generic := nfct.Entry{Proto: 253, Orig: nfct.Tuple{
+	generic := conntrack.Entry{Proto: 253, Orig: conntrack.Tuple{
 		Src: netip.MustParseAddr("10.0.0.1"), Dst: netip.MustParseAddr("192.0.2.1"),
 	}}
 	return append(all, ping, ping6, generic)
@@ -119,9 +119,9 @@ func TestDumpTellsWhatIsInTheTable(t *testing.T) {
 		if !e.Reply.Src.IsValid() {
 			e.Reply = cttest.Reversed(e.Orig)
 		}
-		e.Status |= nfct.StatusConfirmed
+		e.Status |= conntrack.StatusConfirmed
 	}
-	byText := cmpopts.SortSlices(func(a, b nfct.Entry) bool {
+	byText := cmpopts.SortSlices(func(a, b conntrack.Entry) bool {
 		return a.String()+a.Reply.String() < b.String()+b.Reply.String()
 	})
 	if diff := cmp.Diff(want, got, byText, cmpopts.EquateComparable(netip.Addr{})); diff != "" {
@@ -157,7 +157,7 @@ func TestDumpFilters(t *testing.T) {
 	}
 	cttest.Create(t, ns, oneOfEach(t)...)
 	all := list(t, ns, ctnetlink.Query{})
-	const replied, assured = nfct.StatusSeenReply, nfct.StatusAssured
+	const replied, assured = conntrack.StatusSeenReply, conntrack.StatusAssured
 	for name, q := range map[string]ctnetlink.Query{
 		"unreplied":                    {StatusMask: replied},
 		"replied, not assured":         {Status: replied, StatusMask: replied | assured},
@@ -191,7 +191,7 @@ func TestDumpFiltersAgain(t *testing.T) {
 	cttest.Fill(t, ns, 500, cttest.Replied())
 	cttest.Fill(t, ns, 100, cttest.Unreplied())
 	trusting := ctnetlink.Query{
-		StatusMask: nfct.StatusSeenReply, Features: ctnetlink.Features{StatusFilter: ctnetlink.Yes},
+		StatusMask: conntrack.StatusSeenReply, Features: ctnetlink.Features{StatusFilter: ctnetlink.Yes},
 	}
 	if got := list(t, ns, trusting); len(got) != 100 {
 		t.Errorf("told %d, want 100", len(got))
@@ -216,7 +216,7 @@ func TestDumpStops(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			told = 0
 			c := dial(t, ns)
-			d, err := c.Dump(t.Context(), test.query, func(*nfct.Entry, *ctnetlink.Key) bool {
+			d, err := c.Dump(t.Context(), test.query, func(*conntrack.Entry, *ctnetlink.Key) bool {
 				told++
 				return test.more == nil || test.more()
 			})
@@ -242,7 +242,7 @@ func TestDumpLeavesTheConnectionUsable(t *testing.T) {
 	cttest.Fill(t, ns, 1000, cttest.Unreplied())
 	c := dial(t, ns)
 	for range 3 {
-		d, err := c.Dump(t.Context(), ctnetlink.Query{MaxEntries: 1001, Box: time.Hour}, func(*nfct.Entry, *ctnetlink.Key) bool { return true })
+		d, err := c.Dump(t.Context(), ctnetlink.Query{MaxEntries: 1001, Box: time.Hour}, func(*conntrack.Entry, *ctnetlink.Key) bool { return true })
 		if err != nil || d.Stop != ctnetlink.Complete || d.Entries != 1000 {
 			t.Fatalf("%+v, %v", d, err)
 		}
@@ -253,7 +253,7 @@ func TestDumpEndsWithTheContext(t *testing.T) {
 	ns := cttest.NewNS(t)
 	cttest.Fill(t, ns, 5000, cttest.Unreplied())
 	ctx, cancel := context.WithCancel(t.Context())
-	d, err := dial(t, ns).Dump(ctx, ctnetlink.Query{}, func(*nfct.Entry, *ctnetlink.Key) bool {
+	d, err := dial(t, ns).Dump(ctx, ctnetlink.Query{}, func(*conntrack.Entry, *ctnetlink.Key) bool {
 		cancel()
 		return true
 	})
@@ -268,7 +268,7 @@ func TestDumpAllocatesNothingForAnEntry(t *testing.T) {
 	c := dial(t, ns)
 	entries := uint64(0)
 	perRun := testing.AllocsPerRun(3, func() {
-		d, err := c.Dump(t.Context(), ctnetlink.Query{}, func(*nfct.Entry, *ctnetlink.Key) bool { return true })
+		d, err := c.Dump(t.Context(), ctnetlink.Query{}, func(*conntrack.Entry, *ctnetlink.Key) bool { return true })
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -301,7 +301,7 @@ func TestDumpNoticesAResize(t *testing.T) {
 		t.Fatal(err)
 	}
 	resized := false
-	d, err := dial(t, ns).Dump(t.Context(), ctnetlink.Query{}, func(*nfct.Entry, *ctnetlink.Key) bool {
+	d, err := dial(t, ns).Dump(t.Context(), ctnetlink.Query{}, func(*conntrack.Entry, *ctnetlink.Key) bool {
 		if !resized {
 			resized = true
 			if err := os.WriteFile(path, []byte(strconv.Itoa(2*now)), 0); err != nil {
@@ -313,7 +313,7 @@ func TestDumpNoticesAResize(t *testing.T) {
 	if err != nil || !d.Resized {
 		t.Errorf("%+v, %v", d, err)
 	}
-	d, err = dial(t, ns).Dump(t.Context(), ctnetlink.Query{}, func(*nfct.Entry, *ctnetlink.Key) bool { return true })
+	d, err = dial(t, ns).Dump(t.Context(), ctnetlink.Query{}, func(*conntrack.Entry, *ctnetlink.Key) bool { return true })
 	if err != nil || d.Resized {
 		t.Errorf("without a resize: %+v, %v", d, err)
 	}
@@ -323,7 +323,7 @@ func TestCloseEndsADump(t *testing.T) {
 	ns := cttest.NewNS(t)
 	cttest.Fill(t, ns, 1000, cttest.Unreplied())
 	c := dial(t, ns)
-	_, err := c.Dump(t.Context(), ctnetlink.Query{}, func(*nfct.Entry, *ctnetlink.Key) bool {
+	_, err := c.Dump(t.Context(), ctnetlink.Query{}, func(*conntrack.Entry, *ctnetlink.Key) bool {
 		if err := c.Close(); err != nil {
 			t.Error(err)
 		}
@@ -369,7 +369,7 @@ func BenchmarkDump(b *testing.B) {
 	c := dial(b, ns)
 	b.ReportAllocs()
 	for b.Loop() {
-		d, err := c.Dump(b.Context(), ctnetlink.Query{}, func(*nfct.Entry, *ctnetlink.Key) bool { return true })
+		d, err := c.Dump(b.Context(), ctnetlink.Query{}, func(*conntrack.Entry, *ctnetlink.Key) bool { return true })
 		if err != nil || d.Entries != n {
 			b.Fatal(d, err)
 		}

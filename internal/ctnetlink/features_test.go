@@ -5,9 +5,9 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/ctwarden/ctwarden/internal/conntrack"
 	"github.com/ctwarden/ctwarden/internal/ctnetlink"
 	"github.com/ctwarden/ctwarden/internal/ctnetlink/cttest"
-	"github.com/ctwarden/ctwarden/internal/nfct"
 )
 
 // release reads major and minor of the running kernel.
@@ -67,8 +67,8 @@ func TestProbeAgreesWithTheDump(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, features := range []ctnetlink.Features{{}, f} {
-		q := ctnetlink.Query{StatusMask: nfct.StatusSeenReply, Features: features}
-		d, err := dial(t, ns).Dump(t.Context(), q, func(*nfct.Entry, *ctnetlink.Key) bool { return true })
+		q := ctnetlink.Query{StatusMask: conntrack.StatusSeenReply, Features: features}
+		d, err := dial(t, ns).Dump(t.Context(), q, func(*conntrack.Entry, *ctnetlink.Key) bool { return true })
 		if err != nil {
 			t.Fatal(err)
 		}

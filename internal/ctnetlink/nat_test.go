@@ -12,10 +12,10 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"github.com/ctwarden/ctwarden/internal/conntrack"
 	"github.com/ctwarden/ctwarden/internal/ctnetlink"
 	"github.com/ctwarden/ctwarden/internal/ctnetlink/cttest"
 	"github.com/ctwarden/ctwarden/internal/netns"
-	"github.com/ctwarden/ctwarden/internal/nfct"
 )
 
 // rules translate real packets, mark them and have one of them followed by
@@ -83,7 +83,7 @@ func inside(t *testing.T, ns *netns.NS, stdin string, argv ...string) string {
 // source and destination translated, a mark and a helper, with what conntrack
 // lists.
 func TestDecoderAgreesAboutTranslation(t *testing.T) {
-	conntrack, nft, ip := program(t, "conntrack"), program(t, "nft"), program(t, "ip")
+	tool, nft, ip := program(t, "conntrack"), program(t, "nft"), program(t, "ip")
 	ns := cttest.NewNS(t)
 	inside(t, ns, "", ip, "link", "add", "v0", "type", "veth", "peer", "name", "v1")
 	for _, addr := range []string{"10.9.0.1/24", "10.9.0.2/24"} {
@@ -96,12 +96,12 @@ func TestDecoderAgreesAboutTranslation(t *testing.T) {
 	talk(t, ns)
 
 	var want, got []string
-	for line := range strings.Lines(inside(t, ns, "", conntrack, "-L", "-f", "ipv4", "-o", "extended,id")) {
+	for line := range strings.Lines(inside(t, ns, "", tool, "-L", "-f", "ipv4", "-o", "extended,id")) {
 		want = append(want, followed(normalized(line)))
 	}
-	var status nfct.Status
+	var status conntrack.Status
 	helpers := 0
-	for _, e := range list(t, ns, ctnetlink.Query{Family: nfct.IPv4}) {
+	for _, e := range list(t, ns, ctnetlink.Query{Family: conntrack.IPv4}) {
 		status |= e.Status
 		text := normalized(extended(&e))
 		if e.HasHelper {
@@ -116,7 +116,7 @@ func TestDecoderAgreesAboutTranslation(t *testing.T) {
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("-conntrack +ctnetlink\n%s", diff)
 	}
-	if !status.Has(nfct.StatusSrcNAT|nfct.StatusDstNAT) || helpers != 1 {
+	if !status.Has(conntrack.StatusSrcNAT|conntrack.StatusDstNAT) || helpers != 1 {
 		t.Errorf("the table has the status bits %s and %d helpers: not what the test is for", status, helpers)
 	}
 }
@@ -136,14 +136,14 @@ func followed(line string) string {
 }
 
 // checkText compares the bits that a text is read for with the kernel's.
-func checkText(t *testing.T, e *nfct.Entry) {
+func checkText(t *testing.T, e *conntrack.Entry) {
 	t.Helper()
-	read, err := nfct.ParseEntry(extended(e))
+	read, err := conntrack.ParseEntry(extended(e))
 	if err != nil {
 		t.Errorf("%s: %v", extended(e), err)
 		return
 	}
-	const told = nfct.StatusSeenReply | nfct.StatusAssured | nfct.StatusSrcNAT | nfct.StatusDstNAT
+	const told = conntrack.StatusSeenReply | conntrack.StatusAssured | conntrack.StatusSrcNAT | conntrack.StatusDstNAT
 	if read.Status&told != e.Status&told || read.Orig != e.Orig || read.Reply != e.Reply || read.Zone != e.Zone || read.ID != e.ID {
 		t.Errorf("the kernel has %s with %s, its text reads as %s with %s", e, e.Status, &read, read.Status)
 	}

@@ -9,9 +9,9 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"github.com/ctwarden/ctwarden/internal/conntrack"
 	"github.com/ctwarden/ctwarden/internal/ctnetlink"
 	"github.com/ctwarden/ctwarden/internal/ctnetlink/cttest"
-	"github.com/ctwarden/ctwarden/internal/nfct"
 )
 
 // TestDumpAgreesWithConntrack compares entry by entry with what the conntrack
@@ -65,21 +65,21 @@ func normalized(line string) string {
 }
 
 // extended writes an entry as conntrack does with -o extended,id.
-func extended(e *nfct.Entry) string {
+func extended(e *conntrack.Entry) string {
 	var b strings.Builder
 	family := "ipv4 2"
 	if e.Family == 10 {
 		family = "ipv6 10"
 	}
-	name := nfct.ProtoName(e.Proto)
+	name := conntrack.ProtoName(e.Proto)
 	if e.Proto == 253 {
 		name = "unknown"
 	}
 	fmt.Fprintf(&b, "%s %s %d %d", family, name, e.Proto, e.Timeout)
 	switch e.Proto {
-	case nfct.ProtoTCP:
+	case conntrack.ProtoTCP:
 		fmt.Fprintf(&b, " %s", e.State)
-	case nfct.ProtoSCTP, nfct.ProtoDCCP:
+	case conntrack.ProtoSCTP, conntrack.ProtoDCCP:
 		b.WriteString(" NONE") // a state that ctwarden does not read
 	}
 	b.WriteString(direction(e.Proto, e.Orig))
@@ -87,7 +87,7 @@ func extended(e *nfct.Entry) string {
 		b.WriteString(" [UNREPLIED]")
 	}
 	b.WriteString(direction(e.Proto, e.Reply))
-	if e.Status.Has(nfct.StatusAssured) {
+	if e.Status.Has(conntrack.StatusAssured) {
 		b.WriteString(" [ASSURED]")
 	}
 	fmt.Fprintf(&b, " mark=%d", e.Mark)
@@ -98,14 +98,14 @@ func extended(e *nfct.Entry) string {
 	return b.String()
 }
 
-func direction(proto uint8, t nfct.Tuple) string {
+func direction(proto uint8, t conntrack.Tuple) string {
 	s := fmt.Sprintf(" src=%s dst=%s", t.Src, t.Dst)
 	switch proto {
-	case nfct.ProtoICMP, nfct.ProtoICMPv6:
+	case conntrack.ProtoICMP, conntrack.ProtoICMPv6:
 		return s + fmt.Sprintf(" type=%d code=%d id=%d", t.ICMPType, t.ICMPCode, t.ICMPID)
-	case nfct.ProtoGRE:
+	case conntrack.ProtoGRE:
 		return s + fmt.Sprintf(" srckey=%#x dstkey=%#x", t.SrcPort, t.DstPort)
-	case nfct.ProtoTCP, nfct.ProtoUDP, nfct.ProtoSCTP, nfct.ProtoDCCP, nfct.ProtoUDPLite:
+	case conntrack.ProtoTCP, conntrack.ProtoUDP, conntrack.ProtoSCTP, conntrack.ProtoDCCP, conntrack.ProtoUDPLite:
 		return s + fmt.Sprintf(" sport=%d dport=%d", t.SrcPort, t.DstPort)
 	}
 	return s

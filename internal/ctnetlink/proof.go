@@ -9,7 +9,7 @@ import (
 	"github.com/mdlayher/netlink"
 	"golang.org/x/sys/unix"
 
-	"github.com/ctwarden/ctwarden/internal/nfct"
+	"github.com/ctwarden/ctwarden/internal/conntrack"
 )
 
 var (
@@ -93,11 +93,11 @@ const secondsApart = 5
 
 // get reads the entry of a batch of one: it asks with the batch's own tuple
 // and zone, whatever else is in the message.
-func (c *Conn) get(ctx context.Context, b *batch) (nfct.Entry, error) {
+func (c *Conn) get(ctx context.Context, b *batch) (conntrack.Entry, error) {
 	ask := b.part(0, 1).buf
 	binary.NativeEndian.PutUint16(ask[4:], messageType(msgGet))
 	setFlags(ask, netlink.Request)
-	var e nfct.Entry
+	var e conntrack.Entry
 	if err := c.request(ctx, ask); err != nil {
 		return e, err
 	}

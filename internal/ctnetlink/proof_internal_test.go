@@ -7,9 +7,9 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/ctwarden/ctwarden/internal/conntrack"
 	"github.com/ctwarden/ctwarden/internal/ctnetlink/cttest"
 	"github.com/ctwarden/ctwarden/internal/netns"
-	"github.com/ctwarden/ctwarden/internal/nfct"
 )
 
 // walkBy sweeps by a pick of the test, with nothing known of the kernel.
@@ -34,7 +34,7 @@ func TestSweepEndsWhenTheKernelIgnoresTheID(t *testing.T) {
 	const n = 1000
 	ns := cttest.NewNS(t)
 	cttest.Fill(t, ns, n, cttest.Unreplied())
-	swept, err := walkBy(t, ns, proveDelete, func(b *batch, _ *nfct.Entry, k *Key) (bool, error) {
+	swept, err := walkBy(t, ns, proveDelete, func(b *batch, _ *conntrack.Entry, k *Key) (bool, error) {
 		k.id--
 		return true, b.delete(k)
 	})
@@ -52,7 +52,7 @@ func TestSweepGoesOnUntilAnEntryProvesIt(t *testing.T) {
 	ns := cttest.NewNS(t)
 	cttest.Fill(t, ns, n, cttest.Unreplied())
 	seen := 0
-	swept, err := walkBy(t, ns, proveDelete, func(b *batch, _ *nfct.Entry, k *Key) (bool, error) {
+	swept, err := walkBy(t, ns, proveDelete, func(b *batch, _ *conntrack.Entry, k *Key) (bool, error) {
 		if seen++; seen <= other {
 			k.id += 1000
 		}
@@ -61,7 +61,7 @@ func TestSweepGoesOnUntilAnEntryProvesIt(t *testing.T) {
 	if err != nil || swept.Proven != Yes || swept.Change != (Change{Done: n - other, Gone: other}) {
 		t.Errorf("%+v, %v", swept, err)
 	}
-	swept, err = walkBy(t, ns, proveDelete, func(b *batch, _ *nfct.Entry, k *Key) (bool, error) {
+	swept, err = walkBy(t, ns, proveDelete, func(b *batch, _ *conntrack.Entry, k *Key) (bool, error) {
 		k.id += 1000
 		return true, b.delete(k)
 	})
@@ -74,11 +74,11 @@ func TestSweepRefusesWhatTheKernelCannot(t *testing.T) {
 	ns := cttest.NewNS(t)
 	cttest.Fill(t, ns, 10, cttest.Unreplied())
 	s := Sweep{NS: ns, Limit: 10, Query: Query{Features: Features{DeleteByID: No, UpdateTimeout: No}}}
-	swept, err := s.Delete(t.Context(), func(*nfct.Entry) bool { return true })
+	swept, err := s.Delete(t.Context(), func(*conntrack.Entry) bool { return true })
 	if !errors.Is(err, errors.ErrUnsupported) || swept.Chosen != 0 || swept.Proven != No {
 		t.Errorf("delete: %+v, %v", swept, err)
 	}
-	swept, err = s.Age(t.Context(), func(*nfct.Entry) (uint32, bool) { return 1, true })
+	swept, err = s.Age(t.Context(), func(*conntrack.Entry) (uint32, bool) { return 1, true })
 	if !errors.Is(err, errors.ErrUnsupported) || swept.Chosen != 0 || swept.Proven != No {
 		t.Errorf("age: %+v, %v", swept, err)
 	}
@@ -118,7 +118,7 @@ func TestProveUpdate(t *testing.T) {
 	}
 	defer c.Close()
 	var key Key
-	if _, err := c.Dump(t.Context(), Query{}, func(_ *nfct.Entry, k *Key) bool {
+	if _, err := c.Dump(t.Context(), Query{}, func(_ *conntrack.Entry, k *Key) bool {
 		key = *k
 		key.tuple = append([]byte(nil), k.tuple...)
 		return true
@@ -174,7 +174,7 @@ func TestProveUpdateOfAnEntryThatIsNotIdle(t *testing.T) {
 		want      Change
 	}{
 		"it ends": {func(t *testing.T, s Sweep) {
-			if _, err := s.Delete(t.Context(), func(*nfct.Entry) bool { return true }); err != nil {
+			if _, err := s.Delete(t.Context(), func(*conntrack.Entry) bool { return true }); err != nil {
 				t.Error(err)
 			}
 		}, Change{Done: 1}},
@@ -252,7 +252,7 @@ func changeOfOne(t *testing.T, ns *netns.NS, add func(*batch, *Key) error) (*Con
 	}
 	t.Cleanup(func() { _ = conn.Close() })
 	b := newBatch()
-	if _, err := conn.Dump(t.Context(), Query{}, func(_ *nfct.Entry, k *Key) bool { return add(b, k) == nil }); err != nil || b.n != 1 {
+	if _, err := conn.Dump(t.Context(), Query{}, func(_ *conntrack.Entry, k *Key) bool { return add(b, k) == nil }); err != nil || b.n != 1 {
 		t.Fatalf("%d entries, %v", b.n, err)
 	}
 	return conn, b

@@ -5,9 +5,9 @@ import (
 	"testing"
 
 	"github.com/ctwarden/ctwarden/internal/census"
+	"github.com/ctwarden/ctwarden/internal/conntrack"
 	"github.com/ctwarden/ctwarden/internal/ctnetlink"
 	"github.com/ctwarden/ctwarden/internal/ctnetlink/cttest"
-	"github.com/ctwarden/ctwarden/internal/nfct"
 )
 
 // TestThePrefixOfADumpIsUnbiased samples many real tables, in which entries of
@@ -23,10 +23,10 @@ func TestThePrefixOfADumpIsUnbiased(t *testing.T) {
 	var mean, square, claimed float64
 	for range tables {
 		ns := cttest.NewNS(t)
-		cttest.Fill(t, ns, kind, cttest.TCP(nfct.StateTimeWait))
+		cttest.Fill(t, ns, kind, cttest.TCP(conntrack.StateTimeWait))
 		cttest.Fill(t, ns, others, cttest.Unreplied())
 		var count census.Count
-		d, err := dial(t, ns).Dump(t.Context(), ctnetlink.Query{MaxEntries: seen}, func(e *nfct.Entry, _ *ctnetlink.Key) bool {
+		d, err := dial(t, ns).Dump(t.Context(), ctnetlink.Query{MaxEntries: seen}, func(e *conntrack.Entry, _ *ctnetlink.Key) bool {
 			count.Add(e)
 			return true
 		})

@@ -10,8 +10,8 @@ import (
 	"github.com/mdlayher/netlink"
 	"golang.org/x/sys/unix"
 
+	"github.com/ctwarden/ctwarden/internal/conntrack"
 	"github.com/ctwarden/ctwarden/internal/netns"
-	"github.com/ctwarden/ctwarden/internal/nfct"
 )
 
 // Attributes of a processor's statistics: enum ctattr_stats_cpu. Those that
@@ -37,7 +37,7 @@ const maxCPUs = 1 << 14
 // the whole namespace, is 0 here. Unlike the same numbers in procfs, which
 // some distributions build without, the request waits for the mutex that all
 // of ctnetlink shares.
-func (c *Conn) Stats(ctx context.Context) ([]nfct.CPUStat, error) {
+func (c *Conn) Stats(ctx context.Context) ([]conntrack.CPUStat, error) {
 	stats, err := c.stats(ctx)
 	if err != nil {
 		return nil, fmt.Errorf("read statistics: %w", err)
@@ -47,7 +47,7 @@ func (c *Conn) Stats(ctx context.Context) ([]nfct.CPUStat, error) {
 
 // ReadStats reads the statistics of a namespace on a connection of its own.
 // The errors are those of Dial and Stats.
-func ReadStats(ctx context.Context, ns *netns.NS) (_ []nfct.CPUStat, err error) {
+func ReadStats(ctx context.Context, ns *netns.NS) (_ []conntrack.CPUStat, err error) {
 	conn, err := Dial(ns)
 	if err != nil {
 		return nil, err
@@ -58,10 +58,10 @@ func ReadStats(ctx context.Context, ns *netns.NS) (_ []nfct.CPUStat, err error) 
 
 type cpuStat struct {
 	cpu  uint16
-	stat nfct.CPUStat
+	stat conntrack.CPUStat
 }
 
-func (c *Conn) stats(ctx context.Context) ([]nfct.CPUStat, error) {
+func (c *Conn) stats(ctx context.Context) ([]conntrack.CPUStat, error) {
 	ask := beginMessage(nil, msgStatsCPU, netlink.Request|netlink.Dump, unix.AF_UNSPEC)
 	endMessage(ask, 0)
 	if err := c.request(ctx, ask); err != nil {
@@ -84,9 +84,9 @@ func (c *Conn) stats(ctx context.Context) ([]nfct.CPUStat, error) {
 	return inOrder(rows), nil
 }
 
-func inOrder(rows []cpuStat) []nfct.CPUStat {
+func inOrder(rows []cpuStat) []conntrack.CPUStat {
 	slices.SortFunc(rows, func(a, b cpuStat) int { return int(a.cpu) - int(b.cpu) })
-	stats := make([]nfct.CPUStat, len(rows))
+	stats := make([]conntrack.CPUStat, len(rows))
 	for i, row := range rows {
 		stats[i] = row.stat
 	}
@@ -140,7 +140,7 @@ func decodeStat(payload []byte) (row cpuStat, err error) {
 	return row, nil
 }
 
-func statField(s *nfct.CPUStat, kind uint16) *uint32 {
+func statField(s *conntrack.CPUStat, kind uint16) *uint32 {
 	switch kind {
 	case ctaStatsFound:
 		return &s.Found

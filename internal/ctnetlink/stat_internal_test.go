@@ -8,7 +8,7 @@ import (
 	"github.com/mdlayher/netlink"
 	"golang.org/x/sys/unix"
 
-	"github.com/ctwarden/ctwarden/internal/nfct"
+	"github.com/ctwarden/ctwarden/internal/conntrack"
 )
 
 func TestStatRows(t *testing.T) {
@@ -34,18 +34,18 @@ func TestStatRows(t *testing.T) {
 		t.Fatal(over, err)
 	}
 	want := []cpuStat{
-		{1, nfct.CPUStat{
+		{1, conntrack.CPUStat{
 			Found: 1<<24 | 2, Invalid: 1<<24 | 4, Insert: 1<<24 | 8, InsertFailed: 1<<24 | 9, Drop: 1<<24 | 10,
 			EarlyDrop: 1<<24 | 11, Error: 1<<24 | 12, SearchRestart: 1<<24 | 13, ClashResolve: 1<<24 | 14, ChainTooLong: 1<<24 | 15,
 		}},
-		{0, nfct.CPUStat{ // as on Linux 5.4
+		{0, conntrack.CPUStat{ // as on Linux 5.4
 			Found: 2, Invalid: 4, Insert: 8, InsertFailed: 9, Drop: 10, EarlyDrop: 11, Error: 12, SearchRestart: 13,
 		}},
 	}
 	if diff := cmp.Diff(want, rows, cmp.AllowUnexported(cpuStat{})); diff != "" {
 		t.Errorf("-want +got\n%s", diff)
 	}
-	if diff := cmp.Diff([]nfct.CPUStat{want[1].stat, want[0].stat}, inOrder(rows)); diff != "" {
+	if diff := cmp.Diff([]conntrack.CPUStat{want[1].stat, want[0].stat}, inOrder(rows)); diff != "" {
 		t.Errorf("in order: -want +got\n%s", diff)
 	}
 	refused := ack(9, unix.EPERM)

@@ -10,9 +10,9 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"golang.org/x/sys/unix"
 
+	"github.com/ctwarden/ctwarden/internal/conntrack"
 	"github.com/ctwarden/ctwarden/internal/ctnetlink"
 	"github.com/ctwarden/ctwarden/internal/ctnetlink/cttest"
-	"github.com/ctwarden/ctwarden/internal/nfct"
 )
 
 func TestStatsHasARowForEachProcessor(t *testing.T) {
@@ -45,7 +45,7 @@ func TestStatsAgreeWithProcfs(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	want, err := nfct.ParseCPUStats(text, nil)
+	want, err := conntrack.ParseCPUStats(text, nil)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -5,8 +5,8 @@ import (
 	"errors"
 	"fmt"
 
+	"github.com/ctwarden/ctwarden/internal/conntrack"
 	"github.com/ctwarden/ctwarden/internal/netns"
-	"github.com/ctwarden/ctwarden/internal/nfct"
 )
 
 // batchesInFlight bounds the entries that are chosen and not yet changed:
@@ -58,9 +58,9 @@ type Swept struct {
 // Unless Query.Features say Yes to DeleteByID, the first entries are deleted
 // one by one, each asked for by a wrong id before. A kernel that finds it by
 // that deletes no other: errors.ErrUnsupported.
-func (s Sweep) Delete(ctx context.Context, choose func(*nfct.Entry) bool) (Swept, error) {
+func (s Sweep) Delete(ctx context.Context, choose func(*conntrack.Entry) bool) (Swept, error) {
 	known := s.Query.Features.DeleteByID
-	swept, err := s.run(ctx, known, proveDelete, func(b *batch, e *nfct.Entry, k *Key) (bool, error) {
+	swept, err := s.run(ctx, known, proveDelete, func(b *batch, e *conntrack.Entry, k *Key) (bool, error) {
 		if !choose(e) {
 			return false, nil
 		}
@@ -83,10 +83,10 @@ func (s Sweep) Delete(ctx context.Context, choose func(*nfct.Entry) bool) (Swept
 //
 // Unless Query.Features say Yes to UpdateTimeout, the first entries are aged
 // one by one and read again, until one shows the time that it was given.
-func (s Sweep) Age(ctx context.Context, choose func(*nfct.Entry) (timeout uint32, ok bool)) (Swept, error) {
-	const untouchable = nfct.StatusFixedTimeout | nfct.StatusOffload | nfct.StatusHWOffload
+func (s Sweep) Age(ctx context.Context, choose func(*conntrack.Entry) (timeout uint32, ok bool)) (Swept, error) {
+	const untouchable = conntrack.StatusFixedTimeout | conntrack.StatusOffload | conntrack.StatusHWOffload
 	known := s.Query.Features.UpdateTimeout
-	swept, err := s.run(ctx, known, proveUpdate, func(b *batch, e *nfct.Entry, k *Key) (bool, error) {
+	swept, err := s.run(ctx, known, proveUpdate, func(b *batch, e *conntrack.Entry, k *Key) (bool, error) {
 		timeout, ok := choose(e)
 		if !ok || timeout >= e.Timeout {
 			return false, nil
@@ -103,7 +103,7 @@ func (s Sweep) Age(ctx context.Context, choose func(*nfct.Entry) (timeout uint32
 }
 
 // pick decides about an entry and adds its change to the batch.
-type pick func(b *batch, e *nfct.Entry, k *Key) (chosen bool, err error)
+type pick func(b *batch, e *conntrack.Entry, k *Key) (chosen bool, err error)
 
 func (s Sweep) run(ctx context.Context, known Support, prove proof, pick pick) (swept Swept, err error) {
 	swept.Proven = known
@@ -147,7 +147,7 @@ type walk struct {
 	chosen, refused uint64
 }
 
-func (w *walk) visit(e *nfct.Entry, k *Key) bool {
+func (w *walk) visit(e *conntrack.Entry, k *Key) bool {
 	if w.batch == nil {
 		w.batch = <-w.changer.free
 	}

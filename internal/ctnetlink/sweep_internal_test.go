@@ -7,8 +7,8 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/ctwarden/ctwarden/internal/conntrack"
 	"github.com/ctwarden/ctwarden/internal/ctnetlink/cttest"
-	"github.com/ctwarden/ctwarden/internal/nfct"
 )
 
 // The socket of the changing side breaks: the sweep must end, say so, and
@@ -30,7 +30,7 @@ func TestSweepEndsWhenItCannotChange(t *testing.T) {
 			t.Fatal(err)
 		}
 		seen := 0
-		swept, err := Sweep{NS: ns, Limit: n}.walk(t.Context(), reader, changer, func(b *batch, e *nfct.Entry, k *Key) (bool, error) {
+		swept, err := Sweep{NS: ns, Limit: n}.walk(t.Context(), reader, changer, func(b *batch, e *conntrack.Entry, k *Key) (bool, error) {
 			if seen++; seen > chosen {
 				return false, nil
 			}
@@ -64,7 +64,7 @@ func TestSweepHandsOverWhatIsIdle(t *testing.T) {
 	}
 	defer reader.Close()
 	seen, largest := 0, 0
-	swept, err := Sweep{NS: ns, Limit: n}.walk(t.Context(), reader, changer, func(b *batch, _ *nfct.Entry, k *Key) (bool, error) {
+	swept, err := Sweep{NS: ns, Limit: n}.walk(t.Context(), reader, changer, func(b *batch, _ *conntrack.Entry, k *Key) (bool, error) {
 		largest = max(largest, b.n)
 		if seen++; seen%100 != 0 {
 			return false, nil
@@ -81,14 +81,14 @@ func TestSweepHandsOverWhatIsIdle(t *testing.T) {
 
 func TestQueryAsksTheKernelToFilterOnlyWhenProven(t *testing.T) {
 	for support, want := range map[Support]bool{Unknown: false, No: false, Yes: true} {
-		q := Query{StatusMask: nfct.StatusSeenReply, Features: Features{StatusFilter: support}}
+		q := Query{StatusMask: conntrack.StatusSeenReply, Features: Features{StatusFilter: support}}
 		attrs := q.request()[messageHeader+netfilterBytes:]
 		asks := find(attrs, ctaStatus) != nil && find(attrs, ctaStatusMask) != nil
 		if asks != want || !want && len(attrs) != 0 {
 			t.Errorf("%v: asks %v with %x", support, asks, attrs)
 		}
 	}
-	q := Query{Status: nfct.StatusAssured, Features: Features{StatusFilter: Yes}}
+	q := Query{Status: conntrack.StatusAssured, Features: Features{StatusFilter: Yes}}
 	if got := q.request(); len(got) != messageHeader+netfilterBytes {
 		t.Errorf("without a mask: %x", got)
 	}
@@ -98,7 +98,7 @@ func TestDumpIgnoresAnswersToOthers(t *testing.T) {
 	one := beginMessage(nil, msgNew, 0, 2)
 	one = append(one, full()[netfilterBytes:]...)
 	endMessage(one, 0)
-	d := dump{conn: &Conn{seq: 5}, visit: func(*nfct.Entry, *Key) bool { return true }}
+	d := dump{conn: &Conn{seq: 5}, visit: func(*conntrack.Entry, *Key) bool { return true }}
 	for seq, want := range map[uint32]uint64{4: 0, 5: 1} {
 		d.Dumped = Dumped{}
 		setSequence(one, seq)
@@ -120,7 +120,7 @@ func TestABatchWithoutAnAnswerIsNotCounted(t *testing.T) {
 	}
 	defer c.Close()
 	b := newBatch()
-	if _, err := c.Dump(t.Context(), Query{}, func(_ *nfct.Entry, k *Key) bool { return b.delete(k) == nil }); err != nil || b.n != n {
+	if _, err := c.Dump(t.Context(), Query{}, func(_ *conntrack.Entry, k *Key) bool { return b.delete(k) == nil }); err != nil || b.n != n {
 		t.Fatalf("%d entries, %v", b.n, err)
 	}
 	c.read = func(uintptr) bool { c.n, c.err = 0, unix.ENOBUFS; return true }

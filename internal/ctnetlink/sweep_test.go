@@ -12,21 +12,21 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"github.com/google/go-cmp/cmp/cmpopts"
 
+	"github.com/ctwarden/ctwarden/internal/conntrack"
 	"github.com/ctwarden/ctwarden/internal/ctnetlink"
 	"github.com/ctwarden/ctwarden/internal/ctnetlink/cttest"
 	"github.com/ctwarden/ctwarden/internal/netns"
-	"github.com/ctwarden/ctwarden/internal/nfct"
 )
 
-func unreplied(e *nfct.Entry) bool { return e.Status.Unreplied() }
+func unreplied(e *conntrack.Entry) bool { return e.Status.Unreplied() }
 
-func anyEntry(*nfct.Entry) bool { return true }
+func anyEntry(*conntrack.Entry) bool { return true }
 
 func TestSweepDeletesWhatIsChosen(t *testing.T) {
 	ns := cttest.NewNS(t)
 	keep := oneOfEach(t)
 	cttest.Create(t, ns, keep...)
-	before := ids(list(t, ns, ctnetlink.Query{}), func(e *nfct.Entry) bool { return !unreplied(e) })
+	before := ids(list(t, ns, ctnetlink.Query{}), func(e *conntrack.Entry) bool { return !unreplied(e) })
 	swept, err := ctnetlink.Sweep{NS: ns, Limit: 1000}.Delete(t.Context(), unreplied)
 	if err != nil {
 		t.Fatal(err)
@@ -38,7 +38,7 @@ func TestSweepDeletesWhatIsChosen(t *testing.T) {
 	if swept.Dump.Stop != ctnetlink.Complete || swept.Dump.Seen != uint64(len(keep)) {
 		t.Errorf("dump %+v of %d entries", swept.Dump, len(keep))
 	}
-	after := ids(list(t, ns, ctnetlink.Query{}), func(*nfct.Entry) bool { return true })
+	after := ids(list(t, ns, ctnetlink.Query{}), func(*conntrack.Entry) bool { return true })
 	if diff := cmp.Diff(before, after, cmpopts.EquateComparable(netip.Addr{})); diff != "" {
 		t.Errorf("what was not chosen: -before +after\n%s", diff)
 	}
@@ -47,13 +47,13 @@ func TestSweepDeletesWhatIsChosen(t *testing.T) {
 // A place is what no two entries share. An id is not: it is a hash of 32
 // bits, and of 200,000 entries some five pairs have the same.
 type place struct {
-	Orig  nfct.Tuple
+	Orig  conntrack.Tuple
 	Proto uint8
 	Zone  uint16
 }
 
 // ids tells the id at the place of each entry that want picks.
-func ids(entries []nfct.Entry, want func(*nfct.Entry) bool) map[place]uint32 {
+func ids(entries []conntrack.Entry, want func(*conntrack.Entry) bool) map[place]uint32 {
 	m := map[place]uint32{}
 	for i := range entries {
 		if e := &entries[i]; want(e) {
@@ -69,7 +69,7 @@ func TestSweepSparesTheRepliedUnderChurn(t *testing.T) {
 	cttest.Fill(t, ns, n, cttest.Unreplied())
 	cttest.Fill(t, ns, n, cttest.Replied())
 	cttest.Fill(t, ns, n/2, cttest.Assured())
-	replied := func(e *nfct.Entry) bool { return !unreplied(e) }
+	replied := func(e *conntrack.Entry) bool { return !unreplied(e) }
 	before := ids(list(t, ns, ctnetlink.Query{}), replied)
 	f, err := ctnetlink.Probe(t.Context(), ns)
 	if err != nil {
@@ -80,7 +80,7 @@ func TestSweepSparesTheRepliedUnderChurn(t *testing.T) {
 	for _, features := range []ctnetlink.Features{{}, f} {
 		wg.Go(func() { // two at once: each finds entries of the other gone
 			for range 10 {
-				s := ctnetlink.Sweep{NS: ns, Limit: 2 * n, Query: ctnetlink.Query{Features: features, StatusMask: nfct.StatusSeenReply}}
+				s := ctnetlink.Sweep{NS: ns, Limit: 2 * n, Query: ctnetlink.Query{Features: features, StatusMask: conntrack.StatusSeenReply}}
 				swept, err := s.Delete(t.Context(), anyEntry)
 				if err != nil || swept.Failed != 0 || swept.Chosen != swept.Done+swept.Gone {
 					t.Errorf("%+v, %v", swept, err)
@@ -147,7 +147,7 @@ func TestSweepCountsWhatIsGone(t *testing.T) {
 	// deletes all of them before the first sweep does.
 	var inner ctnetlink.Swept
 	asked := false
-	swept, err := ctnetlink.Sweep{NS: ns, Limit: n}.Delete(t.Context(), func(*nfct.Entry) bool {
+	swept, err := ctnetlink.Sweep{NS: ns, Limit: n}.Delete(t.Context(), func(*conntrack.Entry) bool {
 		if !asked {
 			asked = true
 			var err error
@@ -171,7 +171,7 @@ func TestSweepEndsWithTheContext(t *testing.T) {
 	cttest.Fill(t, ns, n, cttest.Unreplied())
 	ctx, cancel := context.WithCancel(t.Context())
 	seen := 0
-	swept, err := ctnetlink.Sweep{NS: ns, Limit: n}.Delete(ctx, func(*nfct.Entry) bool {
+	swept, err := ctnetlink.Sweep{NS: ns, Limit: n}.Delete(ctx, func(*conntrack.Entry) bool {
 		if seen++; seen == 200 {
 			cancel()
 		}
@@ -198,13 +198,13 @@ func TestSweepAges(t *testing.T) {
 	soon := cttest.Assured()
 	soon.Timeout = 20
 	fixed := cttest.Replied()
-	fixed.Status |= nfct.StatusFixedTimeout
+	fixed.Status |= conntrack.StatusFixedTimeout
 	cttest.Create(t, ns, soon, fixed)
-	cttest.Fill(t, ns, 300, cttest.TCP(nfct.StateTimeWait))
-	cttest.Fill(t, ns, 50, cttest.TCP(nfct.StateEstablished))
+	cttest.Fill(t, ns, 300, cttest.TCP(conntrack.StateTimeWait))
+	cttest.Fill(t, ns, 50, cttest.TCP(conntrack.StateEstablished))
 	before := list(t, ns, ctnetlink.Query{})
-	swept, err := ctnetlink.Sweep{NS: ns, Limit: 1000}.Age(t.Context(), func(e *nfct.Entry) (uint32, bool) {
-		return 30, e.State != nfct.StateEstablished
+	swept, err := ctnetlink.Sweep{NS: ns, Limit: 1000}.Age(t.Context(), func(e *conntrack.Entry) (uint32, bool) {
+		return 30, e.State != conntrack.StateEstablished
 	})
 	if err != nil {
 		t.Fatal(err)
@@ -217,9 +217,9 @@ func TestSweepAges(t *testing.T) {
 	for i := range after {
 		e := &after[i]
 		switch {
-		case e.State == nfct.StateTimeWait && e.Timeout <= 30:
+		case e.State == conntrack.StateTimeWait && e.Timeout <= 30:
 			short++
-		case e.Status.Has(nfct.StatusAssured) && e.Proto == nfct.ProtoUDP && e.Timeout <= 20:
+		case e.Status.Has(conntrack.StatusAssured) && e.Proto == conntrack.ProtoUDP && e.Timeout <= 20:
 		case e.Timeout > 3000:
 		default:
 			t.Errorf("timeout of %v", e)
@@ -232,7 +232,7 @@ func TestSweepAges(t *testing.T) {
 	for i := range before {
 		before[i].Timeout = 0
 	}
-	byID := func(a, b nfct.Entry) int { return int(int64(a.ID) - int64(b.ID)) }
+	byID := func(a, b conntrack.Entry) int { return int(int64(a.ID) - int64(b.ID)) }
 	slices.SortFunc(before, byID)
 	slices.SortFunc(after, byID)
 	if !slices.Equal(before, after) {
@@ -245,7 +245,7 @@ func TestSweepNeverMakesAnEntry(t *testing.T) {
 	ns := cttest.NewNS(t)
 	cttest.Fill(t, ns, n, cttest.Unreplied())
 	asked := false
-	swept, err := ctnetlink.Sweep{NS: ns, Limit: n}.Age(t.Context(), func(*nfct.Entry) (uint32, bool) {
+	swept, err := ctnetlink.Sweep{NS: ns, Limit: n}.Age(t.Context(), func(*conntrack.Entry) (uint32, bool) {
 		if !asked {
 			asked = true
 			if _, err := (ctnetlink.Sweep{NS: ns, Limit: n}).Delete(t.Context(), anyEntry); err != nil {
@@ -283,7 +283,7 @@ func BenchmarkSweepDelete(b *testing.B) {
 				b.StopTimer()
 				cttest.Fill(b, ns, n, cttest.Unreplied())
 				b.StartTimer()
-				s := ctnetlink.Sweep{NS: ns, Limit: uint64(n), Query: ctnetlink.Query{StatusMask: nfct.StatusSeenReply}}
+				s := ctnetlink.Sweep{NS: ns, Limit: uint64(n), Query: ctnetlink.Query{StatusMask: conntrack.StatusSeenReply}}
 				swept, err := s.Delete(b.Context(), anyEntry)
 				if err != nil || swept.Done != uint64(n) {
 					b.Fatalf("%+v, %v", swept, err)

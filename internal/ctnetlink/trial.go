@@ -7,11 +7,11 @@ import (
 	"net/netip"
 	"slices"
 
-	"github.com/ti-mo/conntrack"
+	timo "github.com/ti-mo/conntrack"
 	"golang.org/x/sys/unix"
 
+	"github.com/ctwarden/ctwarden/internal/conntrack"
 	"github.com/ctwarden/ctwarden/internal/netns"
-	"github.com/ctwarden/ctwarden/internal/nfct"
 )
 
 // A trial is the functional probe: three entries in a namespace of its own.
@@ -43,9 +43,9 @@ func try(ctx context.Context, ns *netns.NS) (Features, error) {
 }
 
 func tryFilters(ctx context.Context, ns *netns.NS, f *Features) (err error) {
-	var c *conntrack.Conn
+	var c *timo.Conn
 	if err := ns.Do(func() (err error) {
-		c, err = conntrack.Dial(nil)
+		c, err = timo.Dial(nil)
 		return err
 	}); err != nil {
 		return err
@@ -70,19 +70,19 @@ func tryFilters(ctx context.Context, ns *netns.NS, f *Features) (err error) {
 			return fmt.Errorf("create a trial entry: %w", err)
 		}
 	}
-	unreplied := conntrack.NewFilter().Status(0).StatusMask(uint32(conntrack.StatusSeenReply))
+	unreplied := timo.NewFilter().Status(0).StatusMask(uint32(timo.StatusSeenReply))
 	if f.StatusFilter, err = tryFilter(c, unreplied, trialReplied); err != nil {
 		return err
 	}
 	f.ZoneFilter = zoned
 	if zoned == Yes {
-		f.ZoneFilter, err = tryFilter(c, conntrack.NewFilter().Zone(trialZone), trialUnreplied)
+		f.ZoneFilter, err = tryFilter(c, timo.NewFilter().Zone(trialZone), trialUnreplied)
 	}
 	return err
 }
 
 // tryFilter says whether the filter keeps the entry of port away.
-func tryFilter(c *conntrack.Conn, filter conntrack.Filter, port uint16) (Support, error) {
+func tryFilter(c *timo.Conn, filter timo.Filter, port uint16) (Support, error) {
 	flows, err := c.DumpFilter(filter, nil)
 	if err != nil {
 		return Unknown, fmt.Errorf("dump with a filter: %w", err)
@@ -90,18 +90,18 @@ func tryFilter(c *conntrack.Conn, filter conntrack.Filter, port uint16) (Support
 	if len(flows) == 0 {
 		return Unknown, nil // it should have told at least one entry
 	}
-	told := slices.ContainsFunc(flows, func(f conntrack.Flow) bool {
+	told := slices.ContainsFunc(flows, func(f timo.Flow) bool {
 		return f.TupleOrig.Proto.SourcePort == port
 	})
 	return supported(!told), nil
 }
 
-func trialFlow(port uint16) conntrack.Flow {
-	status := conntrack.StatusConfirmed
+func trialFlow(port uint16) timo.Flow {
+	status := timo.StatusConfirmed
 	if port == trialReplied {
-		status |= conntrack.StatusSeenReply
+		status |= timo.StatusSeenReply
 	}
-	f := conntrack.NewFlow(nfct.ProtoUDP, status,
+	f := timo.NewFlow(conntrack.ProtoUDP, status,
 		netip.AddrFrom4([4]byte{192, 0, 2, 1}), netip.AddrFrom4([4]byte{192, 0, 2, 2}), // TEST-NET-1
 		port, 9, trialTimeout, 0)
 	if port == trialZoned {
@@ -138,7 +138,7 @@ func tryChanges(ctx context.Context, ns *netns.NS, f *Features) (err error) {
 // trialEntry finds an entry by its port and keeps a copy of its key.
 func (c *Conn) trialEntry(ctx context.Context, port uint16) (*Key, error) {
 	var key Key
-	_, err := c.Dump(ctx, Query{}, func(e *nfct.Entry, k *Key) bool {
+	_, err := c.Dump(ctx, Query{}, func(e *conntrack.Entry, k *Key) bool {
 		if e.Orig.SrcPort == port {
 			key = *k
 			key.tuple = slices.Clone(k.tuple)

@@ -3,7 +3,7 @@ package ctnetlink
 import (
 	"testing"
 
-	"github.com/ti-mo/conntrack"
+	timo "github.com/ti-mo/conntrack"
 
 	"github.com/ctwarden/ctwarden/internal/ctnetlink/cttest"
 )
@@ -11,15 +11,15 @@ import (
 // No filter at all is what a filter is on a kernel that does not know it.
 func TestTryFilterSeesThatAFilterDoesNothing(t *testing.T) {
 	ns := cttest.NewNS(t)
-	var c *conntrack.Conn
+	var c *timo.Conn
 	if err := ns.Do(func() (err error) {
-		c, err = conntrack.Dial(nil)
+		c, err = timo.Dial(nil)
 		return err
 	}); err != nil {
 		t.Fatal(err)
 	}
 	defer c.Close()
-	empty, err := tryFilter(c, conntrack.NewFilter(), trialReplied)
+	empty, err := tryFilter(c, timo.NewFilter(), trialReplied)
 	if err != nil || empty != Unknown {
 		t.Errorf("without an entry: %v, %v", empty, err)
 	}
@@ -29,7 +29,7 @@ func TestTryFilterSeesThatAFilterDoesNothing(t *testing.T) {
 		}
 	}
 	for port, want := range map[uint16]Support{trialReplied: No, trialUnreplied: No, trialZoned: Yes} {
-		if got, err := tryFilter(c, conntrack.NewFilter(), port); err != nil || got != want {
+		if got, err := tryFilter(c, timo.NewFilter(), port); err != nil || got != want {
 			t.Errorf("port %d: %v, %v, want %v", port, got, err, want)
 		}
 	}

@@ -5,7 +5,7 @@ import (
 	"time"
 
 	"github.com/ctwarden/ctwarden/internal/census"
-	"github.com/ctwarden/ctwarden/internal/nfct"
+	"github.com/ctwarden/ctwarden/internal/conntrack"
 	"github.com/ctwarden/ctwarden/policy"
 )
 
@@ -50,7 +50,7 @@ func (l *Look) foresee(a *policy.Assessment) []Act {
 	}
 	for t, short := range l.shorter {
 		if short != 0 && l.Census.Summary.Share(l.outlived[t]) >= l.limits.Verify.Useful {
-			acts = append(acts, l.foreseeShorten(nfct.Timeout(t), short))
+			acts = append(acts, l.foreseeShorten(conntrack.Timeout(t), short))
 		}
 	}
 	aged, deleted := l.age.Entries().Fates, l.remove.Entries().Fates
@@ -104,7 +104,7 @@ func (l *Look) foreseeResize(a *policy.Assessment) (Act, bool) {
 // by now: so many fewer there are once it has worked. It works on what the
 // kernel gives from now on, so the first effect comes when the shorter time is
 // over, and the last when the longer one is.
-func (l *Look) foreseeShorten(t nfct.Timeout, to uint32) Act {
+func (l *Look) foreseeShorten(t conntrack.Timeout, to uint32) Act {
 	from := l.Observation.Timeouts[t]
 	return Act{
 		Type:  policy.ShortenTimeout,
@@ -115,18 +115,18 @@ func (l *Look) foreseeShorten(t nfct.Timeout, to uint32) Act {
 	}
 }
 
-func costOfShorter(t nfct.Timeout) string {
+func costOfShorter(t conntrack.Timeout) string {
 	switch t {
-	case nfct.TCPTimeWait, nfct.TCPFinWait, nfct.TCPLastAck, nfct.TCPClose:
+	case conntrack.TCPTimeWait, conntrack.TCPFinWait, conntrack.TCPLastAck, conntrack.TCPClose:
 		return "packets of an old connection that come later are not known any more"
-	case nfct.UDP:
+	case conntrack.UDP:
 		return "an answer that takes longer is not let in"
 	}
 	return "a handshake that takes longer starts again"
 }
 
 func (l *Look) foreseeAge(fates policy.Fates) Act {
-	left := l.limits.Shorten.Floors[nfct.TCPTimeWait]
+	left := l.limits.Shorten.Floors[conntrack.TCPTimeWait]
 	until := time.Duration(left) * time.Second
 	n := fates[policy.FateEligible]
 	act := Act{
@@ -148,7 +148,7 @@ func (l *Look) foreseeDelete(fates policy.Fates) Act {
 }
 
 // capped says what the cap of one act means.
-func (l *Look) capped(act Act, most nfct.Permyriad) Act {
+func (l *Look) capped(act Act, most conntrack.Permyriad) Act {
 	switch most := most.Of(l.Observation.Table.Entries); {
 	case most == 0:
 		act.Held = policy.HeldNotPermitted.Sentence()

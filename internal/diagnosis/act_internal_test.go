@@ -6,7 +6,7 @@ import (
 	"time"
 
 	"github.com/ctwarden/ctwarden/internal/config"
-	"github.com/ctwarden/ctwarden/internal/nfct"
+	"github.com/ctwarden/ctwarden/internal/conntrack"
 	"github.com/ctwarden/ctwarden/policy"
 )
 
@@ -16,8 +16,8 @@ func sampled(t *testing.T, change func(*policy.Observation)) *Look {
 	t.Helper()
 	cfg := config.Default()
 	o := policy.Observation{
-		Now: policy.Moment(time.Hour), Timeouts: nfct.DefaultTimeouts(),
-		Table:  nfct.Table{Entries: 10_000, Max: 12_000, Buckets: 12_288},
+		Now: policy.Moment(time.Hour), Timeouts: conntrack.DefaultTimeouts(),
+		Table:  conntrack.Table{Entries: 10_000, Max: 12_000, Buckets: 12_288},
 		Memory: policy.Memory{Total: 8 << 30, Available: 4 << 30, EntryBytes: 320},
 	}
 	change(&o)
@@ -34,7 +34,7 @@ func sampled(t *testing.T, change func(*policy.Observation)) *Look {
 		if state == "SYN_SENT" {
 			l = strings.Replace(strings.Replace(l, "[ASSURED] ", "", 1), " src=192.0.2.1 dst", " [UNREPLIED] src=192.0.2.1 dst", 1)
 		}
-		e, err := nfct.ParseEntry(l)
+		e, err := conntrack.ParseEntry(l)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -83,7 +83,7 @@ func TestALookForeseesTheCapExactly(t *testing.T) {
 		t.Errorf("delete %+v", remove)
 	}
 	look := sampled(t, func(*policy.Observation) {})
-	for most, capped := range map[nfct.Permyriad]bool{5999: true, 6000: false} {
+	for most, capped := range map[conntrack.Permyriad]bool{5999: true, 6000: false} {
 		look.limits.Delete.Cap = most
 		if remove := act(look.Diagnose(), policy.DeleteEntries); remove.Frees != 6000 || strings.Contains(remove.Cost, "at most") != capped {
 			t.Errorf("cap %d: delete %+v", most, remove)

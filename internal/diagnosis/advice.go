@@ -8,7 +8,7 @@ import (
 	"strings"
 
 	"github.com/ctwarden/ctwarden/internal/census"
-	"github.com/ctwarden/ctwarden/internal/nfct"
+	"github.com/ctwarden/ctwarden/internal/conntrack"
 	"github.com/ctwarden/ctwarden/policy"
 )
 
@@ -24,12 +24,12 @@ type Advice struct {
 const (
 	// worthAdvice is the share from which a port, a source or loopback is
 	// worth a word.
-	worthAdvice = nfct.Permyriad(1000)
+	worthAdvice = conntrack.Permyriad(1000)
 	// worthNoTrack is the one from which not to track a port is.
-	worthNoTrack = nfct.Permyriad(2000)
+	worthNoTrack = conntrack.Permyriad(2000)
 	// someNAT is the share of translated entries from which NOTRACK would take
 	// their translation away.
-	someNAT = nfct.Permyriad(100)
+	someNAT = conntrack.Permyriad(100)
 )
 
 // advise lists what an engineer should do, the cure before the larger table.
@@ -48,7 +48,7 @@ func (l *Look) advise(found *Diagnosis, a *policy.Assessment) []Advice {
 	case policy.Stale:
 		list = append(list, Advice{
 			Text: fmt.Sprintf("Shorten the timeout of established connections from %d s to a day, and turn on TCP keepalive in the applications.",
-				found.Timeouts[nfct.TCPEstablished]),
+				found.Timeouts[conntrack.TCPEstablished]),
 			Commands: []string{"net.netfilter.nf_conntrack_tcp_timeout_established = 86400"},
 			Breaks:   "connections that are silent for longer and have no keepalive; never go below 7440 s (TCP keepalive asks after 7200 s)",
 		})
@@ -78,11 +78,11 @@ func adviseLoopback(s *census.Summary) Advice {
 // advisePools names who opens and closes connections all the time.
 func advisePools(found *Diagnosis) Advice {
 	text := "Connections are opened and closed all the time. Keep them open where they are made: connection pools, HTTP keep-alive towards upstreams."
-	if who := named(found, nfct.ProtoTCP); who != "" {
+	if who := named(found, conntrack.ProtoTCP); who != "" {
 		text += " Begin with " + who + "."
 	}
 	ad := Advice{Text: text}
-	if now := found.Timeouts[nfct.TCPTimeWait]; now > 60 {
+	if now := found.Timeouts[conntrack.TCPTimeWait]; now > 60 {
 		ad.Text += fmt.Sprintf(" Until then remember closed ones for 60 s instead of %d s. To shorten tcp_timeout_established would not help: only %s are established.",
 			now, percent(found.Census.Share(found.Census.Established)))
 		ad.Commands = []string{"net.netfilter.nf_conntrack_tcp_timeout_time_wait = 60"}
@@ -109,7 +109,7 @@ func adviseNoTrack(found *Diagnosis) []Advice {
 	s := &found.Census
 	var ports, sets []string
 	for _, p := range found.Top.Ports {
-		if s.Share(p.Count) < worthNoTrack || p.Key.Proto != nfct.ProtoTCP {
+		if s.Share(p.Count) < worthNoTrack || p.Key.Proto != conntrack.ProtoTCP {
 			continue
 		}
 		ports = append(ports, fmt.Sprintf("%s (%s)", p.Key, percent(s.Share(p.Count))))

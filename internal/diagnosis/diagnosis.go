@@ -5,7 +5,7 @@ import (
 	"time"
 
 	"github.com/ctwarden/ctwarden/internal/census"
-	"github.com/ctwarden/ctwarden/internal/nfct"
+	"github.com/ctwarden/ctwarden/internal/conntrack"
 	"github.com/ctwarden/ctwarden/policy"
 )
 
@@ -19,12 +19,12 @@ type Diagnosis struct {
 	// Name is how the namespace was asked for, where it is another one.
 	Name string `json:"netns_name,omitempty"`
 	// Table is the reading of the table; of a text only Entries is known.
-	Table nfct.Table `json:"table"`
+	Table conntrack.Table `json:"table"`
 	// Level is that of the table as it is now; empty for a text.
 	Level string `json:"level,omitempty"`
 	// Timeouts are those that idle times were computed with.
-	Timeouts nfct.Timeouts `json:"timeouts"`
-	Look     Reading       `json:"look"`
+	Timeouts conntrack.Timeouts `json:"timeouts"`
+	Look     Reading            `json:"look"`
 	// Census and what follows count entries that were looked at. With
 	// Census.Sampled they stand for a table of Table.Entries.
 	Census census.Summary `json:"census"`
@@ -48,9 +48,9 @@ type Diagnosis struct {
 type Share struct {
 	Of string `json:"of"`
 	// Entries were seen, Share of those looked at; Margin as in Reading.
-	Entries uint64         `json:"entries"`
-	Share   nfct.Permyriad `json:"share"`
-	Margin  nfct.Permyriad `json:"margin"`
+	Entries uint64              `json:"entries"`
+	Share   conntrack.Permyriad `json:"share"`
+	Margin  conntrack.Permyriad `json:"margin"`
 }
 
 // topShown is how many of each kind of talkers are told.
@@ -111,9 +111,9 @@ func (l *Look) evidence() []Share {
 }
 
 // margin is by how much the share of n may be off, 95 times in 100.
-func (l *Look) margin(n uint64) nfct.Permyriad {
+func (l *Look) margin(n uint64) conntrack.Permyriad {
 	const normal = 1.96 // standard errors of a normal distribution
-	return nfct.Permyriad(normal*10000*l.Census.Summary.StandardError(n, l.Observation.Table.Entries) + 0.5)
+	return conntrack.Permyriad(normal*10000*l.Census.Summary.StandardError(n, l.Observation.Table.Entries) + 0.5)
 }
 
 // sentenceOf says the cause in words.
@@ -133,7 +133,7 @@ func sentenceOf(c policy.Cause, s *census.Summary) string {
 }
 
 // percent rounds to whole percents, but for what would be 0 % or 100 % then.
-func percent(p nfct.Permyriad) string {
+func percent(p conntrack.Permyriad) string {
 	if whole := (p + 50) / 100; (whole > 0 && whole < 100) || p == 0 || p == 10000 {
 		return fmt.Sprintf("%d %%", whole)
 	}

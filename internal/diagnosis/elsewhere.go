@@ -3,7 +3,7 @@ package diagnosis
 import (
 	"strconv"
 
-	"github.com/ctwarden/ctwarden/internal/nfct"
+	"github.com/ctwarden/ctwarden/internal/conntrack"
 	"github.com/ctwarden/ctwarden/watcher"
 )
 
@@ -27,7 +27,7 @@ type FullTable struct {
 	Name string `json:"name"`
 	watcher.Namespace
 	// Fullness is of max, which is the same for all.
-	Fullness nfct.Permyriad `json:"fullness"`
+	Fullness conntrack.Permyriad `json:"fullness"`
 }
 
 const missing = "CAP_SYS_ADMIN and CAP_SYS_PTRACE: sudo ctwarden diagnose"
@@ -43,7 +43,7 @@ func Rank(sweep *watcher.Sweep, limit uint64, most int) *Elsewhere {
 		e.Missing = missing
 	}
 	for _, ns := range sweep.Full[:min(most, len(sweep.Full))] {
-		e.Fullest = append(e.Fullest, FullTable{ns.Name(), ns, nfct.Share(ns.Entries, limit)})
+		e.Fullest = append(e.Fullest, FullTable{ns.Name(), ns, conntrack.Share(ns.Entries, limit)})
 	}
 	return e
 }

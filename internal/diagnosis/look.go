@@ -5,7 +5,7 @@ import (
 	"time"
 
 	"github.com/ctwarden/ctwarden/internal/census"
-	"github.com/ctwarden/ctwarden/internal/nfct"
+	"github.com/ctwarden/ctwarden/internal/conntrack"
 	"github.com/ctwarden/ctwarden/policy"
 	"github.com/ctwarden/ctwarden/remediate"
 )
@@ -42,8 +42,8 @@ type Look struct {
 	// shorter are the timeouts that the limits permit to shorten, as far as
 	// one act would; outlived counts the entries that would have ended by now
 	// with them.
-	shorter  nfct.Timeouts
-	outlived [nfct.NumTimeouts]uint64
+	shorter  conntrack.Timeouts
+	outlived [conntrack.NumTimeouts]uint64
 }
 
 // A Reading is how the entries of a table were read. Its JSON is a contract.
@@ -57,17 +57,17 @@ type Reading struct {
 	Resized bool `json:"resized,omitempty"`
 	// Margin is by how much a share of one half may be off, 95 times in 100,
 	// in hundredths of a percent.
-	Margin nfct.Permyriad `json:"margin"`
+	Margin conntrack.Permyriad `json:"margin"`
 }
 
 // Begin makes ready to look at entries of the kernel's table that o tells of,
 // which live by the timeouts in it.
-func Begin(limits *policy.Limits, protect nfct.Protect, o policy.Observation) *Look {
+func Begin(limits *policy.Limits, protect conntrack.Protect, o policy.Observation) *Look {
 	return begin(fromKernel, limits, protect, o)
 }
 
-func begin(from string, limits *policy.Limits, protect nfct.Protect, o policy.Observation) *Look {
-	closing := limits.Shorten.Floors[nfct.TCPTimeWait]
+func begin(from string, limits *policy.Limits, protect conntrack.Protect, o policy.Observation) *Look {
+	closing := limits.Shorten.Floors[conntrack.TCPTimeWait]
 	remove := policy.Action{
 		Type: policy.DeleteEntries, Class: policy.Unreplied,
 		MinIdle: limits.Delete.MinIdle, SynSentIdle: limits.Delete.SynSentIdle,
@@ -86,7 +86,7 @@ func begin(from string, limits *policy.Limits, protect nfct.Protect, o policy.Ob
 	}
 	for t := range l.shorter {
 		floor, now := limits.Shorten.Floors[t], o.Timeouts[t]
-		if floor != 0 && now > floor && policy.Shortens(nfct.Timeout(t)) {
+		if floor != 0 && now > floor && policy.Shortens(conntrack.Timeout(t)) {
 			l.shorter[t] = max(now/2, floor)
 		}
 	}
@@ -94,7 +94,7 @@ func begin(from string, limits *policy.Limits, protect nfct.Protect, o policy.Ob
 }
 
 // Add looks at an entry. It keeps nothing of it.
-func (l *Look) Add(e *nfct.Entry) {
+func (l *Look) Add(e *conntrack.Entry) {
 	l.Census.Add(e)
 	l.remove.Choose(e)
 	l.age.Choose(e)

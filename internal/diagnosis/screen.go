@@ -12,7 +12,7 @@ import (
 
 	"github.com/ctwarden/ctwarden/internal/audit"
 	"github.com/ctwarden/ctwarden/internal/census"
-	"github.com/ctwarden/ctwarden/internal/nfct"
+	"github.com/ctwarden/ctwarden/internal/conntrack"
 	"github.com/ctwarden/ctwarden/policy"
 )
 
@@ -83,7 +83,7 @@ func (d *Diagnosis) printHead(s *screen) {
 		s.say("table", "%d of %d entries (%s) %s, %d buckets, level %s", t.Entries, t.Max, percent(t.Fullness()), name, t.Buckets, d.Level)
 		how := "all of it"
 		if d.Census.Sampled {
-			how = fmt.Sprintf("a sample of %s; shares are within ±%.2f points, 95 times in 100", percent(nfct.Share(d.Census.Seen, t.Entries)), float64(d.Look.Margin)/100)
+			how = fmt.Sprintf("a sample of %s; shares are within ±%.2f points, 95 times in 100", percent(conntrack.Share(d.Census.Seen, t.Entries)), float64(d.Look.Margin)/100)
 		}
 		s.say("look", "%d entries in %s: %s", d.Census.Seen, d.Look.Took.Round(time.Millisecond), how)
 	}
@@ -118,7 +118,7 @@ func (d *Diagnosis) printCensus(s *screen) {
 func protocolRows(m *census.Make) []row {
 	var rows []row
 	for number, p := range m.Protocols {
-		rows = append(rows, row{nfct.ProtoName(uint8(number)), p.Entries})
+		rows = append(rows, row{conntrack.ProtoName(uint8(number)), p.Entries})
 	}
 	return rows
 }
@@ -126,7 +126,7 @@ func protocolRows(m *census.Make) []row {
 func stateRows(m *census.Make) []row {
 	var rows []row
 	for state, n := range m.States {
-		rows = append(rows, row{nfct.TCPState(state).String(), n})
+		rows = append(rows, row{conntrack.TCPState(state).String(), n})
 	}
 	return rows
 }

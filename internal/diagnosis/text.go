@@ -6,7 +6,7 @@ import (
 	"io"
 	"strings"
 
-	"github.com/ctwarden/ctwarden/internal/nfct"
+	"github.com/ctwarden/ctwarden/internal/conntrack"
 	"github.com/ctwarden/ctwarden/policy"
 )
 
@@ -17,9 +17,9 @@ const lineBytes = 16 << 10
 // conntrack -L print them, up to its end. It tells neither max nor timeouts:
 // idle times are by the kernel's defaults. Lines that are no entry are counted
 // as Unread; a text without any entry is not an error. An error is that of in.
-func ReadText(in io.Reader, limits *policy.Limits, protect nfct.Protect) (*Look, error) {
+func ReadText(in io.Reader, limits *policy.Limits, protect conntrack.Protect) (*Look, error) {
 	// The zero moment is that of no census.
-	l := begin(fromText, limits, protect, policy.Observation{Now: 1, Timeouts: nfct.DefaultTimeouts()})
+	l := begin(fromText, limits, protect, policy.Observation{Now: 1, Timeouts: conntrack.DefaultTimeouts()})
 	if err := l.readLines(bufio.NewReaderSize(in, lineBytes)); err != nil {
 		return nil, err
 	}
@@ -51,7 +51,7 @@ func (l *Look) readLine(line string, tooLong bool) {
 	if !tooLong && (strings.TrimSpace(line) == "" || strings.HasPrefix(line, "conntrack v")) {
 		return // the end of what conntrack prints
 	}
-	e, err := nfct.ParseEntry(line)
+	e, err := conntrack.ParseEntry(line)
 	if tooLong || err != nil {
 		l.Reading.Unread++
 		return

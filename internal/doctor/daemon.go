@@ -8,13 +8,13 @@ import (
 	"time"
 
 	"github.com/ctwarden/ctwarden/internal/control"
-	"github.com/ctwarden/ctwarden/internal/daemon"
+	"github.com/ctwarden/ctwarden/internal/loop"
 )
 
 // An answer is what is looked at of the daemon's answer on its status.
 type answer struct {
 	Since time.Time `json:"since"`
-	daemon.Status
+	loop.Status
 	Sources map[string]struct {
 		Alive bool   `json:"alive"`
 		Error string `json:"error"`

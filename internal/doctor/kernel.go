@@ -13,8 +13,8 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/ctwarden/ctwarden/internal/config"
+	"github.com/ctwarden/ctwarden/internal/conntrack"
 	"github.com/ctwarden/ctwarden/internal/ctnetlink"
-	"github.com/ctwarden/ctwarden/internal/nfct"
 	"github.com/ctwarden/ctwarden/policy"
 	"github.com/ctwarden/ctwarden/watcher"
 )
@@ -24,7 +24,7 @@ func (p *patient) checkTable() bool {
 	const area = "table"
 	gauge := watcher.Gauge{Root: p.root}
 	if p.root == "" {
-		gauge.Stats = func() ([]nfct.CPUStat, error) { return ctnetlink.ReadStats(context.Background(), p.own) }
+		gauge.Stats = func() ([]conntrack.CPUStat, error) { return ctnetlink.ReadStats(context.Background(), p.own) }
 	}
 	sample, err := gauge.Read()
 	_ = gauge.Close() // it was only read

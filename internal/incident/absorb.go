@@ -6,7 +6,7 @@ import (
 	"math"
 	"strconv"
 
-	"github.com/ctwarden/ctwarden/internal/nfct"
+	"github.com/ctwarden/ctwarden/internal/conntrack"
 	"github.com/ctwarden/ctwarden/policy"
 )
 
@@ -221,7 +221,7 @@ func (g *Grouper) outlined(e Event) error {
 }
 
 // told adds to the course by what else was recorded.
-func (g *Grouper) told(i *Incident, p Point, c *nfct.Counters) {
+func (g *Grouper) told(i *Incident, p Point, c *conntrack.Counters) {
 	if g.Depth != Outline && !i.settled {
 		i.told.most = g.read()
 		i.told.add(p, c)

@@ -6,7 +6,7 @@ import (
 	"strings"
 
 	"github.com/ctwarden/ctwarden/internal/census"
-	"github.com/ctwarden/ctwarden/internal/nfct"
+	"github.com/ctwarden/ctwarden/internal/conntrack"
 	"github.com/ctwarden/ctwarden/policy"
 )
 
@@ -19,7 +19,7 @@ type Need struct {
 	// Max and Buckets are in force without ctwarden.
 	Max, Buckets uint64
 	Budget       policy.Budget
-	Timeouts     nfct.Timeouts
+	Timeouts     conntrack.Timeouts
 	Cause        policy.Cause
 	Census       census.Summary
 	// Ports are those to leave untracked.
@@ -28,9 +28,9 @@ type Need struct {
 
 // A Port is a TCP or UDP port that many entries are about.
 type Port struct {
-	Proto  string         `json:"proto"` // tcp or udp
-	Number uint16         `json:"port"`
-	Share  nfct.Permyriad `json:"share,omitempty"`
+	Proto  string              `json:"proto"` // tcp or udp
+	Number uint16              `json:"port"`
+	Share  conntrack.Permyriad `json:"share,omitempty"`
 }
 
 // An Advice is a permanent fix: files, and what to know about them.
@@ -38,7 +38,7 @@ type Advice struct {
 	Max     uint64 `json:"max"`
 	Buckets uint64 `json:"buckets"`
 	// Timeouts are those to shorten for good.
-	Timeouts nfct.Timeouts `json:"timeouts,omitzero"`
+	Timeouts conntrack.Timeouts `json:"timeouts,omitzero"`
 	// Why says how the numbers came about, Warnings what they cost.
 	Why      []string `json:"why"`
 	Warnings []string `json:"warnings,omitempty"`
@@ -98,7 +98,7 @@ func (l *Look) ports() []Port {
 func Dominant(top []census.Counted[census.Port], s census.Summary) []Port {
 	var found []Port
 	for _, p := range top {
-		if share := s.Share(p.Count); p.Key.Proto == nfct.ProtoTCP && share >= worthNoTrack && len(found) < 4 {
+		if share := s.Share(p.Count); p.Key.Proto == conntrack.ProtoTCP && share >= worthNoTrack && len(found) < 4 {
 			found = append(found, Port{Proto: "tcp", Number: p.Key.Number, Share: share})
 		}
 	}
@@ -123,7 +123,7 @@ const (
 	roomFor = 6000
 	// worthNoTrack is the share of loopback entries from which it is worth
 	// not to track them.
-	worthNoTrack = nfct.Permyriad(2000)
+	worthNoTrack = conntrack.Permyriad(2000)
 	// mostEntries is the largest limit that every kernel takes (INT_MAX).
 	mostEntries = 1<<31 - 1
 	// mostBuckets is the largest hash that every kernel makes (INT_MAX/8).
@@ -182,7 +182,7 @@ func (a *Advice) size(n *Need) {
 
 // shorten chooses the timeouts of the cause.
 func (a *Advice) shorten(n *Need) {
-	set := func(t nfct.Timeout, seconds uint32, why string) {
+	set := func(t conntrack.Timeout, seconds uint32, why string) {
 		if n.Timeouts[t] <= seconds {
 			return
 		}
@@ -191,12 +191,12 @@ func (a *Advice) shorten(n *Need) {
 	}
 	switch n.Cause {
 	case policy.Churn:
-		set(nfct.TCPTimeWait, 60, "closed connections fill the table, and a minute is enough for late packets")
+		set(conntrack.TCPTimeWait, 60, "closed connections fill the table, and a minute is enough for late packets")
 	case policy.HalfOpen:
-		set(nfct.TCPSynSent, 60, "connections that nobody answers need not be remembered for two minutes")
-		set(nfct.TCPSynRecv, 30, "a handshake that takes longer will be tried again")
+		set(conntrack.TCPSynSent, 60, "connections that nobody answers need not be remembered for two minutes")
+		set(conntrack.TCPSynRecv, 30, "a handshake that takes longer will be tried again")
 	case policy.Stale:
-		set(nfct.TCPEstablished, 86400, "connections silent for longer than a day are mostly gone; TCP keepalive asks after 2 h 11 min")
+		set(conntrack.TCPEstablished, 86400, "connections silent for longer than a day are mostly gone; TCP keepalive asks after 2 h 11 min")
 		a.warn("A connection that is silent for longer than a day and has no keepalive loses its entry: behind NAT it breaks.")
 	}
 }
@@ -209,7 +209,7 @@ func (a *Advice) sysctlFile(n *Need) File {
 	}
 	fmt.Fprintf(&b, "net.netfilter.nf_conntrack_max = %d\n", a.Max)
 	fmt.Fprintf(&b, "net.netfilter.nf_conntrack_buckets = %d\n", a.Buckets)
-	for t := nfct.TCPSynSent; t < nfct.NumTimeouts; t++ {
+	for t := conntrack.TCPSynSent; t < conntrack.NumTimeouts; t++ {
 		if a.Timeouts[t] > 0 {
 			fmt.Fprintf(&b, "net.netfilter.%s = %d\n", t.Sysctl(), a.Timeouts[t])
 		}

@@ -8,14 +8,14 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/ctwarden/ctwarden/internal/census"
-	"github.com/ctwarden/ctwarden/internal/nfct"
+	"github.com/ctwarden/ctwarden/internal/conntrack"
 	"github.com/ctwarden/ctwarden/policy"
 )
 
 func need() Need {
 	return Need{
 		Of: "a test", Peak: 120_000, Max: 65_536, Buckets: 16_384, Cause: policy.Churn,
-		Timeouts: nfct.Timeouts{nfct.TCPTimeWait: 120, nfct.TCPSynSent: 120, nfct.TCPSynRecv: 60, nfct.TCPEstablished: 432000},
+		Timeouts: conntrack.Timeouts{conntrack.TCPTimeWait: 120, conntrack.TCPSynSent: 120, conntrack.TCPSynRecv: 60, conntrack.TCPEstablished: 432000},
 		Budget:   policy.Budget{Max: 2_000_000, Bytes: 800 << 20, PerEntry: 384},
 	}
 }
@@ -23,7 +23,7 @@ func need() Need {
 func TestAdviceIsSized(t *testing.T) {
 	type sizes struct {
 		Max, Buckets uint64
-		Timeouts     nfct.Timeouts
+		Timeouts     conntrack.Timeouts
 		Warnings     int
 	}
 	tests := map[string]struct {
@@ -31,39 +31,39 @@ func TestAdviceIsSized(t *testing.T) {
 		want   sizes
 	}{
 		"the peak fills 60 % of it, one bucket an entry": {
-			func(*Need) {}, sizes{200_704, 200_704, nfct.Timeouts{nfct.TCPTimeWait: 60}, 1},
+			func(*Need) {}, sizes{200_704, 200_704, conntrack.Timeouts{conntrack.TCPTimeWait: 60}, 1},
 		},
 		"who was refused gets room as well": {
-			func(n *Need) { n.Refused = 60_000 }, sizes{300_032, 300_032, nfct.Timeouts{nfct.TCPTimeWait: 60}, 1},
+			func(n *Need) { n.Refused = 60_000 }, sizes{300_032, 300_032, conntrack.Timeouts{conntrack.TCPTimeWait: 60}, 1},
 		},
 		"the memory budget is not left, and it says so": {
-			func(n *Need) { n.Budget.Max = 100_000 }, sizes{100_000, 100_352, nfct.Timeouts{nfct.TCPTimeWait: 60}, 2},
+			func(n *Need) { n.Budget.Max = 100_000 }, sizes{100_000, 100_352, conntrack.Timeouts{conntrack.TCPTimeWait: 60}, 2},
 		},
 		"a limit that is large enough stays": {
-			func(n *Need) { n.Max = 1 << 20 }, sizes{1 << 20, 1 << 20, nfct.Timeouts{nfct.TCPTimeWait: 60}, 1},
+			func(n *Need) { n.Max = 1 << 20 }, sizes{1 << 20, 1 << 20, conntrack.Timeouts{conntrack.TCPTimeWait: 60}, 1},
 		},
 		"a limit above the budget is the administrator's": {
-			func(n *Need) { n.Max, n.Budget.Max = 1<<20, 1000 }, sizes{1 << 20, 1 << 20, nfct.Timeouts{nfct.TCPTimeWait: 60}, 1},
+			func(n *Need) { n.Max, n.Budget.Max = 1<<20, 1000 }, sizes{1 << 20, 1 << 20, conntrack.Timeouts{conntrack.TCPTimeWait: 60}, 1},
 		},
 		"more buckets than entries stay": {
-			func(n *Need) { n.Buckets = 1 << 20 }, sizes{200_704, 1 << 20, nfct.Timeouts{nfct.TCPTimeWait: 60}, 1},
+			func(n *Need) { n.Buckets = 1 << 20 }, sizes{200_704, 1 << 20, conntrack.Timeouts{conntrack.TCPTimeWait: 60}, 1},
 		},
 		"live load keeps its timeouts": {
-			func(n *Need) { n.Cause = policy.Load }, sizes{200_704, 200_704, nfct.Timeouts{}, 1},
+			func(n *Need) { n.Cause = policy.Load }, sizes{200_704, 200_704, conntrack.Timeouts{}, 1},
 		},
 		"a timeout that is shorter already stays": {
-			func(n *Need) { n.Timeouts[nfct.TCPTimeWait] = 30 }, sizes{200_704, 200_704, nfct.Timeouts{}, 1},
+			func(n *Need) { n.Timeouts[conntrack.TCPTimeWait] = 30 }, sizes{200_704, 200_704, conntrack.Timeouts{}, 1},
 		},
 		"half-open connections are forgotten sooner": {
 			func(n *Need) { n.Cause = policy.HalfOpen },
-			sizes{200_704, 200_704, nfct.Timeouts{nfct.TCPSynSent: 60, nfct.TCPSynRecv: 30}, 1},
+			sizes{200_704, 200_704, conntrack.Timeouts{conntrack.TCPSynSent: 60, conntrack.TCPSynRecv: 30}, 1},
 		},
 		"stale ones after a day, with what that breaks": {
-			func(n *Need) { n.Cause = policy.Stale }, sizes{200_704, 200_704, nfct.Timeouts{nfct.TCPEstablished: 86400}, 2},
+			func(n *Need) { n.Cause = policy.Stale }, sizes{200_704, 200_704, conntrack.Timeouts{conntrack.TCPEstablished: 86400}, 2},
 		},
 		"no number is beyond what a kernel takes": {
 			func(n *Need) { n.Peak, n.Refused, n.Budget = 1<<63, 1<<63, policy.Budget{} },
-			sizes{1<<31 - 1, 1 << 28, nfct.Timeouts{nfct.TCPTimeWait: 60}, 1},
+			sizes{1<<31 - 1, 1 << 28, conntrack.Timeouts{conntrack.TCPTimeWait: 60}, 1},
 		},
 	}
 	for name, tt := range tests {

@@ -5,7 +5,7 @@ import (
 	"fmt"
 	"math"
 
-	"github.com/ctwarden/ctwarden/internal/nfct"
+	"github.com/ctwarden/ctwarden/internal/conntrack"
 	"github.com/ctwarden/ctwarden/policy"
 )
 
@@ -38,7 +38,7 @@ func (g *Grouper) looked(i *Incident, e Event) error {
 func (g *Grouper) sketched(i *Incident) bool { return g.Depth == Figures && len(i.sampled.points) > 1 }
 
 // glimpse reads of a table what its peak is told by.
-func glimpse(table []byte, t *nfct.Table) error {
+func glimpse(table []byte, t *conntrack.Table) error {
 	return eachField(table, func(name, value []byte) error {
 		switch string(name) {
 		case "entries":
@@ -55,8 +55,8 @@ func glimpse(table []byte, t *nfct.Table) error {
 // observed takes what a plan was decided on in.
 func (g *Grouper) observed(i *Incident, e Event, f *fields) (policy.Moment, error) {
 	var o struct {
-		Now   policy.Moment `json:"now"`
-		Table nfct.Table    `json:"table"`
+		Now   policy.Moment   `json:"now"`
+		Table conntrack.Table `json:"table"`
 	}
 	if f.observation == nil || g.Depth == Outline {
 		return 0, nil

@@ -6,7 +6,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
-	"github.com/ctwarden/ctwarden/internal/nfct"
+	"github.com/ctwarden/ctwarden/internal/conntrack"
 	"github.com/ctwarden/ctwarden/policy"
 )
 
@@ -17,7 +17,7 @@ func TestThinningKeepsThePeakAndTheLosses(t *testing.T) {
 		if n == 41 {
 			entries = 900
 		}
-		c := nfct.Counters{Drop: uint64(n) * 3}
+		c := conntrack.Counters{Drop: uint64(n) * 3}
 		tr.add(Point{At: policy.Moment(time.Duration(n+1) * time.Second), Entries: entries, Max: 1000}, &c)
 	}
 	if len(tr.points) > 8 || peak(tr.points).Entries != 900 || peak(tr.points).At != policy.Moment(42*time.Second) {
@@ -112,16 +112,16 @@ func TestDeletedEntriesHadArrived(t *testing.T) {
 }
 
 func TestShorterTimeoutsCountFromTheAct(t *testing.T) {
-	i := Incident{Scene: Scene{Timeouts: nfct.Timeouts{nfct.UDP: 30}}}
+	i := Incident{Scene: Scene{Timeouts: conntrack.Timeouts{conntrack.UDP: 30}}}
 	shorten := func(at policy.Moment, ok, would bool, to uint64) {
-		act := policy.Action{Type: policy.ShortenTimeout, Knob: nfct.UDP, Would: would}
+		act := policy.Action{Type: policy.ShortenTimeout, Knob: conntrack.UDP, Would: would}
 		i.Decisions = append(i.Decisions, Decision{At: at, Action: &act, Outcome: &policy.Outcome{Action: act, OK: ok, After: to}})
 	}
 	shorten(10, true, false, 20)
 	shorten(20, false, false, 5)
 	shorten(30, true, true, 6)
 	for at, want := range map[policy.Moment]uint32{9: 30, 10: 20, 40: 20} {
-		if got := i.inForce(at)[nfct.UDP]; got != want {
+		if got := i.inForce(at)[conntrack.UDP]; got != want {
 			t.Errorf("at %d: udp_timeout %d, want %d", at, got, want)
 		}
 	}

@@ -4,7 +4,7 @@ import (
 	"math"
 	"time"
 
-	"github.com/ctwarden/ctwarden/internal/nfct"
+	"github.com/ctwarden/ctwarden/internal/conntrack"
 	"github.com/ctwarden/ctwarden/policy"
 )
 
@@ -114,9 +114,9 @@ func (i *Incident) limit() uint64 {
 
 // leaving is the share of the entries that go by themselves in a second, under
 // these timeouts. Whether the unanswered are UDP or TCP is not recorded.
-func (m *model) leaving(t *nfct.Timeouts) float64 {
-	unanswered := math.Sqrt(seconds(t, nfct.UDP, 30) * seconds(t, nfct.TCPSynSent, 120))
-	return m.pace * (m.halfOpen/unanswered + m.closing/seconds(t, nfct.TCPTimeWait, 120) + m.answered/seconds(t, nfct.UDP, 30))
+func (m *model) leaving(t *conntrack.Timeouts) float64 {
+	unanswered := math.Sqrt(seconds(t, conntrack.UDP, 30) * seconds(t, conntrack.TCPSynSent, 120))
+	return m.pace * (m.halfOpen/unanswered + m.closing/seconds(t, conntrack.TCPTimeWait, 120) + m.answered/seconds(t, conntrack.UDP, 30))
 }
 
 // likely is what the looks into the table say of its entries. Without any, most
@@ -148,7 +148,7 @@ func (i *Incident) likely() model {
 }
 
 // seconds is a timeout, or the kernel's own where it was not read.
-func seconds(t *nfct.Timeouts, name nfct.Timeout, kernel float64) float64 {
+func seconds(t *conntrack.Timeouts, name conntrack.Timeout, kernel float64) float64 {
 	if s := t[name]; s > 0 {
 		return float64(s)
 	}
@@ -156,14 +156,14 @@ func seconds(t *nfct.Timeouts, name nfct.Timeout, kernel float64) float64 {
 }
 
 // inForce returns the timeouts at a moment, as the acts before left them.
-func (i *Incident) inForce(at policy.Moment) nfct.Timeouts {
+func (i *Incident) inForce(at policy.Moment) conntrack.Timeouts {
 	now := i.Scene.Timeouts
 	for n := range i.Decisions {
 		d := &i.Decisions[n]
 		if d.Outcome == nil || !d.Outcome.OK || d.Action.Would || d.At > at {
 			continue
 		}
-		if t := d.Action.Type; (t == policy.ShortenTimeout || t == policy.RestoreTimeout) && d.Action.Knob < nfct.NumTimeouts {
+		if t := d.Action.Type; (t == policy.ShortenTimeout || t == policy.RestoreTimeout) && d.Action.Knob < conntrack.NumTimeouts {
 			now[d.Action.Knob] = uint32(min(d.Outcome.After, math.MaxUint32))
 		}
 	}

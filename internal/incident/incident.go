@@ -6,7 +6,7 @@ import (
 	"time"
 
 	"github.com/ctwarden/ctwarden/internal/census"
-	"github.com/ctwarden/ctwarden/internal/nfct"
+	"github.com/ctwarden/ctwarden/internal/conntrack"
 	"github.com/ctwarden/ctwarden/policy"
 )
 
@@ -113,7 +113,7 @@ type Point struct {
 }
 
 // Fullness is entries/max.
-func (p *Point) Fullness() nfct.Permyriad { return nfct.Share(p.Entries, p.Max) }
+func (p *Point) Fullness() conntrack.Permyriad { return conntrack.Share(p.Entries, p.Max) }
 
 // Losses are the events that the kernel counted in an incident.
 type Losses struct {
@@ -219,15 +219,15 @@ func (c *Change) Undo() string {
 // A Scene is what the estimates need to know of the host, as the first plan
 // that the log has says it.
 type Scene struct {
-	Timeouts nfct.Timeouts `json:"timeouts,omitzero"`
-	Memory   policy.Memory `json:"memory,omitzero"`
-	Host     policy.Host   `json:"host,omitzero"`
-	Budget   policy.Budget `json:"budget,omitzero"`
-	Kernel   policy.Kernel `json:"kernel,omitzero"`
+	Timeouts conntrack.Timeouts `json:"timeouts,omitzero"`
+	Memory   policy.Memory      `json:"memory,omitzero"`
+	Host     policy.Host        `json:"host,omitzero"`
+	Budget   policy.Budget      `json:"budget,omitzero"`
+	Kernel   policy.Kernel      `json:"kernel,omitzero"`
 }
 
 // known reports whether a plan has set the scene.
-func (s *Scene) known() bool { return s.Memory.Total != 0 || s.Timeouts != nfct.Timeouts{} }
+func (s *Scene) known() bool { return s.Memory.Total != 0 || s.Timeouts != conntrack.Timeouts{} }
 
 // is reports whether the incident goes by that name.
 func (i *Incident) is(id string) bool { return i.ID == id || slices.Contains(i.Merged, id) }

@@ -9,7 +9,7 @@ import (
 	"strconv"
 	"time"
 
-	"github.com/ctwarden/ctwarden/internal/nfct"
+	"github.com/ctwarden/ctwarden/internal/conntrack"
 	"github.com/ctwarden/ctwarden/policy"
 )
 
@@ -18,7 +18,7 @@ import (
 type Sample struct {
 	At                    policy.Moment
 	Entries, Max, Buckets uint64
-	Counters              nfct.Counters
+	Counters              conntrack.Counters
 	// Rate is entries per second, FullIn the forecast (policy.Never: not
 	// growing).
 	Rate   float64
@@ -53,7 +53,7 @@ func fuller(n, most, other, otherMost uint64) bool {
 	if most == otherMost || most == 0 || otherMost == 0 {
 		return n > other
 	}
-	return nfct.Share(n, most) > nfct.Share(other, otherMost)
+	return conntrack.Share(n, most) > conntrack.Share(other, otherMost)
 }
 
 // MaxSamples is how many samples one record may carry: five minutes before an
@@ -242,7 +242,7 @@ func (r *rowReader) row() (s Sample, ok bool) {
 	}
 	s = Sample{
 		At: policy.Moment(time.Duration(n[0]) * time.Millisecond), Entries: uint64(n[1]), Max: uint64(n[2]), Buckets: uint64(n[3]),
-		Counters: nfct.Counters{
+		Counters: conntrack.Counters{
 			Drop: uint64(n[4]), EarlyDrop: uint64(n[5]), InsertFailed: uint64(n[6]), ChainTooLong: uint64(n[7]),
 		},
 		Rate: float64(n[8]), FullIn: policy.Never, Level: policy.Level(n[10]),

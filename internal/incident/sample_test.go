@@ -9,14 +9,14 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
-	"github.com/ctwarden/ctwarden/internal/nfct"
+	"github.com/ctwarden/ctwarden/internal/conntrack"
 	"github.com/ctwarden/ctwarden/policy"
 )
 
 func sampleAt(s int) Sample {
 	return Sample{
 		At: policy.Moment(time.Duration(s) * time.Second), Entries: 1000, Max: 2000, Buckets: 512,
-		Counters: nfct.Counters{Drop: 4, EarlyDrop: 3, InsertFailed: 2, ChainTooLong: 1},
+		Counters: conntrack.Counters{Drop: 4, EarlyDrop: 3, InsertFailed: 2, ChainTooLong: 1},
 		Rate:     -12, FullIn: policy.Never, Level: policy.High,
 	}
 }
@@ -51,7 +51,7 @@ func TestLongestRecordOfSamplesFitsALineOfTheLog(t *testing.T) {
 	for range MaxSamples {
 		s.Rows = append(s.Rows, Sample{
 			At: math.MaxInt64 / 2, Entries: math.MaxUint64, Max: math.MaxUint64, Buckets: math.MaxUint64,
-			Counters: nfct.Counters{Drop: math.MaxUint64, EarlyDrop: math.MaxUint64, InsertFailed: math.MaxUint64, ChainTooLong: math.MaxUint64},
+			Counters: conntrack.Counters{Drop: math.MaxUint64, EarlyDrop: math.MaxUint64, InsertFailed: math.MaxUint64, ChainTooLong: math.MaxUint64},
 			Rate:     math.Inf(-1), FullIn: policy.Never - 1,
 		})
 	}

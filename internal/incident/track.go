@@ -3,7 +3,7 @@ package incident
 import (
 	"slices"
 
-	"github.com/ctwarden/ctwarden/internal/nfct"
+	"github.com/ctwarden/ctwarden/internal/conntrack"
 	"github.com/ctwarden/ctwarden/policy"
 )
 
@@ -12,17 +12,17 @@ type track struct {
 	points []Point
 	most   int
 	// last are the counters as read last, if they were.
-	last    nfct.Counters
+	last    conntrack.Counters
 	counted bool
 	losses  Losses
 }
 
 // nearMax is the fullness from which a drop is taken for one of a full table.
-const nearMax = nfct.Permyriad(9000)
+const nearMax = conntrack.Permyriad(9000)
 
 // add takes the next reading; one from before the last is known already. The
 // first counters are where counting begins; nil says that they were not read.
-func (t *track) add(p Point, c *nfct.Counters) {
+func (t *track) add(p Point, c *conntrack.Counters) {
 	n := len(t.points)
 	if n > 0 && p.At < t.points[n-1].At {
 		return
@@ -44,7 +44,7 @@ func (t *track) add(p Point, c *nfct.Counters) {
 	}
 }
 
-func (t *track) count(before, now *Point, d nfct.Counters) {
+func (t *track) count(before, now *Point, d conntrack.Counters) {
 	if max(before.Fullness(), now.Fullness()) >= nearMax {
 		t.losses.Packets += d.FullDrops()
 	} else {
@@ -56,7 +56,7 @@ func (t *track) count(before, now *Point, d nfct.Counters) {
 }
 
 // restart says that the counters begin at zero again.
-func (t *track) restart() { t.last = nfct.Counters{} }
+func (t *track) restart() { t.last = conntrack.Counters{} }
 
 // thin makes one point of two: the fuller one, with what was lost by the later.
 func (t *track) thin() {
@@ -99,7 +99,7 @@ func peak(points []Point) Point {
 }
 
 // point returns the place of a sample in a curve.
-func (s *Samples) point(i int) (Point, nfct.Counters) {
+func (s *Samples) point(i int) (Point, conntrack.Counters) {
 	row := &s.Rows[i]
 	return Point{
 		Time: s.Wall.Add(row.At.Since(s.Rows[0].At)), At: row.At,
@@ -108,6 +108,6 @@ func (s *Samples) point(i int) (Point, nfct.Counters) {
 }
 
 // figures returns the place of a verdict's reading in a curve.
-func figures(f *policy.Figures, level policy.Level) (Point, nfct.Counters) {
+func figures(f *policy.Figures, level policy.Level) (Point, conntrack.Counters) {
 	return Point{At: f.At, Entries: f.Entries, Max: f.Max, Level: level}, f.Counters
 }

@@ -21,9 +21,9 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/ctwarden/ctwarden/internal/audit"
-	"github.com/ctwarden/ctwarden/internal/daemon"
+	"github.com/ctwarden/ctwarden/internal/conntrack"
+	"github.com/ctwarden/ctwarden/internal/loop"
 	"github.com/ctwarden/ctwarden/internal/metrics"
-	"github.com/ctwarden/ctwarden/internal/nfct"
 	"github.com/ctwarden/ctwarden/policy"
 )
 
@@ -33,7 +33,7 @@ var update = flag.Bool("update", false, "rewrite the table in docs/metrics.md")
 func flooded() metrics.Snapshot {
 	now := policy.Moment(time.Hour)
 	at := time.Date(2026, 3, 1, 3, 0, 0, 0, time.UTC)
-	own := daemon.TableStatus{
+	own := loop.TableStatus{
 		Incident: "INC-1", Level: policy.High, Cause: policy.HalfOpen, Held: policy.HeldBudget,
 		State: policy.State{PausedUntil: now.Add(90 * time.Second), HandsOffUntil: now - 1},
 		Assessment: policy.Assessment{
@@ -42,9 +42,9 @@ func flooded() metrics.Snapshot {
 			Budget: policy.Budget{Bytes: 1 << 30, PerEntry: 384, Max: 2_000_000},
 			Observation: policy.Observation{
 				Now: now, At: at,
-				Table: nfct.Table{
+				Table: conntrack.Table{
 					Entries: 875, Max: 1000, Buckets: 512,
-					Counters: nfct.Counters{Drop: 10, InsertFailed: 4, ChainTooLong: 1, EarlyDrop: 3},
+					Counters: conntrack.Counters{Drop: 10, InsertFailed: 4, ChainTooLong: 1, EarlyDrop: 3},
 				},
 				Memory: policy.Memory{Pressure: 125},
 				Kernel: policy.Kernel{MaxWritable: true, Entries: true},
@@ -53,7 +53,7 @@ func flooded() metrics.Snapshot {
 	}
 	return metrics.Snapshot{
 		Version: `1.0 "beta"`, Since: at,
-		Status:     daemon.Status{At: at, Mode: policy.Enforce, Tables: []daemon.TableStatus{own}, Trouble: map[string]string{"save": "x"}},
+		Status:     loop.Status{At: at, Mode: policy.Enforce, Tables: []loop.TableStatus{own}, Trouble: map[string]string{"save": "x"}},
 		Sources:    map[string]metrics.Source{"kmsg": {Alive: true, Heard: 7}, "journald": {Lost: 2, Missed: 5, At: at}},
 		Neighbours: &metrics.Neighbours{Found: 200, Unread: 3, Hidden: 4, Entries: 9000, Most: 8000, Took: 12 * time.Millisecond},
 		Changed:    3, Audit: metrics.Audit{Seq: 9, Healthy: true},
@@ -153,8 +153,8 @@ func TestTheSeriesOfManyNamespacesAreBounded(t *testing.T) {
 	s := flooded()
 	s.Status.Tables[0].Assessment.Fullness = 1
 	for i := range 1000 {
-		table := daemon.TableStatus{NetNS: uint32(i + 1), Name: fmt.Sprintf("pod %d", i)}
-		table.Assessment.Fullness = nfct.Permyriad(i)
+		table := loop.TableStatus{NetNS: uint32(i + 1), Name: fmt.Sprintf("pod %d", i)}
+		table.Assessment.Fullness = conntrack.Permyriad(i)
 		s.Status.Tables = append(s.Status.Tables, table)
 	}
 	p := page(t, of(s))
@@ -178,13 +178,13 @@ func TestACounterNeverGoesBack(t *testing.T) {
 	p := metrics.New(func() metrics.Snapshot { return s })
 	for _, step := range []struct {
 		what     string
-		counters nfct.Counters
+		counters conntrack.Counters
 		want     string
 	}{
-		{"at first", nfct.Counters{Drop: 10, InsertFailed: 4, ChainTooLong: 1}, "7"},
-		{"insertions fail and drop nothing", nfct.Counters{Drop: 10, InsertFailed: 6, ChainTooLong: 1}, "7"},
-		{"packets are lost again", nfct.Counters{Drop: 15, InsertFailed: 6, ChainTooLong: 1}, "10"},
-		{"another namespace has the number", nfct.Counters{Drop: 2}, "2"},
+		{"at first", conntrack.Counters{Drop: 10, InsertFailed: 4, ChainTooLong: 1}, "7"},
+		{"insertions fail and drop nothing", conntrack.Counters{Drop: 10, InsertFailed: 6, ChainTooLong: 1}, "7"},
+		{"packets are lost again", conntrack.Counters{Drop: 15, InsertFailed: 6, ChainTooLong: 1}, "10"},
+		{"another namespace has the number", conntrack.Counters{Drop: 2}, "2"},
 	} {
 		s.Status.Tables = slices.Clone(s.Status.Tables)
 		s.Status.Tables[0].Assessment.Observation.Table.Counters = step.counters

@@ -5,7 +5,7 @@ import (
 	"slices"
 	"time"
 
-	"github.com/ctwarden/ctwarden/internal/daemon"
+	"github.com/ctwarden/ctwarden/internal/loop"
 )
 
 // A Snapshot is what a daemon knows at one moment.
@@ -13,7 +13,7 @@ type Snapshot struct {
 	Version string
 	// Since is when the daemon was started.
 	Since  time.Time
-	Status daemon.Status
+	Status loop.Status
 	// Sources are what it listens to, by name.
 	Sources map[string]Source
 	// Neighbours are the other network namespaces; nil: they are not watched.
@@ -65,12 +65,12 @@ type Audit struct {
 const maxTables = 64
 
 // fullest returns the tables that are told: the own one, then the fullest.
-func fullest(tables []daemon.TableStatus) []daemon.TableStatus {
+func fullest(tables []loop.TableStatus) []loop.TableStatus {
 	if len(tables) <= maxTables {
 		return tables
 	}
 	tables = slices.Clone(tables)
-	slices.SortStableFunc(tables[1:], func(a, b daemon.TableStatus) int {
+	slices.SortStableFunc(tables[1:], func(a, b loop.TableStatus) int {
 		return cmp.Compare(b.Assessment.Fullness, a.Assessment.Fullness)
 	})
 	return tables[:maxTables]

@@ -6,7 +6,7 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 
-	"github.com/ctwarden/ctwarden/internal/daemon"
+	"github.com/ctwarden/ctwarden/internal/loop"
 )
 
 // A family is one metric and what a snapshot says of it.
@@ -87,7 +87,7 @@ func (s *standing) now() Snapshot {
 // for want of room is a difference of counters that the kernel does not count in
 // one step, nor always together: a Prometheus server would take one step back
 // for a restart, and count everything again.
-func ahead(before map[uint32]mark, tables []daemon.TableStatus) map[uint32]mark {
+func ahead(before map[uint32]mark, tables []loop.TableStatus) map[uint32]mark {
 	now := make(map[uint32]mark, len(tables))
 	for i := range tables {
 		c := &tables[i].Assessment.Observation.Table.Counters

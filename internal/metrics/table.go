@@ -8,8 +8,8 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 
-	"github.com/ctwarden/ctwarden/internal/daemon"
-	"github.com/ctwarden/ctwarden/internal/nfct"
+	"github.com/ctwarden/ctwarden/internal/conntrack"
+	"github.com/ctwarden/ctwarden/internal/loop"
 	"github.com/ctwarden/ctwarden/policy"
 )
 
@@ -22,7 +22,7 @@ func tableFamilies() []family {
 func tableGauges() []family {
 	gauge := func(name, help string, value func(*policy.Assessment) float64) family {
 		return ofTables(prometheus.GaugeValue, name, help, nil,
-			func(t *daemon.TableStatus, sample sampler) { sample(value(&t.Assessment)) })
+			func(t *loop.TableStatus, sample sampler) { sample(value(&t.Assessment)) })
 	}
 	return []family{
 		gauge("table_present", "Whether there is a table: nf_conntrack is loaded.",
@@ -42,15 +42,15 @@ func tableGauges() []family {
 }
 
 func tableCounters() []family {
-	counter := func(name, help string, value func(*nfct.Counters) uint64) family {
+	counter := func(name, help string, value func(*conntrack.Counters) uint64) family {
 		return ofTables(prometheus.CounterValue, name, help, nil,
-			func(t *daemon.TableStatus, sample sampler) {
+			func(t *loop.TableStatus, sample sampler) {
 				sample(float64(value(&t.Assessment.Observation.Table.Counters)))
 			})
 	}
 	return []family{
 		counter("table_dropped_packets_total", "Packets dropped: table full, no memory, or an entry not insertable.",
-			func(c *nfct.Counters) uint64 { return c.Drop }),
+			func(c *conntrack.Counters) uint64 { return c.Drop }),
 		{prometheus.CounterValue, "table_full_dropped_packets_total",
 			"Packets dropped because the table was full or the kernel had no memory; it means that only while an incident is open.", []string{"netns"},
 			func(s *Snapshot, sample sampler) {
@@ -60,34 +60,34 @@ func tableCounters() []family {
 				}
 			}},
 		counter("table_early_dropped_entries_total", "Entries that the kernel evicted to make room at max; their packets passed.",
-			func(c *nfct.Counters) uint64 { return c.EarlyDrop }),
+			func(c *conntrack.Counters) uint64 { return c.EarlyDrop }),
 		counter("table_insert_failed_total", "Entries that could not be inserted: they clashed, or a chain was too long.",
-			func(c *nfct.Counters) uint64 { return c.InsertFailed }),
+			func(c *conntrack.Counters) uint64 { return c.InsertFailed }),
 		counter("table_chain_too_long_total", "Entries refused because a hash chain was too long.",
-			func(c *nfct.Counters) uint64 { return c.ChainTooLong }),
+			func(c *conntrack.Counters) uint64 { return c.ChainTooLong }),
 	}
 }
 
 func tableStates() []family {
 	return []family{
 		ofTables(prometheus.GaugeValue, "table_info", "Always 1; what people call the network namespace is in the label.", []string{"name"},
-			func(t *daemon.TableStatus, sample sampler) { sample(1, cmp.Or(t.Name, "host")) }),
+			func(t *loop.TableStatus, sample sampler) { sample(1, cmp.Or(t.Name, "host")) }),
 		ofTables(prometheus.GaugeValue, "incident_open", "Whether an incident is open.", nil,
-			func(t *daemon.TableStatus, sample sampler) { sample(truth(t.Incident != "")) }),
+			func(t *loop.TableStatus, sample sampler) { sample(truth(t.Incident != "")) }),
 		ofTables(prometheus.GaugeValue, "level", "1 for the level of the table.", []string{"level"},
-			func(t *daemon.TableStatus, sample sampler) {
+			func(t *loop.TableStatus, sample sampler) {
 				for l := policy.Calm; l <= policy.Exhausted; l++ {
 					sample(truth(t.Level == l), l.String())
 				}
 			}),
 		ofTables(prometheus.GaugeValue, "cause", "1 for what the trouble of the table comes from; none without trouble.", []string{"cause"},
-			func(t *daemon.TableStatus, sample sampler) {
+			func(t *loop.TableStatus, sample sampler) {
 				for c := policy.NoCause; c <= policy.NoMemory; c++ {
 					sample(truth(t.Cause == c), c.String())
 				}
 			}),
 		ofTables(prometheus.GaugeValue, "held", "1 with what holds ctwarden back at the moment; calm, enough and awaiting_effect are ordinary.", []string{"hold"},
-			func(t *daemon.TableStatus, sample sampler) {
+			func(t *loop.TableStatus, sample sampler) {
 				if t.Held != policy.NotHeld {
 					sample(1, t.Held.String())
 				}
@@ -96,7 +96,7 @@ func tableStates() []family {
 }
 
 // ofTables is a family with samples for each table.
-func ofTables(kind prometheus.ValueType, name, help string, labels []string, tell func(*daemon.TableStatus, sampler)) family {
+func ofTables(kind prometheus.ValueType, name, help string, labels []string, tell func(*loop.TableStatus, sampler)) family {
 	return family{kind, name, help, append([]string{"netns"}, labels...), func(s *Snapshot, sample sampler) {
 		for i := range s.Status.Tables {
 			t := &s.Status.Tables[i]

@@ -6,8 +6,8 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/ctwarden/ctwarden/internal/conntrack"
 	"github.com/ctwarden/ctwarden/internal/incident"
-	"github.com/ctwarden/ctwarden/internal/nfct"
 	"github.com/ctwarden/ctwarden/policy"
 )
 
@@ -191,7 +191,7 @@ func (r *Report) talkers() []block {
 
 // worthNaming is the share of a table from which a talker is named: in a scan,
 // every address has one entry.
-const worthNaming = nfct.Permyriad(100)
+const worthNaming = conntrack.Permyriad(100)
 
 // mostOf lists those with the most entries.
 func mostOf(look *incident.Look) *table {

@@ -5,8 +5,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/ctwarden/ctwarden/internal/conntrack"
 	"github.com/ctwarden/ctwarden/internal/incident"
-	"github.com/ctwarden/ctwarden/internal/nfct"
 	"github.com/ctwarden/ctwarden/internal/report"
 	"github.com/ctwarden/ctwarden/policy"
 )
@@ -16,7 +16,7 @@ import (
 func TestAnActThatFailedIsNotToldAsDone(t *testing.T) {
 	i := drill(t).Incident
 	raise := policy.Action{Type: policy.RaiseMax, From: 1000, To: 2000}
-	shorten := policy.Action{Type: policy.ShortenTimeout, Knob: nfct.TCPSynSent, From: 120, To: 60}
+	shorten := policy.Action{Type: policy.ShortenTimeout, Knob: conntrack.TCPSynSent, From: 120, To: 60}
 	remove := policy.Action{Type: policy.DeleteEntries, Class: policy.Unreplied, MinIdle: 10 * time.Second, Cap: 9000}
 	i.Decisions = nil
 	for n, out := range []policy.Outcome{

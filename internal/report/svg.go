@@ -8,8 +8,8 @@ import (
 	"strings"
 	"time"
 
+	"github.com/ctwarden/ctwarden/internal/conntrack"
 	"github.com/ctwarden/ctwarden/internal/incident"
-	"github.com/ctwarden/ctwarden/internal/nfct"
 	"github.com/ctwarden/ctwarden/policy"
 )
 
@@ -102,7 +102,7 @@ func (c *canvas) begin() {
 func (c *canvas) bands() {
 	for _, band := range [...]struct {
 		class    string
-		from, to nfct.Permyriad
+		from, to conntrack.Permyriad
 	}{{"elevated", 7500, 8500}, {"high", 8500, 9500}, {"exhausted", 9500, 10000}} {
 		var up, down []string
 		c.steps(func(x float64, most uint64) {

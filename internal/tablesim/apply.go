@@ -3,7 +3,7 @@ package tablesim
 import (
 	"time"
 
-	"github.com/ctwarden/ctwarden/internal/nfct"
+	"github.com/ctwarden/ctwarden/internal/conntrack"
 	"github.com/ctwarden/ctwarden/policy"
 )
 
@@ -141,8 +141,8 @@ func (h *Host) Get(k Knob) uint64 {
 
 // A Knob names a value of the host's own namespace.
 type Knob struct {
-	Part    Part         `json:"part"`
-	Timeout nfct.Timeout `json:"timeout,omitzero"`
+	Part    Part              `json:"part"`
+	Timeout conntrack.Timeout `json:"timeout,omitzero"`
 }
 
 // String returns the name used in scenarios.

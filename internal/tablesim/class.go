@@ -4,7 +4,7 @@ import (
 	"fmt"
 	"time"
 
-	"github.com/ctwarden/ctwarden/internal/nfct"
+	"github.com/ctwarden/ctwarden/internal/conntrack"
 )
 
 // A Class is a kind of connection that arrives. The zero Class is none.
@@ -128,22 +128,22 @@ const (
 )
 
 // timeout is the one that an entry of the kind lives by after its last packet.
-func (k kind) timeout() nfct.Timeout {
+func (k kind) timeout() conntrack.Timeout {
 	switch k {
 	case udpUnreplied, udpReplied:
-		return nfct.UDP
+		return conntrack.UDP
 	case udpStream:
-		return nfct.UDPStream
+		return conntrack.UDPStream
 	case synSent:
-		return nfct.TCPSynSent
+		return conntrack.TCPSynSent
 	case synRecv:
-		return nfct.TCPSynRecv
+		return conntrack.TCPSynRecv
 	case established:
-		return nfct.TCPEstablished
+		return conntrack.TCPEstablished
 	case timeWait:
-		return nfct.TCPTimeWait
+		return conntrack.TCPTimeWait
 	}
-	return nfct.NoTimeout
+	return conntrack.NoTimeout
 }
 
 // after is what an entry of the kind becomes when its traffic ends.

@@ -5,7 +5,7 @@ import (
 	"slices"
 	"time"
 
-	"github.com/ctwarden/ctwarden/internal/nfct"
+	"github.com/ctwarden/ctwarden/internal/conntrack"
 	"github.com/ctwarden/ctwarden/policy"
 )
 
@@ -17,7 +17,7 @@ type Fleet struct {
 	// ordinary ones, the others hit every host alike.
 	Scenario *Scenario
 	// Spread is by how much ordinary load and memory differ, up and down.
-	Spread nfct.Permyriad
+	Spread conntrack.Permyriad
 	Seed   uint64
 }
 
@@ -46,7 +46,7 @@ func (f *Fleet) Host(number int) *Scenario {
 		}
 		l.At += phase
 	}
-	s.Machine.Phase = nfct.Permyriad(odds.Uint32N(10000))
+	s.Machine.Phase = conntrack.Permyriad(odds.Uint32N(10000))
 	return &s
 }
 

@@ -15,7 +15,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
-	"github.com/ctwarden/ctwarden/internal/nfct"
+	"github.com/ctwarden/ctwarden/internal/conntrack"
 	"github.com/ctwarden/ctwarden/internal/tablesim"
 	"github.com/ctwarden/ctwarden/policy"
 )
@@ -36,7 +36,7 @@ at 2m for 5m: syn_recv 6000/s
 `
 
 // fleet returns hosts whose ordinary load and memory differ by so much.
-func fleet(t *testing.T, differ nfct.Permyriad) *tablesim.Fleet {
+func fleet(t *testing.T, differ conntrack.Permyriad) *tablesim.Fleet {
 	t.Helper()
 	s, err := tablesim.Parse("fleet", fleetFlood)
 	if err != nil {
@@ -78,7 +78,7 @@ func playFleet(f *tablesim.Fleet, hosts int, limits policy.Limits) (all crowds, 
 // A compared fleet was played twice: as it is, and without spread.
 type compared struct{ without, with crowds }
 
-func compare(t *testing.T, differ nfct.Permyriad, hosts int) (c compared) {
+func compare(t *testing.T, differ conntrack.Permyriad, hosts int) (c compared) {
 	t.Helper()
 	prompt := policy.Defaults()
 	prompt.Spread = policy.SpreadLimits{}
@@ -192,7 +192,7 @@ func TestAHostOfAFleetIsAlwaysTheSame(t *testing.T) {
 	if reflect.DeepEqual(f.Host(3), f.Host(4)) {
 		t.Error("host 3 is host 4")
 	}
-	looks, phases := map[time.Duration]bool{}, map[nfct.Permyriad]bool{}
+	looks, phases := map[time.Duration]bool{}, map[conntrack.Permyriad]bool{}
 	for number := range 20 {
 		host := f.Host(number)
 		at := host.Loads[2].At

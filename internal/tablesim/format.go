@@ -4,7 +4,7 @@ import (
 	"fmt"
 	"strings"
 
-	"github.com/ctwarden/ctwarden/internal/nfct"
+	"github.com/ctwarden/ctwarden/internal/conntrack"
 )
 
 // String returns the scenario as Parse reads it.
@@ -16,7 +16,7 @@ func (s *Scenario) String() string {
 	m := &s.Machine
 	fmt.Fprintf(&b, "memory %s available %s\nkernel %s\nmax %d\nbuckets %d\n",
 		formatSize(m.Memory), formatSize(m.Available), m.Kernel, m.Max, m.Buckets)
-	for t := nfct.TCPSynSent; t < nfct.NumTimeouts; t++ {
+	for t := conntrack.TCPSynSent; t < conntrack.NumTimeouts; t++ {
 		if m.Timeouts[t] != 0 {
 			fmt.Fprintf(&b, "timeout %s %d\n", t, m.Timeouts[t])
 		}

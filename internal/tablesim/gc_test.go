@@ -4,7 +4,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/ctwarden/ctwarden/internal/nfct"
+	"github.com/ctwarden/ctwarden/internal/conntrack"
 	"github.com/ctwarden/ctwarden/internal/tablesim"
 )
 
@@ -14,7 +14,7 @@ func lingering(release tablesim.Release, buckets uint64) *tablesim.Host {
 	return tablesim.NewHost(&tablesim.Scenario{
 		Machine: tablesim.Machine{
 			Memory: 8 << 30, Available: 4 << 30, Kernel: release, Max: 1 << 20, Buckets: buckets,
-			GC: 20 * time.Second, Timeouts: nfct.Timeouts{nfct.UDP: 8},
+			GC: 20 * time.Second, Timeouts: conntrack.Timeouts{conntrack.UDP: 8},
 		},
 		Start: []tablesim.Start{{Class: tablesim.UDPUnreplied, Entries: 9000, Idle: time.Second}},
 	})

@@ -6,7 +6,7 @@ import (
 	"time"
 
 	"github.com/ctwarden/ctwarden/internal/census"
-	"github.com/ctwarden/ctwarden/internal/nfct"
+	"github.com/ctwarden/ctwarden/internal/conntrack"
 	"github.com/ctwarden/ctwarden/policy"
 )
 
@@ -21,13 +21,13 @@ type Host struct {
 
 	max, buckets uint64
 	available    uint64
-	pressure     nfct.Permyriad
+	pressure     conntrack.Permyriad
 
 	tables []table // the first is the host's own
 	loads  []arrivals
 	begun  uint64
 	seed   uint64
-	noise  nfct.Permyriad
+	noise  conntrack.Permyriad
 
 	kmsg limiter
 	// Other users of the shared log limiter, in lines a second.

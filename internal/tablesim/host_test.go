@@ -8,7 +8,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
-	"github.com/ctwarden/ctwarden/internal/nfct"
+	"github.com/ctwarden/ctwarden/internal/conntrack"
 	"github.com/ctwarden/ctwarden/internal/tablesim"
 	"github.com/ctwarden/ctwarden/policy"
 )
@@ -148,7 +148,7 @@ func TestShorterTimeoutsTouchNewEntriesOnly(t *testing.T) {
 	h := host(el7, 1<<20, 65536)
 	h.Begin(load(tablesim.DNS, 1000, time.Second))
 	let(h, 2*time.Second)
-	out := h.Apply(policy.Action{Type: policy.ShortenTimeout, Knob: nfct.UDP, From: 30, To: 20})
+	out := h.Apply(policy.Action{Type: policy.ShortenTimeout, Knob: conntrack.UDP, From: 30, To: 20})
 	if !out.OK {
 		t.Fatal(out.Error)
 	}

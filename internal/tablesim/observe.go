@@ -4,7 +4,7 @@ import (
 	"time"
 
 	"github.com/ctwarden/ctwarden/internal/census"
-	"github.com/ctwarden/ctwarden/internal/nfct"
+	"github.com/ctwarden/ctwarden/internal/conntrack"
 	"github.com/ctwarden/ctwarden/policy"
 )
 
@@ -31,7 +31,7 @@ func (h *Host) Observe() policy.Observation {
 		return o
 	}
 	t := &h.tables[0]
-	o.Table = nfct.Table{Entries: t.entries(), Max: h.max, Buckets: h.buckets, Counters: t.counters}
+	o.Table = conntrack.Table{Entries: t.entries(), Max: h.max, Buckets: h.buckets, Counters: t.counters}
 	o.Timeouts = t.timeouts
 	o.Full, t.full = t.full, 0
 	for i := range h.tables {
@@ -82,7 +82,7 @@ func (h *Host) Census(l *policy.Limits) {
 	c.HalfOpen += t.counts[synRecv]
 	c.Stale = t.matching(h.stale)
 	c.Deletable = t.matching(h.deletable(l.Delete.MinIdle, l.Delete.SynSentIdle))
-	c.Ageable = t.matching(h.closing(l.Shorten.Floors[nfct.TCPTimeWait]))
+	c.Ageable = t.matching(h.closing(l.Shorten.Floors[conntrack.TCPTimeWait]))
 	// A dump frees the expired entries that it walks over.
 	seen := min(c.Seen, censusRows)
 	t.expired -= scale(t.expired, seen, max(c.Seen, 1))

@@ -5,7 +5,7 @@ import (
 	"strings"
 	"time"
 
-	"github.com/ctwarden/ctwarden/internal/nfct"
+	"github.com/ctwarden/ctwarden/internal/conntrack"
 )
 
 // Parse reads a scenario. Each line says one thing, '#' begins a comment:
@@ -184,7 +184,7 @@ func (p *parser) parseNetNS() error {
 }
 
 func (p *parser) parseTimeout() error {
-	t, err := nfct.ParseTimeout(p.next())
+	t, err := conntrack.ParseTimeout(p.next())
 	if err != nil {
 		return err
 	}
@@ -285,7 +285,7 @@ func (p *parser) parseEvent(e Event, word string) (err error) {
 	case SetMemory:
 		e.Value, err = p.size()
 	case SetPressure:
-		var share nfct.Permyriad
+		var share conntrack.Permyriad
 		share, err = p.percent()
 		e.Value = uint64(share)
 	case LogNoise:

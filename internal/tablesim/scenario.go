@@ -3,7 +3,7 @@ package tablesim
 import (
 	"time"
 
-	"github.com/ctwarden/ctwarden/internal/nfct"
+	"github.com/ctwarden/ctwarden/internal/conntrack"
 )
 
 // A Scenario is a host and what happens to it. Its text form is described at
@@ -16,8 +16,8 @@ type Scenario struct {
 	Run time.Duration `json:"run_ns"`
 	// Noise is by how much loads differ from their rate, second by second;
 	// Seed decides in which way.
-	Noise nfct.Permyriad `json:"noise,omitempty"`
-	Seed  uint64         `json:"seed,omitempty"`
+	Noise conntrack.Permyriad `json:"noise,omitempty"`
+	Seed  uint64              `json:"seed,omitempty"`
 	// Start is what the tables hold at the begin.
 	Start  []Start `json:"start,omitempty"`
 	Loads  []Load  `json:"loads,omitempty"`
@@ -37,15 +37,15 @@ type Machine struct {
 	Buckets uint64 `json:"buckets"`
 	// Timeouts are those that the administrator configured; the others have
 	// the kernel's values.
-	Timeouts nfct.Timeouts `json:"timeouts,omitzero"`
-	ReadOnly Parts         `json:"read_only,omitempty"`
+	Timeouts conntrack.Timeouts `json:"timeouts,omitzero"`
+	ReadOnly Parts              `json:"read_only,omitempty"`
 	// GC is when the kernel's gc comes by first: it has a rhythm of its own,
 	// and a scenario begins somewhere in it. 0 stands for a minute.
 	GC time.Duration `json:"gc_ns,omitempty"`
 	// Phase is where the host stands among those of a fleet; see
 	// policy.SpreadLimits.
-	Phase nfct.Permyriad `json:"phase,omitempty"`
-	NetNS []NetNS        `json:"netns,omitempty"`
+	Phase conntrack.Permyriad `json:"phase,omitempty"`
+	NetNS []NetNS             `json:"netns,omitempty"`
 }
 
 // A NetNS is a network namespace besides the host's own.

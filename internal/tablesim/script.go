@@ -4,7 +4,7 @@ import (
 	"math"
 	"time"
 
-	"github.com/ctwarden/ctwarden/internal/nfct"
+	"github.com/ctwarden/ctwarden/internal/conntrack"
 )
 
 // A script plays a scenario on a host: it lets time pass and does what the
@@ -93,7 +93,7 @@ func (h *Host) happen(e *Event) {
 	case SetMemory:
 		h.available = e.Value
 	case SetPressure:
-		h.pressure = nfct.Permyriad(e.Value)
+		h.pressure = conntrack.Permyriad(e.Value)
 	case LogNoise:
 		h.logNoise = e.Value
 	case StepWall:

@@ -3,19 +3,19 @@ package tablesim
 import (
 	"time"
 
-	"github.com/ctwarden/ctwarden/internal/nfct"
+	"github.com/ctwarden/ctwarden/internal/conntrack"
 )
 
 // A table holds the entries of one network namespace.
 type table struct {
 	netns    uint32
-	timeouts nfct.Timeouts
+	timeouts conntrack.Timeouts
 	queues   []queue
 	// counts are the entries of each kind that have not expired, and expired
 	// those that the gc has yet to reap: they still count.
 	counts   [numKinds]uint64
 	expired  uint64
-	counters nfct.Counters
+	counters conntrack.Counters
 	full     uint32 // table full lines heard since the last look
 }
 
@@ -181,12 +181,12 @@ func (t *table) remaining(now time.Duration) (sum float64, n uint64) {
 
 // defaultTimeouts are the kernel's compiled-in values, in seconds. A new
 // namespace starts from them, not from what the host is tuned to.
-func defaultTimeouts() nfct.Timeouts {
-	return nfct.Timeouts{
-		nfct.TCPSynSent: 120, nfct.TCPSynRecv: 60, nfct.TCPEstablished: 432000,
-		nfct.TCPFinWait: 120, nfct.TCPCloseWait: 60, nfct.TCPLastAck: 30,
-		nfct.TCPTimeWait: 120, nfct.TCPClose: 10, nfct.TCPMaxRetrans: 300,
-		nfct.TCPUnacknowledged: 300, nfct.UDP: 30, nfct.UDPStream: 120,
-		nfct.ICMP: 30, nfct.ICMPv6: 30, nfct.Generic: 600, nfct.GRE: 30, nfct.GREStream: 180,
+func defaultTimeouts() conntrack.Timeouts {
+	return conntrack.Timeouts{
+		conntrack.TCPSynSent: 120, conntrack.TCPSynRecv: 60, conntrack.TCPEstablished: 432000,
+		conntrack.TCPFinWait: 120, conntrack.TCPCloseWait: 60, conntrack.TCPLastAck: 30,
+		conntrack.TCPTimeWait: 120, conntrack.TCPClose: 10, conntrack.TCPMaxRetrans: 300,
+		conntrack.TCPUnacknowledged: 300, conntrack.UDP: 30, conntrack.UDPStream: 120,
+		conntrack.ICMP: 30, conntrack.ICMPv6: 30, conntrack.Generic: 600, conntrack.GRE: 30, conntrack.GREStream: 180,
 	}
 }

@@ -7,7 +7,7 @@ import (
 	"strings"
 	"time"
 
-	"github.com/ctwarden/ctwarden/internal/nfct"
+	"github.com/ctwarden/ctwarden/internal/conntrack"
 )
 
 // What a scenario may say at most.
@@ -67,14 +67,14 @@ func (p *parser) rate() (float64, error) {
 	return n, nil
 }
 
-func (p *parser) percent() (nfct.Permyriad, error) {
+func (p *parser) percent() (conntrack.Permyriad, error) {
 	word := p.next()
 	digits, ok := strings.CutSuffix(word, "%")
 	n, err := strconv.ParseFloat(digits, 64)
 	if !ok || err != nil || !(n >= 0 && n <= 100) {
 		return 0, fmt.Errorf("%q is not a share from 0%% to 100%%", word)
 	}
-	return nfct.Permyriad(math.Round(n * 100)), nil
+	return conntrack.Permyriad(math.Round(n * 100)), nil
 }
 
 func (p *parser) size() (uint64, error) {
@@ -101,7 +101,7 @@ func (p *parser) knob() (Knob, error) {
 	case "buckets":
 		return Knob{Part: PartBuckets}, nil
 	}
-	t, err := nfct.ParseTimeout(word)
+	t, err := conntrack.ParseTimeout(word)
 	if err != nil {
 		return Knob{}, fmt.Errorf("%q is neither max, buckets nor a timeout", word)
 	}

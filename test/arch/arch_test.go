@@ -27,35 +27,35 @@ func TestModule(t *testing.T) {
 // TestCheck proves that each rule finds what it forbids and lets pass what looks like it. Every tree has the doc.go that
 // its packages need, except where that is the case.
 func TestCheck(t *testing.T) {
-	const docs = "policy remediate watcher internal/daemon internal/nfct internal/config cmd/ctwarden test/bench"
+	const docs = "policy remediate watcher internal/loop internal/conntrack internal/config cmd/ctwarden test/bench"
 	tests := map[string]struct {
 		path, text string
 		want       []string
 	}{
-		"the daemon may import the policy": {
-			"internal/daemon/loop.go", "package daemon\n" + imports("policy"), nil,
+		"the loop may import the policy": {
+			"internal/loop/loop.go", "package loop\n" + imports("policy"), nil,
 		},
-		"the daemon may not import the watcher": {
-			"internal/daemon/loop.go", "package daemon\n" + imports("watcher"),
-			[]string{"loop.go:2: internal/daemon imports github.com/ctwarden/ctwarden/watcher: no arrow leads there"},
+		"the loop may not import the watcher": {
+			"internal/loop/loop.go", "package loop\n" + imports("watcher"),
+			[]string{"loop.go:2: internal/loop imports github.com/ctwarden/ctwarden/watcher: no arrow leads there"},
 		},
-		"a test of the daemon may import the simulator": {
-			"internal/daemon/loop_test.go", "package daemon\n" + imports("internal/tablesim"), nil,
+		"a test of the loop may import the simulator": {
+			"internal/loop/loop_test.go", "package loop\n" + imports("internal/tablesim"), nil,
 		},
 		"a test may not import a command": {
-			"internal/daemon/loop_test.go", "package daemon\n" + imports("cmd/ctwarden"),
-			[]string{"loop_test.go:2: internal/daemon imports github.com/ctwarden/ctwarden/cmd/ctwarden: nothing imports a command"},
+			"internal/loop/loop_test.go", "package loop\n" + imports("cmd/ctwarden"),
+			[]string{"loop_test.go:2: internal/loop imports github.com/ctwarden/ctwarden/cmd/ctwarden: nothing imports a command"},
 		},
 		"a command may import everything": {
-			"cmd/ctwarden/run.go", "package main\n" + imports("watcher", "remediate", "internal/daemon"), nil,
+			"cmd/ctwarden/run.go", "package main\n" + imports("watcher", "remediate", "internal/loop"), nil,
 		},
 		"shipped code may not import test code": {
 			"watcher/kmsg.go", "package watcher\n" + imports("test/tally"),
 			[]string{"kmsg.go:2: watcher imports github.com/ctwarden/ctwarden/test/tally: only test/ imports test/"},
 		},
 		"a name that begins alike is another package": {
-			"watcher/kmsg.go", "package watcher\n" + imports("internal/nfctx"),
-			[]string{"kmsg.go:2: watcher imports github.com/ctwarden/ctwarden/internal/nfctx: no arrow leads there"},
+			"watcher/kmsg.go", "package watcher\n" + imports("internal/conntrackx"),
+			[]string{"kmsg.go:2: watcher imports github.com/ctwarden/ctwarden/internal/conntrackx: no arrow leads there"},
 		},
 		"a package without arrows is not known": {
 			"internal/newcomer/doc.go", "// Package newcomer is new.\npackage newcomer\n",
@@ -87,8 +87,8 @@ func TestCheck(t *testing.T) {
 			[]string{"level.go:2: policy imports embed: the package is pure"},
 		},
 		"net/netip is pure and net is not": {
-			"internal/nfct/entry.go", "package nfct\nimport _ \"net/netip\"\nimport _ \"net\"\n",
-			[]string{"entry.go:3: internal/nfct imports net: the package is pure"},
+			"internal/conntrack/entry.go", "package conntrack\nimport _ \"net/netip\"\nimport _ \"net\"\n",
+			[]string{"entry.go:3: internal/conntrack imports net: the package is pure"},
 		},
 		"the policy may not use a library": {
 			"policy/level.go", "package policy\nimport _ \"golang.org/x/sys/unix\"\n",
@@ -167,7 +167,7 @@ func TestCheck(t *testing.T) {
 			[]string{`kmsg.go:2: kmsgManager: "manager" says nothing`, `kmsg.go:3: baseURL: "base" says nothing`},
 		},
 		"a helper is a thing of the kernel, except as the name of a file": {
-			"internal/nfct/status.go", "package nfct\nconst StatusHelper = 1 << 13\n", nil,
+			"internal/conntrack/status.go", "package conntrack\nconst StatusHelper = 1 << 13\n", nil,
 		},
 		"a package for tests is for tests": {
 			"watcher/kmsg.go", "package watcher\n" + imports("internal/ctnetlink/cttest"),

@@ -10,32 +10,32 @@ import (
 // drives it with a simulated table. A package that is not here may not exist yet: its arrows are drawn first.
 func arrows() map[string][]string {
 	return map[string][]string{
-		"policy":             {"internal/nfct", "internal/census"},
-		"watcher":            {"internal/nfct", "internal/ctnetlink", "internal/census", "internal/netns"},
-		"remediate":          {"policy", "internal/nfct", "internal/ctnetlink", "internal/netns"},
-		"internal/nfct":      {},
+		"policy":             {"internal/conntrack", "internal/census"},
+		"watcher":            {"internal/conntrack", "internal/ctnetlink", "internal/census", "internal/netns"},
+		"remediate":          {"policy", "internal/conntrack", "internal/ctnetlink", "internal/netns"},
+		"internal/conntrack": {},
 		"internal/netns":     {},
-		"internal/census":    {"internal/nfct"},
-		"internal/ctnetlink": {"internal/nfct", "internal/netns"},
-		"internal/audit":     {"policy", "internal/nfct", "internal/census"},
-		"internal/tablesim":  {"policy", "internal/nfct", "internal/census"},
-		"internal/config":    {"policy", "internal/nfct", "internal/census"},
-		"internal/incident":  {"policy", "internal/nfct", "internal/census"},
-		"internal/report":    {"policy", "internal/nfct", "internal/census", "internal/audit", "internal/incident"},
-		"internal/control":   {"policy", "internal/nfct", "internal/audit", "internal/incident"},
-		"internal/metrics":   {"policy", "internal/nfct", "internal/audit", "internal/daemon"},
+		"internal/census":    {"internal/conntrack"},
+		"internal/ctnetlink": {"internal/conntrack", "internal/netns"},
+		"internal/audit":     {"policy", "internal/conntrack", "internal/census"},
+		"internal/tablesim":  {"policy", "internal/conntrack", "internal/census"},
+		"internal/config":    {"policy", "internal/conntrack", "internal/census"},
+		"internal/incident":  {"policy", "internal/conntrack", "internal/census"},
+		"internal/report":    {"policy", "internal/conntrack", "internal/census", "internal/audit", "internal/incident"},
+		"internal/control":   {"policy", "internal/conntrack", "internal/audit", "internal/incident"},
+		"internal/metrics":   {"policy", "internal/conntrack", "internal/audit", "internal/loop"},
 		"internal/drill":     {"internal/netns"},
 		// remediate: its Foresee, which touches no kernel. watcher: a namespace and a sweep of them.
-		"internal/diagnosis": {"policy", "watcher", "remediate", "internal/nfct", "internal/census", "internal/audit"},
+		"internal/diagnosis": {"policy", "watcher", "remediate", "internal/conntrack", "internal/census", "internal/audit"},
 		// daemon: its Status, which is asked for through the socket.
 		"internal/doctor": {
-			"policy", "watcher", "remediate", "internal/nfct", "internal/netns", "internal/ctnetlink", "internal/config",
-			"internal/audit", "internal/control", "internal/daemon",
+			"policy", "watcher", "remediate", "internal/conntrack", "internal/netns", "internal/ctnetlink", "internal/config",
+			"internal/audit", "internal/control", "internal/loop",
 		},
 		// census: its summary is what one of the functions returns that the daemon is given.
-		"internal/daemon": {"policy", "internal/nfct", "internal/census", "internal/audit", "internal/incident"},
+		"internal/loop": {"policy", "internal/conntrack", "internal/census", "internal/audit", "internal/incident"},
 
-		"internal/ctnetlink/cttest": {"internal/ctnetlink", "internal/nfct", "internal/netns"},
+		"internal/ctnetlink/cttest": {"internal/ctnetlink", "internal/conntrack", "internal/netns"},
 		"test/tally":                {},
 		"test/arch":                 {},
 	}
@@ -48,7 +48,7 @@ func owners() map[string]string {
 		"github.com/spf13/cobra":                 "cmd/ctwarden",
 		"github.com/ti-mo/conntrack":             "internal/ctnetlink",
 		"github.com/euank/go-kmsg-parser/v2":     "watcher",
-		"github.com/coreos/go-systemd/v22":       "cmd/ctwarden, watcher, internal/audit, internal/daemon",
+		"github.com/coreos/go-systemd/v22":       "cmd/ctwarden, watcher, internal/audit, internal/loop",
 		"github.com/prometheus/client_golang":    "internal/metrics",
 		"github.com/prometheus/exporter-toolkit": "internal/control",
 	}
@@ -56,7 +56,7 @@ func owners() map[string]string {
 
 // purePackages have no effects and no clock: same inputs, same results.
 func purePackages() []string {
-	return []string{"policy", "internal/census", "internal/incident", "internal/nfct", "internal/tablesim"}
+	return []string{"policy", "internal/census", "internal/incident", "internal/conntrack", "internal/tablesim"}
 }
 
 // pureImports is the part of the standard library that computes and does nothing else.

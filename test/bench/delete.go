@@ -11,10 +11,10 @@ import (
 	"github.com/mdlayher/netlink"
 	"golang.org/x/sys/unix"
 
+	"github.com/ctwarden/ctwarden/internal/conntrack"
 	"github.com/ctwarden/ctwarden/internal/ctnetlink"
 	"github.com/ctwarden/ctwarden/internal/ctnetlink/cttest"
 	"github.com/ctwarden/ctwarden/internal/netns"
-	"github.com/ctwarden/ctwarden/internal/nfct"
 	"github.com/ctwarden/ctwarden/policy"
 	"github.com/ctwarden/ctwarden/remediate"
 )
@@ -37,20 +37,20 @@ func sweep(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	seconds, err := readNumber("/proc/sys/net/netfilter/" + nfct.UDP.Sysctl())
+	seconds, err := readNumber("/proc/sys/net/netfilter/" + conntrack.UDP.Sysctl())
 	if err != nil {
 		return err
 	}
-	timeouts := nfct.DefaultTimeouts()
-	timeouts[nfct.UDP] = uint32(seconds)
+	timeouts := conntrack.DefaultTimeouts()
+	timeouts[conntrack.UDP] = uint32(seconds)
 	limits := policy.Defaults()
 	rule := remediate.Foresee(policy.Action{
 		Type: policy.DeleteEntries, Class: policy.Unreplied,
 		MinIdle: limits.Delete.MinIdle, SynSentIdle: limits.Delete.SynSentIdle,
-	}, nfct.Protect{}, timeouts)
+	}, conntrack.Protect{}, timeouts)
 	start := time.Now()
 	swept, err := ctnetlink.Sweep{
-		NS: ns, Limit: 1 << 32, Query: ctnetlink.Query{Features: features, StatusMask: nfct.StatusSeenReply},
+		NS: ns, Limit: 1 << 32, Query: ctnetlink.Query{Features: features, StatusMask: conntrack.StatusSeenReply},
 	}.Delete(ctx, rule.Choose)
 	if err != nil {
 		return err

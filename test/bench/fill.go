@@ -6,10 +6,10 @@ import (
 	"net/netip"
 	"os"
 
+	"github.com/ctwarden/ctwarden/internal/conntrack"
 	"github.com/ctwarden/ctwarden/internal/ctnetlink/cttest"
 	"github.com/ctwarden/ctwarden/internal/drill"
 	"github.com/ctwarden/ctwarden/internal/netns"
-	"github.com/ctwarden/ctwarden/internal/nfct"
 )
 
 // newTable makes a namespace in which packets are tracked, whose UDP entries
@@ -20,7 +20,7 @@ func newTable() (*drill.Stage, error) {
 		return nil, err
 	}
 	err = stage.NS.Do(func() error {
-		return os.WriteFile("/proc/sys/net/netfilter/"+nfct.UDP.Sysctl(), []byte("7200"), 0)
+		return os.WriteFile("/proc/sys/net/netfilter/"+conntrack.UDP.Sysctl(), []byte("7200"), 0)
 	})
 	if err != nil {
 		return nil, errors.Join(err, stage.Close())
@@ -31,13 +31,13 @@ func newTable() (*drill.Stage, error) {
 // mixed is the i-th entry of a busy gateway's table: of 20, 11 closing, 3
 // established, 4 unanswered and 2 answered UDP, half of them from a few
 // sources and half from as many as there are.
-func mixed(i int) nfct.Entry {
-	template := cttest.TCP(nfct.StateTimeWait)
+func mixed(i int) conntrack.Entry {
+	template := cttest.TCP(conntrack.StateTimeWait)
 	switch i % 20 {
 	case 0, 1, 2:
-		template = cttest.TCP(nfct.StateEstablished)
+		template = cttest.TCP(conntrack.StateEstablished)
 	case 3, 4:
-		template = cttest.TCP(nfct.StateSynSent)
+		template = cttest.TCP(conntrack.StateSynSent)
 	case 5, 6:
 		template = cttest.Unreplied()
 	case 7, 8:
@@ -62,7 +62,7 @@ const keepEvery = 10
 // fillIdle makes n entries, of which one in keepEvery was answered and the
 // others may be deleted.
 func fillIdle(ns *netns.NS, n int) error {
-	return cttest.Put(ns, n, func(i int) nfct.Entry {
+	return cttest.Put(ns, n, func(i int) conntrack.Entry {
 		if i%keepEvery == 0 {
 			return cttest.Like(cttest.Replied(), i)
 		}

@@ -12,7 +12,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/ctwarden/ctwarden/internal/config"
-	"github.com/ctwarden/ctwarden/internal/nfct"
+	"github.com/ctwarden/ctwarden/internal/conntrack"
 	"github.com/ctwarden/ctwarden/policy"
 )
 
@@ -25,7 +25,7 @@ const slab = 256
 // quarters of which are available.
 func most(l *policy.Limits, memory uint64) uint64 {
 	o := policy.Observation{
-		Table:  nfct.Table{Max: 65536, Buckets: 65536},
+		Table:  conntrack.Table{Max: 65536, Buckets: 65536},
 		Memory: policy.Memory{Total: memory, Available: memory / 4 * 3, EntryBytes: slab},
 	}
 	a := l.Assess(&policy.State{}, &o)

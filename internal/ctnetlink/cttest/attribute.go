@@ -4,12 +4,12 @@ import (
 	"github.com/ti-mo/netfilter"
 	"golang.org/x/sys/unix"
 
-	"github.com/ctwarden/ctwarden/internal/nfct"
+	"github.com/ctwarden/ctwarden/internal/conntrack"
 )
 
 // attributes lists an entry for IPCTNL_MSG_CT_NEW. The numbers are those of
 // include/uapi/linux/netfilter/nfnetlink_conntrack.h.
-func attributes(e nfct.Entry) []netfilter.Attribute {
+func attributes(e conntrack.Entry) []netfilter.Attribute {
 	if !e.Reply.Src.IsValid() {
 		e.Reply = Reversed(e.Orig)
 	}
@@ -19,7 +19,7 @@ func attributes(e nfct.Entry) []netfilter.Attribute {
 	list := []netfilter.Attribute{
 		tuple(1, e.Orig, e.Proto),
 		tuple(2, e.Reply, e.Proto),
-		number(3, uint32(e.Status|nfct.StatusConfirmed)),
+		number(3, uint32(e.Status|conntrack.StatusConfirmed)),
 		number(7, e.Timeout),
 	}
 	if e.Mark != 0 {
@@ -35,7 +35,7 @@ func attributes(e nfct.Entry) []netfilter.Attribute {
 	return list
 }
 
-func tuple(kind uint16, t nfct.Tuple, proto uint8) netfilter.Attribute {
+func tuple(kind uint16, t conntrack.Tuple, proto uint8) netfilter.Attribute {
 	src, dst := uint16(1), uint16(2)
 	if t.Src.Is6() {
 		src, dst = 3, 4
@@ -58,8 +58,8 @@ func tuple(kind uint16, t nfct.Tuple, proto uint8) netfilter.Attribute {
 
 // Reversed is the reply of a connection without NAT. An echo request (8, or
 // 128 in ICMPv6) is answered by an echo reply (0, or 129).
-func Reversed(t nfct.Tuple) nfct.Tuple {
-	r := nfct.Tuple{
+func Reversed(t conntrack.Tuple) conntrack.Tuple {
+	r := conntrack.Tuple{
 		Src: t.Dst, Dst: t.Src, SrcPort: t.DstPort, DstPort: t.SrcPort,
 		ICMPID: t.ICMPID, ICMPType: t.ICMPType, ICMPCode: t.ICMPCode,
 	}

@@ -12,8 +12,8 @@ import (
 	"github.com/ti-mo/netfilter"
 	"golang.org/x/sys/unix"
 
+	"github.com/ctwarden/ctwarden/internal/conntrack"
 	"github.com/ctwarden/ctwarden/internal/netns"
-	"github.com/ctwarden/ctwarden/internal/nfct"
 )
 
 const (
@@ -30,9 +30,9 @@ const (
 
 // Unreplied is an entry whose answer was never seen: a UDP packet to the
 // discard port. A template for Fill.
-func Unreplied() nfct.Entry {
-	return nfct.Entry{
-		Orig: nfct.Tuple{
+func Unreplied() conntrack.Entry {
+	return conntrack.Entry{
+		Orig: conntrack.Tuple{
 			Src: netip.MustParseAddr("10.0.0.1"), SrcPort: firstPort,
 			Dst: netip.MustParseAddr("192.0.2.1"), DstPort: 9,
 		},
@@ -41,38 +41,38 @@ func Unreplied() nfct.Entry {
 }
 
 // Replied is Unreplied towards another address, with an answer.
-func Replied() nfct.Entry {
+func Replied() conntrack.Entry {
 	e := Unreplied()
 	e.Orig.Dst = netip.MustParseAddr("192.0.2.2")
-	e.Status = nfct.StatusSeenReply
+	e.Status = conntrack.StatusSeenReply
 	return e
 }
 
 // Assured is Replied towards another address, and spared by early drop.
-func Assured() nfct.Entry {
+func Assured() conntrack.Entry {
 	e := Replied()
 	e.Orig.Dst = netip.MustParseAddr("192.0.2.3")
-	e.Status |= nfct.StatusAssured
+	e.Status |= conntrack.StatusAssured
 	return e
 }
 
 // TCP is a TCP entry in a state; those past the handshake are assured.
-func TCP(state nfct.TCPState) nfct.Entry {
+func TCP(state conntrack.TCPState) conntrack.Entry {
 	e := Unreplied()
 	e.Proto, e.State, e.Orig.DstPort = unix.IPPROTO_TCP, state, 80
 	e.Orig.Dst = netip.AddrFrom4([4]byte{192, 0, 2, 10 + byte(state)})
 	switch state {
-	case nfct.StateNone, nfct.StateSynSent, nfct.StateSynSent2:
-	case nfct.StateSynRecv:
-		e.Status = nfct.StatusSeenReply
+	case conntrack.StateNone, conntrack.StateSynSent, conntrack.StateSynSent2:
+	case conntrack.StateSynRecv:
+		e.Status = conntrack.StatusSeenReply
 	default:
-		e.Status = nfct.StatusSeenReply | nfct.StatusAssured
+		e.Status = conntrack.StatusSeenReply | conntrack.StatusAssured
 	}
 	return e
 }
 
 // Like returns template with the i-th of many source addresses and ports.
-func Like(template nfct.Entry, i int) nfct.Entry {
+func Like(template conntrack.Entry, i int) conntrack.Entry {
 	e := template
 	addr := e.Orig.Src.As16()
 	tail := binary.BigEndian.Uint32(addr[12:]) + uint32(i/ports)
@@ -91,27 +91,27 @@ func Like(template nfct.Entry, i int) nfct.Entry {
 
 // Fill creates n entries that differ from the template in their source
 // address and port (or ICMP id).
-func Fill(tb testing.TB, ns *netns.NS, n int, template nfct.Entry) {
+func Fill(tb testing.TB, ns *netns.NS, n int, template conntrack.Entry) {
 	tb.Helper()
-	create(tb, ns, n, netlink.Excl, func(i int) nfct.Entry { return Like(template, i) })
+	create(tb, ns, n, netlink.Excl, func(i int) conntrack.Entry { return Like(template, i) })
 }
 
 // Refill is Fill for entries that may be there already; those are left as
 // they are, but for their timeout and mark.
-func Refill(tb testing.TB, ns *netns.NS, n int, template nfct.Entry) {
+func Refill(tb testing.TB, ns *netns.NS, n int, template conntrack.Entry) {
 	tb.Helper()
-	create(tb, ns, n, 0, func(i int) nfct.Entry { return Like(template, i) })
+	create(tb, ns, n, 0, func(i int) conntrack.Entry { return Like(template, i) })
 }
 
 // Create creates entries. The kernel is given what is set: Orig, Reply (if
 // unset, Orig turned round), Proto, Zone, Status (CONFIRMED is added), State,
 // Mark and Timeout (if 0, an hour). The rest is the kernel's.
-func Create(tb testing.TB, ns *netns.NS, entries ...nfct.Entry) {
+func Create(tb testing.TB, ns *netns.NS, entries ...conntrack.Entry) {
 	tb.Helper()
-	create(tb, ns, len(entries), netlink.Excl, func(i int) nfct.Entry { return entries[i] })
+	create(tb, ns, len(entries), netlink.Excl, func(i int) conntrack.Entry { return entries[i] })
 }
 
-func create(tb testing.TB, ns *netns.NS, n int, excl netlink.HeaderFlags, entry func(i int) nfct.Entry) {
+func create(tb testing.TB, ns *netns.NS, n int, excl netlink.HeaderFlags, entry func(i int) conntrack.Entry) {
 	tb.Helper()
 	if err := put(ns, n, excl, entry); err != nil {
 		tb.Fatal(err)
@@ -119,11 +119,11 @@ func create(tb testing.TB, ns *netns.NS, n int, excl netlink.HeaderFlags, entry 
 }
 
 // Put is Create for n entries and for a program that is no test.
-func Put(ns *netns.NS, n int, entry func(i int) nfct.Entry) error {
+func Put(ns *netns.NS, n int, entry func(i int) conntrack.Entry) error {
 	return put(ns, n, netlink.Excl, entry)
 }
 
-func put(ns *netns.NS, n int, excl netlink.HeaderFlags, entry func(i int) nfct.Entry) (err error) {
+func put(ns *netns.NS, n int, excl netlink.HeaderFlags, entry func(i int) conntrack.Entry) (err error) {
 	var conn *netlink.Conn
 	err = ns.Do(func() (err error) {
 		conn, err = netlink.Dial(unix.NETLINK_NETFILTER, nil)
@@ -142,7 +142,7 @@ func put(ns *netns.NS, n int, excl netlink.HeaderFlags, entry func(i int) nfct.E
 	return nil
 }
 
-func putBatch(conn *netlink.Conn, from, to int, excl netlink.HeaderFlags, entry func(i int) nfct.Entry) error {
+func putBatch(conn *netlink.Conn, from, to int, excl netlink.HeaderFlags, entry func(i int) conntrack.Entry) error {
 	if err := conn.SetDeadline(time.Now().Add(10 * time.Second)); err != nil {
 		return err
 	}
@@ -164,7 +164,7 @@ func putBatch(conn *netlink.Conn, from, to int, excl netlink.HeaderFlags, entry 
 	return err
 }
 
-func message(e nfct.Entry, excl netlink.HeaderFlags, last bool) (netlink.Message, error) {
+func message(e conntrack.Entry, excl netlink.HeaderFlags, last bool) (netlink.Message, error) {
 	flags := netlink.Request | netlink.Create | excl
 	if last {
 		flags |= netlink.Acknowledge

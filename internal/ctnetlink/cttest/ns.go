@@ -49,7 +49,7 @@ func capable(tb testing.TB, bit uint) bool {
 }
 
 // Count returns nf_conntrack_count of the namespace. It includes entries that
-// no dump shows, see nfct.Table.
+// no dump shows, see conntrack.Table.
 func Count(tb testing.TB, ns *netns.NS) uint64 {
 	tb.Helper()
 	return sysctl(tb, ns, "nf_conntrack_count")

@@ -1,0 +1,199 @@
+package loop_test
+
+import (
+	"context"
+	"slices"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/ctwarden/ctwarden/internal/audit"
+	"github.com/ctwarden/ctwarden/internal/loop"
+	"github.com/ctwarden/ctwarden/policy"
+)
+
+// A pulse is when the loop said that it is alive, since its start.
+type pulse struct {
+	mu    sync.Mutex
+	start time.Time
+	beats []time.Duration
+}
+
+func (p *pulse) beat() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.beats = append(p.beats, time.Since(p.start))
+}
+
+// longest returns the longest silence between two moments.
+func (p *pulse) longest(from, to time.Duration) time.Duration {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	var longest time.Duration
+	last := from
+	for _, at := range append(slices.Clone(p.beats), to) {
+		if at > from && at <= to {
+			longest, last = max(longest, at-last), at
+		}
+	}
+	return longest
+}
+
+const (
+	beat = 7 * time.Second
+	hung = 3 * time.Minute
+)
+
+// beating returns the edges of w with a pulse, and limits whose turns are a
+// minute apart.
+func beating(w *world) (loop.Edges, *pulse, policy.Limits) {
+	p := &pulse{start: time.Now()}
+	edges := w.edges()
+	edges.Alive, edges.Beat = p.beat, beat
+	limits := policy.Defaults()
+	limits.Sampling.Calm, limits.Sampling.High = time.Minute, time.Minute
+	return edges, p, limits
+}
+
+// runFor lets a daemon run for a while of simulated time.
+func runFor(t *testing.T, dm *loop.Daemon, d time.Duration) {
+	t.Helper()
+	ctx, cancel := context.WithCancel(t.Context())
+	ended := make(chan struct{})
+	go func() { defer close(ended); dm.Run(ctx) }()
+	time.Sleep(d)
+	cancel()
+	<-ended
+}
+
+func TestAWaitingLoopIsAlive(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t)
+		looks := 0
+		edges, p, limits := beating(w)
+		observe := edges.Observe
+		edges.Observe = func(ctx context.Context) ([]policy.Observation, error) {
+			looks++
+			return observe(ctx)
+		}
+		runFor(t, loop.New(edges, limits, nil, nil), 10*time.Minute)
+		if got := p.longest(0, 10*time.Minute); got > beat {
+			t.Errorf("silent for %s, want %s at the most", got, beat)
+		}
+		if looks > 11 {
+			t.Errorf("%d looks in 10 minutes: a beat is no turn", looks)
+		}
+	})
+}
+
+func TestWithoutABeatATurnIsOne(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		edges, p, limits := beating(newWorld(t))
+		edges.Beat = 0
+		runFor(t, loop.New(edges, limits, nil, nil), 10*time.Minute)
+		if got := p.longest(0, 10*time.Minute); got != time.Minute {
+			t.Errorf("silent for %s, want %s", got, time.Minute)
+		}
+	})
+}
+
+// TestAHungStepIsSilent: whatever does not come back, the loop says nothing
+// until it does, so that systemd may end it.
+func TestAHungStepIsSilent(t *testing.T) {
+	tests := map[string]func(e *loop.Edges, hang func()){
+		"a look that does not come back": func(e *loop.Edges, hang func()) {
+			observe := e.Observe
+			e.Observe = func(ctx context.Context) ([]policy.Observation, error) { hang(); return observe(ctx) }
+		},
+		"an act that does not come back": func(e *loop.Edges, hang func()) {
+			apply := e.Apply
+			e.Apply = func(ctx context.Context, id string, act policy.Action) policy.Outcome {
+				hang()
+				return apply(ctx, id, act)
+			}
+		},
+		"a record that does not come back": func(e *loop.Edges, hang func()) {
+			record := e.Record
+			e.Record = func(kind audit.Kind, payload any) error { hang(); return record(kind, payload) }
+		},
+	}
+	for name, hangIn := range tests {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				w := newWorld(t)
+				w.rate = 200 // half full after four minutes, and then acted upon
+				edges, p, limits := beating(w)
+				var from time.Duration
+				hangIn(&edges, func() {
+					if from == 0 && time.Since(p.start) >= time.Minute {
+						from = time.Since(p.start)
+						time.Sleep(hung)
+					}
+				})
+				runFor(t, loop.New(edges, limits, nil, nil), 20*time.Minute)
+				if from == 0 {
+					t.Fatal("nothing hung")
+				}
+				if got := p.longest(from, from+hung); got < hung {
+					t.Errorf("silent for %s of the %s that the step hung", got, hung)
+				}
+				if got := p.longest(from+hung, 20*time.Minute); got > beat {
+					t.Errorf("silent for %s after the step, want %s at the most", got, beat)
+				}
+			})
+		})
+	}
+}
+
+func TestALoopIsAliveBeforeItsFirstLook(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		edges, p, limits := beating(newWorld(t))
+		edges.Beat = 0
+		beatsBefore := -1
+		observe := edges.Observe
+		edges.Observe = func(ctx context.Context) ([]policy.Observation, error) {
+			if beatsBefore < 0 {
+				beatsBefore = len(p.beats)
+			}
+			return observe(ctx)
+		}
+		runFor(t, loop.New(edges, limits, nil, nil), time.Second)
+		if beatsBefore != 1 {
+			t.Errorf("%d beats before the first look, want 1", beatsBefore)
+		}
+	})
+}
+
+// TestALongTurnIsAliveBetweenItsTables: four tables that all have much to be
+// recorded on a slow disk are no hung step.
+func TestALongTurnIsAliveBetweenItsTables(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		const tables, slow = 4, 5 * time.Second
+		w := newWorld(t)
+		w.fixed = 80_000 // elevated: each table opens an incident
+		edges, p, limits := beating(w)
+		limits.Mode = policy.Observe
+		var records int
+		observe, record := edges.Observe, edges.Record
+		edges.Observe = func(ctx context.Context) ([]policy.Observation, error) {
+			all, err := observe(ctx)
+			for len(all) < tables {
+				o := all[0]
+				o.Table.NetNS = uint32(len(all))
+				all = append(all, o)
+			}
+			return all, err
+		}
+		edges.Record = func(kind audit.Kind, payload any) error {
+			records++
+			time.Sleep(slow)
+			return record(kind, payload)
+		}
+		runFor(t, loop.New(edges, limits, nil, nil), time.Second)
+		turn := time.Duration(records) * slow
+		if got := p.longest(0, turn); records < tables || got > turn/2 {
+			t.Errorf("silent for %s in a turn of %s with %d tables", got, turn, tables)
+		}
+	})
+}

@@ -1,0 +1,206 @@
+package loop
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/ctwarden/ctwarden/internal/audit"
+	"github.com/ctwarden/ctwarden/internal/census"
+	"github.com/ctwarden/ctwarden/policy"
+)
+
+// Edges are the functions through which a Daemon touches the world. All are
+// needed but those that say otherwise, and all but Census are called by the
+// loop alone.
+type Edges struct {
+	// Own is the inode number of the daemon's own namespace, by which the
+	// kernel may name it; its observation has 0. 0: it is not known.
+	Own uint32
+	// Now returns the wall clock and the time since boot.
+	Now func() (time.Time, policy.Moment)
+	// Observe reads every table, the daemon's own first; there is always that
+	// one. The loop fills in
+	// what was heard and the census. An error means that nothing is known.
+	Observe func(context.Context) ([]policy.Observation, error)
+	// Apply carries out one action and says what the kernel said.
+	Apply func(ctx context.Context, incident string, action policy.Action) policy.Outcome
+	// Record makes a record durable. Its error means that it is not.
+	Record func(kind audit.Kind, payload any) error
+	// Yield notes that a value belongs to somebody else now, so that it is
+	// not put back later. Nil: there is nobody to tell.
+	Yield func(netns uint32, ov policy.Override) error
+	// Writer says who probably set a sysctl to a value. Nil: nobody knows.
+	Writer func(sysctl string, value uint64) string
+	// Name is what people call another namespace than the daemon's own. Nil:
+	// nobody knows.
+	Name func(netns uint32) string
+	// Census looks into the table of an observation within a bounded time; it
+	// runs beside the loop. errors.ErrUnsupported: this one can't be looked
+	// into. Nil: no census.
+	Census func(context.Context, policy.Limits, policy.Observation) (Look, error)
+	// Save keeps what the next start should know. Nil: it is forgotten.
+	Save func(map[uint32]Kept) error
+	// Alive is called before a turn, after each table of it, and every Beat
+	// while the loop waits: the loop does its work. It is not called while a
+	// step hangs. Nil: nobody asks.
+	Alive func()
+	// Beat bounds the time between two calls of Alive, but for the time that a
+	// step takes. 0: the wait between two turns bounds it.
+	Beat time.Duration
+	// Trouble is told of an error that the loop lives with, once for each
+	// change; nil means that it is over. Nil: nobody asks.
+	Trouble func(what string, err error)
+}
+
+// A Line is what the kernel's log said about a table that is full.
+type Line struct {
+	// NetNS is the inode number of the namespace, if Named.
+	NetNS uint32 `json:"netns,omitempty"`
+	Named bool   `json:"named,omitempty"`
+	// Count is the number of lines, at least 1.
+	Count uint64 `json:"count"`
+	// Source is kmsg or journald.
+	Source string `json:"source"`
+	// Lost is the number of log records that were overwritten unread.
+	Lost uint64 `json:"lost,omitempty"`
+}
+
+// A Daemon is the loop. Make one with New; Run it once.
+type Daemon struct {
+	edges  Edges
+	limits policy.Limits
+	lines  <-chan Line
+	asks   chan func()
+	done   chan struct{}
+
+	tables []*table
+	// gone are the namespaces that were observed before, the latest last.
+	gone []gone
+	// heard are the lines that no turn has dealt with.
+	heard    []Line
+	censuses chan counted
+	looks    sync.WaitGroup
+	status   atomic.Pointer[Status]
+	trouble  map[string]string
+}
+
+// A Look is what a census found: what the table is made of, and who has the
+// most entries. Policy decides by the Summary; Top is for people.
+type Look struct {
+	Summary census.Summary
+	Top     census.Talkers
+}
+
+// Kept is what one table's decisions remember beyond a restart.
+type Kept struct {
+	State policy.State `json:"state"`
+	// Incident is the name of the incident that was open, if one was.
+	Incident string `json:"incident,omitempty"`
+}
+
+// counted is the answer of a census.
+type counted struct {
+	netns uint32
+	at    policy.Moment
+	look  Look
+	err   error
+}
+
+// New returns a daemon under these limits that listens to lines. Kept is what
+// an earlier run on the same boot saved, by namespace, with the claims of the
+// ledger; nil is a good start.
+func New(edges Edges, limits policy.Limits, lines <-chan Line, kept map[uint32]Kept) *Daemon {
+	d := &Daemon{
+		edges: edges, limits: limits, lines: lines,
+		asks: make(chan func()), done: make(chan struct{}), censuses: make(chan counted, 1), trouble: map[string]string{},
+	}
+	for netns, k := range kept {
+		k.State.Since = 0 // nobody watched in between
+		d.tables = append(d.tables, &table{
+			netns: netns, state: k.State, level: k.State.Level, incident: k.Incident,
+		})
+	}
+	d.status.Store(&Status{Mode: limits.Mode})
+	return d
+}
+
+// ErrStopped says that the loop has ended.
+var ErrStopped = errors.New("daemon has stopped")
+
+// ask runs fn in the loop, between two turns.
+func (d *Daemon) ask(ctx context.Context, fn func()) error {
+	done := make(chan struct{})
+	select {
+	case d.asks <- func() { defer close(done); fn() }:
+		<-done
+		return nil
+	case <-d.done:
+		return ErrStopped
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
+}
+
+// Asked says who asked for something, and why.
+type Asked struct {
+	Reason string        `json:"reason,omitempty"`
+	For    time.Duration `json:"for_ns,omitempty"`
+	UID    uint32        `json:"uid"`
+	PID    int32         `json:"pid,omitempty"`
+}
+
+// Pause holds every decision for a while.
+func (d *Daemon) Pause(ctx context.Context, by Asked) error {
+	text := fmt.Sprintf("uid %d pauses it for %s: %s", by.UID, by.For, cmp.Or(by.Reason, "no reason given"))
+	return d.change(ctx, audit.KindPause, askedRecord{by, text}, func(s *policy.State) {
+		_, now := d.edges.Now()
+		s.Pause(now, by.For)
+	})
+}
+
+// Resume ends a pause and closes the breaker.
+func (d *Daemon) Resume(ctx context.Context, by Asked) error {
+	text := fmt.Sprintf("uid %d lets it go on: %s", by.UID, cmp.Or(by.Reason, "no reason given"))
+	return d.change(ctx, audit.KindResume, askedRecord{by, text}, (*policy.State).Resume)
+}
+
+// change does to every state what somebody asked for, so that a restart
+// remembers it, and records who asked.
+func (d *Daemon) change(ctx context.Context, kind audit.Kind, asked askedRecord, fn func(*policy.State)) error {
+	var err error
+	stopped := d.ask(ctx, func() {
+		d.states(func(_ uint32, s *policy.State) { fn(s) })
+		d.keep()
+		err = d.edges.Record(kind, asked)
+	})
+	return errors.Join(stopped, err)
+}
+
+// SetLimits swaps the limits between two turns.
+func (d *Daemon) SetLimits(ctx context.Context, limits policy.Limits) error {
+	return d.ask(ctx, func() { d.limits = limits })
+}
+
+// Between runs fn between two turns, when no action is under way: fn puts
+// kernel values back. Every state gives up its claims, and gets back from the
+// function that fn returns, if any, those on what was left as it is.
+func (d *Daemon) Between(ctx context.Context, fn func() (left func(s *policy.State, netns uint32))) error {
+	return d.ask(ctx, func() {
+		left := fn()
+		d.states(func(netns uint32, s *policy.State) {
+			s.Disown()
+			if left != nil {
+				left(s, netns)
+			}
+		})
+		d.keep()
+	})
+}
+
+// Status returns how things stood after the last turn.
+func (d *Daemon) Status() Status { return *d.status.Load() }

@@ -1,0 +1,148 @@
+package loop
+
+import (
+	"slices"
+	"time"
+
+	"github.com/ctwarden/ctwarden/internal/audit"
+	"github.com/ctwarden/ctwarden/internal/incident"
+	"github.com/ctwarden/ctwarden/policy"
+)
+
+// The flight recorder keeps the last five minutes of a table in memory. When
+// an incident opens they are recorded, and from then on every second of it.
+const (
+	ringSize = incident.MaxSamples
+	// batch is how many samples make a record: each record is an fsync.
+	batch = 10
+	// An incident that lasts is thinned out: ten times after an hour, and
+	// again after a day. That is 7 MB for a day, and 1 MB for each further.
+	fine, coarse, coarsest = time.Second, 10 * time.Second, time.Minute
+	fineFor, coarseFor     = time.Hour, 24 * time.Hour
+)
+
+// A recorder is the flight recorder of one table. The zero recorder is empty.
+type recorder struct {
+	// ring holds the samples of the time before, the oldest at next.
+	ring []incident.Sample
+	next int
+	// incident is the open one, since when it began.
+	incident string
+	since    policy.Moment
+	// pending are the samples of the incident named by owner that are in no
+	// record yet.
+	pending []incident.Sample
+	owner   string
+	// open is the sample of the stretch that is not over yet, if there is one.
+	open    incident.Sample
+	started bool
+}
+
+// fly takes the look of this turn into the recorder of its table, and records
+// what is due. It comes after the act: nothing waits for a sample.
+func (d *Daemon) fly(t *table) {
+	r := &t.recorder
+	a := &t.plan.Assessment
+	if !a.Observation.Absent {
+		r.note(incident.SampleOf(a))
+	}
+	if t.incident == r.incident {
+		if len(r.pending) >= batch {
+			d.flush(t)
+		}
+		return
+	}
+	if r.incident != "" {
+		r.end()
+		d.flush(t)
+	}
+	r.incident, r.since = t.incident, a.Observation.Now
+	if r.incident != "" {
+		d.unload(t)
+	}
+}
+
+// interval is how long a stretch is that one sample stands for.
+func (r *recorder) interval(now policy.Moment) time.Duration {
+	switch age := now.Since(r.since); {
+	case r.incident == "" || age < fineFor:
+		return fine
+	case age < coarseFor:
+		return coarse
+	}
+	return coarsest
+}
+
+// note joins a look to the open stretch, or begins the next one.
+func (r *recorder) note(s incident.Sample) {
+	if r.started && s.At >= r.open.At && s.At.Since(r.open.At) < r.interval(s.At) {
+		r.open = r.open.Join(s)
+		return
+	}
+	r.end()
+	r.open, r.started = s, true
+}
+
+// end ends the open stretch: its sample goes into the ring, or is pending.
+func (r *recorder) end() {
+	switch {
+	case !r.started:
+		return
+	case r.incident == "" && len(r.ring) < ringSize:
+		r.ring = append(r.ring, r.open)
+	case r.incident == "":
+		r.ring[r.next] = r.open
+		r.next = (r.next + 1) % ringSize
+	default:
+		if r.owner != r.incident {
+			r.pending, r.owner = r.pending[:0], r.incident
+		}
+		if len(r.pending) == incident.MaxSamples {
+			// The audit log has been refusing records for minutes.
+			r.pending = append(r.pending[:0], r.pending[1:]...)
+		}
+		r.pending = append(r.pending, r.open)
+	}
+	r.started = false
+}
+
+// unload records the time before the incident that has just opened.
+func (d *Daemon) unload(t *table) {
+	r := &t.recorder
+	rows := slices.Concat(r.ring[r.next:], r.ring[:r.next])
+	r.ring, r.next = nil, 0
+	if len(rows) > 0 {
+		d.record(audit.KindSample, d.samples(t, r.incident, rows, true))
+	}
+}
+
+// flush records what is pending. What can't be recorded stays pending.
+func (d *Daemon) flush(t *table) {
+	r := &t.recorder
+	if len(r.pending) == 0 {
+		return
+	}
+	err := d.edges.Record(audit.KindSample, d.samples(t, r.owner, r.pending, false))
+	d.told("record", err)
+	if err == nil {
+		r.pending = r.pending[:0]
+	}
+}
+
+func (d *Daemon) samples(t *table, name string, rows []incident.Sample, before bool) incident.Samples {
+	wall, now := d.edges.Now()
+	return incident.Samples{
+		Incident: name, NetNS: t.netns, Before: before,
+		Wall: wall.Add(-now.Since(rows[0].At)).UTC().Round(time.Millisecond), Rows: rows,
+	}
+}
+
+// land records what the recorders still hold of open incidents: the loop ends.
+func (d *Daemon) land() {
+	for _, t := range d.tables {
+		if t.recorder.incident != "" {
+			t.recorder.end()
+		}
+		d.flush(t)
+	}
+}

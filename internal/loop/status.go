@@ -1,0 +1,54 @@
+package loop
+
+import (
+	"maps"
+	"time"
+
+	"github.com/ctwarden/ctwarden/policy"
+)
+
+// A Status is how things stood after the last turn. Its JSON is a contract.
+// Without a time it is that of a daemon that has not turned yet.
+type Status struct {
+	At     time.Time     `json:"at"`
+	Mode   policy.Mode   `json:"mode"`
+	Tables []TableStatus `json:"tables"`
+	// Trouble is what the loop lives with, by what it was doing.
+	Trouble map[string]string `json:"trouble,omitempty"`
+}
+
+// A TableStatus is how one table stood.
+type TableStatus struct {
+	NetNS uint32 `json:"netns,omitempty"`
+	// Name is what people call the namespace; empty for the daemon's own.
+	Name       string            `json:"name,omitempty"`
+	Incident   string            `json:"incident,omitempty"`
+	Level      policy.Level      `json:"level"`
+	Cause      policy.Cause      `json:"cause"`
+	Held       policy.Hold       `json:"held,omitempty"`
+	HeldText   string            `json:"held_text,omitempty"`
+	Ladder     policy.Ladder     `json:"ladder"`
+	Assessment policy.Assessment `json:"assessment"`
+	State      policy.State      `json:"state"`
+	Text       string            `json:"text"`
+}
+
+func (d *Daemon) publish() {
+	wall, _ := d.edges.Now()
+	s := Status{At: wall, Mode: d.limits.Mode, Tables: make([]TableStatus, len(d.tables)), Trouble: maps.Clone(d.trouble)}
+	for i, t := range d.tables {
+		a := &t.plan.Assessment
+		s.Tables[i] = TableStatus{
+			NetNS: t.netns, Incident: t.incident, Level: a.Level, Cause: a.Cause,
+			Held: t.plan.Held, Ladder: t.plan.Ladder, Assessment: *a, State: t.state,
+			Text: a.Sentence(),
+		}
+		if t.netns != 0 {
+			s.Tables[i].Name = d.name(t.netns)
+		}
+		if t.plan.Held != policy.NotHeld {
+			s.Tables[i].HeldText = t.plan.Held.Sentence()
+		}
+	}
+	d.status.Store(&s)
+}
