@@ -2,93 +2,19 @@ package main
 
 import (
 	"context"
-	"errors"
-	"io"
 	"os"
 	"os/signal"
 	"syscall"
 
-	"github.com/spf13/cobra"
+	"github.com/ctwarden/ctwarden/internal/cli"
 )
 
 // version is set by the linker.
 var version = "dev"
 
-// The exit codes.
-const (
-	exitOK    = 0
-	exitError = 1
-	exitUsage = 2
-	exitFound = 3 // a check found something
-	// exitConfig is EX_CONFIG of sysexits.h, for systemd alone: the unit's
-	// RestartPreventExitStatus= names it.
-	exitConfig = 78
-)
-
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM)
-	code := Main(ctx, os.Args[1:], os.Stdin, os.Stdout, os.Stderr)
+	code := cli.Main(ctx, version, os.Args[1:], os.Stdin, os.Stdout, os.Stderr)
 	stop()
 	os.Exit(code)
 }
-
-// Main runs the command line and returns the exit code. Tests call it.
-func Main(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.Writer) int {
-	root := newRoot()
-	root.SetArgs(args)
-	root.SetIn(stdin)
-	root.SetOut(stdout)
-	root.SetErr(stderr)
-	err := root.ExecuteContext(ctx)
-	return speak(stderr, err)
-}
-
-// newRoot returns the command line.
-func newRoot() *cobra.Command {
-	root := &cobra.Command{
-		Use:   "ctwarden",
-		Short: "keep the connection tracking table from filling",
-		Long: `ctwarden keeps the Linux connection tracking table from filling, unattended:
-it hears the kernel, measures the table, acts within bounds, checks whether it
-helped, can undo everything, and writes down why.`,
-		Example: `  ctwarden status            how the table stands, and what ctwarden changed
-  ctwarden drill             a fire drill in a namespace of its own
-  ctwarden revert            put every kernel value back`,
-		SilenceErrors: true,
-		SilenceUsage:  true,
-	}
-	root.SetFlagErrorFunc(wrongFlag)
-	root.PersistentFlags().String("config", "", "configuration `file` (default /etc/ctwarden/ctwarden.yaml, which may be missing)")
-	root.AddCommand(
-		newRun(), newStatus(), newDoctorCommand(), newDiagnose(), newDrill(), newSimulate(), newAudit(), newRevert(), newConfig(), newVersion(),
-		newPause(), newResume(), newReload(), newMetrics(),
-	)
-	root.AddCommand(newIncident(), newRecommend(), newReplay())
-	ownDefaults(root)
-	refuseStrangers(root)
-	completeValues(root)
-	return root
-}
-
-func newVersion() *cobra.Command {
-	return &cobra.Command{
-		Use:     "version",
-		Example: `  ctwarden version`,
-		Short:   "print the version",
-		Args:    cobra.NoArgs,
-		RunE: func(cmd *cobra.Command, _ []string) error {
-			_, err := io.WriteString(cmd.OutOrStdout(), "ctwarden "+version+"\n")
-			return err
-		},
-	}
-}
-
-// A configError is what is written wrong in the configuration of the daemon:
-// another start would end the same.
-type configError struct{ error }
-
-func (e configError) Unwrap() error { return e.error }
-
-// errFound says that a check found something: exit code 3. What it found was
-// printed already, so it has no text of its own.
-var errFound = errors.New("a check found something")

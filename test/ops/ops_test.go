@@ -118,12 +118,12 @@ func TestPromtoolAgrees(t *testing.T) {
 	}
 }
 
-// TestEveryAlertIsSeenToFireAndToBeOver: the tests of cmd/ctwarden with a real
+// TestEveryAlertIsSeenToFireAndToBeOver: the tests of internal/cli with a real
 // Prometheus, which `make long` runs, have each of the rules fire for its reason
 // and end with it.
 func TestEveryAlertIsSeenToFireAndToBeOver(t *testing.T) {
 	var seen strings.Builder
-	for _, path := range glob(t, "cmd/ctwarden/alerts*_test.go") {
+	for _, path := range glob(t, "internal/cli/alerts*_test.go") {
 		seen.WriteString(read(t, path))
 	}
 	alerts := regexp.MustCompile(`- alert: (\w+)`).FindAllStringSubmatch(read(t, rules), -1)

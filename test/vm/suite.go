@@ -15,12 +15,12 @@ import (
 // compares it with the packages whose tests make a network namespace.
 func kernelPackages() []string {
 	return []string{
-		"internal/netns", "internal/ctnetlink", "internal/drill", "watcher", "remediate", "internal/doctor", "cmd/ctwarden",
+		"internal/netns", "internal/ctnetlink", "internal/drill", "watcher", "remediate", "internal/doctor", "internal/cli",
 	}
 }
 
 // drillSource is the file that, once it exists, makes `ctwarden drill --host-wide` part of the suite.
-const drillSource = "cmd/ctwarden/drill.go"
+const drillSource = "internal/cli/drill.go"
 
 // A suite is what runs in each machine: the program that is init there, and the jobs.
 type suite struct {

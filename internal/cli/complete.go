@@ -1,0 +1,160 @@
+package cli
+
+import (
+	"context"
+	"errors"
+	"regexp"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
+
+	"github.com/ctwarden/ctwarden/internal/audit"
+	"github.com/ctwarden/ctwarden/internal/tablesim"
+	"github.com/ctwarden/ctwarden/policy"
+	"github.com/ctwarden/ctwarden/watcher"
+)
+
+// Somebody waits with a finger on the tab key: how long a log is read, and how
+// many incidents are offered.
+const (
+	completionTime  = time.Second
+	completionsMost = 50
+)
+
+// completeValues tells the shells which words a command and its flags take.
+// Where that can't be told, files are offered only if a file is taken.
+func completeValues(c *cobra.Command) {
+	for _, sub := range c.Commands() {
+		completeValues(sub)
+	}
+	if c.ValidArgsFunction == nil {
+		c.ValidArgsFunction = wordsOf(c)
+	}
+	flags := map[string]cobra.CompletionFunc{
+		"incident": offerIncidents, "kind": offerKinds, "mode": offerModes, "netns": offerNamespaces,
+	}
+	c.LocalFlags().VisitAll(func(f *pflag.Flag) {
+		offer := flags[f.Name]
+		switch value, _ := pflag.UnquoteUsage(f); {
+		case offer != nil || value == "file":
+		case value == "directory":
+			offer = offerDirectories
+		default:
+			offer = cobra.NoFileCompletions
+		}
+		if _, known := c.GetFlagCompletionFunc(f.Name); offer != nil && !known {
+			// It fails for a flag that is none, or one that is known already.
+			_ = c.RegisterFlagCompletionFunc(f.Name, offer)
+		}
+	})
+}
+
+// wordsOf returns what offers the words that follow a command; nil offers files.
+func wordsOf(c *cobra.Command) cobra.CompletionFunc {
+	switch c.CommandPath() {
+	case "ctwarden incident show", "ctwarden incident report", "ctwarden replay":
+		return offerIncidents
+	case "ctwarden simulate":
+		return offerScenarios
+	}
+	if c.HasSubCommands() || c.Args != nil && c.Args(c, []string{"word"}) != nil {
+		return cobra.NoFileCompletions
+	}
+	return nil
+}
+
+// offerIncidents offers "last" and the names of the newest incidents, with what
+// their beginning said. A log that can't be read has none.
+func offerIncidents(cmd *cobra.Command, given []string, _ string) ([]cobra.Completion, cobra.ShellCompDirective) {
+	if len(given) > 0 && cmd.Args != nil && cmd.Args(cmd, given) == nil {
+		return nil, cobra.ShellCompDirectiveNoFileComp
+	}
+	offers := []cobra.Completion{cobra.CompletionWithDesc("last", "the newest")}
+	log := ""
+	if f := cmd.Flags().Lookup("log"); f != nil {
+		log = f.Value.String()
+	}
+	if path, err := logPath(cmd, log); err == nil {
+		ctx, stop := context.WithTimeout(cmd.Context(), completionTime)
+		defer stop()
+		offers = append(offers, incidentNames(ctx, path)...)
+	}
+	return offers, cobra.ShellCompDirectiveNoFileComp | cobra.ShellCompDirectiveKeepOrder
+}
+
+// incidentNames returns the newest incidents of a log, the newest first.
+func incidentNames(ctx context.Context, path string) []cobra.Completion {
+	// A log of another host may hold anything, and a shell takes the name.
+	plain := regexp.MustCompile(`^[A-Za-z0-9._-]+$`)
+	var names []cobra.Completion
+	for r, err := range audit.Read(ctx, path, audit.Filter{Kinds: []audit.Kind{audit.KindIncidentOpen}}) {
+		var opened struct {
+			Incident string `json:"incident"`
+			Text     string `json:"text"`
+		}
+		if _, damaged := errors.AsType[*audit.LineError](err); damaged {
+			continue
+		}
+		if err != nil {
+			break
+		}
+		if r.Decode(&opened) == nil && plain.MatchString(opened.Incident) {
+			names = append(names, cobra.CompletionWithDesc(opened.Incident, audit.Sanitise(opened.Text)))
+		}
+	}
+	slices.Reverse(names)
+	return names[:min(len(names), completionsMost)]
+}
+
+// offerKinds goes on with a list of kinds of records.
+func offerKinds(_ *cobra.Command, _ []string, word string) ([]cobra.Completion, cobra.ShellCompDirective) {
+	before := word[:strings.LastIndex(word, ",")+1]
+	var offers []cobra.Completion
+	for _, k := range audit.Kinds() {
+		offers = append(offers, before+string(k))
+	}
+	slices.Sort(offers)
+	return offers, cobra.ShellCompDirectiveNoFileComp | cobra.ShellCompDirectiveNoSpace
+}
+
+func offerModes(*cobra.Command, []string, string) ([]cobra.Completion, cobra.ShellCompDirective) {
+	return []cobra.Completion{policy.Enforce.String(), policy.Observe.String()}, cobra.ShellCompDirectiveNoFileComp
+}
+
+// offerScenarios offers those that come with ctwarden; a shell offers files
+// where none of them fits.
+func offerScenarios(_ *cobra.Command, given []string, _ string) ([]cobra.Completion, cobra.ShellCompDirective) {
+	if len(given) > 0 {
+		return nil, cobra.ShellCompDirectiveNoFileComp
+	}
+	var offers []cobra.Completion
+	for _, name := range tablesim.Shipped() {
+		if s, err := tablesim.Ship(name); err == nil {
+			offers = append(offers, cobra.CompletionWithDesc(name, s.About))
+		}
+	}
+	return offers, cobra.ShellCompDirectiveDefault
+}
+
+// offerNamespaces offers the names of the other network namespaces, as far as
+// this user may see them.
+func offerNamespaces(*cobra.Command, []string, string) ([]cobra.Completion, cobra.ShellCompDirective) {
+	var roster watcher.Roster
+	defer func() { _ = roster.Close() }() // it only read
+	var offers []cobra.Completion
+	if roster.Search() == nil {
+		for _, ns := range roster.All() {
+			if name := ns.Name(); name != "" && !strings.ContainsAny(name, " \t\n") {
+				offers = append(offers, audit.Sanitise(name))
+			}
+		}
+	}
+	return offers, cobra.ShellCompDirectiveNoFileComp
+}
+
+func offerDirectories(*cobra.Command, []string, string) ([]cobra.Completion, cobra.ShellCompDirective) {
+	return nil, cobra.ShellCompDirectiveFilterDirs
+}

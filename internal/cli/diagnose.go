@@ -1,0 +1,209 @@
+package cli
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"time"
+
+	"github.com/spf13/cobra"
+	"golang.org/x/sys/unix"
+
+	"github.com/ctwarden/ctwarden/internal/config"
+	"github.com/ctwarden/ctwarden/internal/conntrack"
+	"github.com/ctwarden/ctwarden/internal/ctnetlink"
+	"github.com/ctwarden/ctwarden/internal/diagnosis"
+	"github.com/ctwarden/ctwarden/internal/netns"
+	review "github.com/ctwarden/ctwarden/internal/report"
+	"github.com/ctwarden/ctwarden/watcher"
+)
+
+func newDiagnose() *cobra.Command {
+	var asJSON, exact bool
+	var namespace, from string
+	cmd := &cobra.Command{
+		Use:   "diagnose",
+		Short: "what the table is made of, why it fills, and what could be done",
+		Long: `Diagnose looks into the table: it reads entries for a quarter of a second, an
+unbiased sample, or all of them with --exact. It says what they are, what the
+cause would be if the table filled with them, what each act of ctwarden would
+free and cost, who has the most entries, what to change for good, and which
+other network namespaces hold the most. It changes nothing and needs no daemon,
+but CAP_NET_ADMIN.
+
+With --from it reads the text of /proc/net/nf_conntrack or of conntrack -L, so
+that a table of another machine can be diagnosed after the fact.`,
+		Example: `  ctwarden diagnose
+  ctwarden diagnose --netns web        a name of ip netns, a container, a pod, a unit, a path, a pid or an inode number
+  ssh gw cat /proc/net/nf_conntrack | ctwarden diagnose --from -`,
+		Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			if from != "" && (namespace != "" || exact) {
+				return usageError{errors.New("--from reads a text: it goes with neither --netns nor --exact"), cmd.CommandPath()}
+			}
+			cfg, err := config.Load(source(cmd))
+			if err != nil {
+				return err
+			}
+			var look *diagnosis.Look
+			if from != "" {
+				look, err = lookIntoText(cfg, cmd.InOrStdin(), from)
+			} else {
+				look, err = lookIntoKernel(cmd.Context(), cfg, namespace, exact)
+			}
+			if err != nil {
+				return err
+			}
+			found := look.Diagnose()
+			if asJSON {
+				return review.WriteJSON(cmd.OutOrStdout(), found)
+			}
+			return found.Print(cmd.OutOrStdout(), widthOf(cmd.OutOrStdout()))
+		},
+	}
+	flags := cmd.Flags()
+	flags.BoolVar(&asJSON, "json", false, "print as JSON")
+	flags.BoolVar(&exact, "exact", false, "read the whole table, however long it takes")
+	flags.StringVar(&namespace, "netns", "", "look into another network namespace: `name`, path, pid or inode number")
+	flags.StringVar(&from, "from", "", "read the text of a table from `file`, or from standard input (-)")
+	return cmd
+}
+
+// plainWidth is that of what is not a terminal.
+const plainWidth = 80
+
+// widthOf is the width of the terminal that out is.
+func widthOf(out io.Writer) int {
+	f, ok := out.(*os.File)
+	if !ok {
+		return plainWidth
+	}
+	size, err := unix.IoctlGetWinsize(int(f.Fd()), unix.TIOCGWINSZ)
+	if err != nil || size.Col == 0 {
+		return plainWidth
+	}
+	return int(size.Col)
+}
+
+// lookIntoKernel looks into the table of a namespace; "" is our own. There is a
+// look even where only the entries can't be read.
+func lookIntoKernel(ctx context.Context, cfg *config.Config, name string, exact bool) (look *diagnosis.Look, err error) {
+	ns, foreign, err := openNamespace(name)
+	if err != nil {
+		return nil, err
+	}
+	from := newLookout(ns, foreign)
+	defer func() { err = errors.Join(err, from.close(), ns.Close()) }()
+	o, err := from.observe(ctx)
+	if err != nil {
+		return nil, fmt.Errorf("look at table: %w", err)
+	}
+	if o.Absent {
+		return nil, hint(errors.New("there is no table: nf_conntrack is not loaded"),
+			"modprobe nf_conntrack   # a firewall rule that looks at connections loads it, too")
+	}
+	look = diagnosis.Begin(&cfg.Limits, cfg.Protect, o)
+	if foreign {
+		look.Name = name
+	} else {
+		// Without them the rest can be told as well.
+		look.Elsewhere, look.Blind = lookElsewhere(ns, o.Table.Max)
+	}
+	return look, lookAtEntries(ctx, look, ns, exact)
+}
+
+// lookAtEntries reads a sample of the entries, or all.
+func lookAtEntries(ctx context.Context, look *diagnosis.Look, ns *netns.NS, exact bool) (err error) {
+	conn, err := ctnetlink.Dial(ns)
+	if err != nil {
+		return explainDial(err)
+	}
+	defer func() { err = errors.Join(err, conn.Close()) }()
+	query := ctnetlink.Query{Box: censusBox}
+	if exact {
+		query.Box = 0
+	}
+	start := time.Now()
+	dumped, err := conn.Dump(ctx, query, func(e *conntrack.Entry, _ *ctnetlink.Key) bool {
+		look.Add(e)
+		return true
+	})
+	look.Reading = diagnosis.Reading{Took: time.Since(start), Bytes: dumped.Bytes, Unread: dumped.Unread, Resized: dumped.Resized}
+	look.Census.Summary.Sampled = dumped.Stop != ctnetlink.Complete
+	if err != nil {
+		return fmt.Errorf("look into table: %w", err)
+	}
+	return nil
+}
+
+// lookElsewhere ranks the other namespaces by their entries.
+func lookElsewhere(own *netns.NS, limit uint64) (*diagnosis.Elsewhere, error) {
+	roster := watcher.Roster{Own: own.Inode()}
+	defer func() { _ = roster.Close() }() // it only read
+	if err := roster.Search(); err != nil {
+		return nil, err
+	}
+	sweep := roster.Sweep(1)
+	return diagnosis.Rank(&sweep, limit, largestShown), nil
+}
+
+// openNamespace opens what a person named.
+func openNamespace(name string) (ns *netns.NS, foreign bool, err error) {
+	own, err := netns.Current()
+	if err != nil || name == "" {
+		return own, false, err
+	}
+	if ns, err = findNamespace(name); err != nil {
+		err = errors.Join(err, own.Close())
+		switch {
+		case errors.Is(err, fs.ErrNotExist):
+			err = hint(err, "ip netns list; lsns -t net")
+		case errors.Is(err, fs.ErrPermission):
+			err = hint(err, "sudo ctwarden diagnose --netns NAME   # takes CAP_SYS_ADMIN and CAP_SYS_PTRACE")
+		}
+		return nil, false, err
+	}
+	foreign = ns.Inode() != own.Inode()
+	return ns, foreign, own.Close()
+}
+
+func explainDial(err error) error {
+	switch {
+	case errors.Is(err, fs.ErrPermission):
+		return hint(err, "sudo ctwarden diagnose   # to list entries takes CAP_NET_ADMIN in the network namespace",
+			"sudo cat /proc/net/nf_conntrack | ctwarden diagnose --from -")
+	case errors.Is(err, errors.ErrUnsupported):
+		return hint(err, "modprobe nf_conntrack_netlink", "cat /proc/net/nf_conntrack | ctwarden diagnose --from -")
+	}
+	return err
+}
+
+// lookIntoText looks at the text of a table in a file, or on standard input if
+// that is "-".
+func lookIntoText(cfg *config.Config, stdin io.Reader, name string) (*diagnosis.Look, error) {
+	in := stdin
+	if name == "-" {
+		name = "standard input"
+	} else {
+		f, err := os.Open(name)
+		if err != nil {
+			return nil, err
+		}
+		defer func() { _ = f.Close() }() // it was only read
+		in = f
+	}
+	start := time.Now()
+	look, err := diagnosis.ReadText(in, &cfg.Limits, cfg.Protect)
+	if err != nil {
+		return nil, fmt.Errorf("read %s: %w", name, err)
+	}
+	look.Reading.Took = time.Since(start)
+	if look.Census.Summary.Seen == 0 {
+		return nil, hint(fmt.Errorf("read %s: no entry of a table in it (%d lines were not understood)", name, look.Reading.Unread),
+			"cat /proc/net/nf_conntrack >table.txt   # or conntrack -L, on the machine in trouble")
+	}
+	return look, nil
+}

@@ -1,0 +1,62 @@
+package cli
+
+import (
+	"io"
+
+	"github.com/spf13/cobra"
+
+	"github.com/ctwarden/ctwarden/internal/config"
+	"github.com/ctwarden/ctwarden/internal/doctor"
+	review "github.com/ctwarden/ctwarden/internal/report"
+)
+
+func newDoctorCommand() *cobra.Command {
+	var asJSON bool
+	cmd := &cobra.Command{
+		Use:   "doctor",
+		Short: "what this kernel, this host and these privileges permit, and what is wrong",
+		Long: `Doctor checks what ctwarden depends on: the module, the table, what the kernel's
+netlink can really do (by trying it in a namespace of its own), privileges, the
+kernel log and the journal, storage, the clock, other programs and files that
+set the same values, and the other namespaces. It changes nothing.
+
+It checks with the rights of whoever runs it; what the running daemon may do, it
+asks the daemon. The exit code is 3 if something is wrong.`,
+		Example: `  ctwarden doctor
+  ctwarden doctor --json | jq '.findings[] | select(.verdict == "wrong")'`,
+		Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			cfg, err := config.Load(source(cmd))
+			if err != nil {
+				return err
+			}
+			found, err := doctor.Examine(cmd.Context(), cfg)
+			if err != nil {
+				return err
+			}
+			return tellFindings(cmd.OutOrStdout(), found, asJSON)
+		},
+	}
+	cmd.Flags().BoolVar(&asJSON, "json", false, "print as JSON")
+	return cmd
+}
+
+// tellFindings prints, and fails if something is wrong.
+func tellFindings(out io.Writer, found []doctor.Finding, asJSON bool) error {
+	bad := doctor.CountWrong(found)
+	if asJSON {
+		answer := struct {
+			Wrong    int              `json:"wrong"`
+			Findings []doctor.Finding `json:"findings"`
+		}{bad, found}
+		if err := review.WriteJSON(out, answer); err != nil {
+			return err
+		}
+	} else if err := doctor.Print(out, found); err != nil {
+		return err
+	}
+	if bad > 0 {
+		return errFound
+	}
+	return nil
+}

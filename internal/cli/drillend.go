@@ -1,0 +1,248 @@
+package cli
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"os"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/ctwarden/ctwarden/internal/audit"
+	"github.com/ctwarden/ctwarden/internal/loop"
+	"github.com/ctwarden/ctwarden/internal/netns"
+	"github.com/ctwarden/ctwarden/policy"
+)
+
+// A crew is the goroutines of a drill.
+type crew struct{ wg sync.WaitGroup }
+
+func (c *crew) start(fn func()) { c.wg.Go(fn) }
+func (c *crew) wait()           { c.wg.Wait() }
+
+// A score is what was seen in a drill.
+type score struct {
+	mu                                sync.Mutex
+	heard, raised, shortened, deleted int
+	told                              int // raises that were only told
+	entries                           uint64
+	verdicts                          map[policy.ActionType]policy.Result
+	failed                            []string
+	// over says that the traffic has ended: what is cut short now is no failure.
+	over                         bool
+	sent, refused, trips, shorts uint64
+	alive, flows                 int
+	slowest                      time.Duration
+	floodErr                     error
+}
+
+// note takes a record of the loop into account.
+func (s *score) note(r audit.Record) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	switch r.Kind {
+	case audit.KindSignal:
+		s.heard++
+	case audit.KindOutcome:
+		var out policy.Outcome
+		if err := r.Decode(&out); err != nil {
+			s.failed = append(s.failed, err.Error())
+			return
+		}
+		s.outcome(&out)
+	case audit.KindVerdict:
+		var v policy.Verdict
+		if err := r.Decode(&v); err == nil {
+			if s.verdicts == nil {
+				s.verdicts = map[policy.ActionType]policy.Result{}
+			}
+			s.verdicts[v.Type] = v.Result
+		}
+	}
+}
+
+func (s *score) outcome(out *policy.Outcome) {
+	switch {
+	case out.Action.Would:
+		s.told++
+		return
+	case !out.OK && s.over:
+		return
+	case !out.OK:
+		s.failed = append(s.failed, out.Sentence())
+		return
+	}
+	switch out.Action.Type {
+	case policy.RaiseMax:
+		s.raised++
+	case policy.ShortenTimeout:
+		s.shortened++
+	case policy.DeleteEntries:
+		if out.Changed > 0 {
+			s.deleted++
+			s.entries += out.Changed
+		}
+	}
+}
+
+func (s *score) end() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.over = true
+}
+
+// complete reports whether each remedy was seen, and its effect where that
+// does not take minutes.
+func (s *score) complete() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.raised+s.told > 0 && s.shortened > 0 && s.deleted > 0 &&
+		s.verdicts[policy.DeleteEntries] != 0 && (s.raised == 0 || s.verdicts[policy.RaiseMax] != 0)
+}
+
+// putBack reverts what the loop changed, and then ends the incident: the
+// record tells a drill to its end. What can't be recorded is put back, too.
+func (e *exercise) putBack() error {
+	const force = true
+	p := &e.post
+	err := p.record(audit.KindRevert, revertRecord{
+		loop.Asked{Reason: "the drill is over", UID: uint32(os.Getuid()), PID: int32(os.Getpid())}, force,
+		"the drill puts every value back",
+	})
+	outcomes, revertErr := p.kernel.Revert(context.Background(), force)
+	err = errors.Join(err, revertErr)
+	for i := range outcomes {
+		out := &outcomes[i]
+		err = errors.Join(err, p.record(audit.KindOutcome, revertedRecord{*out, out.Sentence()}))
+		if !out.OK {
+			err = errors.Join(err, fmt.Errorf("put back: %s", out.Sentence()))
+		}
+	}
+	p.loop.Leave("is over: the drill is")
+	return err
+}
+
+// cleanUp removes everything that the drill made. What it had changed is put
+// back first: after Ctrl-C it was not yet.
+func (e *exercise) cleanUp() error {
+	var errs []error
+	if e.post.kernel != nil {
+		if len(e.post.kernel.Ledger().Entries) > 0 {
+			errs = append(errs, e.putBack())
+		}
+		errs = append(errs, e.post.kernel.Close())
+		e.post.kernel = nil
+	}
+	if e.post.loop != nil {
+		e.post.loop.Leave("is over: the drill was cut short")
+	}
+	if e.look != nil {
+		errs = append(errs, e.look.close())
+	}
+	if e.stage != nil {
+		errs = append(errs, e.stage.Close())
+	}
+	if e.post.log != nil {
+		errs = append(errs, e.post.log.Close())
+	}
+	if e.own != nil {
+		errs = append(errs, e.own.Close())
+	}
+	if e.dir != "" {
+		errs = append(errs, os.RemoveAll(e.dir))
+	}
+	return errors.Join(errs...)
+}
+
+// interrupted says why a drill ended early, if it did: its own time limit is
+// not an interruption, verdict speaks of it.
+func interrupted(ctx context.Context) error {
+	if errors.Is(ctx.Err(), context.Canceled) {
+		return errors.New("interrupted; everything was put back")
+	}
+	return nil
+}
+
+// verdict compares the kernel with what it was and says whether the drill
+// showed what it should.
+func (e *exercise) verdict(context.Context) error {
+	after, err := readValues(e.own, e.stage.NS)
+	if err != nil {
+		return err
+	}
+	s := &e.score
+	differ := e.before.differences(after)
+	e.tell.end(e, differ)
+	var errs []error
+	for _, d := range differ {
+		errs = append(errs, fmt.Errorf("a value is not as before: %s", d))
+	}
+	for _, f := range s.failed {
+		errs = append(errs, errors.New(f))
+	}
+	if s.alive != s.flows {
+		errs = append(errs, fmt.Errorf("%d of %d long-lived connections died", s.flows-s.alive, s.flows))
+	}
+	if !s.complete() {
+		errs = append(errs, fmt.Errorf("not everything was seen in %s: %d raises, %d timeouts shortened, %d deletions",
+			drillLongest, s.raised+s.told, s.shortened, s.deleted))
+	}
+	return errors.Join(errs...)
+}
+
+// values are the sysctls of connection tracking, of the host and of the stage.
+type values struct{ host, stage map[string]uint64 }
+
+func readValues(host, stage *netns.NS) (v values, err error) {
+	if v.host, err = readNetfilter(host); err != nil {
+		return v, err
+	}
+	v.stage, err = readNetfilter(stage)
+	return v, err
+}
+
+// readNetfilter reads every number of net.netfilter but the count of entries.
+func readNetfilter(ns *netns.NS) (map[string]uint64, error) {
+	found := map[string]uint64{}
+	err := ns.Do(func() error {
+		paths, err := filepath.Glob("/proc/sys/net/netfilter/nf_conntrack_*")
+		if err != nil {
+			return err
+		}
+		for _, path := range paths {
+			name := filepath.Base(path)
+			text, err := os.ReadFile(path)
+			if name == "nf_conntrack_count" || errors.Is(err, os.ErrPermission) {
+				continue
+			}
+			if err != nil {
+				return err
+			}
+			if n, err := strconv.ParseUint(strings.TrimSpace(string(text)), 10, 64); err == nil {
+				found[name] = n
+			}
+		}
+		return nil
+	})
+	return found, err
+}
+
+// differences names what is not as before.
+func (v values) differences(after values) []string {
+	var differ []string
+	compare := func(where string, before, after map[string]uint64) {
+		for _, name := range slices.Sorted(maps.Keys(before)) {
+			if now, ok := after[name]; !ok || now != before[name] {
+				differ = append(differ, fmt.Sprintf("%s%s was %d and is %d", where, name, before[name], now))
+			}
+		}
+	}
+	compare("", v.host, after.host)
+	compare("in the drill's namespace: ", v.stage, after.stage)
+	return differ
+}

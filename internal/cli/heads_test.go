@@ -1,0 +1,152 @@
+package cli
+
+import (
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/ctwarden/ctwarden/internal/audit"
+)
+
+// journalOf is what journalctl -o json prints of the copies of a log, samples
+// left out as the daemon leaves them out.
+func journalOf(t *testing.T, path string) string {
+	t.Helper()
+	var b strings.Builder
+	b.WriteString(`{"MESSAGE":"Started ctwarden.service","CTWARDEN_SEQ":null,"_PID":"1"}` + "\n")
+	for r, err := range audit.Read(t.Context(), path, audit.Filter{}) {
+		if err != nil {
+			t.Fatal(err)
+		}
+		if r.Kind == audit.KindSample {
+			continue
+		}
+		line, err := json.Marshal(map[string]string{
+			"CTWARDEN_SEQ": fmt.Sprint(r.Seq), "CTWARDEN_HASH": r.Hash.String(), "CTWARDEN_RECORD": string(r.Line()),
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		b.Write(append(line, '\n'))
+	}
+	return b.String()
+}
+
+// anew writes a log whose chain is whole, but other than it was from the first
+// record of a kind on.
+func anew(t *testing.T, path string, from audit.Kind) string {
+	t.Helper()
+	other := filepath.Join(t.TempDir(), "audit.jsonl")
+	log, err := audit.Open(other, audit.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer log.Close()
+	begun := false
+	var seq uint64
+	for r, err := range audit.Read(t.Context(), path, audit.Filter{}) {
+		if err != nil {
+			t.Fatal(err)
+		}
+		payload := r.Payload()
+		if begun = begun || r.Kind == from; begun {
+			payload = bytes.Replace(payload, []byte(`"text":"`), []byte(`"text":"not `), 1)
+		}
+		if _, err := log.Append(r.Kind, payload); err != nil {
+			t.Fatal(err)
+		}
+		seq = r.Seq
+	}
+	if got := log.Head().Seq; got != seq {
+		t.Fatalf("%d records, want %d", got, seq)
+	}
+	return other
+}
+
+func TestVerifyComparesWithTheJournal(t *testing.T) {
+	needDrillLog(t)
+	journal := filepath.Join(t.TempDir(), "journal.json")
+	if err := os.WriteFile(journal, []byte(journalOf(t, drillLog)), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if out, _ := told(t, exitOK, "audit", "verify", "--log", drillLog, "--journal", journal); !strings.HasSuffix(out, "records, 0 problems\n") {
+		t.Errorf("an intact log: %s", out)
+	}
+	// Times differ, so that the other log differs from its first record on.
+	rewritten := anew(t, drillLog, audit.KindRevert)
+	out, _ := told(t, exitFound, "audit", "verify", "--no-redecide", "--log", rewritten, "--journal", journal)
+	if !strings.HasPrefix(out, "record 1 rewritten (audit.jsonl line 1)") {
+		t.Errorf("a log that was written anew: %s", out)
+	}
+	if out, _ := told(t, exitOK, "audit", "verify", "--no-redecide", "--log", rewritten); !strings.HasSuffix(out, "0 problems\n") {
+		t.Errorf("the same without the journal: %s", out)
+	}
+}
+
+func TestReadHeads(t *testing.T) {
+	hash := strings.Repeat("0a", 32)
+	tests := map[string]struct {
+		text string
+		want int
+		err  string
+	}{
+		"nothing":                       {"", 0, ""},
+		"entries of others":             {`{"MESSAGE":"x"}` + "\n" + `{"CTWARDEN_SEQ":["1","2"],"CTWARDEN_HASH":"x"}` + "\n", 0, ""},
+		"a copy":                        {`{"CTWARDEN_SEQ":"7","CTWARDEN_HASH":"` + hash + `"}`, 1, ""},
+		"a hash that is none":           {`{"CTWARDEN_SEQ":"7","CTWARDEN_HASH":"0A"}`, 0, "parse hash"},
+		"what is not journalctl's JSON": {"Nov 20 19:00:00 host ctwarden[1]: x\n", 0, "read journal: entry"},
+		"an entry without an end":       {strings.Repeat(" ", 2<<20), 0, "token too long"},
+	}
+	for name, tt := range tests {
+		t.Run(name, func(t *testing.T) {
+			heads, err := readHeads(strings.NewReader(tt.text))
+			if len(heads) != tt.want || (err == nil) != (tt.err == "") || err != nil && !strings.Contains(err.Error(), tt.err) {
+				t.Errorf("%d heads, error %v; want %d, %q", len(heads), err, tt.want, tt.err)
+			}
+		})
+	}
+}
+
+func TestADisputeIsSaidInWords(t *testing.T) {
+	needDrillLog(t)
+	forged := filepath.Join(t.TempDir(), "audit.jsonl")
+	log, err := audit.Open(forged, audit.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer log.Close()
+	for r, err := range audit.Read(t.Context(), drillLog, audit.Filter{Kinds: []audit.Kind{audit.KindConfig, audit.KindPlan}}) {
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := log.Append(r.Kind, json.RawMessage(bytes.Replace(r.Payload(), []byte(`"to":524288`), []byte(`"to":600000`), 1))); err != nil {
+			t.Fatal(err)
+		}
+	}
+	out, _ := told(t, exitFound, "audit", "verify", "--log", forged)
+	first, _, _ := strings.Cut(out, "\n")
+	want := "record 2 disputed (audit.jsonl line 2): decided again: would set nf_conntrack_max 262144 -> 524288; recorded: would set nf_conntrack_max 262144 -> 600000"
+	if diff := cmp.Diff(want, first); diff != "" {
+		t.Errorf("a forged plan (-want +got):\n%s", diff)
+	}
+}
+
+// TestAHeadIsANumberAndAHash: half of a number would be that of another record.
+func TestAHeadIsANumberAndAHash(t *testing.T) {
+	hash := ":" + strings.Repeat("ab", 32)
+	for text, want := range map[string]uint64{"12": 12, "12x": 0, " 12": 0, "+12": 0, "-1": 0, "1_2": 0, "1.2": 0, "": 0} {
+		head, err := parseHead(text + hash)
+		if head.Seq != want || (err == nil) != (want > 0) {
+			t.Errorf("%q: record %d, %v", text+hash[:5], head.Seq, err)
+		}
+	}
+	if _, err := parseHead("12"); err == nil {
+		t.Error("a number alone passes")
+	}
+}

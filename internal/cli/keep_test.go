@@ -1,0 +1,119 @@
+package cli
+
+import (
+	"io"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/ctwarden/ctwarden/internal/audit"
+	"github.com/ctwarden/ctwarden/internal/config"
+	"github.com/ctwarden/ctwarden/internal/loop"
+	"github.com/ctwarden/ctwarden/policy"
+	"github.com/ctwarden/ctwarden/remediate"
+)
+
+func TestRetentionSparesAnIncidentThatGoesOnAfterARestart(t *testing.T) {
+	cfg := config.Default()
+	cfg.State.Dir = t.TempDir()
+	cfg.Audit.Path = filepath.Join(t.TempDir(), "audit.jsonl")
+	cfg.Audit.MaxSize, cfg.Audit.KeepSize = 1, 2000
+	for name, tt := range map[string]struct {
+		open string
+		want bool
+	}{"it goes on": {"A", true}, "it is over": {"", false}} {
+		t.Run(name, func(t *testing.T) {
+			cfg := cfg
+			cfg.Audit.Path = filepath.Join(t.TempDir(), "audit.jsonl")
+			fill := func(log *audit.Log, n int) {
+				t.Helper()
+				for range n {
+					if _, err := log.Append(audit.KindSample, map[string]int{"entries": 1}); err != nil {
+						t.Fatal(err)
+					}
+				}
+			}
+			log, err := openAudit(&cfg, voiceLog(io.Discard), nil)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if _, err := log.Append(audit.KindIncidentOpen, map[string]string{"incident": "A"}); err != nil {
+				t.Fatal(err)
+			}
+			fill(log, 2)
+			if err := log.Close(); err != nil {
+				t.Fatal(err)
+			}
+			if err := writeKeepsake(cfg.State.Dir, "boot", map[uint32]loop.Kept{0: {Incident: tt.open}}); err != nil {
+				t.Fatal(err)
+			}
+			d := &running{say: voiceLog(io.Discard), boot: "boot"}
+			d.cfg.Store(&cfg)
+			if d.post.log, err = openAudit(&cfg, d.say, nil); err != nil {
+				t.Fatal(err)
+			}
+			defer d.post.log.Close()
+			if kept := d.remembered(); kept[0].Incident != tt.open {
+				t.Errorf("remembered %+v", kept)
+			}
+			fill(d.post.log, 20)
+			segments, err := audit.Segments(cfg.Audit.Path)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if got := segments[0].First == 1; got != tt.want {
+				t.Errorf("the log begins with record %d", segments[0].First)
+			}
+		})
+	}
+}
+
+// TestEveryFileSaysWhichLimitsAreInForce: a plan is decided again by the limits
+// that its record names, when those of the start have been removed.
+func TestEveryFileSaysWhichLimitsAreInForce(t *testing.T) {
+	cfg := config.Default()
+	cfg.Audit.Path = filepath.Join(t.TempDir(), "audit.jsonl")
+	cfg.Audit.MaxSize = 1
+	d := &running{say: voiceLog(io.Discard)}
+	d.cfg.Store(&cfg)
+	log, err := openAudit(&cfg, d.say, d.inForce)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer log.Close()
+	limits := cfg.Limits
+	plan := limits.Decide(&policy.State{}, &policy.Assessment{})
+	for range 2 {
+		if _, err := log.Append(audit.KindPlan, map[string]any{"digest": limits.Digest(), "plan": plan}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	var kinds []string
+	for r, err := range audit.Read(t.Context(), cfg.Audit.Path, audit.Filter{}) {
+		if err != nil {
+			t.Fatal(err)
+		}
+		kinds = append(kinds, string(r.Kind))
+		var c configRecord
+		if r.Kind == audit.KindConfig && (r.Decode(&c) != nil || c.Digest != limits.Digest() || c.Limits.Digest() != c.Digest) {
+			t.Errorf("record %+v", c)
+		}
+	}
+	if got := strings.Join(kinds, " "); got != "plan config plan" {
+		t.Errorf("records %s", got)
+	}
+}
+
+// TestABreakerInANamespaceOutlivesAStart: the incident there was over already.
+func TestABreakerInANamespaceOutlivesAStart(t *testing.T) {
+	open := policy.State{HandsOffUntil: 1, HandsOffPause: time.Hour}
+	var p post
+	begin := p.resume(map[uint32]loop.Kept{7: {State: open}}, &remediate.Claims{})
+	if begin[7].State.HandsOffPause != time.Hour {
+		t.Errorf("netns 7 begins with %+v", begin[7].State)
+	}
+	if _, own := begin[0]; !own {
+		t.Error("the own table does not begin")
+	}
+}

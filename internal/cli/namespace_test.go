@@ -1,0 +1,118 @@
+package cli
+
+import (
+	"encoding/json"
+	"fmt"
+	"os"
+	"os/exec"
+	"slices"
+	"strconv"
+	"strings"
+	"testing"
+
+	"github.com/ctwarden/ctwarden/internal/conntrack"
+	"github.com/ctwarden/ctwarden/internal/ctnetlink/cttest"
+	"github.com/ctwarden/ctwarden/internal/diagnosis"
+	"github.com/ctwarden/ctwarden/internal/netns"
+	"github.com/ctwarden/ctwarden/watcher"
+)
+
+func TestDiagnoseRanksTheOtherNamespaces(t *testing.T) {
+	needRoot(t)
+	fill := []int{0, 300, 1200}
+	cttest.NeedRoom(t, 1500)
+	s := newStreet(t, len(fill), func(i int, ns *netns.NS) { cttest.Fill(t, ns, fill[i], cttest.Assured()) })
+	var found diagnosis.Diagnosis
+	if err := json.Unmarshal([]byte(run(t, "", "diagnose", "--json")), &found); err != nil {
+		t.Fatal(err)
+	}
+	e := found.Elsewhere
+	if e == nil || e.Namespaces < len(fill) || e.Entries < 1500 || e.Missing != "" {
+		t.Fatalf("elsewhere is %+v", e)
+	}
+	at := func(i int) int {
+		return slices.IndexFunc(e.Fullest, func(f diagnosis.FullTable) bool { return f.Inode == s.inodes[i] })
+	}
+	// Other tests may fill tables at the same time.
+	if full := at(2); full < 0 || len(e.Fullest) < largestShown && (at(1) < full || at(0) >= 0) {
+		t.Errorf("ranked as %+v, want %d, then %d", e.Fullest, s.inodes[2], s.inodes[1])
+	} else if f := e.Fullest[full]; f.Name != s.path(2) || f.Fullness != conntrack.Share(1200, hostMax(t)) {
+		t.Errorf("the fullest is told as %+v", f)
+	}
+	for _, name := range []string{s.path(2), fmt.Sprint(s.inodes[2])} {
+		if text := run(t, "", "diagnose", "--netns", name); !strings.Contains(text, "table      1200 of ") || strings.Contains(text, "elsewhere") {
+			t.Errorf("diagnose --netns %s:\n%s", name, text)
+		}
+	}
+}
+
+// TestDiagnoseFindsWhatIPNetnsMade uses the program that people use.
+func TestDiagnoseFindsWhatIPNetnsMade(t *testing.T) {
+	ip, err := exec.LookPath("ip")
+	if err != nil || os.Getuid() != 0 {
+		t.Skip("needs root and the program ip (Debian package iproute2)")
+	}
+	name := "ctwarden-test-" + strconv.Itoa(os.Getpid())
+	if text, err := exec.CommandContext(t.Context(), ip, "netns", "add", name).CombinedOutput(); err != nil {
+		t.Skipf("needs a host on which ip netns add works: %s", text)
+	}
+	t.Cleanup(func() {
+		if text, err := exec.Command(ip, "netns", "delete", name).CombinedOutput(); err != nil {
+			t.Errorf("ip netns delete: %s", text)
+		}
+	})
+	ns, err := netns.Find(name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	cttest.Fill(t, ns, 700, cttest.Assured())
+	inode := ns.Inode()
+	if err := ns.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if text := run(t, "", "diagnose"); !strings.Contains(text, fmt.Sprintf("%s, netns %d", name, inode)) {
+		t.Errorf("diagnose does not name it:\n%s", text)
+	}
+	text := strings.Join(strings.Fields(run(t, "", "diagnose", "--netns", name)), " ")
+	if !strings.Contains(text, "table 700 of ") || !strings.Contains(text, fmt.Sprintf("netns %d (%s)", inode, name)) {
+		t.Errorf("diagnose --netns %s:\n%s", name, text)
+	}
+}
+
+func TestANamespaceIsFoundByWhatItIsCalled(t *testing.T) {
+	id := strings.Repeat("0123456789abcdef", 4)
+	ns := watcher.Namespace{Inode: 4026532001, Container: id, Called: "shop/web", Pod: "8d5b0a6c-0000-0000-0000-000000000000", Unit: "shop.service", Comm: "nginx"}
+	for name, want := range map[string]bool{
+		"shop/web": true, id: true, id[:12]: true, id[:5]: false, ns.Pod: true, "shop": true, "shop.service": true,
+		"nginx": false, "": false, "sho": false, "4026532001": true, "net:[4026532001]": true, "402653200": false,
+	} {
+		if isCalled(&ns, name) != want {
+			t.Errorf("is called %q: %t, want %t", name, !want, want)
+		}
+	}
+	ns.Guessed = true
+	if isCalled(&ns, "4026532001") {
+		t.Error("a guessed number is nobody's name")
+	}
+}
+
+// TestAVisitFindsWhatIsMountedAnywhere has a namespace without a process, in a
+// directory that nobody keeps namespaces in.
+func TestAVisitFindsWhatIsMountedAnywhere(t *testing.T) {
+	needRoot(t)
+	s := newStreet(t, 1, func(int, *netns.NS) {})
+	v := visits{}
+	ns, err := v.find(s.inodes[0])
+	if err != nil {
+		t.Fatal(err)
+	}
+	if again, err := v.find(s.inodes[0]); err != nil || again != ns || ns.Inode() != s.inodes[0] {
+		t.Errorf("found %v, then %v, %v", ns, again, err)
+	}
+	if err := v.close(); err != nil {
+		t.Error(err)
+	}
+	if _, err := (visits{}).find(1); err == nil {
+		t.Error("found a namespace that is not there")
+	}
+}

@@ -1,0 +1,382 @@
+package cli
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"slices"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/ctwarden/ctwarden/internal/config"
+	"github.com/ctwarden/ctwarden/internal/netns"
+	"github.com/ctwarden/ctwarden/policy"
+	"github.com/ctwarden/ctwarden/watcher"
+)
+
+// neighbours are the other network namespaces of the host. All are counted;
+// those that hold much are watched one by one, as tables of the loop.
+//
+// observe is for the loop; the other methods may be called by any goroutine.
+type neighbours struct {
+	roster watcher.Roster
+	names  config.NetNS
+	// can says what may be written, claimed whether the ledger has a value of
+	// a namespace.
+	can     func(netns uint32) policy.Kernel
+	claimed func(netns uint32) bool
+	// alarmed is set when the kernel spoke of a namespace that is not watched.
+	alarmed atomic.Bool
+
+	mu       sync.Mutex
+	watched  []*neighbour
+	sweep    watcher.Sweep
+	swept    policy.Moment
+	checked  policy.Moment // that the watched ones are still there
+	took     time.Duration // the last sweep, with the search before it
+	every    time.Duration // until the next sweep
+	searched int           // sweeps since the last search
+}
+
+// A neighbour is a namespace that is watched.
+type neighbour struct {
+	inode uint32
+	// look reads it from inside; nil: it is not permitted to be entered.
+	look *lookout
+	// entries and seen: what it held at the last look, and when it last held
+	// much.
+	entries uint64
+	seen    policy.Moment
+	failing bool // it could not be read
+}
+
+const (
+	// A namespace is watched from a tenth of max on: levels begin far above,
+	// and policy.Host counts those as able to fill.
+	watchedFrom = 10
+	// watchedFor is how long one is watched that holds less: an incident ends,
+	// and leases are given back, meanwhile.
+	watchedFor = 15 * time.Minute
+	// mostWatched bounds the namespaces that are watched; each costs the
+	// memory of a flight recorder, and a thread: the unit permits 64.
+	mostWatched = 24
+	// Sweeps take at most a third of a thousandth of the time, which leaves
+	// the rest of the idle budget to the daemon itself, but are not put off
+	// for ever. A line of the kernel about a namespace that is not watched
+	// brings the next one forward, unless sweeps took more than a hundredth of
+	// the time then: such lines can come without end.
+	sweepShare            = 3000
+	alarmedShare          = 100
+	leastSweep, mostSweep = time.Second, 2 * time.Minute
+	// So often it is looked whether somebody else still wants the namespaces
+	// that are held open, and all are swept while one of them is half full.
+	watchful              = 2 * time.Second
+	sweepsBetweenSearches = 4
+	alarmedBelow          = 90 // per cent of max: above, a line is no riddle
+)
+
+// newNeighbours returns the neighbours of a namespace.
+func newNeighbours(own *netns.NS, names config.NetNS) *neighbours {
+	return &neighbours{
+		roster: watcher.Roster{Own: own.Inode()}, names: names,
+		claimed: func(uint32) bool { return false },
+	}
+}
+
+// observe returns the observations of those that are watched, and completes
+// the host's sums in the own one. Nothing is locked while it reads: what can be
+// written is found out by way of open.
+func (n *neighbours) observe(ctx context.Context, own *policy.Observation) []policy.Observation {
+	n.mu.Lock()
+	if n.due(own) {
+		n.look(own)
+	}
+	watched := slices.Clone(n.watched)
+	n.mu.Unlock()
+	var all []policy.Observation
+	entries := make(map[uint32]uint64, len(watched))
+	for _, w := range watched {
+		if o, err := n.observeOne(ctx, w, own); err == nil {
+			all = append(all, o)
+			entries[w.inode] = o.Table.Entries
+		}
+	}
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	n.note(entries, own)
+	own.Host = policy.Host{Entries: own.Table.Entries + n.sweep.Entries, Tables: n.tables(own)}
+	for i := range all {
+		all[i].Host = own.Host
+	}
+	return all
+}
+
+// note takes in what the watched ones hold now. One that could not be read has
+// gone away, or is read again at the next turn: to let go of it would end its
+// incident, and what is to be given back in it would be given back by nobody.
+func (n *neighbours) note(entries map[uint32]uint64, own *policy.Observation) {
+	kept := n.watched[:0]
+	for _, w := range n.watched {
+		now, ok := entries[w.inode]
+		if !ok {
+			if !w.failing {
+				n.alarmed.Store(true)
+			}
+			if w.failing = n.roster.Held(w.inode); w.failing {
+				kept = append(kept, w)
+			} else {
+				w.close()
+			}
+			continue
+		}
+		w.failing = false
+		n.sweep.Entries = n.sweep.Entries - min(w.entries, n.sweep.Entries) + now
+		w.entries = now
+		if now >= own.Table.Max/watchedFrom {
+			w.seen = own.Now
+		}
+		kept = append(kept, w)
+	}
+	n.watched = kept
+}
+
+// due reports whether it is time for a sweep.
+func (n *neighbours) due(own *policy.Observation) bool {
+	if own.Absent || own.Table.Max == 0 {
+		return false
+	}
+	if n.swept == 0 || own.Now.Since(n.swept) >= n.every || n.deserted(own.Now) {
+		return true
+	}
+	full := own.Table.Entries >= own.Table.Max/100*alarmedBelow
+	return !full && n.alarmed.Load() && own.Now.Since(n.swept) >= n.took*alarmedShare
+}
+
+// deserted reports whether one of those that are watched is kept by nothing
+// else any more, and has the next look search for it.
+func (n *neighbours) deserted(now policy.Moment) bool {
+	if len(n.watched) == 0 || now.Since(n.checked) < watchful {
+		return false
+	}
+	n.checked = now
+	for _, w := range n.watched {
+		if !n.roster.Held(w.inode) {
+			n.alarmed.Store(true)
+			return true
+		}
+	}
+	return false
+}
+
+// look sweeps all namespaces and chooses those to watch.
+func (n *neighbours) look(own *policy.Observation) {
+	start := time.Now()
+	alarmed := n.alarmed.Swap(false)
+	if alarmed || n.swept == 0 || n.searched >= sweepsBetweenSearches {
+		if n.roster.Search() == nil {
+			n.searched = 0
+		}
+	}
+	n.searched++
+	n.sweep = n.roster.Sweep(max(1, own.Table.Max/watchedFrom))
+	for _, w := range n.watched {
+		ns, _ := n.roster.Named(w.inode)
+		w.entries = ns.Entries // of which the sum is made
+	}
+	n.swept, n.took = own.Now, time.Since(start)
+	n.every = min(max(leastSweep, n.took*sweepShare), mostSweep)
+	n.choose(own)
+	if slices.ContainsFunc(n.watched, func(w *neighbour) bool { return w.entries >= own.Table.Max/2 }) {
+		n.every = min(n.every, watchful)
+	}
+}
+
+// choose stops watching what is gone or calm, and begins with what holds much.
+func (n *neighbours) choose(own *policy.Observation) {
+	kept := n.watched[:0]
+	for _, w := range n.watched {
+		ns, here := n.roster.Named(w.inode)
+		idle := own.Now.Since(w.seen) >= watchedFor || !n.wanted(&ns)
+		if !here || idle && !n.claimed(w.inode) {
+			w.close()
+			continue
+		}
+		kept = append(kept, w)
+	}
+	n.watched = kept
+	for i := range n.sweep.Full {
+		ns := &n.sweep.Full[i]
+		if !n.wanted(ns) || n.find(ns.Inode) != nil {
+			continue
+		}
+		if len(n.watched) >= mostWatched && !n.yield(ns.Entries) {
+			return // those that follow hold less
+		}
+		n.watch(ns.Inode, own.Now).entries = ns.Entries
+	}
+}
+
+// yield stops watching the one that holds least, for one that holds at least
+// twice as much. One with a value that is to be given back stays.
+func (n *neighbours) yield(entries uint64) bool {
+	least := -1
+	for i, w := range n.watched {
+		if w.entries <= entries/2 && (least < 0 || w.entries < n.watched[least].entries) && !n.claimed(w.inode) {
+			least = i
+		}
+	}
+	if least < 0 {
+		return false
+	}
+	n.watched[least].close()
+	n.watched = slices.Delete(n.watched, least, least+1)
+	return true
+}
+
+// choosing chooses by other patterns, at the next turn.
+func (n *neighbours) choosing(names config.NetNS) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	n.names = names
+	n.alarmed.Store(true)
+}
+
+// wanted reports whether a namespace is one of those to watch.
+func (n *neighbours) wanted(ns *watcher.Namespace) bool {
+	included := len(n.names.Include) == 0 || ns.Matches(n.names.Include)
+	return included && !ns.Matches(n.names.Exclude)
+}
+
+// watch begins to watch a namespace, from inside where that is permitted.
+func (n *neighbours) watch(inode uint32, now policy.Moment) *neighbour {
+	ns, _ := n.roster.Named(inode)
+	w := &neighbour{inode: inode, entries: ns.Entries, seen: now}
+	if ns, err := n.roster.Open(inode); err == nil { // or else it is read from outside
+		w.look = newLookout(ns, true)
+		w.look.can = func(netns uint32) policy.Kernel { return n.can(netns) }
+	}
+	n.watched = append(n.watched, w)
+	return w
+}
+
+func (n *neighbours) find(inode uint32) *neighbour {
+	for _, w := range n.watched {
+		if w.inode == inode {
+			return w
+		}
+	}
+	return nil
+}
+
+// observeOne reads a namespace from inside, or else through a process in it.
+func (n *neighbours) observeOne(ctx context.Context, w *neighbour, own *policy.Observation) (policy.Observation, error) {
+	if w.look != nil {
+		return w.look.observe(ctx)
+	}
+	table, err := n.roster.Read(w.inode)
+	if err != nil {
+		return policy.Observation{}, err
+	}
+	table.Max, table.Buckets = own.Table.Max, own.Table.Buckets
+	o := policy.Observation{At: own.At, Now: own.Now, Table: table, Memory: own.Memory}
+	o.Kernel = policy.Kernel{MaxWritable: own.Kernel.MaxWritable, BucketsWritable: own.Kernel.BucketsWritable}
+	return o, nil
+}
+
+// tables is the number of namespaces that hold enough to be taken for ones
+// that could fill.
+func (n *neighbours) tables(own *policy.Observation) uint32 {
+	count := uint32(n.sweep.Filled)
+	if own.Table.Entries >= own.Table.Max/watchedFrom {
+		count++
+	}
+	return max(count, 1)
+}
+
+// open returns a namespace to act in, which is then watched. It stays open
+// until it is gone. It is remediate's way to find one.
+func (n *neighbours) open(inode uint32) (*netns.NS, error) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	w := n.find(inode)
+	if w == nil {
+		if _, here := n.roster.Named(inode); !here {
+			if err := n.roster.Search(); err != nil {
+				return nil, err
+			}
+		}
+		if _, here := n.roster.Named(inode); !here {
+			return nil, fmt.Errorf("netns %d: %w", inode, fs.ErrNotExist)
+		}
+		_, now := clock()
+		w = n.watch(inode, now)
+	}
+	if w.look == nil {
+		return nil, fmt.Errorf("enter %s: %w", n.name(inode), fs.ErrPermission)
+	}
+	return w.look.ns, nil
+}
+
+// entered returns a namespace that is watched from inside.
+func (n *neighbours) entered(inode uint32) (*netns.NS, error) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if w := n.find(inode); w != nil && w.look != nil {
+		return w.look.ns, nil
+	}
+	return nil, fmt.Errorf("look into %s: %w", n.name(inode), errors.ErrUnsupported)
+}
+
+// name is what people call a namespace.
+func (n *neighbours) name(inode uint32) string {
+	ns, _ := n.roster.Named(inode)
+	return ns.Name()
+}
+
+// refresh has everything read again.
+func (n *neighbours) refresh() {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	for _, w := range n.watched {
+		if w.look != nil {
+			w.look.refresh()
+		}
+	}
+}
+
+// alarm has all namespaces swept soon, for the kernel said that a table is
+// full: that of a namespace, or of any if it is 0. One that is watched already,
+// or not to be watched, is no reason, nor is the own one.
+func (n *neighbours) alarm(inode uint32) {
+	if inode != 0 {
+		if inode == n.roster.Own {
+			return
+		}
+		ns, here := n.roster.Named(inode)
+		n.mu.Lock()
+		known := n.find(inode) != nil || here && !n.wanted(&ns)
+		n.mu.Unlock()
+		if known {
+			return
+		}
+	}
+	n.alarmed.Store(true)
+}
+
+func (w *neighbour) close() {
+	if w.look != nil {
+		_ = errors.Join(w.look.close(), w.look.ns.Close()) // they were only read
+	}
+}
+
+func (n *neighbours) close() error {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	for _, w := range n.watched {
+		w.close()
+	}
+	n.watched = nil
+	return n.roster.Close()
+}

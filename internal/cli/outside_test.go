@@ -1,0 +1,253 @@
+package cli
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"io"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/ctwarden/ctwarden/internal/audit"
+	"github.com/ctwarden/ctwarden/internal/conntrack"
+	"github.com/ctwarden/ctwarden/internal/ctnetlink"
+	"github.com/ctwarden/ctwarden/internal/ctnetlink/cttest"
+	"github.com/ctwarden/ctwarden/internal/drill"
+	"github.com/ctwarden/ctwarden/internal/netns"
+	"github.com/ctwarden/ctwarden/policy"
+	"github.com/ctwarden/ctwarden/remediate"
+	"github.com/ctwarden/ctwarden/watcher"
+)
+
+// needHost skips a test that writes a value of the whole host, where nobody
+// has allowed it.
+func needHost(t testing.TB) {
+	t.Helper()
+	if os.Getenv("CTWARDEN_TEST_HOST") != "1" {
+		t.Skip("writes nf_conntrack_max of the host: needs CTWARDEN_TEST_HOST=1")
+	}
+	if os.Getuid() != 0 {
+		t.Skip("needs root to write nf_conntrack_max")
+	}
+}
+
+// needRoot skips a test that makes network namespaces and enters them.
+func needRoot(t testing.TB) {
+	t.Helper()
+	if os.Getuid() != 0 {
+		t.Skip("needs root to make network namespaces")
+	}
+}
+
+// newStage makes a namespace in which connections are tracked, or skips.
+func newStage(t testing.TB) *drill.Stage {
+	t.Helper()
+	stage, err := drill.NewStage()
+	if errors.Is(err, os.ErrPermission) && os.Getuid() != 0 {
+		t.Skip("needs CAP_SYS_ADMIN to make a network namespace")
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := stage.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	return stage
+}
+
+// newPost stands a post that watches the stage, with directories of its own,
+// and returns it with a function that runs it until the test calls stop. What
+// it changed is put back when the test ends.
+func newPost(t testing.TB, stage *drill.Stage, limits policy.Limits) (p *post, start func() (stop func())) {
+	t.Helper()
+	own, err := netns.Current()
+	if err != nil {
+		t.Fatal(err)
+	}
+	dir := t.TempDir()
+	log, err := audit.Open(filepath.Join(dir, "audit.jsonl"), audit.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	p = &post{limits: limits, look: newLookout(stage.NS, true), say: voiceLog(io.Discard), kmsg: watcher.NewKmsg(), log: log}
+	p.kernel, _, err = openKernel(t.Context(), remediate.Options{
+		Dir: dir, Find: func(inode uint32) (*netns.NS, error) {
+			if inode != stage.NS.Inode() {
+				return nil, os.ErrNotExist
+			}
+			return stage.NS, nil
+		},
+	}, own)
+	if err != nil {
+		t.Fatal(err)
+	}
+	p.man(nil)
+	t.Cleanup(func() {
+		outcomes, err := p.kernel.Revert(context.Background(), true)
+		for i := range outcomes {
+			if !outcomes[i].OK {
+				t.Errorf("put back: %s", outcomes[i].Sentence())
+			}
+		}
+		if err := errors.Join(err, p.kernel.Close(), p.look.close(), log.Close(), own.Close()); err != nil {
+			t.Error(err)
+		}
+	})
+	return p, func() func() {
+		ctx, cancel := context.WithCancel(context.Background())
+		ended := make(chan struct{})
+		go func() { defer close(ended); p.run(ctx) }()
+		return func() { cancel(); <-ended }
+	}
+}
+
+// hostMax reads nf_conntrack_max.
+func hostMax(t testing.TB) uint64 {
+	t.Helper()
+	text, err := os.ReadFile("/proc/sys/net/netfilter/nf_conntrack_max")
+	if err != nil {
+		t.Fatal(err)
+	}
+	n, err := strconv.ParseUint(strings.TrimSpace(string(text)), 10, 64)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return n
+}
+
+// TestNoRepliedEntryIsDeleted lets the loop delete unreplied entries from a
+// table in which others are answered all the time, and looks for each of those
+// afterwards.
+func TestNoRepliedEntryIsDeleted(t *testing.T) {
+	stage := newStage(t)
+	limits := policy.Defaults()
+	limits.NoHostWide = true
+	limits.Verify.Settle = 0
+	limits.Delete.MinIdle, limits.Delete.SynSentIdle = time.Second, time.Second
+	// A small table plays a full one: the limits make it so.
+	limits.Levels.HighEnter, limits.Levels.ElevatedEnter = 1, 1
+	limits.Levels.HighLeave, limits.Levels.ElevatedLeave = 1, 1
+	p, start := newPost(t, stage, limits)
+
+	flows, err := drill.NewFlows(stage.NS, 20)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer flows.Close()
+	ctx, calm := context.WithCancel(t.Context())
+	talked := make(chan struct{})
+	go func() { defer close(talked); flows.Run(ctx, 10*time.Millisecond) }()
+	cttest.Fill(t, stage.NS, 2000, cttest.Replied())
+	flood, err := drill.NewFlood(stage.NS)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer flood.Close()
+	flooded := make(chan error)
+	go func() { flooded <- flood.Run(ctx, 1000, 60_000) }()
+	before := repliedEntries(t, stage.NS)
+
+	var deleted atomic.Uint64
+	p.told = func(r audit.Record) {
+		var out policy.Outcome
+		if r.Kind == audit.KindOutcome && r.Decode(&out) == nil && out.Action.Type == policy.DeleteEntries {
+			deleted.Add(out.Changed)
+		}
+	}
+	stop := start()
+	for end := time.Now().Add(40 * time.Second); deleted.Load() < 1000 && time.Now().Before(end); {
+		time.Sleep(10 * time.Millisecond)
+	}
+	stop()
+	calm()
+	<-talked
+	if err := <-flooded; err != nil {
+		t.Error(err)
+	}
+	after := repliedEntries(t, stage.NS)
+	for tuple := range before {
+		if !after[tuple] {
+			t.Errorf("replied entry %v is gone", tuple)
+		}
+	}
+	if alive, of := flows.Alive(); alive != of {
+		t.Errorf("%d of %d connections alive", alive, of)
+	}
+	if deleted.Load() < 1000 {
+		t.Errorf("%d entries deleted: nothing was proved; status %s", deleted.Load(), p.loop.Status().Tables[0].HeldText)
+	}
+	t.Logf("%d unreplied entries deleted, %d replied ones all there", deleted.Load(), len(before))
+}
+
+// repliedEntries returns the original tuples of the entries that were answered.
+func repliedEntries(t *testing.T, ns *netns.NS) map[conntrack.Tuple]bool {
+	t.Helper()
+	conn, err := ctnetlink.Dial(ns)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	found := map[conntrack.Tuple]bool{}
+	_, err = conn.Dump(t.Context(), ctnetlink.Query{}, func(e *conntrack.Entry, _ *ctnetlink.Key) bool {
+		if e.Status&conntrack.StatusSeenReply != 0 {
+			found[e.Orig] = true
+		}
+		return true
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return found
+}
+
+// TestObserveChangesNothing runs the loop on a table that is full as far as it
+// knows, in observe mode.
+func TestObserveChangesNothing(t *testing.T) {
+	stage := newStage(t)
+	own, err := netns.Current()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer own.Close()
+	before, err := readValues(own, stage.NS)
+	if err != nil {
+		t.Fatal(err)
+	}
+	limits := policy.Defaults()
+	limits.Mode = policy.Observe
+	limits.Levels.HighEnter, limits.Levels.HighLeave, limits.Levels.ElevatedEnter, limits.Levels.ElevatedLeave = 1, 1, 1, 1
+	p, start := newPost(t, stage, limits)
+	var would atomic.Int64
+	p.told = func(r audit.Record) {
+		if r.Kind == audit.KindOutcome && bytes.Contains(r.Line(), []byte(`"would":true`)) {
+			would.Add(1)
+		}
+	}
+	cttest.Fill(t, stage.NS, 3000, cttest.Unreplied())
+	count := cttest.Count(t, stage.NS)
+	stop := start()
+	for end := time.Now().Add(20 * time.Second); would.Load() == 0 && time.Now().Before(end); {
+		time.Sleep(10 * time.Millisecond)
+	}
+	stop()
+	if would.Load() == 0 {
+		t.Error("nothing was told")
+	}
+	after, err := readValues(own, stage.NS)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if differ := before.differences(after); len(differ) > 0 {
+		t.Errorf("observe mode changed %v", differ)
+	}
+	if got := cttest.Count(t, stage.NS); got != count {
+		t.Errorf("%d entries, want all %d", got, count)
+	}
+}

@@ -1,0 +1,133 @@
+package cli
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/ctwarden/ctwarden/internal/audit"
+	"github.com/ctwarden/ctwarden/internal/config"
+	"github.com/ctwarden/ctwarden/internal/control"
+)
+
+// unanswered says what to do about an error of package control.
+func unanswered(cmd *cobra.Command, cfg *config.Config, err error) error {
+	switch {
+	case control.NoDaemon(err):
+		return hint(fmt.Errorf("no daemon answers on %s", cfg.Control.Socket), "systemctl status ctwarden")
+	case errors.Is(err, fs.ErrPermission):
+		return hint(err, "sudo "+pasted(os.Args), "sudo usermod -a -G ctwarden \"$USER\"   # lets you ask without sudo, after the next login")
+	}
+	return err
+}
+
+// ask has the running daemon do something, and reads its answer.
+func ask(cmd *cobra.Command, what string, a control.Ask, answer any) error {
+	cfg, err := places(cmd)
+	if err != nil {
+		return err
+	}
+	text, err := control.Do(cmd.Context(), cfg.Control.Socket, what, a)
+	if err != nil {
+		return unanswered(cmd, cfg, err)
+	}
+	if err := json.Unmarshal(text, answer); err != nil {
+		return fmt.Errorf("read answer of daemon: %w", err)
+	}
+	return nil
+}
+
+func newPause() *cobra.Command {
+	var a control.Ask
+	cmd := &cobra.Command{
+		Use:        "pause",
+		SuggestFor: []string{"stop", "hold", "disable"},
+		Short:      "have the daemon decide nothing for a while",
+		Long: `Pause has the running daemon watch and record, and change nothing, until the time
+is over or "ctwarden resume". What it changed before stays. Who asked, and why, is
+in the audit log.`,
+		Example: `  ctwarden pause --for 1h --reason "new firewall rules"`,
+		Args:    cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			if a.Reason == "" {
+				return hint(usageError{errors.New("--reason is needed: whoever reads the audit log will ask"), cmd.CommandPath()}, examples(cmd)...)
+			}
+			if a.For < time.Second {
+				return usageError{fmt.Errorf("--for %s: at least 1s is needed", a.For), cmd.CommandPath()}
+			}
+			if err := a.Check(); err != nil {
+				return usageError{err, cmd.CommandPath()}
+			}
+			var paused pausedAnswer
+			if err := ask(cmd, "pause", a, &paused); err != nil {
+				return err
+			}
+			_, err := fmt.Fprintf(cmd.OutOrStdout(), "paused until %s; ctwarden resume ends it\n", stamp(paused.Until))
+			return err
+		},
+	}
+	cmd.Flags().DurationVar(&a.For, "for", time.Hour, "how long, up to 720h")
+	cmd.Flags().StringVar(&a.Reason, "reason", "", "why, for the audit log")
+	return cmd
+}
+
+func newResume() *cobra.Command {
+	var a control.Ask
+	cmd := &cobra.Command{
+		Use:        "resume",
+		SuggestFor: []string{"unpause", "continue", "enable"},
+		Short:      "end a pause, and let the daemon act again after its breaker tripped",
+		Example:    `  ctwarden resume --reason "the new rules are in"`,
+		Args:       cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			if err := a.Check(); err != nil {
+				return usageError{err, cmd.CommandPath()}
+			}
+			if err := ask(cmd, "resume", a, &struct{}{}); err != nil {
+				return err
+			}
+			_, err := fmt.Fprintln(cmd.OutOrStdout(), "resumed")
+			return err
+		},
+	}
+	cmd.Flags().StringVar(&a.Reason, "reason", "", "why, for the audit log")
+	return cmd
+}
+
+func newReload() *cobra.Command {
+	return &cobra.Command{
+		Use:   "reload",
+		Short: "have the daemon load its configuration anew, or say why it does not",
+		Long: `Reload does what SIGHUP and "systemctl reload ctwarden" do, and waits for the
+answer: the daemon takes the whole new configuration or none of it. A change of
+watch, netns.act, audit, state, control and metrics takes effect after a restart
+only, and reload says so.`,
+		Example: `  ctwarden config check && ctwarden reload`,
+		Args:    cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			var reloaded reloadedAnswer
+			err := ask(cmd, "reload", control.Ask{}, &reloaded)
+			if _, ok := errors.AsType[*control.Refusal](err); ok {
+				return hint(err, "ctwarden config check")
+			}
+			if err != nil {
+				return err
+			}
+			lines := []string{"configuration loaded, limits " + reloaded.Digest}
+			for _, key := range reloaded.Restart {
+				lines = append(lines, key+" takes effect after: systemctl restart ctwarden")
+			}
+			for _, line := range lines {
+				if _, err := fmt.Fprintln(cmd.OutOrStdout(), audit.Sanitise(line)); err != nil {
+					return err
+				}
+			}
+			return nil
+		},
+	}
+}

@@ -1,0 +1,217 @@
+package cli
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"github.com/ctwarden/ctwarden/internal/audit"
+	"github.com/ctwarden/ctwarden/internal/config"
+	"github.com/ctwarden/ctwarden/internal/diagnosis"
+	"github.com/ctwarden/ctwarden/internal/incident"
+	review "github.com/ctwarden/ctwarden/internal/report"
+	"github.com/ctwarden/ctwarden/policy"
+	"github.com/ctwarden/ctwarden/remediate"
+)
+
+func newRecommend() *cobra.Command {
+	var path, id, dir string
+	var untracked []string
+	var asJSON bool
+	cmd := &cobra.Command{
+		Use:   "recommend",
+		Short: "the permanent fix, as files",
+		Long: `Recommend sizes a permanent fix, from what an incident showed, or without one
+from the table as it is now, and prints it as files for /etc: the limit, the hash
+and the timeouts (sysctl.d), the hash from the start (modprobe.d), what makes them
+count at boot (modules-load.d, udev), and rules that keep traffic out of the table
+(nftables, iptables) where loopback or the ports that you name stand for much of it.
+
+Nothing is installed. --write puts the files below a directory of your choice, and
+never over an existing file.`,
+		Example: `  ctwarden recommend --incident last
+  ctwarden recommend --incident last --notrack 6379/tcp --write ./fix`,
+		Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			ports, err := parsePorts(untracked)
+			if err != nil {
+				return usageError{err, cmd.CommandPath()}
+			}
+			if path != "" && id == "" {
+				id = "last"
+			}
+			need, err := needOf(cmd, path, id)
+			if err != nil {
+				return err
+			}
+			need.Ports = append(need.Ports, ports...)
+			advice := incident.Advise(need)
+			switch {
+			case dir != "":
+				return writeAdvice(cmd.OutOrStdout(), dir, &advice)
+			case asJSON:
+				return review.WriteJSON(cmd.OutOrStdout(), advice)
+			}
+			return printAdvice(cmd.OutOrStdout(), &advice)
+		},
+	}
+	logFlag(cmd, &path)
+	f := cmd.Flags()
+	f.StringVar(&id, "incident", "", "size it from this incident (`ID` or last) instead of the present table")
+	f.StringVar(&dir, "write", "", "write the files below this `directory`")
+	f.StringSliceVar(&untracked, "notrack", nil, "leave these `ports` untracked, as in 80/tcp,53/udp")
+	f.BoolVar(&asJSON, "json", false, "print as JSON")
+	return cmd
+}
+
+// parsePorts reads ports as in 80/tcp.
+func parsePorts(words []string) ([]incident.Port, error) {
+	var ports []incident.Port
+	for _, word := range words {
+		digits, proto, _ := strings.Cut(word, "/")
+		n, err := strconv.ParseUint(digits, 10, 16)
+		if err != nil || n == 0 || proto != "tcp" && proto != "udp" {
+			return nil, fmt.Errorf("--notrack %q: expected a port such as 80/tcp or 53/udp", word)
+		}
+		ports = append(ports, incident.Port{Proto: proto, Number: uint16(n)})
+	}
+	return ports, nil
+}
+
+// needOf returns what to size the fix from.
+func needOf(cmd *cobra.Command, path, id string) (incident.Need, error) {
+	if id != "" {
+		path, err := logPath(cmd, path)
+		if err != nil {
+			return incident.Need{}, err
+		}
+		found, err := find(cmd.Context(), path, id)
+		if err != nil {
+			return incident.Need{}, err
+		}
+		return found.Need(), nil
+	}
+	cfg, err := config.Load(source(cmd))
+	if err != nil {
+		return incident.Need{}, err
+	}
+	return needNow(cmd.Context(), cfg)
+}
+
+// mostPorts is how many ports are considered for rules.
+const mostPorts = 8
+
+// needNow looks at the table of this host. The values that ctwarden has raised
+// do not count as the administrator's.
+func needNow(ctx context.Context, cfg *config.Config) (need incident.Need, err error) {
+	look, err := lookIntoKernel(ctx, cfg, "", false)
+	if look == nil || look.Observation.Table.Buckets == 0 {
+		return need, err
+	}
+	o := &look.Observation // without entries, the size alone is advised
+	var s policy.State
+	a := cfg.Limits.Assess(&s, o)
+	need = incident.Need{
+		Of:   "the table at " + o.At.UTC().Format("2006-01-02 15:04 UTC"),
+		Peak: o.Table.Entries, Max: o.Table.Max, Buckets: o.Table.Buckets, Budget: a.Budget,
+		Timeouts: o.Timeouts, Census: look.Census.Summary,
+	}
+	// What is translated can't be left untracked.
+	if !diagnosis.Translated(&need.Census, &look.Census.Make) {
+		need.Ports = incident.Dominant(look.Census.Top(mostPorts).Ports, need.Census)
+	}
+	ledger, err := remediate.ReadLedger(remediate.Options{Dir: cfg.State.Dir})
+	if err != nil && !errors.Is(err, fs.ErrPermission) && !errors.Is(err, fs.ErrNotExist) {
+		return need, err
+	}
+	for _, e := range ledger.Entries {
+		switch e.Sysctl {
+		case "nf_conntrack_max":
+			need.Max = e.Original
+		case "nf_conntrack_buckets":
+			need.Buckets = e.Original
+		}
+	}
+	return need, nil
+}
+
+func printAdvice(w io.Writer, a *incident.Advice) error {
+	var b strings.Builder
+	for _, why := range a.Why {
+		fmt.Fprintf(&b, "# %s\n", audit.Sanitise(why))
+	}
+	for _, f := range a.Files {
+		fmt.Fprintf(&b, "\n# ---- /etc/%s\n# %s\n%s", f.Path, f.About, f.Text)
+	}
+	b.WriteString("\n# Know before you install them:\n")
+	for _, warning := range a.Warnings {
+		fmt.Fprintf(&b, "# - %s\n", audit.Sanitise(warning))
+	}
+	_, err := io.WriteString(w, b.String())
+	return err
+}
+
+// writeAdvice writes the files below dir. If one is there already, nothing is
+// written.
+func writeAdvice(w io.Writer, dir string, a *incident.Advice) error {
+	root, err := openDir(dir)
+	if err != nil {
+		return err
+	}
+	defer root.Close()
+	for _, f := range a.Files {
+		if _, err := root.Lstat(f.Path); err == nil {
+			return hint(fmt.Errorf("write %s: it exists already; nothing was written", filepath.Join(dir, f.Path)),
+				"ctwarden recommend --write "+pasted([]string{dir + ".new"})+"   # with the flags of before, then: diff -r "+pasted([]string{dir, dir + ".new"}))
+		}
+	}
+	for _, f := range a.Files {
+		if err := writeInto(root, f); err != nil {
+			return err
+		}
+		if _, err := fmt.Fprintf(w, "%s\n    %s\n", filepath.Join(dir, f.Path), f.About); err != nil {
+			return err
+		}
+	}
+	for _, warning := range a.Warnings {
+		if _, err := fmt.Fprintf(w, "caution: %s\n", audit.Sanitise(warning)); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func openDir(dir string) (*os.Root, error) {
+	if err := os.MkdirAll(dir, 0o755); err != nil { //nolint:gosec // files of /etc are for all to read
+		return nil, fmt.Errorf("make directory: %w", err)
+	}
+	root, err := os.OpenRoot(dir)
+	if err != nil {
+		return nil, fmt.Errorf("open directory: %w", err)
+	}
+	return root, nil
+}
+
+// writeInto writes one new file; a symbolic link can't lead out of root.
+func writeInto(root *os.Root, f incident.File) error {
+	if err := root.MkdirAll(filepath.Dir(f.Path), 0o755); err != nil {
+		return fmt.Errorf("make directory: %w", err)
+	}
+	file, err := root.OpenFile(f.Path, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o644)
+	if err != nil {
+		return fmt.Errorf("write file: %w", err)
+	}
+	_, err = io.WriteString(file, f.Text)
+	if err := errors.Join(err, file.Close()); err != nil {
+		return fmt.Errorf("write file: %w", err)
+	}
+	return nil
+}

@@ -1,0 +1,208 @@
+package cli
+
+import (
+	"cmp"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/ctwarden/ctwarden/internal/audit"
+	"github.com/ctwarden/ctwarden/internal/config"
+	"github.com/ctwarden/ctwarden/internal/control"
+	"github.com/ctwarden/ctwarden/internal/loop"
+	"github.com/ctwarden/ctwarden/internal/netns"
+	"github.com/ctwarden/ctwarden/policy"
+	"github.com/ctwarden/ctwarden/remediate"
+)
+
+func newRevert() *cobra.Command {
+	var print bool
+	var a control.Ask
+	cmd := &cobra.Command{
+		Use:   "revert",
+		Short: "put every kernel value back as it was",
+		Long: `Revert puts back every value that ctwarden changed and nobody else has changed
+since. A running daemon does it, and then holds for a while (--pause), or it would
+change the values again. Where nothing was changed it does not hold: to keep it from
+acting, ask for a pause (ctwarden pause). It works without a daemon and after a crash,
+too: what was changed stands in the ledger.
+
+Without --force, max stays raised while any table holds 90 % of the original
+max, because new connections would fail at once; and the hash stays while giving
+it back would stall packets.`,
+		Example: `  ctwarden revert --print   the commands that would do it
+  ctwarden revert --reason "the flood is over"`,
+		Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			return askRevert(cmd, a, print)
+		},
+	}
+	cmd.Flags().BoolVar(&print, "print", false, "print the commands instead, change nothing")
+	cmd.Flags().DurationVar(&a.For, "pause", time.Hour, "how long a running daemon decides nothing after it has put values back; 0 for not at all")
+	cmd.Flags().StringVar(&a.Reason, "reason", "", "why, for the audit log")
+	cmd.Flags().BoolVar(&a.Force, "force", false, "put max and the hash back although new connections or packets suffer")
+	return cmd
+}
+
+// askRevert has values put back by the daemon, or does it where none answers.
+func askRevert(cmd *cobra.Command, a control.Ask, print bool) (err error) {
+	cfg, err := places(cmd)
+	if err != nil {
+		return err
+	}
+	entered := visits{}
+	defer func() { err = errors.Join(err, entered.close()) }()
+	o := remediate.Options{Dir: cfg.State.Dir, Hash: cfg.Limits.Hash, Find: entered.find}
+	if print {
+		return printCommands(cmd, o)
+	}
+	if err := a.Check(); err != nil {
+		return usageError{err, cmd.CommandPath()}
+	}
+	text, err := control.Do(cmd.Context(), cfg.Control.Socket, "revert", a)
+	switch {
+	case control.NoDaemon(err):
+		return revert(cmd.Context(), cmd.OutOrStdout(), cfg, o, a)
+	case errors.Is(err, fs.ErrPermission):
+		return unanswered(cmd, cfg, err)
+	case err != nil:
+		return hint(err, "systemctl stop ctwarden && ctwarden revert")
+	}
+	return printAnswer(cmd.OutOrStdout(), text)
+}
+
+// printCommands prints what a shell would put the values back by.
+func printCommands(cmd *cobra.Command, o remediate.Options) error {
+	commands, err := remediate.RevertCommands(o)
+	if err != nil {
+		return err
+	}
+	if len(commands) == 0 { // not among the commands, which a shell may read
+		_, err := fmt.Fprintln(cmd.ErrOrStderr(), "nothing to put back: every value is as it was")
+		return err
+	}
+	for _, line := range commands {
+		fmt.Fprintln(cmd.OutOrStdout(), line)
+	}
+	return nil
+}
+
+// printAnswer says what a running daemon did.
+func printAnswer(w io.Writer, text []byte) error {
+	var answer revertedAnswer
+	if err := json.Unmarshal(text, &answer); err != nil {
+		return fmt.Errorf("read answer of daemon: %w", err)
+	}
+	err := printReverted(w, answer.Outcomes)
+	switch {
+	case !answer.Until.IsZero():
+		fmt.Fprintf(w, "paused until %s; ctwarden resume ends it\n", stamp(answer.Until))
+	case len(answer.Outcomes) == 0:
+		fmt.Fprintln(w, "the daemon goes on as before; to keep it from acting: ctwarden pause --for 1h --reason WHY")
+	}
+	return err
+}
+
+// revert puts values back without a daemon.
+func revert(ctx context.Context, w io.Writer, cfg *config.Config, o remediate.Options, a control.Ask) (err error) {
+	own, err := netns.Current()
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, own.Close()) }()
+	o.Own = own
+	o.Others = func() (remediate.Others, error) { return countOthers(own) }
+	kernel, err := remediate.Open(o)
+	if err != nil {
+		return hint(err, hintsForLedger(err)...)
+	}
+	defer func() { err = errors.Join(err, kernel.Close()) }()
+	claims, err := kernel.Reconcile(ctx)
+	if err != nil {
+		return err
+	}
+	for i := range claims.Notes {
+		if claims.Notes[i].Kind != remediate.Kept {
+			fmt.Fprintln(w, claims.Notes[i].Sentence())
+		}
+	}
+	if len(kernel.Ledger().Entries) == 0 {
+		return printReverted(w, nil)
+	}
+	record, done, err := recordRevert(cfg, a)
+	if err != nil && !a.Force {
+		return hint(fmt.Errorf("no audit, no action: %w", err),
+			"ctwarden revert --force   # although it can't be recorded", "ctwarden revert --print")
+	}
+	defer func() { err = errors.Join(err, done()) }()
+	outcomes, err := kernel.Revert(ctx, a.Force)
+	for i := range outcomes {
+		err = errors.Join(err, record(&outcomes[i]))
+	}
+	return errors.Join(err, printReverted(w, outcomes))
+}
+
+// recordRevert records that values are about to be put back, and returns what
+// records each outcome, and what closes the audit log. Both may be called when
+// there is an error, and then do nothing.
+func recordRevert(cfg *config.Config, a control.Ask) (record func(*policy.Outcome) error, done func() error, err error) {
+	record, done = func(*policy.Outcome) error { return nil }, func() error { return nil }
+	// No daemon may ever have run here: what is put back is a drill's.
+	if err := os.MkdirAll(filepath.Dir(cfg.Audit.Path), 0o750); err != nil {
+		return record, done, fmt.Errorf("make directory: %w", err)
+	}
+	log, err := openAudit(cfg, voiceLog(io.Discard), nil)
+	if err != nil {
+		return record, done, err
+	}
+	by := loop.Asked{Reason: a.Reason, UID: uint32(os.Getuid()), PID: int32(os.Getpid())}
+	_, err = log.Append(audit.KindRevert, revertRecord{
+		by, a.Force, fmt.Sprintf("uid %d puts every value back, without a daemon: %s", by.UID, cmp.Or(a.Reason, "no reason given")),
+	})
+	if err != nil {
+		return record, log.Close, err
+	}
+	return func(out *policy.Outcome) error {
+		_, err := log.Append(audit.KindOutcome, revertedRecord{*out, out.Sentence()})
+		return err
+	}, log.Close, nil
+}
+
+// printReverted says what became of each value, and fails if one stayed.
+func printReverted(w io.Writer, outcomes []policy.Outcome) error {
+	if len(outcomes) == 0 {
+		_, err := fmt.Fprintln(w, "nothing to put back: every value is as it was")
+		return err
+	}
+	left := 0
+	for i := range outcomes {
+		fmt.Fprintln(w, outcomes[i].Sentence())
+		if !outcomes[i].OK && !outcomes[i].Foreign {
+			left++
+		}
+	}
+	if left > 0 {
+		return hint(fmt.Errorf("%d of %d values could not be put back", left, len(outcomes)),
+			"ctwarden revert --force", "ctwarden revert --print")
+	}
+	return nil
+}
+
+// hintsForLedger says what to do about a ledger that can't be opened.
+func hintsForLedger(err error) []string {
+	if errors.Is(err, remediate.ErrLocked) {
+		return []string{
+			"ctwarden status   # another ctwarden runs",
+			"systemctl stop ctwarden && ctwarden revert",
+		}
+	}
+	return hintsFor(err)
+}

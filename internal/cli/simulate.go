@@ -1,0 +1,173 @@
+package cli
+
+import (
+	"bufio"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"text/tabwriter"
+	"time"
+
+	"github.com/guptarohit/asciigraph"
+	"github.com/spf13/cobra"
+
+	"github.com/ctwarden/ctwarden/internal/audit"
+	"github.com/ctwarden/ctwarden/internal/config"
+	review "github.com/ctwarden/ctwarden/internal/report"
+	"github.com/ctwarden/ctwarden/internal/tablesim"
+)
+
+func newSimulate() *cobra.Command {
+	var asJSON, list, show bool
+	var picture string
+	cmd := &cobra.Command{
+		Use:   "simulate [SCENARIO | FILE | -]",
+		Short: "play a load against the policy, on a modelled table",
+		Long: `Simulate plays a scenario on a model of the connection tracking table, under the
+limits of the configuration: what would be decided, and what would be lost with
+ctwarden, with nothing, and with a cron job that doubles max every minute. It
+touches no kernel. The model's times are simulated: hours take a moment.
+
+A scenario is one that comes with ctwarden (--list), or a file of your own. Start
+from one of ours: --show prints its text.`,
+		Example: `  ctwarden simulate --list
+  ctwarden simulate syn_flood
+  ctwarden simulate --show syn_flood > mine.scenario
+  ctwarden simulate mine.scenario --svg curve.svg`,
+		Args: cobra.MaximumNArgs(1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			out := cmd.OutOrStdout()
+			if list || len(args) == 0 {
+				return listScenarios(out)
+			}
+			if show {
+				text, err := tablesim.ShippedText(args[0])
+				if err != nil {
+					return hint(err, "ctwarden simulate --list")
+				}
+				_, err = io.WriteString(out, text)
+				return err
+			}
+			return simulate(cmd, args[0], picture, asJSON)
+		},
+	}
+	cmd.Flags().BoolVar(&asJSON, "json", false, "print the result as JSON")
+	cmd.Flags().StringVar(&picture, "svg", "", "also write the curve as a picture to this `file`")
+	cmd.Flags().BoolVar(&list, "list", false, "list the scenarios that come with ctwarden")
+	cmd.Flags().BoolVar(&show, "show", false, "print the text of a scenario that comes with ctwarden")
+	return cmd
+}
+
+// simulate plays one scenario and prints what came of it.
+func simulate(cmd *cobra.Command, name, picture string, asJSON bool) error {
+	out := cmd.OutOrStdout()
+	cfg, err := config.Load(source(cmd))
+	if err != nil {
+		return err
+	}
+	scenario, err := readScenario(name, cmd.InOrStdin())
+	if err != nil {
+		return err
+	}
+	result := tablesim.Run(scenario, &cfg.Limits)
+	if picture != "" {
+		if err := writeSVG(picture, result); err != nil {
+			return err
+		}
+	}
+	if asJSON {
+		return review.WriteJSON(out, result)
+	}
+	if err := result.WriteTimeline(out); err != nil {
+		return err
+	}
+	_, err = fmt.Fprintf(out, "\n%s\n", curve(result, 72, 12))
+	return err
+}
+
+// writeSVG writes the picture of a result to a file.
+func writeSVG(name string, r *tablesim.Result) error {
+	f, err := os.Create(name)
+	if err != nil {
+		return fmt.Errorf("write picture: %w", err)
+	}
+	w := bufio.NewWriter(f)
+	if err := errors.Join(r.WriteSVG(w), w.Flush(), f.Close()); err != nil {
+		return fmt.Errorf("write picture: %w", err)
+	}
+	return nil
+}
+
+func listScenarios(out io.Writer) error {
+	w := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
+	for _, name := range tablesim.Shipped() {
+		s, err := tablesim.Ship(name)
+		if err != nil {
+			return err
+		}
+		fmt.Fprintf(w, "%s\t%s\n", name, s.About)
+	}
+	return w.Flush()
+}
+
+// maxScenario bounds the text of a scenario.
+const maxScenario = 1 << 20
+
+// readScenario finds a scenario by its name or reads it from a file.
+func readScenario(name string, stdin io.Reader) (*tablesim.Scenario, error) {
+	if slices.Contains(tablesim.Shipped(), name) {
+		return tablesim.Ship(name)
+	}
+	in := stdin
+	if name != "-" {
+		f, err := os.Open(name)
+		if errors.Is(err, fs.ErrNotExist) && !strings.ContainsAny(name, "/.") {
+			return nil, hint(fmt.Errorf("unknown scenario %q", name), "ctwarden simulate --list")
+		}
+		if err != nil {
+			return nil, fmt.Errorf("read scenario: %w", err)
+		}
+		defer f.Close()
+		in = f
+	}
+	text, err := io.ReadAll(io.LimitReader(in, maxScenario+1))
+	if err != nil {
+		return nil, fmt.Errorf("read scenario: %w", err)
+	}
+	if len(text) > maxScenario {
+		return nil, fmt.Errorf("read scenario: %s is longer than %d bytes", name, maxScenario)
+	}
+	s, err := tablesim.Parse(strings.TrimSuffix(filepath.Base(name), ".scenario"), string(text))
+	if err != nil {
+		return nil, hint(err, "ctwarden simulate --show syn_flood   # how a scenario is written")
+	}
+	return s, nil
+}
+
+// curve draws entries and max over the time of a result.
+func curve(r *tablesim.Result, width, height int) string {
+	if len(r.Curve) == 0 {
+		return ""
+	}
+	end := r.Curve[len(r.Curve)-1].At
+	entries, limit := make([]float64, width), make([]float64, width)
+	at := 0
+	for i := range width {
+		now := time.Duration(float64(end) * float64(i) / float64(width-1))
+		for at+1 < len(r.Curve) && r.Curve[at+1].At <= now {
+			at++
+			entries[i] = max(entries[i], float64(r.Curve[at].Entries))
+		}
+		entries[i] = max(entries[i], float64(r.Curve[at].Entries))
+		limit[i] = float64(r.Curve[at].Max)
+	}
+	return asciigraph.PlotMany([][]float64{limit, entries},
+		asciigraph.Height(height), asciigraph.Precision(0), asciigraph.LowerBound(0),
+		asciigraph.Caption(audit.Sanitise(fmt.Sprintf("%s: max (upper line) and entries (lower line) over %s", r.Scenario, end.Round(time.Second)))),
+	)
+}

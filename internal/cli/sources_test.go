@@ -1,0 +1,51 @@
+package cli
+
+import (
+	"errors"
+	"fmt"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/ctwarden/ctwarden/watcher"
+)
+
+func TestASourceThatBeginsOrStopsIsSaid(t *testing.T) {
+	var said strings.Builder
+	d := &running{say: voiceLog(&said)}
+	changed := d.sourceChanged("the kernel log")
+	changed(watcher.Status{Alive: true})
+	changed(watcher.Status{Err: errors.New("operation not permitted")})
+	lines := strings.Split(strings.TrimSpace(said.String()), "\n")
+	if len(lines) != 2 || !strings.Contains(lines[0], "listening to the kernel log") ||
+		!strings.Contains(lines[1], "the kernel log is silent") || !strings.Contains(lines[1], "operation not permitted") {
+		t.Errorf("said %q", lines)
+	}
+}
+
+func TestStatusTellsOfEachSource(t *testing.T) {
+	at := time.Date(2026, 3, 1, 2, 0, 0, 0, time.Local)
+	var got []string
+	printSources(map[string]sourceReport{
+		"kmsg":     {Alive: true, At: at, Heard: 3, Lost: 4, Missed: 5},
+		"journald": {Error: "no journal"}, "a": {},
+	}, map[string]string{"b": "watch.b is off"}, func(name, format string, args ...any) {
+		got = append(got, name+": "+fmt.Sprintf(format, args...))
+	})
+	for i, text := range got {
+		if _, rest, ok := strings.Cut(text, ", last record "); ok {
+			got[i] = strings.Split(text, ",")[0] + ", last record …" + rest[strings.Index(rest, ","):]
+		}
+	}
+	want := []string{
+		"a: silent: not begun, 0 lines about tables heard, 0 records lost, 0 lines missed",
+		"journald: silent: no journal, 0 lines about tables heard, 0 records lost, 0 lines missed",
+		"kmsg: listening, last record …, 3 lines about tables heard, 4 records lost, 5 lines missed",
+		"b: not listened to: watch.b is off",
+	}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("status (-want +got):\n%s", diff)
+	}
+}

@@ -1,0 +1,67 @@
+package cli
+
+import (
+	"strings"
+	"testing"
+
+	"github.com/ctwarden/ctwarden/internal/config"
+	"github.com/ctwarden/ctwarden/policy"
+)
+
+func TestAHintCanBePasted(t *testing.T) {
+	tests := map[string]struct {
+		words []string
+		want  string
+	}{
+		"plain words":           {[]string{"ctwarden", "incident", "list", "--log=/var/log/a.jsonl"}, "ctwarden incident list --log=/var/log/a.jsonl"},
+		"a reason with spaces":  {[]string{"pause", "--reason", "it is 3 a.m."}, "pause --reason 'it is 3 a.m.'"},
+		"a quote":               {[]string{"it's"}, `'it'\''s'`},
+		"what a shell would do": {[]string{"$(reboot)", "a;b", "*"}, "'$(reboot)' 'a;b' '*'"},
+		"a newline":             {[]string{"a\nb"}, "'a\nb'"},
+		"nothing":               {[]string{""}, "''"},
+	}
+	for name, tt := range tests {
+		t.Run(name, func(t *testing.T) {
+			if got := pasted(tt.words); got != tt.want {
+				t.Errorf("pasted: %s, want %s", got, tt.want)
+			}
+		})
+	}
+}
+
+func TestAHintReadsTheSameLog(t *testing.T) {
+	if got := sameLog("ctwarden incident list", config.Default().Audit.Path); got != "ctwarden incident list" {
+		t.Errorf("the default log: %s", got)
+	}
+	if got := sameLog("ctwarden incident list", "/tmp/of gw1.jsonl"); got != "ctwarden incident list --log '/tmp/of gw1.jsonl'" {
+		t.Errorf("another log: %s", got)
+	}
+}
+
+func TestALedgerThatMayNotBeReadIsNotAnEmptyOne(t *testing.T) {
+	r := report{Ledger: "open /var/lib/ctwarden/ledger.json: permission denied"}
+	var b strings.Builder
+	if err := r.print(&b); err != nil {
+		t.Fatal(err)
+	}
+	if out := b.String(); strings.Contains(out, "nothing") || !strings.Contains(out, "permission denied") || !strings.Contains(out, "sudo ctwarden status") {
+		t.Errorf("status:\n%s", out)
+	}
+}
+
+// TestOneLookTellsNeitherGrowthNorLosses: nothing was counted, which is not the
+// same as nothing being lost.
+func TestOneLookTellsNeitherGrowthNorLosses(t *testing.T) {
+	r := standing(policy.High, 9, 10, policy.NotHeld)
+	for _, running := range []bool{true, false} {
+		r.Running = running
+		var b strings.Builder
+		if err := r.print(&b); err != nil {
+			t.Fatal(err)
+		}
+		out := b.String()
+		if told := strings.Contains(out, "0 packets dropped") && strings.Contains(out, "forecast"); told != running {
+			t.Errorf("a daemon: %t, its figures: %t\n%s", running, told, out)
+		}
+	}
+}

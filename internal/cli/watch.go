@@ -1,0 +1,145 @@
+package cli
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"os"
+	"os/signal"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/ctwarden/ctwarden/internal/audit"
+	"github.com/ctwarden/ctwarden/policy"
+)
+
+// watchStatus shows the status every so often until ctx is done, which is no
+// error: it is how one leaves. A look that fails is told, and the next one may
+// succeed: a daemon may be started anew meanwhile. Only the first one must not
+// fail.
+func watchStatus(ctx context.Context, w io.Writer, every time.Duration, look func() (report, error), size func() display) error {
+	if size().terminal() {
+		fmt.Fprint(w, enterScreen)
+		defer fmt.Fprint(w, leaveScreen)
+	}
+	resized := make(chan os.Signal, 1)
+	signal.Notify(resized, unix.SIGWINCH)
+	defer signal.Stop(resized)
+	ticks := time.NewTicker(every)
+	defer ticks.Stop()
+	var v view
+	show := func() error {
+		if err := v.write(w, size()); err != nil {
+			return fmt.Errorf("write status: %w", err)
+		}
+		return nil
+	}
+	for {
+		err := v.look(look)
+		switch {
+		case ctx.Err() != nil:
+			return nil
+		case v.looks == 0:
+			return err
+		}
+		if err := show(); err != nil {
+			return err
+		}
+		for waiting := true; waiting; {
+			select {
+			case <-ctx.Done():
+				return nil
+			case <-ticks.C:
+				waiting = false
+			case <-resized:
+				if !size().terminal() {
+					break // a new line is for a new look
+				}
+				if err := show(); err != nil {
+					return err
+				}
+			}
+		}
+	}
+}
+
+// A view is what was seen so far.
+type view struct {
+	last  report
+	past  history
+	looks int
+	// err is why the latest look failed, failed when.
+	err    error
+	failed time.Time
+}
+
+func (v *view) look(look func() (report, error)) error {
+	r, err := look()
+	if v.err = err; err != nil {
+		v.failed = time.Now()
+		return err
+	}
+	v.last = r
+	v.looks++
+	v.past.add(&r)
+	return nil
+}
+
+// write writes a whole screen, or one line.
+func (v *view) write(w io.Writer, s display) error {
+	text := oneLine(&v.last) + "\n"
+	switch {
+	case s.terminal():
+		text = homeCursor + v.frame(s) + clearRest
+	case v.err != nil:
+		text = v.noAnswer() + "\n"
+	}
+	_, err := io.WriteString(w, text)
+	return err
+}
+
+func (v *view) noAnswer() string {
+	return audit.Sanitise(fmt.Sprintf("%s no answer: %v", stamp(v.failed), v.err))
+}
+
+// pastMost bounds what is remembered: no terminal is wider.
+const pastMost = 512
+
+// A history is how full the first table was at the latest looks.
+type history struct{ entries, limit []float64 }
+
+func (h *history) add(r *report) {
+	if len(r.Tables) == 0 || r.Tables[0].Assessment.Observation.Absent {
+		return
+	}
+	table := &r.Tables[0].Assessment.Observation.Table
+	h.entries, h.limit = append(h.entries, float64(table.Entries)), append(h.limit, float64(table.Max))
+	if len(h.entries) > pastMost {
+		h.entries, h.limit = h.entries[1:], h.limit[1:]
+	}
+}
+
+// last returns the latest n looks, or as many as there are.
+func (h *history) last(n int) (limit, entries []float64) {
+	from := max(len(h.entries)-n, 0)
+	return h.limit[from:], h.entries[from:]
+}
+
+// oneLine is one look on one line.
+func oneLine(r *report) string {
+	at := stamp(r.At)
+	if len(r.Tables) == 0 {
+		return at + " no table has been looked at yet"
+	}
+	t := &r.Tables[0]
+	o := &t.Assessment.Observation
+	if o.Absent {
+		return at + " no table: nf_conntrack is not loaded"
+	}
+	text := fmt.Sprintf("%s %s %s %d of %d entries", at, t.Level, policy.Percent(t.Assessment.Fullness), o.Table.Entries, o.Table.Max)
+	if t.Held != policy.NotHeld {
+		text += ", held: " + t.HeldText
+	}
+	return text
+}

@@ -1,0 +1,71 @@
+package cli
+
+import (
+	"fmt"
+	"strconv"
+	"strings"
+	"time"
+)
+
+// One rule for the times that people read and write: what is printed on a
+// terminal is by the reader's clock, with its distance to UTC ("Z" for none),
+// and can be given back as it stands. A time that is given without one is by
+// the reader's clock, too, as journalctl reads it. What is made to be carried
+// elsewhere is in UTC, and says so: the log, JSON, reports and files.
+
+// moments are the forms of a time, with and without a zone. A fraction of a
+// second may follow the seconds.
+var moments = [...]string{
+	"2006-01-02 15:04:05Z07:00", "2006-01-02 15:04Z07:00", "2006-01-02 15:04:05", "2006-01-02 15:04", time.DateOnly,
+}
+
+// stamp prints a time for people.
+func stamp(t time.Time) string { return t.Local().Format(moments[0]) }
+
+// when reads a time as people write it; "" is the zero time. The zone of now is
+// the reader's.
+func when(text string, now time.Time) (time.Time, error) {
+	midnight := time.Date(now.Year(), now.Month(), now.Day(), 0, 0, 0, 0, now.Location())
+	switch text {
+	case "":
+		return time.Time{}, nil
+	case "now":
+		return now, nil
+	case "today":
+		return midnight, nil
+	case "yesterday":
+		return midnight.AddDate(0, 0, -1), nil
+	}
+	if ago, ok := howLong(text); ok {
+		return now.Add(-ago), nil
+	}
+	plain, zone := text, now.Location()
+	if cut, ok := strings.CutSuffix(plain, " UTC"); ok {
+		plain, zone = cut, time.UTC
+	}
+	if len(plain) > 10 && plain[10] == 'T' {
+		plain = plain[:10] + " " + plain[11:]
+	}
+	if strings.IndexByte(plain, ':') == 2 { // of today
+		plain = now.In(zone).Format(time.DateOnly) + " " + plain
+	}
+	for _, layout := range moments {
+		if t, err := time.ParseInLocation(layout, plain, zone); err == nil {
+			return t, nil
+		}
+	}
+	return time.Time{}, fmt.Errorf("time %q: expected one such as \"2026-01-02 15:04:05\" (by this host's clock, or with Z or +01:00 behind it), "+
+		"2026-01-02, 15:04, today, yesterday, or how long ago, as in 90m or 3d", text)
+}
+
+// howLong reads how long ago something was: 90m, -90m, 90m ago; 3d is three
+// times 24 hours.
+func howLong(text string) (time.Duration, bool) {
+	text = strings.TrimPrefix(strings.TrimSuffix(text, " ago"), "-")
+	if days, ok := strings.CutSuffix(text, "d"); ok {
+		n, err := strconv.ParseUint(days, 10, 16)
+		return time.Duration(n) * 24 * time.Hour, err == nil
+	}
+	d, err := time.ParseDuration(text)
+	return d, err == nil && d >= 0
+}
