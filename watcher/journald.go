@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"strings"
-	"sync"
 	"time"
 
 	"github.com/ctwarden/ctwarden/internal/conntrack"
@@ -49,15 +48,13 @@ type Journald struct {
 	OnChange func(Status)
 	OnMissed func(Missed)
 
-	mu     sync.Mutex
-	status Status
-
-	backlog backlog
-	began   time.Duration // Run began, on CLOCK_MONOTONIC
-	cursor  string
-	saved   string
-	missed  Missed
-	skew    skew
+	health
+	inbox  *Inbox
+	began  time.Duration // Run began, on CLOCK_MONOTONIC
+	cursor string
+	saved  string
+	missed Missed
+	skew   skew
 	// readable says that the journal was read, or that there was nothing in it
 	// to be read, since it was opened last.
 	readable bool
@@ -68,38 +65,32 @@ func NewJournald(cursorPath, boot string) *Journald {
 	return &Journald{Open: openJournal, CursorPath: cursorPath, Boot: boot}
 }
 
-// Status returns how the journal fares. It may be called at any time.
-func (j *Journald) Status() Status {
-	j.mu.Lock()
-	defer j.mu.Unlock()
-	return j.status
-}
-
 // saveEvery is how often the cursor is written at the most.
 const saveEvery = 5 * time.Second
 
 // lateAfter is the age from which a line is not acted on any more.
 const lateAfter = 10 * time.Second
 
-// Run listens until ctx is done and sends what it hears to out. It never waits
-// for the receiver. When it returns, everything that it started is gone.
-func (j *Journald) Run(ctx context.Context, out chan<- Signal) {
+// Run listens until ctx is done and puts what it reads into inbox. When it
+// returns, everything that it started is gone.
+func (j *Journald) Run(ctx context.Context, inbox *Inbox) {
+	j.inbox = inbox
 	j.began = monotonic()
 	j.Boot = strings.ReplaceAll(j.Boot, "-", "")
 	cursor, err := readCursor(j.CursorPath)
 	if err != nil {
-		j.change(false, err) // and begin at the end
+		j.change(false, err, j.OnChange) // and begin at the end
 	}
 	j.cursor, j.saved = cursor, cursor
 	var backoff time.Duration
 	doubted := "" // a cursor that may be why nothing can be read
 	for ctx.Err() == nil {
-		progress, err := j.listen(ctx, out)
+		progress, err := j.listen(ctx)
 		if ctx.Err() != nil {
 			break
 		}
 		if doubted == "" || j.readable {
-			j.change(false, err)
+			j.change(false, err, j.OnChange)
 		}
 		switch {
 		case progress:
@@ -116,24 +107,20 @@ func (j *Journald) Run(ctx context.Context, out chan<- Signal) {
 			j.cursor, doubted = "", j.cursor
 			continue
 		}
-		if !j.rest(ctx, out, backoff) {
+		if !pause(ctx, backoff) {
 			break
 		}
-		backoff = min(max(2*backoff, firstBackoff), mostBackoff)
-		j.mu.Lock()
-		j.status.Reopened++
-		j.mu.Unlock()
+		backoff = longer(backoff)
+		j.update(func(s *Status) { s.Reopened++ })
 	}
 	j.tellMissed()
 	j.save()
-	j.mu.Lock()
-	j.status.Alive = false // asked for, so it is no news
-	j.mu.Unlock()
+	j.update(func(s *Status) { s.Alive = false }) // asked for, so it is no change
 }
 
 // listen reads the journal until it fails, and reports whether it read a
 // record.
-func (j *Journald) listen(ctx context.Context, out chan<- Signal) (progress bool, err error) {
+func (j *Journald) listen(ctx context.Context) (progress bool, err error) {
 	j.readable = false
 	journal, err := j.Open(j.cursor)
 	if err != nil {
@@ -151,12 +138,9 @@ func (j *Journald) listen(ctx context.Context, out chan<- Signal) (progress bool
 	saves := time.NewTicker(saveEvery)
 	defer saves.Stop()
 	for {
-		offer, next := j.offer(out)
 		select {
 		case <-ctx.Done():
 			return progress, ctx.Err()
-		case offer <- next:
-			j.backlog.taken()
 		case <-saves.C:
 			j.save()
 		case f := <-feed:
@@ -165,11 +149,11 @@ func (j *Journald) listen(ctx context.Context, out chan<- Signal) (progress bool
 				return progress, fmt.Errorf("read journal: %w", f.err)
 			case f.idle:
 				j.readable = true
-				j.change(true, nil)
+				j.change(true, nil, j.OnChange)
 				j.tellMissed()
 			default:
 				j.readable, progress = true, true
-				j.change(true, nil)
+				j.change(true, nil, j.OnChange)
 				j.take(&f.record)
 			}
 		}
@@ -199,31 +183,6 @@ func feedFrom(ctx context.Context, journal Journal, feed chan<- fed) {
 	}
 }
 
-// offer returns the channel and the signal to send, or nil when there is none.
-func (j *Journald) offer(out chan<- Signal) (chan<- Signal, Signal) {
-	if len(j.backlog.waiting) == 0 {
-		return nil, Signal{}
-	}
-	return out, j.backlog.next()
-}
-
-// rest lets the back-off pass and reports false if ctx is done before.
-func (j *Journald) rest(ctx context.Context, out chan<- Signal, backoff time.Duration) bool {
-	timer := time.NewTimer(backoff)
-	defer timer.Stop()
-	for {
-		offer, next := j.offer(out)
-		select {
-		case <-ctx.Done():
-			return false
-		case offer <- next:
-			j.backlog.taken()
-		case <-timer.C:
-			return true
-		}
-	}
-}
-
 // take deals with one record.
 func (j *Journald) take(r *Record) {
 	now := monotonic()
@@ -236,24 +195,25 @@ func (j *Journald) take(r *Record) {
 	late := heard && j.late(r, delay, now)
 	missed := late && m.Kind == conntrack.TableFull && !j.elsewhere(r)
 	j.cursor = r.Cursor
-	j.mu.Lock()
-	j.status.At = time.Now()
-	j.status.Lost += lost
-	if heard && !late {
-		j.status.Heard++
-	}
-	if missed {
-		j.status.Missed++
-		j.status.MissedAt = r.At
-	}
-	at := j.status.At
-	j.mu.Unlock()
-	j.backlog.lost += lost
+	j.update(func(s *Status) {
+		s.At = time.Now()
+		s.Lost += lost
+		if heard && !late {
+			s.Heard++
+		}
+		if missed {
+			s.Missed++
+			s.MissedAt = r.At
+		}
+	})
+	j.inbox.lose(lost)
 	switch {
 	case !heard:
 	case !late:
 		j.tellMissed()
-		j.backlog.add(Signal{Message: m, Source: SourceJournald, Count: 1, At: at, Mono: r.Mono - delay})
+		if m.Kind == conntrack.TableFull {
+			j.inbox.add(line{lineKey{m.NetNS, m.Named}, SourceJournald, r.Mono - delay})
+		}
 	case missed:
 		if r.Boot != j.missed.Boot {
 			j.tellMissed()
@@ -321,25 +281,8 @@ func (j *Journald) save() {
 		return
 	}
 	if err := writeCursor(j.CursorPath, j.cursor); err != nil {
-		j.mu.Lock()
-		j.status.Err = err
-		j.mu.Unlock()
+		j.update(func(s *Status) { s.Err = err })
 		return
 	}
 	j.saved = j.cursor
-}
-
-// change notes whether the journal can be read, and tells if that is news.
-func (j *Journald) change(alive bool, err error) {
-	j.mu.Lock()
-	news := j.status.Alive != alive || err != nil && (j.status.Err == nil || j.status.Err.Error() != err.Error())
-	j.status.Alive = alive
-	if err != nil {
-		j.status.Err = err
-	}
-	status := j.status
-	j.mu.Unlock()
-	if news && j.OnChange != nil {
-		j.OnChange(status)
-	}
 }

@@ -15,8 +15,8 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"github.com/ctwarden/ctwarden/internal/conntrack"
 	"github.com/ctwarden/ctwarden/internal/ctnetlink/cttest"
+	"github.com/ctwarden/ctwarden/policy"
 	"github.com/ctwarden/ctwarden/watcher"
 )
 
@@ -204,13 +204,13 @@ func forge(t *testing.T, text string) {
 }
 
 // hearJournal runs a Journald on the real journal.
-func hearJournal(t *testing.T, cursorPath string) (j *watcher.Journald, out chan watcher.Signal, missed chan watcher.Missed, stop func()) {
+func hearJournal(t *testing.T, cursorPath string) (j *watcher.Journald, out chan policy.Signal, missed chan watcher.Missed, stop func()) {
 	t.Helper()
 	return hearJournalBeside(t, cursorPath, nil)
 }
 
 // hearJournalBeside has a kernel log that may cover what the journal has.
-func hearJournalBeside(t *testing.T, cursorPath string, covers func(time.Duration) bool) (j *watcher.Journald, out chan watcher.Signal, missed chan watcher.Missed, stop func()) {
+func hearJournalBeside(t *testing.T, cursorPath string, covers func(time.Duration) bool) (j *watcher.Journald, out chan policy.Signal, missed chan watcher.Missed, stop func()) {
 	t.Helper()
 	boot, err := os.ReadFile("/proc/sys/kernel/random/boot_id")
 	if err != nil {
@@ -232,11 +232,11 @@ func hearJournalBeside(t *testing.T, cursorPath string, covers func(time.Duratio
 	}
 	missed = make(chan watcher.Missed, 64)
 	j.OnMissed = func(m watcher.Missed) { missed <- m }
-	out = make(chan watcher.Signal, 64)
 	ctx, cancel := context.WithCancel(t.Context())
-	ended := make(chan struct{})
-	go func() { defer close(ended); j.Run(ctx, out) }()
-	stop = func() { cancel(); <-ended }
+	inbox, ended := watcher.NewInbox(), make(chan struct{})
+	out, drained := drain(inbox, ended)
+	go func() { defer close(ended); j.Run(ctx, inbox) }()
+	stop = func() { cancel(); <-drained }
 	t.Cleanup(stop)
 	await(t, "the journal to be read", alive)
 	return j, out, missed, stop
@@ -300,16 +300,6 @@ func overflow(t *testing.T) (inode uint32, complain func()) {
 	}
 }
 
-// awaitFull waits for a line about a full table, past others.
-func awaitFull(t *testing.T, what string, out <-chan watcher.Signal) watcher.Signal {
-	t.Helper()
-	for {
-		if s := await(t, what, out); s.Kind == conntrack.TableFull {
-			return s
-		}
-	}
-}
-
 // needLong skips a test that has a target of its own.
 func needLong(t *testing.T) {
 	t.Helper()
@@ -339,17 +329,17 @@ func hearThrough(t *testing.T, storage string, first func(*journald, *testing.T)
 	inode, complain := overflow(t)
 	path := filepath.Join(t.TempDir(), "journal.cursor")
 	j, out, _, stop := hearJournal(t, path)
-	again := func(what string) watcher.Signal {
+	again := func(what string) policy.Signal {
 		t.Helper()
 		waitOutLimiter()
 		for len(out) > 0 {
 			<-out
 		}
 		complain()
-		return awaitFull(t, what, out)
+		return await(t, what, out)
 	}
 	s := again("the journal to tell that the table is full")
-	if s.Source != watcher.SourceJournald || s.Mono == 0 {
+	if s.Source != "journald" {
 		t.Errorf("signal %+v", s)
 	}
 	if s.Named != kernelNamesNetNS(t) || s.Named && s.NetNS != inode {
@@ -415,7 +405,7 @@ func TestWhatBothSourcesMissedIsToldOnce(t *testing.T) {
 	_, out, _, stop := hearJournal(t, cursor)
 	waitOutLimiter()
 	complain()
-	awaitFull(t, "the journal to tell that the table is full", out)
+	await(t, "the journal to tell that the table is full", out)
 	awaitKernelLines(t)
 	stop()
 	if _, n := log(); n != 0 {
@@ -431,7 +421,7 @@ func TestWhatBothSourcesMissedIsToldOnce(t *testing.T) {
 	j, out, missed, stop := hearJournalBeside(t, cursor, k.Covers)
 	waitOutLimiter()
 	complain()
-	awaitFull(t, "the journal to tell what is new", out)
+	await(t, "the journal to tell what is new", out)
 	stop()
 	if len(missed) != 0 || j.Status().Missed != 0 {
 		t.Errorf("the journal tells of it once more: %+v", <-missed)

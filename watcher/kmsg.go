@@ -14,13 +14,6 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// The back-off between two attempts to read the kernel log. The first new
-// attempt comes at once: after an overrun each millisecond loses more lines.
-const (
-	firstBackoff = 10 * time.Millisecond
-	mostBackoff  = 5 * time.Second // as long as the kernel's own limiter of these lines
-)
-
 // Kmsg listens to the kernel log at /dev/kmsg, for ever. go-kmsg-parser stops
 // for good when the kernel overwrites records faster than they are read;
 // Kmsg opens the log again, passes over what it has seen by the sequence
@@ -48,12 +41,11 @@ type Kmsg struct {
 	OnChange func(Status)
 	OnMissed func(Missed)
 
-	mu      sync.Mutex
-	status  Status
+	health
+	inbox   *Inbox
 	covered bool          // covers is valid
 	covers  time.Duration // see Covers
 
-	backlog  backlog
 	begun    bool
 	opened   bool   // once, at least
 	seen     uint64 // the last sequence number that was dealt with
@@ -63,50 +55,20 @@ type Kmsg struct {
 	savedAt  time.Duration
 }
 
-// Status says how a source of signals fares. The zero Status is that of a
-// source that has not started.
-type Status struct {
-	// Alive is true while lines would be heard.
-	Alive bool
-	// At is when the last new record of any kind was read.
-	At time.Time
-	// Heard counts the lines about connection tracking that became signals.
-	Heard uint64
-	// Lost counts the records that were overwritten unread.
-	Lost uint64
-	// Reopened counts how often the log had to be opened again.
-	Reopened uint64
-	// Missed counts the "table full" lines that came before the first record
-	// that could become a signal, and after the last one that an earlier run
-	// has read, if one has. They are told, never acted on.
-	Missed uint64
-	// MissedAt is when the kernel printed the last of them.
-	MissedAt time.Time
-	// Err is why the source is not alive, or why it last was not.
-	Err error
-}
-
 // NewKmsg returns a Kmsg that listens to /dev/kmsg and keeps its place nowhere.
 func NewKmsg() *Kmsg {
 	return &Kmsg{Open: kmsg.NewParser, Past: readPast}
 }
 
-// Status returns how the log fares. It may be called at any time.
-func (k *Kmsg) Status() Status {
-	k.mu.Lock()
-	defer k.mu.Unlock()
-	return k.status
-}
-
-// Run listens until ctx is done and sends what it hears to out. It never
-// waits for the receiver: what comes meanwhile is counted together. When it
+// Run listens until ctx is done and puts what it reads into inbox. When it
 // returns, everything that it started is gone.
-func (k *Kmsg) Run(ctx context.Context, out chan<- Signal) {
+func (k *Kmsg) Run(ctx context.Context, inbox *Inbox) {
+	k.inbox = inbox
 	k.Begin()
 	defer k.save()
 	var backoff time.Duration
 	for ctx.Err() == nil {
-		progress, err := k.listen(ctx, out)
+		progress, err := k.listen(ctx)
 		if ctx.Err() != nil {
 			break
 		}
@@ -114,21 +76,19 @@ func (k *Kmsg) Run(ctx context.Context, out chan<- Signal) {
 			backoff = 0
 		}
 		if backoff > 0 {
-			k.change(false, err)
+			k.change(false, err, k.OnChange)
 		}
-		if !k.wait(ctx, out, backoff) {
+		if !pause(ctx, backoff) {
 			break
 		}
-		backoff = min(max(2*backoff, firstBackoff), mostBackoff)
+		backoff = longer(backoff)
 	}
-	k.mu.Lock()
-	k.status.Alive = false // asked for, so it is no news
-	k.mu.Unlock()
+	k.update(func(s *Status) { s.Alive = false }) // asked for, so it is no change
 }
 
 // listen opens the log and reads it until it ends. It reports whether there
 // was anything new, and why it ended.
-func (k *Kmsg) listen(ctx context.Context, out chan<- Signal) (progress bool, err error) {
+func (k *Kmsg) listen(ctx context.Context) (progress bool, err error) {
 	log, reason, err := k.open()
 	if err != nil {
 		return false, err
@@ -144,16 +104,9 @@ func (k *Kmsg) listen(ctx context.Context, out chan<- Signal) (progress bool, er
 	saves := time.NewTicker(saveEvery)
 	defer saves.Stop()
 	for {
-		var offer chan<- Signal
-		var next Signal
-		if len(k.backlog.waiting) > 0 {
-			offer, next = out, k.backlog.next()
-		}
 		select {
 		case <-ctx.Done():
 			return progress, ctx.Err()
-		case offer <- next:
-			k.backlog.taken()
 		case <-saves.C:
 			k.save()
 		case r, ok := <-records:
@@ -161,27 +114,6 @@ func (k *Kmsg) listen(ctx context.Context, out chan<- Signal) (progress bool, er
 				return progress, reason.get()
 			}
 			progress = k.take(r) || progress
-		}
-	}
-}
-
-// wait lets the back-off pass and reports false if ctx is done before.
-func (k *Kmsg) wait(ctx context.Context, out chan<- Signal, backoff time.Duration) bool {
-	timer := time.NewTimer(backoff)
-	defer timer.Stop()
-	for {
-		var offer chan<- Signal
-		var next Signal
-		if len(k.backlog.waiting) > 0 {
-			offer, next = out, k.backlog.next()
-		}
-		select {
-		case <-ctx.Done():
-			return false
-		case offer <- next:
-			k.backlog.taken()
-		case <-timer.C:
-			return true
 		}
 	}
 }
@@ -202,13 +134,11 @@ func (k *Kmsg) open() (kmsg.Parser, *stopReason, error) {
 		if err := log.SeekEnd(); err != nil {
 			return nil, nil, errors.Join(fmt.Errorf("go to the end of the kernel log: %w", err), log.Close())
 		}
-		k.change(true, nil) // nothing may come for hours
+		k.change(true, nil, k.OnChange) // nothing may come for hours
 	}
 	k.opened = true
 	if !first {
-		k.mu.Lock()
-		k.status.Reopened++
-		k.mu.Unlock()
+		k.update(func(s *Status) { s.Reopened++ })
 	}
 	return log, reason, nil
 }
@@ -284,43 +214,31 @@ func (k *Kmsg) take(r kmsg.Message) bool {
 	if fresh && r.Priority>>3 == 0 {
 		m, heard = conntrack.ParseMessage(firstLine(r.Message))
 	}
-	k.mu.Lock()
-	alive := k.status.Alive
-	if fresh {
-		k.status.At = now // an old one was read again, not said again
-	}
-	k.status.Lost += lost
-	if heard {
-		k.status.Heard++
-	}
-	k.mu.Unlock()
+	alive := false
+	k.update(func(s *Status) {
+		alive = s.Alive
+		if fresh {
+			s.At = now // an old one was read again, not printed again
+		}
+		s.Lost += lost
+		if heard {
+			s.Heard++
+		}
+	})
 	if !alive {
-		k.change(true, nil)
+		k.change(true, nil, k.OnChange)
 	}
-	k.backlog.lost += lost
+	k.inbox.lose(lost)
 	if heard {
 		mono := monotonic()
-		k.backlog.add(Signal{Message: m, Source: SourceKmsg, Count: 1, Seq: seq, At: now, Mono: mono})
-		if mono-k.savedAt >= time.Second { // a crash would have it told as missed
+		if m.Kind == conntrack.TableFull {
+			k.inbox.add(line{lineKey{m.NetNS, m.Named}, SourceKmsg, mono})
+		}
+		if mono-k.savedAt >= time.Second { // a crash would have it recorded as missed
 			k.save()
 		}
 	}
 	return fresh
-}
-
-// change notes whether the log can be heard, and tells if that is news.
-func (k *Kmsg) change(alive bool, err error) {
-	k.mu.Lock()
-	news := k.status.Alive != alive || err != nil && (k.status.Err == nil || k.status.Err.Error() != err.Error())
-	k.status.Alive = alive
-	if err != nil {
-		k.status.Err = err
-	}
-	status := k.status
-	k.mu.Unlock()
-	if news && k.OnChange != nil {
-		k.OnChange(status)
-	}
 }
 
 // firstLine cuts off the dictionary lines (" SUBSYSTEM=net") that the library

@@ -11,7 +11,7 @@ import (
 	kmsg "github.com/euank/go-kmsg-parser/v2/kmsgparser"
 
 	"github.com/ctwarden/ctwarden/internal/conntrack"
-	"github.com/ctwarden/ctwarden/watcher"
+	"github.com/ctwarden/ctwarden/policy"
 )
 
 // A flooded log is what a test saw of the records that Kmsg was given.
@@ -113,15 +113,11 @@ func TestKmsgHearsTheKernelThroughAHundredThousandLinesASecond(t *testing.T) {
 
 // countFull adds up the lines about full tables until nothing more comes, and
 // returns how many there were when it is asked, which ends it.
-func countFull(out <-chan watcher.Signal) func() uint64 {
+func countFull(out <-chan policy.Signal) func() uint64 {
 	stop, sum := make(chan struct{}), make(chan uint64)
 	go func() {
 		n := uint64(0)
-		add := func(s watcher.Signal) {
-			if s.Kind == conntrack.TableFull {
-				n += s.Count
-			}
-		}
+		add := func(s policy.Signal) { n += s.Count }
 		for {
 			select {
 			case s := <-out:

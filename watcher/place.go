@@ -55,9 +55,7 @@ func (k *Kmsg) recall() (from uint64, been bool) {
 	case errors.Is(err, fs.ErrNotExist):
 		return 0, false
 	case err != nil:
-		k.mu.Lock()
-		k.status.Err = err
-		k.mu.Unlock()
+		k.update(func(s *Status) { s.Err = err })
 		return 0, false
 	case place.Boot != k.Boot:
 		return 0, true // the earlier run ended before this boot
@@ -72,9 +70,7 @@ func (k *Kmsg) save() {
 	}
 	k.savedAt = monotonic()
 	if err := (logPlace{k.Boot, k.seen}).write(k.PlacePath); err != nil {
-		k.mu.Lock()
-		k.status.Err = err
-		k.mu.Unlock()
+		k.update(func(s *Status) { s.Err = err })
 		return
 	}
 	k.saved, k.savedSeq = true, k.seen

@@ -144,7 +144,7 @@ func (e *exercise) check(o *policy.Observation) error {
 func (e *exercise) man(ctx context.Context) (err error) {
 	p := &e.post
 	p.limits, p.look, p.say = e.limits(), e.look, voiceLog(io.Discard)
-	p.kmsg = watcher.NewKmsg()
+	p.kernelLog.Kmsg = watcher.NewKmsg()
 	p.told = e.record
 	if p.log, err = audit.Open(filepath.Join(e.dir, "audit.jsonl"), audit.Options{}); err != nil {
 		return err

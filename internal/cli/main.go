@@ -36,7 +36,7 @@ func New(version string) *cobra.Command {
 	root := &cobra.Command{
 		Use:     "ctwarden",
 		Version: version,
-		Short: "keep the connection tracking table from filling",
+		Short:   "keep the connection tracking table from filling",
 		Long: `ctwarden keeps the Linux connection tracking table from filling, unattended:
 it hears the kernel, measures the table, acts within bounds, checks whether it
 helped, can undo everything, and writes down why.`,

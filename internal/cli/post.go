@@ -8,7 +8,6 @@ import (
 	"maps"
 	"math/rand/v2"
 	"slices"
-	"sync"
 	"time"
 
 	"github.com/ctwarden/ctwarden/internal/audit"
@@ -26,21 +25,18 @@ import (
 // run and drill stand the same post, in different namespaces.
 type post struct {
 	version string
-	limits policy.Limits
+	limits  policy.Limits
 	// phase is where this host stands in its fleet; a drill is alone.
 	phase  conntrack.Permyriad
 	look   *lookout
 	kernel *remediate.Kernel
 	// others are the other namespaces; nil: only look's is watched.
-	others *neighbours
-	// kmsg and journal are what is listened to; either may be nil.
-	kmsg    *watcher.Kmsg
-	journal *watcher.Journald
+	others    *neighbours
+	kernelLog watcher.KernelLog
 	// unheard says why nobody listens to a source that there could be.
 	unheard map[string]string
 	log     *audit.Log
 	say     *slog.Logger
-	lines   chan loop.Line
 	loop    *loop.Daemon
 	// masked is how addresses come into the record.
 	masked mask
@@ -60,7 +56,7 @@ type post struct {
 // man wires the loop: it watches through look, acts through kernel and records
 // in log.
 func (p *post) man(kept map[uint32]loop.Kept) {
-	p.lines = make(chan loop.Line, 64)
+	p.kernelLog.Inbox = watcher.NewInbox()
 	p.look.can = p.kernel.Can
 	if p.others != nil {
 		p.others.can, p.others.claimed = p.kernel.Can, p.claimed
@@ -69,6 +65,8 @@ func (p *post) man(kept map[uint32]loop.Kept) {
 		Own:     p.look.ns.Inode(),
 		Now:     clock,
 		Observe: p.observe,
+		Wake:    p.kernelLog.Inbox.Wake(),
+		Drain:   p.drain,
 		Apply:   p.apply,
 		Record:  p.record,
 		Yield:   p.kernel.Yield,
@@ -79,7 +77,7 @@ func (p *post) man(kept map[uint32]loop.Kept) {
 		Save:    p.save,
 		Alive:   p.alive,
 		Beat:    p.beat,
-	}, p.limits, p.lines, kept)
+	}, p.limits, kept)
 }
 
 // resume returns what the loop begins with: what an earlier run remembered, and
@@ -106,7 +104,7 @@ func (p *post) resume(kept map[uint32]loop.Kept, claims *remediate.Claims) map[u
 func (p *post) run(ctx context.Context) {
 	listening, stop := context.WithCancel(ctx)
 	heard := make(chan struct{})
-	go func() { defer close(heard); p.hear(listening) }()
+	go func() { defer close(heard); p.kernelLog.Run(listening) }()
 	p.loop.Run(ctx)
 	stop()
 	<-heard
@@ -187,39 +185,16 @@ func (p *post) trouble(what string, err error) {
 	p.say.Error(what, "error", err)
 }
 
-// hear passes on what the kernel says about full tables, each line once.
-func (p *post) hear(ctx context.Context) {
-	signals := make(chan watcher.Signal)
-	var sources sync.WaitGroup
-	if p.kmsg != nil {
-		p.kmsg.Begin() // the journal asks it what it covers
-		sources.Go(func() { p.kmsg.Run(ctx, signals) })
-	}
-	if p.journal != nil {
-		sources.Go(func() { p.journal.Run(ctx, signals) })
-	}
-	go func() { sources.Wait(); close(signals) }()
-	var twins watcher.Twins
-	for s := range signals {
-		if s, ok := twins.Single(s); ok && s.Kind == conntrack.TableFull {
-			p.pass(ctx, &s)
+// drain returns what the kernel said since the last call, and has the
+// namespaces that it named swept.
+func (p *post) drain() []policy.Signal {
+	signals := p.kernelLog.Inbox.Drain()
+	if p.others != nil {
+		for i := range signals {
+			p.others.alarm(signals[i].NetNS)
 		}
 	}
-}
-
-// pass hands a line to the loop, which looks at the namespace it is about.
-func (p *post) pass(ctx context.Context, s *watcher.Signal) {
-	if p.others != nil {
-		p.others.alarm(s.NetNS)
-	}
-	line := loop.Line{
-		NetNS: s.NetNS, Named: s.Named, Count: s.Count,
-		Source: string(s.Source), Lost: s.Lost,
-	}
-	select {
-	case p.lines <- line:
-	case <-ctx.Done():
-	}
+	return signals
 }
 
 type missedRecord struct {

@@ -21,12 +21,12 @@ func (d *running) openSources(cfg *config.Config) error {
 		p.unheard[string(watcher.SourceKmsg)] = "watch.kmsg is off"
 	}
 	if cfg.Watch.KMsg != config.Off {
-		p.kmsg = watcher.NewKmsg()
-		p.kmsg.PlacePath, p.kmsg.Boot = filepath.Join(cfg.State.Dir, "kmsg.place"), d.boot
-		p.kmsg.OnChange = d.sourceChanged("the kernel log")
-		p.kmsg.OnMissed = func(m watcher.Missed) { p.missed(watcher.SourceKmsg, m) }
+		p.kernelLog.Kmsg = watcher.NewKmsg()
+		p.kernelLog.Kmsg.PlacePath, p.kernelLog.Kmsg.Boot = filepath.Join(cfg.State.Dir, "kmsg.place"), d.boot
+		p.kernelLog.Kmsg.OnChange = d.sourceChanged("the kernel log")
+		p.kernelLog.Kmsg.OnMissed = func(m watcher.Missed) { p.missed(watcher.SourceKmsg, m) }
 		if cfg.Watch.KMsg == config.On {
-			if err := tryKmsg(p.kmsg); err != nil {
+			if err := tryKmsg(p.kernelLog.Kmsg); err != nil {
 				return hint(fmt.Errorf("watch.kmsg is on: %w", err),
 					"ctwarden doctor   # says what is missing", "watch.kmsg: auto   # goes on without it")
 			}
@@ -38,12 +38,9 @@ func (d *running) openSources(cfg *config.Config) error {
 	}
 	switch err := watcher.FindJournal(""); {
 	case err == nil:
-		p.journal = watcher.NewJournald(filepath.Join(cfg.State.Dir, "journal.cursor"), d.boot)
-		p.journal.OnChange = d.sourceChanged("the journal")
-		p.journal.OnMissed = func(m watcher.Missed) { p.missed(watcher.SourceJournald, m) }
-		if p.kmsg != nil {
-			p.journal.Elsewhere = p.kmsg.Covers
-		}
+		p.kernelLog.Journald = watcher.NewJournald(filepath.Join(cfg.State.Dir, "journal.cursor"), d.boot)
+		p.kernelLog.Journald.OnChange = d.sourceChanged("the journal")
+		p.kernelLog.Journald.OnMissed = func(m watcher.Missed) { p.missed(watcher.SourceJournald, m) }
 	case cfg.Watch.Journald == config.On:
 		return hint(fmt.Errorf("watch.journald is on: %w", err), "watch.journald: auto   # goes on without it")
 	default:
@@ -75,11 +72,8 @@ func (d *running) sourceChanged(what string) func(watcher.Status) {
 // sources says how each source fares.
 func (p *post) sources() map[string]sourceReport {
 	all := map[string]sourceReport{}
-	if p.kmsg != nil {
-		all[string(watcher.SourceKmsg)] = reportSource(p.kmsg.Status())
-	}
-	if p.journal != nil {
-		all[string(watcher.SourceJournald)] = reportSource(p.journal.Status())
+	for source, status := range p.kernelLog.Sources() {
+		all[string(source)] = reportSource(status)
 	}
 	return all
 }

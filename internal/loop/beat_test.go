@@ -77,7 +77,7 @@ func TestAWaitingLoopIsAlive(t *testing.T) {
 			looks++
 			return observe(ctx)
 		}
-		runFor(t, loop.New(edges, limits, nil, nil), 10*time.Minute)
+		runFor(t, loop.New(edges, limits, nil), 10*time.Minute)
 		if got := p.longest(0, 10*time.Minute); got > beat {
 			t.Errorf("silent for %s, want %s at the most", got, beat)
 		}
@@ -91,7 +91,7 @@ func TestWithoutABeatATurnIsOne(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		edges, p, limits := beating(newWorld(t))
 		edges.Beat = 0
-		runFor(t, loop.New(edges, limits, nil, nil), 10*time.Minute)
+		runFor(t, loop.New(edges, limits, nil), 10*time.Minute)
 		if got := p.longest(0, 10*time.Minute); got != time.Minute {
 			t.Errorf("silent for %s, want %s", got, time.Minute)
 		}
@@ -131,7 +131,7 @@ func TestAHungStepIsSilent(t *testing.T) {
 						time.Sleep(hung)
 					}
 				})
-				runFor(t, loop.New(edges, limits, nil, nil), 20*time.Minute)
+				runFor(t, loop.New(edges, limits, nil), 20*time.Minute)
 				if from == 0 {
 					t.Fatal("nothing hung")
 				}
@@ -158,7 +158,7 @@ func TestALoopIsAliveBeforeItsFirstLook(t *testing.T) {
 			}
 			return observe(ctx)
 		}
-		runFor(t, loop.New(edges, limits, nil, nil), time.Second)
+		runFor(t, loop.New(edges, limits, nil), time.Second)
 		if beatsBefore != 1 {
 			t.Errorf("%d beats before the first look, want 1", beatsBefore)
 		}
@@ -190,7 +190,7 @@ func TestALongTurnIsAliveBetweenItsTables(t *testing.T) {
 			time.Sleep(slow)
 			return record(kind, payload)
 		}
-		runFor(t, loop.New(edges, limits, nil, nil), time.Second)
+		runFor(t, loop.New(edges, limits, nil), time.Second)
 		turn := time.Duration(records) * slow
 		if got := p.longest(0, turn); records < tables || got > turn/2 {
 			t.Errorf("silent for %s in a turn of %s with %d tables", got, turn, tables)

@@ -24,9 +24,12 @@ type Edges struct {
 	// Now returns the wall clock and the time since boot.
 	Now func() (time.Time, policy.Moment)
 	// Observe reads every table, the daemon's own first; there is always that
-	// one. The loop fills in
-	// what was heard and the census. An error means that nothing is known.
+	// one. The loop fills in the signals and the census. An error means that nothing is known.
 	Observe func(context.Context) ([]policy.Observation, error)
+	// Wake receives when the kernel's log spoke of a full table, and Drain
+	// returns what it said since the last call. Both are optional.
+	Wake  <-chan struct{}
+	Drain func() []policy.Signal
 	// Apply carries out one action and says what the kernel said.
 	Apply func(ctx context.Context, incident string, action policy.Action) policy.Outcome
 	// Record makes a record durable. Its error means that it is not.
@@ -57,32 +60,18 @@ type Edges struct {
 	Trouble func(what string, err error)
 }
 
-// A Line is what the kernel's log said about a table that is full.
-type Line struct {
-	// NetNS is the inode number of the namespace, if Named.
-	NetNS uint32 `json:"netns,omitempty"`
-	Named bool   `json:"named,omitempty"`
-	// Count is the number of lines, at least 1.
-	Count uint64 `json:"count"`
-	// Source is kmsg or journald.
-	Source string `json:"source"`
-	// Lost is the number of log records that were overwritten unread.
-	Lost uint64 `json:"lost,omitempty"`
-}
-
 // A Daemon is the loop. Make one with New; Run it once.
 type Daemon struct {
 	edges  Edges
 	limits policy.Limits
-	lines  <-chan Line
 	asks   chan func()
 	done   chan struct{}
 
 	tables []*table
 	// gone are the namespaces that were observed before, the latest last.
 	gone []gone
-	// heard are the lines that no turn has dealt with.
-	heard    []Line
+	// signals are those that no turn has dealt with.
+	signals  []policy.Signal
 	censuses chan counted
 	looks    sync.WaitGroup
 	status   atomic.Pointer[Status]
@@ -111,12 +100,11 @@ type counted struct {
 	err   error
 }
 
-// New returns a daemon under these limits that listens to lines. Kept is what
-// an earlier run on the same boot saved, by namespace, with the claims of the
+// New returns a daemon under these limits. Kept is what an earlier run on the same boot saved, by namespace, with the claims of the
 // ledger; nil is a good start.
-func New(edges Edges, limits policy.Limits, lines <-chan Line, kept map[uint32]Kept) *Daemon {
+func New(edges Edges, limits policy.Limits, kept map[uint32]Kept) *Daemon {
 	d := &Daemon{
-		edges: edges, limits: limits, lines: lines,
+		edges: edges, limits: limits,
 		asks: make(chan func()), done: make(chan struct{}), censuses: make(chan counted, 1), trouble: map[string]string{},
 	}
 	for netns, k := range kept {

@@ -105,10 +105,10 @@ func (w *world) apply(_ context.Context, _ string, act policy.Action) policy.Out
 }
 
 // run lets the loop run on w for d of simulated time.
-func (w *world) run(limits policy.Limits, lines <-chan loop.Line, d time.Duration, during func(*loop.Daemon)) {
+func (w *world) run(limits policy.Limits, lines *inbox, d time.Duration, during func(*loop.Daemon)) {
 	w.t.Helper()
 	ctx, cancel := context.WithCancel(w.t.Context())
-	dm := loop.New(w.edges(), limits, lines, nil)
+	dm := loop.New(lines.connect(w.edges()), limits, nil)
 	ended := make(chan struct{})
 	go func() { defer close(ended); dm.Run(ctx) }()
 	if during != nil {
@@ -212,7 +212,7 @@ func TestFirstLineIsAnsweredAtOnce(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t)
 		w.table.Entries = 92_000
-		lines := make(chan loop.Line, 8)
+		lines := newInbox()
 		limits := policy.Defaults()
 		limits.Sampling.Calm, limits.Sampling.High = time.Hour, time.Hour
 		limits.Levels.HighEnter = 9400
@@ -220,7 +220,7 @@ func TestFirstLineIsAnsweredAtOnce(t *testing.T) {
 		w.run(limits, lines, time.Second, func(*loop.Daemon) {
 			time.Sleep(10 * time.Minute)
 			sent := time.Now()
-			lines <- loop.Line{Count: 1, Source: "kmsg"}
+			lines.add(policy.Signal{Count: 1, Source: "kmsg"})
 			synctest.Wait()
 			w.mu.Lock()
 			defer w.mu.Unlock()
@@ -238,10 +238,10 @@ func TestLineAboutAnotherNamespaceIsNotOurs(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t)
 		w.table.Entries = 1000
-		lines := make(chan loop.Line, 8)
+		lines := newInbox()
 		w.run(policy.Defaults(), lines, 10*time.Second, func(d *loop.Daemon) {
 			time.Sleep(time.Second)
-			lines <- loop.Line{NetNS: 4026532177, Named: true, Count: 1, Source: "kmsg"}
+			lines.add(policy.Signal{NetNS: 4026532177, Named: true, Count: 1, Source: "kmsg"})
 			time.Sleep(60 * time.Millisecond)
 			if got := d.Status().Tables[0].Held; got != policy.HeldElsewhere {
 				t.Errorf("held %v, want %v", got, policy.HeldElsewhere)
@@ -287,7 +287,7 @@ func TestTheStatusFollowsWhatWasAsked(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t)
 		limits := policy.Defaults()
-		if s := loop.New(w.edges(), limits, nil, nil).Status(); s.Mode != policy.Enforce || !s.At.IsZero() {
+		if s := loop.New(w.edges(), limits, nil).Status(); s.Mode != policy.Enforce || !s.At.IsZero() {
 			t.Errorf("before the first look: %+v", s)
 		}
 		w.run(limits, nil, time.Second, func(d *loop.Daemon) {
@@ -349,7 +349,7 @@ func TestAPauseIsKeptForTheNextStart(t *testing.T) {
 		var kept loop.Kept
 		edges.Save = func(tables map[uint32]loop.Kept) error { kept = tables[0]; return nil }
 		ctx, cancel := context.WithCancel(t.Context())
-		d := loop.New(edges, policy.Defaults(), nil, nil)
+		d := loop.New(edges, policy.Defaults(), nil)
 		ended := make(chan struct{})
 		go func() { defer close(ended); d.Run(ctx) }()
 		synctest.Wait()
@@ -378,7 +378,7 @@ func TestWhatARevertLeavesStaysClaimed(t *testing.T) {
 		edges.Save = func(tables map[uint32]loop.Kept) error { kept = tables[0]; return nil }
 		state := policy.State{Max: policy.Knob{Original: 50_000, Written: 100_000}, Buckets: policy.Knob{Original: 1, Written: 1 << 20}}
 		ctx, cancel := context.WithCancel(t.Context())
-		d := loop.New(edges, policy.Defaults(), nil, map[uint32]loop.Kept{0: {State: state}})
+		d := loop.New(edges, policy.Defaults(), map[uint32]loop.Kept{0: {State: state}})
 		ended := make(chan struct{})
 		go func() { defer close(ended); d.Run(ctx) }()
 		synctest.Wait()
@@ -418,7 +418,7 @@ func TestAChangeOfLevelIsKept(t *testing.T) {
 			defer w.mu.Unlock()
 			w.fixed = 80_000 // elevated: nothing is done about it
 		}()
-		loop.New(edges, policy.Defaults(), nil, nil).Run(ctx)
+		loop.New(edges, policy.Defaults(), nil).Run(ctx)
 		if len(w.applied) > 0 || saves != 1 || kept.State.Level != policy.Elevated || kept.Incident == "" {
 			t.Errorf("%d acts, saved %d times: level %s, incident %q", len(w.applied), saves, kept.State.Level, kept.Incident)
 		}
@@ -474,7 +474,7 @@ func TestTroubleIsToldOnceAndThatItIsOver(t *testing.T) {
 		}
 		ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 		defer cancel()
-		loop.New(edges, policy.Defaults(), nil, nil).Run(ctx)
+		loop.New(edges, policy.Defaults(), nil).Run(ctx)
 		want := "observe: too many open files; observe: <nil>"
 		if got := strings.Join(told, "; "); got != want {
 			t.Errorf("told %q, want %q", got, want)

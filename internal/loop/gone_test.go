@@ -75,7 +75,7 @@ func TestAnIncidentThatEndedWithItsNamespaceIsNotKept(t *testing.T) {
 		kept := map[uint32]loop.Kept{7: {State: policy.State{Level: policy.High}, Incident: "INC-1"}}
 		ctx, cancel := context.WithTimeout(t.Context(), 3*time.Second)
 		defer cancel()
-		loop.New(edges, policy.Defaults(), nil, kept).Run(ctx)
+		loop.New(edges, policy.Defaults(), kept).Run(ctx)
 		if n := h.count(audit.KindIncidentClose, "INC-1"); n != 1 {
 			t.Errorf("ended %d times, want once", n)
 		}

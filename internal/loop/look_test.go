@@ -44,7 +44,7 @@ func leased(t *testing.T, d time.Duration, look func() (census.Summary, error)) 
 	state.Timeouts[conntrack.TCPTimeWait] = policy.Knob{Original: 120, Written: 30}
 	ctx, cancel := context.WithTimeout(t.Context(), d)
 	defer cancel()
-	loop.New(edges, policy.Defaults(), nil, map[uint32]loop.Kept{0: {State: state}}).Run(ctx)
+	loop.New(edges, policy.Defaults(), map[uint32]loop.Kept{0: {State: state}}).Run(ctx)
 	return looks, restored
 }
 
@@ -96,7 +96,7 @@ func TestALookEndsWithTheLoop(t *testing.T) {
 		}
 		ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 		defer cancel()
-		loop.New(edges, policy.Defaults(), nil, nil).Run(ctx)
+		loop.New(edges, policy.Defaults(), nil).Run(ctx)
 		if began != 1 || ended != 1 {
 			t.Errorf("%d looks began, %d have ended", began, ended)
 		}

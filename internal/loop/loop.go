@@ -31,14 +31,9 @@ func (d *Daemon) Run(ctx context.Context) {
 		select {
 		case <-ctx.Done():
 			return
-		case line, ok := <-d.lines:
-			if !ok {
-				d.lines = nil
-				continue
-			}
-			d.hear(line)
-			// The first line is answered at once; those of a burst are
-			// gathered, for they all say the same.
+		case <-d.edges.Wake:
+			// The first line is answered at once; those of a burst wait in
+			// the inbox, for they all say the same.
 			timer.Reset(soon())
 		case c := <-d.censuses:
 			d.counted(c)
@@ -85,13 +80,16 @@ func (d *Daemon) Leave(why string) {
 // for the next turn.
 func (d *Daemon) turn(ctx, counting context.Context) time.Duration {
 	d.alive()
+	if len(d.signals) == 0 && d.edges.Drain != nil {
+		d.signals = d.edges.Drain()
+	}
 	observations, err := d.edges.Observe(ctx)
 	d.told("observe", err)
 	if err != nil {
 		return d.limits.Sampling.Calm
 	}
 	d.match(observations)
-	d.credit(observations)
+	d.attribute(observations)
 	wait := d.limits.Sampling.Calm
 	for i := range observations {
 		t := d.tables[i]

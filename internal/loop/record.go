@@ -73,7 +73,7 @@ type overrideRecord struct {
 
 type signalRecord struct {
 	Incident string `json:"incident,omitempty"`
-	Line
+	policy.Signal
 	Text string `json:"text"`
 }
 
@@ -225,15 +225,15 @@ func (d *Daemon) recordCensus(t *table, look *Look) {
 	d.record(audit.KindCensus, censusRecord{t.incident, t.netns, *c, look.Top, text})
 }
 
-func (d *Daemon) recordLine(t *table, line Line) {
+func (d *Daemon) recordSignal(t *table, s *policy.Signal) {
 	text := "the kernel said: table full, dropping packet"
-	if line.Named {
-		text = fmt.Sprintf("the kernel said: table full in netns %d, dropping packet", line.NetNS)
+	if s.Named {
+		text = fmt.Sprintf("the kernel said: table full in netns %d, dropping packet", s.NetNS)
 	}
-	if line.Count > 1 {
-		text += fmt.Sprintf(" (%d times)", line.Count)
+	if s.Count > 1 {
+		text += fmt.Sprintf(" (%d times)", s.Count)
 	}
-	d.record(audit.KindSignal, signalRecord{t.incident, line, text})
+	d.record(audit.KindSignal, signalRecord{t.incident, *s, text})
 }
 
 // incidentName names an incident after the second it began in: sortable, and

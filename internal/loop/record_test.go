@@ -21,10 +21,10 @@ import (
 
 // runAs runs the loop on a host, by other edges, limits and memories than those
 // of runHost.
-func (h *host) runAs(t *testing.T, edges loop.Edges, limits policy.Limits, lines chan loop.Line, kept map[uint32]loop.Kept, during func(*loop.Daemon)) {
+func (h *host) runAs(t *testing.T, edges loop.Edges, limits policy.Limits, lines *inbox, kept map[uint32]loop.Kept, during func(*loop.Daemon)) {
 	t.Helper()
 	ctx, cancel := context.WithCancel(t.Context())
-	d := loop.New(edges, limits, lines, kept)
+	d := loop.New(lines.connect(edges), limits, kept)
 	ended := make(chan struct{})
 	go func() { defer close(ended); d.Run(ctx) }()
 	during(d)
@@ -101,18 +101,18 @@ func TestALineIsRecordedOnceWithItsCount(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		h := newHost(100_000, 0, 7, 8)
 		h.fill[7], h.fill[8] = 93_000, 93_000
-		lines := make(chan loop.Line)
+		lines := newInbox()
 		elsewhere := uint32(0)
 		h.runAs(t, h.edges(), full(), lines, nil, func(d *loop.Daemon) {
 			time.Sleep(1500 * time.Millisecond)
-			lines <- loop.Line{NetNS: 7, Named: true, Count: 3, Source: "kmsg"}
+			lines.add(policy.Signal{NetNS: 7, Named: true, Count: 3, Source: "kmsg"})
 			synctest.Wait()
 			elsewhere = d.Status().Tables[0].Assessment.Observation.Elsewhere
 			time.Sleep(time.Second)
 			if one, all := h.count(audit.KindSignal, "in netns 7, dropping packet (3 times)"), h.count(audit.KindSignal, ""); one != 1 || all != 1 {
 				t.Errorf("%d records of the line, %d of lines", one, all)
 			}
-			lines <- loop.Line{Count: 1, Source: "kmsg"}
+			lines.add(policy.Signal{Count: 1, Source: "kmsg"})
 			time.Sleep(time.Second)
 		})
 		if elsewhere != 0 {
@@ -323,7 +323,7 @@ func TestAPlanStopsWhereItsOutcomesCanNotBeRecorded(t *testing.T) {
 				defer cancel()
 				limits := full()
 				limits.NoHostWide = true
-				loop.New(edges, limits, nil, nil).Run(ctx)
+				loop.New(edges, limits, nil).Run(ctx)
 				if n := len(w.applied); !c.want(n) {
 					t.Errorf("%d actions: %+v", n, w.applied)
 				}

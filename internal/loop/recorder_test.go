@@ -43,7 +43,7 @@ func fly(t *testing.T, w *world, calm, rush, rest time.Duration) *flight {
 		}
 		return nil
 	}
-	dm := loop.New(edges, policy.Defaults(), nil, nil)
+	dm := loop.New(edges, policy.Defaults(), nil)
 	ctx, cancel := context.WithCancel(t.Context())
 	ended := make(chan struct{})
 	go func() { defer close(ended); dm.Run(ctx) }()
@@ -147,7 +147,7 @@ func TestTheRecordThinsTheLooksOfALongIncidentOut(t *testing.T) {
 		}
 		ctx, cancel := context.WithTimeout(t.Context(), 26*time.Hour)
 		defer cancel()
-		loop.New(edges, policy.Defaults(), nil, nil).Run(ctx)
+		loop.New(edges, policy.Defaults(), nil).Run(ctx)
 		if looks < 8_000 {
 			t.Errorf("%d looks in 26 hours: the cause has to be known all the time", looks)
 		}
@@ -217,7 +217,7 @@ func TestASampleStandsForAllLooksOfItsSecond(t *testing.T) {
 		limits.Raise.Ceiling = 0
 		ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 		defer cancel()
-		loop.New(edges, limits, nil, nil).Run(ctx)
+		loop.New(edges, limits, nil).Run(ctx)
 		for i, s := range f.during[5:50] {
 			if s.Entries != 91_000 {
 				t.Errorf("sample %d: %d entries, want the most of its second", 5+i, s.Entries)

@@ -116,42 +116,24 @@ func (t *table) complete(o *policy.Observation) {
 	}
 }
 
-// mostHeard bounds the lines of different namespaces that wait for a turn.
-const mostHeard = 64
-
-// hear keeps a line for the next turn: only its observation tells which tables
-// there are. Those of a burst are added up.
-func (d *Daemon) hear(line Line) {
-	if len(d.heard) >= mostHeard && line.Named {
-		line.NetNS = 0 // no namespace has this number: some other one
-	}
-	at := slices.IndexFunc(d.heard, func(l Line) bool {
-		return l.Named == line.Named && l.NetNS == line.NetNS && l.Source == line.Source
-	})
-	if at < 0 {
-		d.heard = append(d.heard, line)
-		return
-	}
-	d.heard[at].Count += line.Count
-	d.heard[at].Lost += line.Lost
-}
-
-// credit gives each line to the table it names. A line without a name is of
+// attribute gives each signal to the table that it names: only an observation
+// shows which tables there are. A line without a name is of
 // the first namespace since Linux 6.17, and of any before: it goes to every
 // table that is nearly full, or to the first.
-func (d *Daemon) credit(observations []policy.Observation) {
+func (d *Daemon) attribute(observations []policy.Observation) {
 	if len(d.tables) == 0 {
 		return
 	}
-	for _, line := range d.heard {
-		count := uint32(min(line.Count, math.MaxUint16))
+	for i := range d.signals {
+		s := &d.signals[i]
+		count := uint32(min(s.Count, math.MaxUint16))
 		credited := false
-		for i, t := range d.tables {
-			near := observations[i].Table.Fullness() >= d.limits.Levels.NearMax
-			named := line.Named && line.NetNS != 0 && (t.netns == line.NetNS || i == 0 && line.NetNS == d.edges.Own)
-			if named || !line.Named && near {
+		for n, t := range d.tables {
+			near := observations[n].Table.Fullness() >= d.limits.Levels.NearMax
+			named := s.Named && s.NetNS != 0 && (t.netns == s.NetNS || n == 0 && s.NetNS == d.edges.Own)
+			if named || !s.Named && near {
 				t.full += count
-				d.recordLine(t, line)
+				d.recordSignal(t, s)
 				credited = true
 			}
 		}
@@ -159,14 +141,14 @@ func (d *Daemon) credit(observations []policy.Observation) {
 			continue
 		}
 		first := d.tables[0]
-		if line.Named {
+		if s.Named {
 			first.elsewhere += count
 		} else {
 			first.full += count
 		}
-		d.recordLine(first, line)
+		d.recordSignal(first, s)
 	}
-	d.heard = d.heard[:0]
+	d.signals = nil
 }
 
 // share gives the other tables what is one value for the whole host, and counts

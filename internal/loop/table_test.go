@@ -98,10 +98,10 @@ func (h *host) count(kind audit.Kind, text string) int {
 }
 
 // runHost runs the loop on a host while during runs.
-func runHost(t *testing.T, h *host, lines chan loop.Line, during func(*loop.Daemon)) {
+func runHost(t *testing.T, h *host, lines *inbox, during func(*loop.Daemon)) {
 	t.Helper()
 	ctx, cancel := context.WithCancel(t.Context())
-	d := loop.New(h.edges(), policy.Defaults(), lines, nil)
+	d := loop.New(lines.connect(h.edges()), policy.Defaults(), nil)
 	ended := make(chan struct{})
 	go func() { defer close(ended); d.Run(ctx) }()
 	during(d)
@@ -195,12 +195,12 @@ func TestAnIncidentEndsWithALoopThatNobodyContinues(t *testing.T) {
 func TestALineIsCreditedToANamespaceThatItsTurnFinds(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		h := newHost(100_000, 0)
-		lines := make(chan loop.Line)
+		lines := newInbox()
 		runHost(t, h, lines, func(d *loop.Daemon) {
 			time.Sleep(1500 * time.Millisecond)
 			h.set(func() { h.order, h.fill[7] = []uint32{0, 7}, 100_000 })
-			lines <- loop.Line{NetNS: 7, Named: true, Count: 3, Source: "kmsg"}
-			lines <- loop.Line{NetNS: 7, Named: true, Count: 2, Source: "kmsg"}
+			lines.add(policy.Signal{NetNS: 7, Named: true, Count: 3, Source: "kmsg"})
+			lines.add(policy.Signal{NetNS: 7, Named: true, Count: 2, Source: "kmsg"})
 			time.Sleep(100 * time.Millisecond)
 			s := d.Status()
 			if len(s.Tables) != 2 || s.Tables[1].Incident == "" {
@@ -232,13 +232,13 @@ func TestANamedLineIsNobodyElses(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				h := newHost(100_000, 0, 7, 8)
 				h.fill[0], h.fill[7], h.fill[8] = 93_000, 93_000, 93_000
-				lines := make(chan loop.Line)
+				lines := newInbox()
 				edges := h.edges()
 				edges.Own = c.own
 				got := map[uint32]policy.Level{}
 				h.runAs(t, edges, full(), lines, nil, func(d *loop.Daemon) {
 					time.Sleep(time.Second)
-					lines <- loop.Line{NetNS: c.named, Named: true, Count: 1, Source: "kmsg"}
+					lines.add(policy.Signal{NetNS: c.named, Named: true, Count: 1, Source: "kmsg"})
 					time.Sleep(100 * time.Millisecond)
 					for _, table := range d.Status().Tables {
 						got[table.NetNS] = table.Level
@@ -250,24 +250,6 @@ func TestANamedLineIsNobodyElses(t *testing.T) {
 			})
 		})
 	}
-}
-
-func TestLinesOfManyNamespacesAreBounded(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		h := newHost(100_000, 0)
-		lines := make(chan loop.Line)
-		runHost(t, h, lines, func(*loop.Daemon) {
-			time.Sleep(1500 * time.Millisecond)
-			h.set(func() { h.records = nil })
-			for i := range uint32(1000) {
-				lines <- loop.Line{NetNS: 10 + i, Named: true, Count: 1, Source: "kmsg"}
-			}
-			time.Sleep(time.Second)
-		})
-		if n := h.count(audit.KindSignal, ""); n == 0 || n > 70 {
-			t.Errorf("%d records for the lines of 1,000 namespaces", n)
-		}
-	})
 }
 
 func TestANewTableIsPausedAsTheOthers(t *testing.T) {
@@ -297,7 +279,7 @@ func TestTheBreakerIsOpenForANewTableToo(t *testing.T) {
 		open := policy.State{HandsOffUntil: h.now().Add(time.Hour), HandsOffPause: time.Hour}
 		ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
 		defer cancel()
-		d := loop.New(h.edges(), policy.Defaults(), nil, map[uint32]loop.Kept{0: {State: open}})
+		d := loop.New(h.edges(), policy.Defaults(), map[uint32]loop.Kept{0: {State: open}})
 		d.Run(ctx)
 		if held := d.Status().Tables[1].Held; held != policy.HeldBreaker || len(h.applied) > 0 {
 			t.Errorf("held %q, acts %+v", held, h.applied)
@@ -314,7 +296,7 @@ func TestAnActForTheHostIsAddedToTheActsOfEachNamespace(t *testing.T) {
 			own.CountAct(h.now().Add(time.Duration(i-10) * time.Minute))
 		}
 		ctx, cancel := context.WithCancel(t.Context())
-		d := loop.New(h.edges(), policy.Defaults(), nil, map[uint32]loop.Kept{7: {State: own}})
+		d := loop.New(h.edges(), policy.Defaults(), map[uint32]loop.Kept{7: {State: own}})
 		ended := make(chan struct{})
 		go func() { defer close(ended); d.Run(ctx) }()
 		time.Sleep(3 * time.Second)

@@ -11,7 +11,7 @@ import (
 func arrows() map[string][]string {
 	return map[string][]string{
 		"policy":             {"internal/conntrack", "internal/census"},
-		"watcher":            {"internal/conntrack", "internal/ctnetlink", "internal/census", "internal/netns"},
+		"watcher":            {"policy", "internal/conntrack", "internal/ctnetlink", "internal/census", "internal/netns"},
 		"remediate":          {"policy", "internal/conntrack", "internal/ctnetlink", "internal/netns"},
 		"internal/conntrack": {},
 		"internal/netns":     {},

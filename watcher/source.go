@@ -1,0 +1,128 @@
+package watcher
+
+import (
+	"context"
+	"sync"
+	"time"
+)
+
+// The back-off between two attempts to read a source. The first new attempt
+// comes at once: after an overrun each millisecond loses more lines.
+const (
+	firstBackoff = 10 * time.Millisecond
+	mostBackoff  = 5 * time.Second // as long as the kernel's own limiter of these lines
+)
+
+// pause lets the back-off pass and reports false if ctx is done before.
+func pause(ctx context.Context, backoff time.Duration) bool {
+	timer := time.NewTimer(backoff)
+	defer timer.Stop()
+	select {
+	case <-ctx.Done():
+		return false
+	case <-timer.C:
+		return true
+	}
+}
+
+// longer returns the back-off after this one.
+func longer(backoff time.Duration) time.Duration {
+	return min(max(2*backoff, firstBackoff), mostBackoff)
+}
+
+// Status says how a source of lines fares. The zero Status is that of a source
+// that has not started.
+type Status struct {
+	// Alive is true while lines would be read.
+	Alive bool
+	// At is when the last new record of any kind was read.
+	At time.Time
+	// Heard counts the lines about connection tracking, of whatever kind, that
+	// were new.
+	Heard uint64
+	// Lost counts the records that were overwritten unread.
+	Lost uint64
+	// Reopened counts how often the log had to be opened again.
+	Reopened uint64
+	// Missed counts the "table full" lines that came before the first record
+	// that could become a signal, and after the last one that an earlier run
+	// has read, if one has. They are recorded, never acted on.
+	Missed uint64
+	// MissedAt is when the kernel printed the last of them.
+	MissedAt time.Time
+	// Err is why the source is not alive, or why it last was not.
+	Err error
+}
+
+// A health is the Status of a source, which other goroutines may read.
+type health struct {
+	mu     sync.Mutex
+	status Status
+}
+
+// Status returns how the source fares. It may be called at any time.
+func (h *health) Status() Status {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return h.status
+}
+
+func (h *health) update(fn func(*Status)) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	fn(&h.status)
+}
+
+// change notes whether the source can be read, and calls onChange, if not nil,
+// when that or the reason differs from before.
+func (h *health) change(alive bool, err error, onChange func(Status)) {
+	h.mu.Lock()
+	changed := h.status.Alive != alive || err != nil && (h.status.Err == nil || h.status.Err.Error() != err.Error())
+	h.status.Alive = alive
+	if err != nil {
+		h.status.Err = err
+	}
+	status := h.status
+	h.mu.Unlock()
+	if changed && onChange != nil {
+		onChange(status)
+	}
+}
+
+// A KernelLog reads the kernel's lines about full tables through every source
+// there is into one Inbox.
+type KernelLog struct {
+	// Kmsg and Journald are optional.
+	Kmsg     *Kmsg
+	Journald *Journald
+	Inbox    *Inbox
+}
+
+// Run reads until ctx is done. When it returns, everything that it started is
+// gone.
+func (l *KernelLog) Run(ctx context.Context) {
+	var sources sync.WaitGroup
+	if l.Kmsg != nil {
+		l.Kmsg.Begin() // the journal asks it what it covers
+		if l.Journald != nil {
+			l.Journald.Elsewhere = l.Kmsg.Covers
+		}
+		sources.Go(func() { l.Kmsg.Run(ctx, l.Inbox) })
+	}
+	if l.Journald != nil {
+		sources.Go(func() { l.Journald.Run(ctx, l.Inbox) })
+	}
+	sources.Wait()
+}
+
+// Sources returns how each source fares.
+func (l *KernelLog) Sources() map[Source]Status {
+	all := map[Source]Status{}
+	if l.Kmsg != nil {
+		all[SourceKmsg] = l.Kmsg.Status()
+	}
+	if l.Journald != nil {
+		all[SourceJournald] = l.Journald.Status()
+	}
+	return all
+}
