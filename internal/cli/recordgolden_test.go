@@ -1,0 +1,193 @@
+package cli
+
+import (
+	"bytes"
+	"encoding"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"maps"
+	"os"
+	"path/filepath"
+	"reflect"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/ctwarden/ctwarden/internal/audit"
+	"github.com/ctwarden/ctwarden/internal/loop"
+	"github.com/ctwarden/ctwarden/policy"
+	"github.com/ctwarden/ctwarden/remediate"
+)
+
+// golden compares text with the file of that name under testdata/golden, byte
+// for byte. With -update it writes the file: the audit log and the --json
+// outputs are contracts, so a golden file may gain fields and never lose one.
+func golden(t *testing.T, name, text string) {
+	t.Helper()
+	path := filepath.Join("testdata", "golden", name)
+	if *update {
+		if err := errors.Join(os.MkdirAll(filepath.Dir(path), 0o755), os.WriteFile(path, []byte(text), 0o644)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if want := goldenText(t, name); text != want {
+		t.Errorf("%s (-golden +written; see the comment of golden before you run -update):\n%s", path, cmp.Diff(want, text))
+	}
+}
+
+// goldenText returns a golden file; one that is missing is empty.
+func goldenText(t *testing.T, name string) string {
+	t.Helper()
+	text, err := os.ReadFile(filepath.Join("testdata", "golden", name))
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		t.Fatal(err)
+	}
+	return string(text)
+}
+
+// recordPayloads are the types of every kind's payload, by a name that begins
+// with the kind.
+func recordPayloads() map[string]any {
+	all := map[string]any{
+		"start": startRecord{}, "stop": stopRecord{}, "config": configRecord{}, "missed": missedRecord{},
+		"revert": revertRecord{}, "outcome of a revert": revertedRecord{}, "gap": audit.Gap{},
+	}
+	for kind, payload := range loop.Payloads() {
+		all[string(kind)] = payload
+	}
+	return all
+}
+
+// appended writes a record and returns it as it stands in the file.
+func appended(t *testing.T, kind audit.Kind, payload any) audit.Record {
+	t.Helper()
+	now := time.Date(2026, 11, 20, 19, 0, 0, 123456789, time.UTC)
+	path := filepath.Join(t.TempDir(), "audit.jsonl")
+	log, err := audit.Open(path, audit.Options{Now: func() time.Time { return now }})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := log.Append(kind, payload); err != nil {
+		t.Fatalf("append %s: %v", kind, err)
+	}
+	if err := log.Close(); err != nil {
+		t.Fatal(err)
+	}
+	r, _, err := audit.Last(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return r
+}
+
+// TestEveryKindIsWrittenAsBefore compares the lines of the audit log with
+// golden files: of each kind one with all its fields and one with those that
+// are never left out.
+func TestEveryKindIsWrittenAsBefore(t *testing.T) {
+	all := recordPayloads()
+	written := map[audit.Kind]bool{}
+	for _, name := range slices.Sorted(maps.Keys(all)) {
+		kind, _, _ := strings.Cut(name, " ")
+		written[audit.Kind(kind)] = true
+		full := filled(t, kind, all[name])
+		var lines strings.Builder
+		for _, payload := range []any{full, all[name]} {
+			r := appended(t, audit.Kind(kind), payload)
+			fmt.Fprintf(&lines, "%s\n", r.Line())
+			read := reflect.New(reflect.TypeOf(payload))
+			if err := r.Decode(read.Interface()); err != nil {
+				t.Errorf("%s: the program does not read what it writes: %v", name, err)
+			} else if again := appended(t, audit.Kind(kind), read.Elem().Interface()); !bytes.Equal(again.Line(), r.Line()) {
+				t.Errorf("%s, read and written again (-first +second):\n%s", name, cmp.Diff(string(r.Line()), string(again.Line())))
+			}
+		}
+		golden(t, "record/"+strings.ReplaceAll(name, " ", "_")+".jsonl", lines.String())
+	}
+	for _, kind := range audit.Kinds() {
+		if !written[kind] {
+			t.Errorf("no golden file of the kind %s", kind)
+		}
+	}
+}
+
+// TestEveryKindHasItsSentenceAndPriority freezes what a person reads of a
+// record, and how the journal files it.
+func TestEveryKindHasItsSentenceAndPriority(t *testing.T) {
+	var text strings.Builder
+	row := func(name, kind, payload string) {
+		r := appended(t, audit.Kind(kind), json.RawMessage(payload))
+		fmt.Fprintf(&text, "%s\tpriority %d, %s\n\t%s\n", name, r.Priority(), r.Kind.MessageID(), r.Sentence())
+	}
+	all := recordPayloads()
+	for _, name := range slices.Sorted(maps.Keys(all)) {
+		kind, _, _ := strings.Cut(name, " ")
+		row(name, kind, string(appended(t, audit.Kind(kind), filled(t, kind, all[name])).Payload()))
+		row(name+", minimal", kind, string(appended(t, audit.Kind(kind), all[name]).Payload()))
+	}
+	for _, v := range []struct{ name, kind, payload string }{
+		{"gap torn", "gap", `{"reason":"torn","bytes":17,"file":"audit.jsonl.torn-1"}`},
+		{"gap damaged", "gap", `{"reason":"damaged","bytes":17,"file":"audit.jsonl.torn-1"}`},
+		{"gap foreign", "gap", `{"reason":"foreign","bytes":17,"file":"audit.jsonl.foreign-1"}`},
+		{"gap not_durable", "gap", `{"reason":"not_durable","lost":3,"from":4,"to":6,"error":"no space left on device"}`},
+		{"gap cut", "gap", `{"reason":"cut","from":4,"to":6}`},
+		{"gap retention", "gap", `{"reason":"retention","segments":[{"file":"audit-1.jsonl","first":1,"last":9,"bytes":5}]}`},
+		{"level calm", "level", `{"level":"calm","text":"x"}`},
+		{"level elevated", "level", `{"level":"elevated","text":"x"}`},
+		{"level high", "level", `{"level":"high","text":"x"}`},
+		{"level exhausted", "level", `{"level":"exhausted","text":"x"}`},
+		{"plan that acts", "plan", `{"actions":[{"type":"raise_max"}],"text":"x"}`},
+		{"plan that would act", "plan", `{"actions":[{"type":"raise_max","would":true}],"text":"x"}`},
+		{"plan that gives back", "plan", `{"actions":[{"type":"restore_max"},{"type":"restore_timeout"}],"text":"x"}`},
+		{"outcome that failed", "outcome", `{"action":{"type":"raise_max"},"ok":false,"error":"EPERM","text":"x"}`},
+		{"outcome done", "outcome", `{"action":{"type":"raise_max"},"ok":true,"text":"x"}`},
+		{"outcome that would be", "outcome", `{"action":{"type":"raise_max","would":true},"ok":true,"text":"x"}`},
+		{"outcome given back", "outcome", `{"action":{"type":"restore_max"},"ok":true,"text":"x"}`},
+		{"verdict helped", "verdict", `{"type":"raise_max","result":"helped","text":"x"}`},
+		{"verdict no_effect", "verdict", `{"type":"raise_max","result":"no_effect","text":"x"}`},
+		{"verdict worse", "verdict", `{"type":"raise_max","result":"worse","text":"x"}`},
+	} {
+		row(v.name, v.kind, v.payload)
+	}
+	golden(t, "record/sentences.txt", text.String())
+}
+
+// TestTheNamesOfValuesStay: the names of levels, causes, holds and so on stand
+// in the log and in --json.
+func TestTheNamesOfValuesStay(t *testing.T) {
+	var text strings.Builder
+	for _, e := range []struct {
+		name  string
+		value func(i uint8) (encoding.TextMarshaler, encoding.TextUnmarshaler)
+	}{
+		{"mode", enumeration[policy.Mode]}, {"level", enumeration[policy.Level]}, {"cause", enumeration[policy.Cause]},
+		{"held", enumeration[policy.Hold]}, {"action", enumeration[policy.ActionType]}, {"class", enumeration[policy.Class]},
+		{"reason", enumeration[policy.Reason]}, {"fate", enumeration[policy.Fate]}, {"result", enumeration[policy.Result]},
+		{"foreign", enumeration[policy.Foreign]}, {"note", enumeration[remediate.NoteKind]},
+	} {
+		fmt.Fprintf(&text, "%s:", e.name)
+		for i := range uint8(100) {
+			v, read := e.value(i)
+			name, err := v.MarshalText()
+			if err != nil || read.UnmarshalText(name) != nil {
+				break
+			}
+			fmt.Fprintf(&text, " %s", name)
+		}
+		text.WriteByte('\n')
+	}
+	golden(t, "record/names.txt", text.String())
+}
+
+func enumeration[T ~uint8, P interface {
+	*T
+	encoding.TextUnmarshaler
+}](i uint8) (encoding.TextMarshaler, encoding.TextUnmarshaler) {
+	v, read := T(i), new(T)
+	m, _ := any(v).(encoding.TextMarshaler)
+	return m, P(read)
+}
