@@ -119,13 +119,13 @@ fuzz: ## every fuzz target for a while: 60 s for the promises of the policy and 
 # The rest of the tests: each waits for journald, for entries to expire, or for an alert. Prometheus is not installed here,
 # because its package starts it: without it, its tests are skipped.
 .PHONY: long
-long: ## as root, the tests that take minutes: a real journald, read in both ways, and a real Prometheus
+long: ## as root, the tests that take minutes: a real journald, a real Prometheus, many seeds and days of the policy
 	@if [[ -z "$(IS_ROOT)" ]]; then \
 		echo "make: error: a journald in a mount namespace and a flood in a network namespace of their own need root" >&2; \
 		echo "make: hint: sudo make long" >&2; exit 1; fi
 	@tools/need systemd=/usr/lib/systemd/systemd-journald libsystemd-dev=/usr/include/systemd/sd-journal.h gcc=/usr/bin/gcc
 	CTWARDEN_TEST_LONG=1 CGO_ENABLED=0 $(GO) run ./test/run -counts="$(COUNTS)" -- -count=1 -p=1 \
-		-run 'Prometheus|Journald|BothSources' ./internal/cli ./watcher
+		-run 'Prometheus|Journald|BothSources|Promises|Total' ./internal/cli ./watcher ./policy
 	CTWARDEN_TEST_LONG=1 CGO_ENABLED=1 $(GO) run ./test/run -counts="$(addsuffix .journald,$(COUNTS))" -- -count=1 -tags journald ./watcher
 
 # The gc of the kernel takes its time: a minute on today's, two before Linux 5.15.

@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"fmt"
 	"math/rand/v2"
+	"os"
 	"testing"
 	"time"
 
@@ -139,13 +140,19 @@ func FuzzPromises(f *testing.F) {
 }
 
 func TestPromises(t *testing.T) {
-	n := 400
-	if testing.Short() {
-		n = 50
-	}
-	for _, data := range seeds(n) {
+	t.Parallel()
+	for _, data := range seeds(share(400, 50)) {
 		t.Run(fmt.Sprintf("%x", data), func(t *testing.T) { keeps(t, program(data), coarse()) })
 	}
+}
+
+// share returns all under `make long`, and few otherwise: the plain run of this
+// package is the inner loop of whoever changes the policy.
+func share[N any](all, few N) N {
+	if os.Getenv("CTWARDEN_TEST_LONG") == "1" {
+		return all
+	}
+	return few
 }
 
 // seeds returns n programs from a fixed source.
@@ -167,33 +174,32 @@ func seeds(n int) [][]byte {
 	return programs
 }
 
-// A day of random load, at the intervals of the daemon.
+// Days of random load, at the intervals of the daemon.
 func TestPromisesHoldForADay(t *testing.T) {
-	days := 3
-	if testing.Short() {
-		days = 1
-	}
-	for day := range days {
-		s := randomDay(uint64(day))
-		if keeps(t, s, policy.Defaults()); t.Failed() {
-			t.Fatalf("day %d", day)
+	t.Parallel()
+	day := share(24*time.Hour, 6*time.Hour)
+	for seed := range share[uint64](3, 1) {
+		if keeps(t, randomLoad(seed, day), policy.Defaults()); t.Failed() {
+			t.Fatalf("seed %d", seed)
 		}
 	}
 }
 
-func randomDay(seed uint64) *tablesim.Scenario {
+// randomLoad returns a load that lasts for d and leaves the last two hours
+// calm, so that everything must have been given back in the end.
+func randomLoad(seed uint64, d time.Duration) *tablesim.Scenario {
 	random := rand.New(rand.NewPCG(seed, 24))
 	s := program([]byte{byte(random.Uint32()), 4 + byte(random.IntN(2)), byte(random.Uint32()), byte(random.Uint32())})
-	s.Run = 24 * time.Hour
+	s.Run = d
 	for range 40 {
-		at := time.Duration(random.Int64N(int64(22 * time.Hour)))
+		at := time.Duration(random.Int64N(int64(d - 2*time.Hour)))
 		step(s, at.Truncate(time.Second), byte(random.IntN(200)), byte(random.IntN(256)))
 		l := &s.Loads[len(s.Loads)-1]
 		l.For = time.Duration(1+random.IntN(20)) * time.Minute
 		l.Rate, l.To = l.Rate/8, l.To/8
 	}
 	for range 6 {
-		at := time.Duration(random.Int64N(int64(22 * time.Hour)))
+		at := time.Duration(random.Int64N(int64(d - 2*time.Hour)))
 		step(s, at.Truncate(time.Second), 200+byte(random.IntN(30)), byte(random.IntN(256)))
 	}
 	return s

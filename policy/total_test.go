@@ -183,7 +183,8 @@ func FuzzTotal(f *testing.F) {
 }
 
 func TestTotal(t *testing.T) {
-	for _, data := range noise(400) {
+	t.Parallel()
+	for _, data := range noise(share(400, 100)) {
 		if total(t, data); t.Failed() {
 			t.Fatalf("data %x", data)
 		}
