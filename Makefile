@@ -125,7 +125,7 @@ long: ## as root, the tests that take minutes: a real journald, a real Prometheu
 		echo "make: hint: sudo make long" >&2; exit 1; fi
 	@tools/need systemd=/usr/lib/systemd/systemd-journald libsystemd-dev=/usr/include/systemd/sd-journal.h gcc=/usr/bin/gcc
 	CTWARDEN_TEST_LONG=1 CGO_ENABLED=0 $(GO) run ./test/run -counts="$(COUNTS)" -- -count=1 -p=1 \
-		-run 'Prometheus|Journald|BothSources|Promises|Total' ./internal/cli ./watcher ./policy
+		-run 'Prometheus|Journald|BothSources|Promises|Total|Synchronise' ./internal/cli ./watcher ./policy ./internal/tablesim
 	CTWARDEN_TEST_LONG=1 CGO_ENABLED=1 $(GO) run ./test/run -counts="$(addsuffix .journald,$(COUNTS))" -- -count=1 -tags journald ./watcher
 
 # The gc of the kernel takes its time: a minute on today's, two before Linux 5.15.
