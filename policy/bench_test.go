@@ -9,8 +9,8 @@ import (
 	"github.com/ctwarden/ctwarden/policy"
 )
 
-// steady are tables about which nothing is done, look after look.
-func steady() map[string]policy.Observation {
+// steadyObservations are tables about which nothing is done, look after look.
+func steadyObservations() map[string]policy.Observation {
 	calm := policy.Observation{
 		Now:      policy.Moment(time.Hour),
 		Table:    conntrack.Table{Entries: 10_000, Max: 100_000, Buckets: 1 << 20},
@@ -35,7 +35,7 @@ func decide(l *policy.Limits, s *policy.State, o *policy.Observation) policy.Sta
 
 func TestASteadyDecisionDoesNotAllocate(t *testing.T) {
 	l := policy.Defaults()
-	for name, o := range steady() {
+	for name, o := range steadyObservations() {
 		t.Run(name, func(t *testing.T) {
 			var s policy.State
 			allocs := testing.AllocsPerRun(1000, func() {
@@ -51,7 +51,7 @@ func TestASteadyDecisionDoesNotAllocate(t *testing.T) {
 
 func BenchmarkDecision(b *testing.B) {
 	l := policy.Defaults()
-	for name, o := range steady() {
+	for name, o := range steadyObservations() {
 		b.Run(name, func(b *testing.B) {
 			b.ReportAllocs()
 			var s policy.State

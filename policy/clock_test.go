@@ -8,18 +8,18 @@ import (
 	"github.com/ctwarden/ctwarden/policy"
 )
 
-// moments calls fn with every moment in v.
-func moments(v reflect.Value, path string, fn func(path string, m *policy.Moment)) {
+// eachMoment calls fn with every moment in v.
+func eachMoment(v reflect.Value, path string, fn func(path string, m *policy.Moment)) {
 	switch {
 	case v.Type() == reflect.TypeFor[policy.Moment]():
 		fn(path, v.Addr().Interface().(*policy.Moment))
 	case v.Kind() == reflect.Struct:
 		for i := range v.NumField() {
-			moments(v.Field(i), path+"."+v.Type().Field(i).Name, fn)
+			eachMoment(v.Field(i), path+"."+v.Type().Field(i).Name, fn)
 		}
 	case v.Kind() == reflect.Array:
 		for i := range v.Len() {
-			moments(v.Index(i), path, fn)
+			eachMoment(v.Index(i), path, fn)
 		}
 	}
 }
@@ -28,18 +28,18 @@ func moments(v reflect.Value, path string, fn func(path string, m *policy.Moment
 // what waits for it.
 func TestAClockThatWentBackMovesEveryMoment(t *testing.T) {
 	l := policy.Defaults()
-	o := steady()["calm"]
+	o := steadyObservations()["calm"]
 	before := o.Now.Add(24 * time.Hour)
 	var s policy.State
 	n := 0
-	moments(reflect.ValueOf(&s).Elem(), "State", func(_ string, m *policy.Moment) { *m, n = before, n+1 })
+	eachMoment(reflect.ValueOf(&s).Elem(), "State", func(_ string, m *policy.Moment) { *m, n = before, n+1 })
 	if n < 100 {
 		t.Fatalf("%d moments", n)
 	}
 	a := l.Assess(&s, &o)
 	p := l.Decide(&s, &a)
 	next := s.Next(&l, &p, nil)
-	moments(reflect.ValueOf(&next).Elem(), "State", func(path string, m *policy.Moment) {
+	eachMoment(reflect.ValueOf(&next).Elem(), "State", func(path string, m *policy.Moment) {
 		if *m > o.Now {
 			t.Errorf("%s is %s in the future", path, m.Since(o.Now))
 		}

@@ -10,8 +10,8 @@ import (
 	"github.com/ctwarden/ctwarden/internal/conntrack"
 )
 
-// quiet is an ordinary host with room: 10,000 of 100,000 entries.
-func quiet() Observation {
+// calmObservation is an ordinary host with room: 10,000 of 100,000 entries.
+func calmObservation() Observation {
 	return Observation{
 		Now:      Moment(time.Hour),
 		Table:    conntrack.Table{Entries: 10_000, Max: 100_000, Buckets: 1 << 20},
@@ -43,7 +43,7 @@ func rising(o Observation, rate float64) State {
 	}}
 }
 
-func fill(o *Observation, entries uint64) { o.Table.Entries = entries }
+func setEntries(o *Observation, entries uint64) { o.Table.Entries = entries }
 
 func TestDecide(t *testing.T) {
 	halfOpen := func(o *Observation) {
@@ -65,7 +65,7 @@ func TestDecide(t *testing.T) {
 		"a table with room is calm": {want: decided{Calm, NoCause, HeldCalm, nil}},
 		"the zero limits permit nothing": {
 			limits: func(l *Limits) { *l = Limits{} },
-			host:   func(o *Observation) { fill(o, 99_000) },
+			host:   func(o *Observation) { setEntries(o, 99_000) },
 			want:   decided{Exhausted, Unknown, HeldOff, nil},
 		},
 		"a module that is not loaded is waited for": {
@@ -77,43 +77,43 @@ func TestDecide(t *testing.T) {
 			want: decided{Calm, NoCause, HeldUnlimited, nil},
 		},
 		"75 % and no growth is elevated and enough": {
-			host: func(o *Observation) { fill(o, 75_000) },
+			host: func(o *Observation) { setEntries(o, 75_000) },
 			want: decided{Elevated, Unknown, HeldEnough, nil},
 		},
 		"85 % without growth is raised by a half": {
-			host: func(o *Observation) { fill(o, 85_000) },
+			host: func(o *Observation) { setEntries(o, 85_000) },
 			want: decided{High, Unknown, NotHeld, []Action{{Type: RaiseMax, From: 100_000, To: 150_000, Reason: ReasonFill}}},
 		},
 		"one burst between two looks is not yet a trend": {
-			host:  func(o *Observation) { fill(o, 60_000) },
+			host:  func(o *Observation) { setEntries(o, 60_000) },
 			rate:  50_000,
 			state: func(s *State) { s.Trend.Rising = 0 },
 			want:  decided{Calm, NoCause, HeldCalm, nil},
 		},
 		"full in 20 s is raised to what 60 s need, at most doubled": {
-			host: func(o *Observation) { fill(o, 40_000) },
+			host: func(o *Observation) { setEntries(o, 40_000) },
 			rate: 3000,
 			want: decided{High, Unknown, NotHeld, []Action{{Type: RaiseMax, From: 100_000, To: 200_000, Reason: ReasonFullSoon}}},
 		},
 		"the least that 60 s need is taken": {
-			host: func(o *Observation) { fill(o, 80_000) },
+			host: func(o *Observation) { setEntries(o, 80_000) },
 			rate: 1500,
 			want: decided{High, Unknown, NotHeld, []Action{{Type: RaiseMax, From: 100_000, To: 170_000, Reason: ReasonFullSoon}}},
 		},
 		"a table that empties is left to it": {
-			host:  func(o *Observation) { fill(o, 97_000) },
+			host:  func(o *Observation) { setEntries(o, 97_000) },
 			state: func(s *State) { s.Trend = Trend{At: Moment(time.Hour - time.Second), Entries: 99_000, Fast: -500} },
 			want:  decided{Exhausted, Unknown, HeldFalling, nil},
 		},
 		"a table that is lowered by the kernel alone while packets are lost is not left to it": {
-			host: func(o *Observation) { fill(o, 97_000); o.Table.Counters.Drop = 50 },
+			host: func(o *Observation) { setEntries(o, 97_000); o.Table.Counters.Drop = 50 },
 			state: func(s *State) {
 				s.Trend = Trend{At: Moment(time.Hour - time.Second), Entries: 99_000, Fast: -500}
 			},
 			want: decided{Exhausted, Load, NotHeld, []Action{{Type: RaiseMax, From: 100_000, To: 150_000, Reason: ReasonDropping}}},
 		},
 		"a line about a table that is nearly full is enough": {
-			host: func(o *Observation) { fill(o, 92_000); o.Full = 1 },
+			host: func(o *Observation) { setEntries(o, 92_000); o.Full = 1 },
 			want: decided{Exhausted, Unknown, NotHeld, []Action{{Type: RaiseMax, From: 100_000, To: 150_000, Reason: ReasonDropping}}},
 		},
 		"a line while this table has room is about another": {
@@ -154,39 +154,39 @@ func TestDecide(t *testing.T) {
 			want: decided{Calm, NoCause, NotHeld, []Action{{Type: ResizeHash, From: 16384, To: 333_824, Reason: ReasonBudgetNeedsBuckets}}},
 		},
 		"the hash is not resized when many entries would have to be moved": {
-			host: func(o *Observation) { o.Table.Buckets = 16384; o.Table.Max = 4_000_000; fill(o, 400_000) },
+			host: func(o *Observation) { o.Table.Buckets = 16384; o.Table.Max = 4_000_000; setEntries(o, 400_000) },
 			want: decided{Calm, NoCause, HeldCalm, nil},
 		},
 		"max is not raised beyond the budget": {
-			host: func(o *Observation) { fill(o, 97_000); o.Memory.Total = 1 << 30; o.Memory.Available = 100 << 20 },
+			host: func(o *Observation) { setEntries(o, 97_000); o.Memory.Total = 1 << 30; o.Memory.Available = 100 << 20 },
 			want: decided{Exhausted, Unknown, HeldBudget, nil},
 		},
 		"max is not raised beyond the ceiling": {
 			limits: func(l *Limits) { l.Raise.Ceiling = 110_000 },
-			host:   func(o *Observation) { fill(o, 97_000) },
+			host:   func(o *Observation) { setEntries(o, 97_000) },
 			want:   decided{Exhausted, Unknown, NotHeld, []Action{{Type: RaiseMax, From: 100_000, To: 110_000, Reason: ReasonFill}}},
 		},
 		"max is not raised under memory pressure": {
-			host: func(o *Observation) { fill(o, 97_000); o.Memory.Pressure = 1001 },
+			host: func(o *Observation) { setEntries(o, 97_000); o.Memory.Pressure = 1001 },
 			want: decided{Exhausted, Unknown, HeldPressure, nil},
 		},
 		"memory that is not known permits nothing that costs memory": {
-			host: func(o *Observation) { fill(o, 97_000); o.Memory = Memory{} },
+			host: func(o *Observation) { setEntries(o, 97_000); o.Memory = Memory{} },
 			want: decided{Exhausted, Unknown, HeldMemoryUnknown, nil},
 		},
 		"a read-only max is held": {
-			host: func(o *Observation) { fill(o, 97_000); o.Kernel.MaxWritable = false },
+			host: func(o *Observation) { setEntries(o, 97_000); o.Kernel.MaxWritable = false },
 			want: decided{Exhausted, Unknown, HeldReadOnly, nil},
 		},
 		"without host-wide writes a raise is only told": {
 			limits: func(l *Limits) { l.NoHostWide = true },
-			host:   func(o *Observation) { fill(o, 97_000); o.Kernel.MaxWritable = false; o.Table.NetNS = 7 },
+			host:   func(o *Observation) { setEntries(o, 97_000); o.Kernel.MaxWritable = false; o.Table.NetNS = 7 },
 			want: decided{Exhausted, Unknown, NotHeld, []Action{
 				{Type: RaiseMax, From: 100_000, To: 150_000, Reason: ReasonFill, Would: true},
 			}},
 		},
 		"churn: after the raise, closing states are shortened and established is not": {
-			host:  func(o *Observation) { fill(o, 97_000); churn(o) },
+			host:  func(o *Observation) { setEntries(o, 97_000); churn(o) },
 			state: func(s *State) { raised(s); s.Records[RaiseMax].Waiting = true },
 			want: decided{Exhausted, Churn, NotHeld, []Action{
 				{Type: ShortenTimeout, Knob: conntrack.TCPTimeWait, From: 120, To: 60, Reason: ReasonChurn},
@@ -195,7 +195,7 @@ func TestDecide(t *testing.T) {
 		},
 		"churn: timeouts at their floors lead to ageing": {
 			host: func(o *Observation) {
-				fill(o, 97_000)
+				setEntries(o, 97_000)
 				churn(o)
 				o.Timeouts[conntrack.TCPTimeWait], o.Timeouts[conntrack.TCPFinWait] = 30, 20
 			},
@@ -206,7 +206,7 @@ func TestDecide(t *testing.T) {
 		},
 		"load: when there is no more room to give, closing connections make way": {
 			host: func(o *Observation) {
-				fill(o, 97_000)
+				setEntries(o, 97_000)
 				o.Census, o.CensusAt = census.Summary{Seen: 100, Established: 79, Assured: 99, Closing: 20}, o.Now
 				o.Memory.Available = 100 << 20
 				o.Memory.Total = 1 << 30
@@ -218,7 +218,7 @@ func TestDecide(t *testing.T) {
 		},
 		"load: few closing connections are left alone": {
 			host: func(o *Observation) {
-				fill(o, 97_000)
+				setEntries(o, 97_000)
 				o.Census, o.CensusAt = census.Summary{Seen: 100, Established: 80, Assured: 99, Closing: 19}, o.Now
 				o.Memory.Available = 100 << 20
 				o.Memory.Total = 1 << 30
@@ -226,11 +226,11 @@ func TestDecide(t *testing.T) {
 			want: decided{Exhausted, Load, HeldBudget, nil},
 		},
 		"half-open: the first remedy is one raise": {
-			host: func(o *Observation) { fill(o, 97_000); halfOpen(o) },
+			host: func(o *Observation) { setEntries(o, 97_000); halfOpen(o) },
 			want: decided{Exhausted, HalfOpen, NotHeld, []Action{{Type: RaiseMax, From: 100_000, To: 150_000, Reason: ReasonFill}}},
 		},
 		"half-open: after one raise, timeouts come before another": {
-			host:  func(o *Observation) { fill(o, 97_000); halfOpen(o) },
+			host:  func(o *Observation) { setEntries(o, 97_000); halfOpen(o) },
 			state: raised,
 			want: decided{Exhausted, HalfOpen, NotHeld, []Action{
 				{Type: ShortenTimeout, Knob: conntrack.TCPSynSent, From: 120, To: 60, Reason: ReasonHalfOpen},
@@ -239,7 +239,7 @@ func TestDecide(t *testing.T) {
 			}},
 		},
 		"half-open: then idle unreplied entries are deleted": {
-			host:  func(o *Observation) { fill(o, 97_000); halfOpen(o) },
+			host:  func(o *Observation) { setEntries(o, 97_000); halfOpen(o) },
 			state: func(s *State) { raised(s); s.Records[ShortenTimeout] = Record{At: 1, Acts: 1, Waiting: true} },
 			want: decided{Exhausted, HalfOpen, NotHeld, []Action{{
 				Type: DeleteEntries, Class: Unreplied, From: 97_000, To: 77_600, Cap: 19_400,
@@ -247,7 +247,7 @@ func TestDecide(t *testing.T) {
 			}}},
 		},
 		"half-open: a table that was not watched for long enough proves nothing idle": {
-			host: func(o *Observation) { fill(o, 97_000); halfOpen(o) },
+			host: func(o *Observation) { setEntries(o, 97_000); halfOpen(o) },
 			state: func(s *State) {
 				raised(s)
 				s.Since = Moment(time.Hour - 18*time.Second + 1)
@@ -257,7 +257,7 @@ func TestDecide(t *testing.T) {
 			want: decided{Exhausted, HalfOpen, HeldAwaiting, nil},
 		},
 		"half-open: what had no effect a moment ago is not tried again at once": {
-			host: func(o *Observation) { fill(o, 97_000); halfOpen(o) },
+			host: func(o *Observation) { setEntries(o, 97_000); halfOpen(o) },
 			state: func(s *State) {
 				raised(s)
 				s.Records[RaiseMax].Waiting = true
@@ -267,12 +267,12 @@ func TestDecide(t *testing.T) {
 			want: decided{Exhausted, HalfOpen, HeldAwaiting, nil},
 		},
 		"half-open: while packets are lost, max is raised again": {
-			host:  func(o *Observation) { fill(o, 100_000); halfOpen(o); o.Table.Counters.Drop = 10 },
+			host:  func(o *Observation) { setEntries(o, 100_000); halfOpen(o); o.Table.Counters.Drop = 10 },
 			state: func(s *State) { raised(s); s.Trend.At = Moment(time.Hour - time.Second); s.Trend.Entries = 100_000 },
 			want:  decided{Exhausted, HalfOpen, NotHeld, []Action{{Type: RaiseMax, From: 100_000, To: 150_000, Reason: ReasonDropping}}},
 		},
 		"half-open: nothing that is idle for long enough is not deleted": {
-			host: func(o *Observation) { fill(o, 97_000); halfOpen(o); o.Census.Deletable = 5 },
+			host: func(o *Observation) { setEntries(o, 97_000); halfOpen(o); o.Census.Deletable = 5 },
 			state: func(s *State) {
 				raised(s)
 				s.Records[RaiseMax].Waiting = true
@@ -281,7 +281,7 @@ func TestDecide(t *testing.T) {
 			want: decided{Exhausted, HalfOpen, HeldAwaiting, nil},
 		},
 		"another kind of act waits until the last one has settled": {
-			host: func(o *Observation) { fill(o, 97_000); churn(o) },
+			host: func(o *Observation) { setEntries(o, 97_000); churn(o) },
 			state: func(s *State) {
 				raised(s)
 				s.LastAct = Moment(time.Hour - 14*time.Second)
@@ -291,7 +291,7 @@ func TestDecide(t *testing.T) {
 		},
 		"stale: established entries are not aged by default": {
 			host: func(o *Observation) {
-				fill(o, 97_000)
+				setEntries(o, 97_000)
 				o.Census, o.CensusAt = census.Summary{Seen: 100, Established: 99, Assured: 99, Stale: 80}, o.Now
 			},
 			state: func(s *State) { raised(s); s.Records[RaiseMax].Banned = true },
@@ -300,7 +300,7 @@ func TestDecide(t *testing.T) {
 		"stale: aged where the administrator opted in": {
 			limits: func(l *Limits) { l.Age.EstablishedFloor = 7440 * time.Second },
 			host: func(o *Observation) {
-				fill(o, 97_000)
+				setEntries(o, 97_000)
 				o.Census, o.CensusAt = census.Summary{Seen: 100, Established: 99, Assured: 99, Stale: 80}, o.Now
 			},
 			state: func(s *State) { raised(s); s.Records[RaiseMax].Banned = true },
@@ -310,21 +310,21 @@ func TestDecide(t *testing.T) {
 			}}},
 		},
 		"an old census does not speak": {
-			host: func(o *Observation) { fill(o, 97_000); churn(o); o.CensusAt = o.Now - Moment(31*time.Second) },
+			host: func(o *Observation) { setEntries(o, 97_000); churn(o); o.CensusAt = o.Now - Moment(31*time.Second) },
 			want: decided{Exhausted, Unknown, NotHeld, []Action{{Type: RaiseMax, From: 100_000, To: 150_000, Reason: ReasonFill}}},
 		},
 		"paused": {
-			host:  func(o *Observation) { fill(o, 97_000) },
+			host:  func(o *Observation) { setEntries(o, 97_000) },
 			state: func(s *State) { s.Pause(Moment(time.Hour), time.Minute) },
 			want:  decided{Exhausted, Unknown, HeldPaused, nil},
 		},
 		"the breaker is open": {
-			host:  func(o *Observation) { fill(o, 97_000) },
+			host:  func(o *Observation) { setEntries(o, 97_000) },
 			state: func(s *State) { s.HandsOffUntil = Moment(2 * time.Hour) },
 			want:  decided{Exhausted, Unknown, HeldBreaker, nil},
 		},
 		"the thirteenth act of an hour opens the breaker": {
-			host: func(o *Observation) { fill(o, 97_000) },
+			host: func(o *Observation) { setEntries(o, 97_000) },
 			state: func(s *State) {
 				for i := range 12 {
 					s.Acts[i] = Moment(time.Duration(i+1) * time.Minute)
@@ -333,7 +333,7 @@ func TestDecide(t *testing.T) {
 			want: decided{Exhausted, Unknown, HeldBreaker, nil},
 		},
 		"the twelfth does not": {
-			host: func(o *Observation) { fill(o, 97_000) },
+			host: func(o *Observation) { setEntries(o, 97_000) },
 			state: func(s *State) {
 				for i := range 11 {
 					s.Acts[i] = Moment(time.Duration(i+1) * time.Minute)
@@ -361,24 +361,24 @@ func TestDecide(t *testing.T) {
 			}},
 		},
 		"a restore that would fill the table again is held": {
-			host:  func(o *Observation) { fill(o, 40_000); o.Timeouts[conntrack.TCPTimeWait] = 30 },
+			host:  func(o *Observation) { setEntries(o, 40_000); o.Timeouts[conntrack.TCPTimeWait] = 30 },
 			state: lease(30, 120, time.Hour/2),
 			want:  decided{Calm, NoCause, HeldWouldRefill, nil},
 		},
 		"a value that somebody else wrote is looked at first": {
-			host:  func(o *Observation) { fill(o, 97_000) },
+			host:  func(o *Observation) { setEntries(o, 97_000) },
 			state: func(s *State) { s.Max = Knob{Original: 50_000, Written: 200_000} },
 			want:  decided{Exhausted, Unknown, HeldYielded, nil},
 		},
 		"a max that was yielded is not touched": {
-			host:  func(o *Observation) { fill(o, 97_000) },
+			host:  func(o *Observation) { setEntries(o, 97_000) },
 			state: func(s *State) { s.Max = Knob{YieldUntil: Moment(2 * time.Hour), YieldPause: time.Hour} },
 			want:  decided{Exhausted, Unknown, HeldYielded, nil},
 		},
 	}
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {
-			limits, host := Defaults(), quiet()
+			limits, host := Defaults(), calmObservation()
 			if test.limits != nil {
 				test.limits(&limits)
 			}
@@ -412,7 +412,7 @@ func lease(written, original uint64, calm time.Duration) func(*State) {
 func TestLevelsComeDownByHysteresis(t *testing.T) {
 	l := Defaults()
 	var s State
-	o := quiet()
+	o := calmObservation()
 	step := func(entries uint64, after time.Duration, want Level) {
 		t.Helper()
 		o.Now = o.Now.Add(after)
@@ -440,7 +440,7 @@ func TestLevelsComeDownByHysteresis(t *testing.T) {
 
 func TestVerdictsBanAfterTwoStrikes(t *testing.T) {
 	l := Defaults()
-	o := quiet()
+	o := calmObservation()
 	o.Table.Entries = 97_000
 	s := State{Level: Exhausted}
 	s.Records[DeleteEntries] = Record{
@@ -480,7 +480,7 @@ func TestForeignValues(t *testing.T) {
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {
 			s := State{Max: Knob{Original: 100_000, Written: 200_000}}
-			o := quiet()
+			o := calmObservation()
 			o.Table.Max = test.found
 			a := l.Assess(&s, &o)
 			p := l.Decide(&s, &a)
@@ -496,7 +496,7 @@ func TestForeignValues(t *testing.T) {
 }
 
 func TestUnassuredShareFromTheCounters(t *testing.T) {
-	o := quiet()
+	o := calmObservation()
 	o.Table = conntrack.Table{Entries: 65_536, Max: 65_536, Buckets: 65_536}
 	tests := map[string]struct {
 		dropped, evicted float64

@@ -23,7 +23,7 @@ type judged struct {
 func judge(t *testing.T, j judged) policy.Result {
 	t.Helper()
 	l := policy.Defaults()
-	o := steady()["calm"]
+	o := steadyObservations()["calm"]
 	o.Table.Entries, o.Table.Max, o.Table.Counters = j.after.Entries, j.after.Max, j.after.Counters
 	s := policy.State{Level: policy.Elevated}
 	j.before.At, j.base.At = o.Now-policy.Moment(time.Hour/2), o.Now-policy.Moment(time.Hour/3)
@@ -124,7 +124,7 @@ func TestVerdicts(t *testing.T) {
 // not judge it, however late it comes.
 func TestTheFirstLookAfterAnActDoesNotJudgeIt(t *testing.T) {
 	l := policy.Defaults()
-	o := steady()["calm"]
+	o := steadyObservations()["calm"]
 	o.Table.Entries = 97_000
 	s := policy.State{Level: policy.Exhausted}
 	s.Records[policy.RaiseMax] = policy.Record{
@@ -146,7 +146,7 @@ func TestTheFirstLookAfterAnActDoesNotJudgeIt(t *testing.T) {
 func TestTheBudgetDoesNotShrinkAsTheTableFills(t *testing.T) {
 	l := policy.Defaults()
 	budget := func(entries uint64) uint64 {
-		o := steady()["calm"]
+		o := steadyObservations()["calm"]
 		o.Table.Entries, o.Host = entries, policy.Host{Entries: entries, Tables: 1}
 		o.Memory.Available = 500<<20 - entries*uint64(o.Memory.EntryBytes+l.Budget.ExtensionBytes)
 		a := l.Assess(&policy.State{}, &o)
@@ -172,7 +172,7 @@ func TestTheHashInAStorm(t *testing.T) {
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {
 			l := policy.Defaults()
-			o := steady()["calm"]
+			o := steadyObservations()["calm"]
 			o.Table.Max, o.Table.Buckets, o.Table.Entries = 98_304, test.buckets, 96_000
 			o.Host = policy.Host{Entries: test.entries, Tables: 1}
 			s := policy.State{Level: policy.Exhausted}
@@ -189,7 +189,7 @@ func TestTheHashInAStorm(t *testing.T) {
 func TestTheHashIsResizedOnceADayAtMost(t *testing.T) {
 	for since, resized := range map[time.Duration]bool{24*time.Hour - time.Nanosecond: false, 24 * time.Hour: true} {
 		l := policy.Defaults()
-		o := steady()["calm"]
+		o := steadyObservations()["calm"]
 		o.Now, o.Table.Buckets = policy.Moment(48*time.Hour), 16_384
 		s := policy.State{LastResize: o.Now - policy.Moment(since)}
 		a := l.Assess(&s, &o)
@@ -201,7 +201,7 @@ func TestTheHashIsResizedOnceADayAtMost(t *testing.T) {
 
 func TestAnAbsentTableHasNoCause(t *testing.T) {
 	l := policy.Defaults()
-	o := steady()["calm"]
+	o := steadyObservations()["calm"]
 	o.Absent = true
 	// What was counted before the module went is still remembered.
 	s := policy.State{Trend: policy.Trend{At: o.Now - policy.Moment(time.Second), Chains: 100, Failed: 100, Dropped: 100}}
@@ -224,7 +224,7 @@ func TestResumeForgetsEveryPause(t *testing.T) {
 
 func TestTheHashIsResizedInCalmWithRoomOnly(t *testing.T) {
 	l := policy.Defaults()
-	o := steady()["calm"]
+	o := steadyObservations()["calm"]
 	o.Table.Max, o.Table.Buckets = 100_000, 8192
 	s := policy.State{Since: 1, CalmSince: 1}
 	for entries, acts := range map[uint64]int{50_000: 1, 50_010: 0, 59_000: 0} {
@@ -241,7 +241,7 @@ func TestTheHashIsResizedInCalmWithRoomOnly(t *testing.T) {
 // A rate is of a second, however long the interval was.
 func TestRatesAreOfASecond(t *testing.T) {
 	l := policy.Defaults()
-	o := steady()["calm"]
+	o := steadyObservations()["calm"]
 	for _, interval := range []time.Duration{50 * time.Millisecond, time.Second, 4 * time.Second} {
 		var s policy.State
 		c := conntrack.Counters{}
@@ -276,7 +276,7 @@ func TestTheBudgetIsKeptAndUsed(t *testing.T) {
 		l := policy.Defaults()
 		l.Hash.MaxRatio, l.Hash.StormRatio = ratio, 16
 		l.Raise.Ceiling = 1 << 30
-		o := steady()["calm"]
+		o := steadyObservations()["calm"]
 		var s policy.State
 		b := l.Assess(&s, &o).Budget
 		const bucket = 8.0 // bytes
@@ -306,7 +306,7 @@ func TestADeletionAtItsBounds(t *testing.T) {
 		{l.Delete.SynSentIdle + margin - 1, 10, policy.HeldAwaiting},
 		{l.Delete.SynSentIdle + margin, 9, policy.HeldNothingEligible},
 	} {
-		o := steady()["calm"]
+		o := steadyObservations()["calm"]
 		o.Table.Entries = 97_000
 		o.Timeouts = conntrack.Timeouts{conntrack.UDP: 20, conntrack.TCPSynSent: 30, conntrack.TCPSynRecv: 30}
 		o.Census.Seen, o.Census.HalfOpen, o.Census.Unreplied, o.Census.Deletable = 1000, 900, 900, c.deletable

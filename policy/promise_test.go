@@ -13,17 +13,17 @@ import (
 	"github.com/ctwarden/ctwarden/policy"
 )
 
-// stretch is how long each step of a load program lasts, calm how long the
+// stepLength is how long each step of a load program lasts, calm how long the
 // quiet after it.
 const (
-	stretch = 10 * time.Second
-	quiet   = 50 * time.Minute
-	steps   = 40
+	stepLength = 10 * time.Second
+	quiet      = 50 * time.Minute
+	maxSteps   = 40
 )
 
-// program turns bytes into a host and a load: four bytes choose the host, and
+// decodeScenario turns bytes into a host and a load: four bytes choose the host, and
 // then each two what happens in the next ten seconds.
-func program(data []byte) *tablesim.Scenario {
+func decodeScenario(data []byte) *tablesim.Scenario {
 	at := func(i int) byte {
 		if i < len(data) {
 			return data[i]
@@ -47,9 +47,9 @@ func program(data []byte) *tablesim.Scenario {
 		s.Start = append(s.Start, tablesim.Start{Class: tablesim.TCPIdle, Entries: 1000, Idle: 30 * time.Hour})
 	}
 	now := time.Duration(0)
-	for i := 4; i+1 < len(data) && now < steps*stretch; i += 2 {
-		step(s, now, data[i], data[i+1])
-		now += stretch
+	for i := 4; i+1 < len(data) && now < maxSteps*stepLength; i += 2 {
+		addStep(s, now, data[i], data[i+1])
+		now += stepLength
 	}
 	s.Run = now + quiet
 	if at(3)&6 == 6 {
@@ -59,8 +59,8 @@ func program(data []byte) *tablesim.Scenario {
 	return s
 }
 
-// step adds what happens in one stretch: mostly a load, sometimes an event.
-func step(s *tablesim.Scenario, now time.Duration, what, value byte) {
+// addStep adds what happens in one stretch: mostly a load, sometimes an event.
+func addStep(s *tablesim.Scenario, now time.Duration, what, value byte) {
 	event := func(e tablesim.Event) {
 		e.At = now
 		s.Events = append(s.Events, e)
@@ -73,7 +73,7 @@ func step(s *tablesim.Scenario, now time.Duration, what, value byte) {
 			tablesim.TCPShort, tablesim.TCPShort, tablesim.TCP, tablesim.TCPIdle, tablesim.Clash,
 		}
 		c := classes[int(what)%len(classes)]
-		l := tablesim.Load{At: now, For: stretch * time.Duration(1+what/50), Class: c, Lasting: c.Lasts()}
+		l := tablesim.Load{At: now, For: stepLength * time.Duration(1+what/50), Class: c, Lasting: c.Lasts()}
 		l.Rate = float64(value) * float64(value) / 8
 		l.To = l.Rate * float64(1+what%3) / 2
 		if what%16 == 0 {
@@ -113,36 +113,36 @@ func step(s *tablesim.Scenario, now time.Duration, what, value byte) {
 	}
 }
 
-// coarse are the default limits, but for looks that are further apart: a
-// program must not take longer than a fuzzer has patience.
-func coarse() policy.Limits {
+// coarseLimits are the default limits, but for looks that are further apart: a
+// decodeScenario must not take longer than a fuzzer has patience.
+func coarseLimits() policy.Limits {
 	l := policy.Defaults()
 	l.Sampling = policy.SampleLimits{Calm: 15 * time.Second, High: 2 * time.Second, Min: time.Second}
 	return l
 }
 
-// keeps runs a program and checks every promise at every turn.
-func keeps(t *testing.T, s *tablesim.Scenario, l policy.Limits) {
+// checkPromises runs a program and checks every promise at every turn.
+func checkPromises(t *testing.T, s *tablesim.Scenario, l policy.Limits) {
 	t.Helper()
-	w := witness{t: t, limits: &l, scenario: s}
-	tablesim.Walk(s, &l, w.look)
-	w.end()
+	w := checker{t: t, limits: &l, scenario: s}
+	tablesim.Walk(s, &l, w.visit)
+	w.checkGivenBack()
 	if t.Failed() {
 		t.Logf("scenario:\n%s", s)
 	}
 }
 
 func FuzzPromises(f *testing.F) {
-	for _, data := range seeds(16) {
+	for _, data := range randomPrograms(16) {
 		f.Add(data)
 	}
-	f.Fuzz(func(t *testing.T, data []byte) { keeps(t, program(data), coarse()) })
+	f.Fuzz(func(t *testing.T, data []byte) { checkPromises(t, decodeScenario(data), coarseLimits()) })
 }
 
 func TestPromises(t *testing.T) {
 	t.Parallel()
-	for _, data := range seeds(share(400, 50)) {
-		t.Run(fmt.Sprintf("%x", data), func(t *testing.T) { keeps(t, program(data), coarse()) })
+	for _, data := range randomPrograms(share(400, 50)) {
+		t.Run(fmt.Sprintf("%x", data), func(t *testing.T) { checkPromises(t, decodeScenario(data), coarseLimits()) })
 	}
 }
 
@@ -155,12 +155,12 @@ func share[N any](all, few N) N {
 	return few
 }
 
-// seeds returns n programs from a fixed source.
-func seeds(n int) [][]byte {
+// randomPrograms returns n programs from a fixed source.
+func randomPrograms(n int) [][]byte {
 	random := rand.New(rand.NewPCG(1, 2))
 	programs := make([][]byte, n)
 	for i := range programs {
-		data := make([]byte, 4+2*random.IntN(steps))
+		data := make([]byte, 4+2*random.IntN(maxSteps))
 		for j := 0; j+8 <= len(data); j += 8 {
 			binary.LittleEndian.PutUint64(data[j:], random.Uint64())
 		}
@@ -179,7 +179,7 @@ func TestPromisesHoldForADay(t *testing.T) {
 	t.Parallel()
 	day := share(24*time.Hour, 6*time.Hour)
 	for seed := range share[uint64](3, 1) {
-		if keeps(t, randomLoad(seed, day), policy.Defaults()); t.Failed() {
+		if checkPromises(t, randomLoad(seed, day), policy.Defaults()); t.Failed() {
 			t.Fatalf("seed %d", seed)
 		}
 	}
@@ -189,18 +189,18 @@ func TestPromisesHoldForADay(t *testing.T) {
 // calm, so that everything must have been given back in the end.
 func randomLoad(seed uint64, d time.Duration) *tablesim.Scenario {
 	random := rand.New(rand.NewPCG(seed, 24))
-	s := program([]byte{byte(random.Uint32()), 4 + byte(random.IntN(2)), byte(random.Uint32()), byte(random.Uint32())})
+	s := decodeScenario([]byte{byte(random.Uint32()), 4 + byte(random.IntN(2)), byte(random.Uint32()), byte(random.Uint32())})
 	s.Run = d
 	for range 40 {
 		at := time.Duration(random.Int64N(int64(d - 2*time.Hour)))
-		step(s, at.Truncate(time.Second), byte(random.IntN(200)), byte(random.IntN(256)))
+		addStep(s, at.Truncate(time.Second), byte(random.IntN(200)), byte(random.IntN(256)))
 		l := &s.Loads[len(s.Loads)-1]
 		l.For = time.Duration(1+random.IntN(20)) * time.Minute
 		l.Rate, l.To = l.Rate/8, l.To/8
 	}
 	for range 6 {
 		at := time.Duration(random.Int64N(int64(d - 2*time.Hour)))
-		step(s, at.Truncate(time.Second), 200+byte(random.IntN(30)), byte(random.IntN(256)))
+		addStep(s, at.Truncate(time.Second), 200+byte(random.IntN(30)), byte(random.IntN(256)))
 	}
 	return s
 }

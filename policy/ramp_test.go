@@ -83,7 +83,7 @@ func TestAClockThatWentBackDoesNotMakeOldActsRecent(t *testing.T) {
 	for i := range 12 {
 		s.Acts[i] = policy.Moment(time.Duration(i+1) * time.Hour)
 	}
-	o := steady()["calm"]
+	o := steadyObservations()["calm"]
 	o.Now = policy.Moment(time.Minute)
 	s = decide(&l, &s, &o) // the clock is seen to go back
 	o.Now, o.Table.Entries = o.Now.Add(time.Second), 97_000

@@ -78,7 +78,7 @@ func TestSpread(t *testing.T) {
 	}
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {
-			l, o, s := Defaults(), quiet(), State{}
+			l, o, s := Defaults(), calmObservation(), State{}
 			if test.zero {
 				l.Spread = SpreadLimits{}
 			}
@@ -123,9 +123,9 @@ func TestNothingIsPutOffAtLevelHigh(t *testing.T) {
 		},
 	} {
 		for _, entries := range []uint64{85_000, 96_000, 100_000} {
-			o, s := quiet(), State{Since: 1}
+			o, s := calmObservation(), State{Since: 1}
 			o.Phase = 10000
-			fill(&o, entries)
+			setEntries(&o, entries)
 			state(&s)
 			if got := decide(l, s, o); len(got.Acts) == 0 || got.Acts[0].Type != RaiseMax {
 				t.Errorf("%s, %d entries: %+v", name, entries, got)
@@ -141,7 +141,7 @@ func TestNothingIsPutOffAtLevelHigh(t *testing.T) {
 
 func TestAKnobThatWasNeverLeftToAnybodyIsNotPutOff(t *testing.T) {
 	// Adopting what somebody else raised keeps the pause, and no moment.
-	l, o := Defaults(), quiet()
+	l, o := Defaults(), calmObservation()
 	o.Now, o.Phase, o.Table.Buckets = Moment(5*time.Minute), 10000, 16384
 	s := State{Since: 1, Buckets: Knob{YieldPause: 24 * time.Hour}}
 	if got := decide(l, s, o); len(got.Acts) != 1 {

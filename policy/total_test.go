@@ -109,9 +109,9 @@ func (s *source) outcome(act policy.Action) policy.Outcome {
 	return out
 }
 
-// total decides about whatever the bytes make, and checks what must hold for
+// checkTotal decides about whatever the bytes make, and checks what must hold for
 // any input at all.
-func total(t *testing.T, data []byte) {
+func checkTotal(t *testing.T, data []byte) {
 	t.Helper()
 	in := source{data}
 	l := in.limits()
@@ -131,13 +131,13 @@ func total(t *testing.T, data []byte) {
 		}
 		var outcomes []policy.Outcome
 		for i := range p.Actions {
-			sane(t, &l, &s, &p.Actions[i])
+			checkAction(t, &l, &s, &p.Actions[i])
 			outcomes = append(outcomes, in.outcome(p.Actions[i]))
 		}
 		if d := l.Interval(&a); d < 0 || l.Sampling.Min > 0 && d < l.Sampling.Min {
 			t.Errorf("P9: the next look is in %s", d)
 		}
-		again(t, &l, &s, &p)
+		checkDecidedAgain(t, &l, &s, &p)
 		if s != before {
 			t.Error("P8: the decision changed the state")
 		}
@@ -152,8 +152,8 @@ func total(t *testing.T, data []byte) {
 	}
 }
 
-// sane checks the direction of an action, and its absolute bounds.
-func sane(t *testing.T, l *policy.Limits, s *policy.State, act *policy.Action) {
+// checkAction checks the direction of an action, and its absolute bounds.
+func checkAction(t *testing.T, l *policy.Limits, s *policy.State, act *policy.Action) {
 	t.Helper()
 	ok := l.Mode != policy.Off && act.Would == (l.Mode != policy.Enforce || l.NoHostWide && act.Type.HostWide())
 	switch act.Type {
@@ -176,23 +176,23 @@ func sane(t *testing.T, l *policy.Limits, s *policy.State, act *policy.Action) {
 }
 
 func FuzzTotal(f *testing.F) {
-	for _, data := range noise(16) {
+	for _, data := range randomInputs(16) {
 		f.Add(data)
 	}
-	f.Fuzz(total)
+	f.Fuzz(checkTotal)
 }
 
 func TestTotal(t *testing.T) {
 	t.Parallel()
-	for _, data := range noise(share(400, 100)) {
-		if total(t, data); t.Failed() {
+	for _, data := range randomInputs(share(400, 100)) {
+		if checkTotal(t, data); t.Failed() {
 			t.Fatalf("data %x", data)
 		}
 	}
 }
 
-// noise returns n inputs from a fixed source.
-func noise(n int) [][]byte {
+// randomInputs returns n inputs from a fixed source.
+func randomInputs(n int) [][]byte {
 	random := rand.New(rand.NewPCG(9, 9))
 	inputs := make([][]byte, n)
 	for i := range inputs {

@@ -40,66 +40,66 @@ type claim struct {
 
 // A witness watches a walk and keeps its own books: it asks the policy nothing
 // that it can see in the kernel.
-type witness struct {
+type checker struct {
 	t        *testing.T
 	limits   *policy.Limits
 	scenario *tablesim.Scenario
 
-	turn      int
-	acts      []time.Duration
-	waiting   map[policy.ActionType]int // the turn of the act whose effect is not known
-	claims    map[knob]claim
-	yields    map[knob]time.Duration
-	opened    time.Duration // when the incident began
-	calmSince time.Duration
-	resized   time.Duration
+	turn       int
+	acts       []time.Duration
+	waiting    map[policy.ActionType]int // the turn of the act whose effect is not known
+	claims     map[knob]claim
+	yields     map[knob]time.Duration
+	incidentAt time.Duration // when the incident began
+	calmSince  time.Duration
+	resizedAt  time.Duration
 	// late is since when a kind of act is put off because of where the host
 	// stands in its fleet.
-	late  map[policy.ActionType]time.Duration
-	last  policy.Hold
-	owned conntrack.Timeouts
-	now   policy.Moment
+	delayedSince map[policy.ActionType]time.Duration
+	last         policy.Hold
+	owned        conntrack.Timeouts
+	now          policy.Moment
 }
 
-func (w *witness) look(t *tablesim.Turn) bool {
+func (w *checker) visit(t *tablesim.Turn) bool {
 	w.turn++
 	if w.turn == 1 {
-		w.forget()
+		w.reset()
 	}
 	disturbed := false
 	for _, e := range t.Events {
 		switch e.Deed {
 		case tablesim.Reboot:
-			w.forget()
+			w.reset()
 			disturbed = true
 		case tablesim.SetKnob, tablesim.MultiplyKnob, tablesim.SetMemory, tablesim.Unload, tablesim.Reload:
 			disturbed = true
 		}
 	}
 	p := t.Plan
-	w.explained(p)
-	w.notice(t)
+	w.checkReasons(p)
+	w.releaseChanged(t)
 	for i := range p.Actions {
-		w.bounded(t, &p.Actions[i])
-		w.harmless(&p.Actions[i])
+		w.checkBounds(t, &p.Actions[i])
+		w.checkHarmless(&p.Actions[i])
 	}
-	w.deferent(t)
-	w.paced(t)
-	w.observed(t, disturbed)
-	w.pure(t)
-	w.punctual(t)
-	w.note(t)
+	w.checkDeference(t)
+	w.checkPace(t)
+	w.checkVerdicts(t, disturbed)
+	w.checkPure(t)
+	w.checkJitter(t)
+	w.remember(t)
 	return !w.t.Failed()
 }
 
-// forget starts anew after a boot: the kernel's values are the configured ones.
-func (w *witness) forget() {
+// reset starts anew after a boot: the kernel's values are the configured ones.
+func (w *checker) reset() {
 	w.waiting, w.claims, w.yields = map[policy.ActionType]int{}, map[knob]claim{}, map[knob]time.Duration{}
-	w.acts, w.resized, w.late = nil, 0, map[policy.ActionType]time.Duration{}
+	w.acts, w.resizedAt, w.delayedSince = nil, 0, map[policy.ActionType]time.Duration{}
 }
 
 // P3: a plan acts or says why it is held; never both, never neither.
-func (w *witness) explained(p *policy.Plan) {
+func (w *checker) checkReasons(p *policy.Plan) {
 	if p.Acts() == (p.Held != policy.NotHeld) {
 		w.t.Errorf("P3: %d actions and held %q", len(p.Actions), p.Held)
 	}
@@ -118,17 +118,17 @@ func (w *witness) explained(p *policy.Plan) {
 }
 
 // P1: no action ever leaves its limits.
-func (w *witness) bounded(t *tablesim.Turn, act *policy.Action) {
+func (w *checker) checkBounds(t *tablesim.Turn, act *policy.Action) {
 	l, o := w.limits, &t.Plan.Assessment.Observation
 	var ok bool
 	switch act.Type {
 	case policy.RaiseMax:
 		ok = act.From == o.Table.Max && act.To > act.From && act.To <= l.Raise.Ceiling &&
-			act.To-act.From <= l.Raise.MaxStep.Of(act.From) && w.fits(o, act.To, o.Table.Buckets)
+			act.To-act.From <= l.Raise.MaxStep.Of(act.From) && w.fitsBudget(o, act.To, o.Table.Buckets)
 	case policy.ResizeHash:
 		stall := time.Duration(max(o.Host.Entries, o.Table.Entries)) * l.Hash.StallPerEntry
-		ok = act.From == o.Table.Buckets && act.To > act.From && stall <= l.Hash.MaxStall && w.fits(o, 0, act.From+act.To) &&
-			(w.resized == 0 || t.At-w.resized >= l.Hash.MinInterval)
+		ok = act.From == o.Table.Buckets && act.To > act.From && stall <= l.Hash.MaxStall && w.fitsBudget(o, 0, act.From+act.To) &&
+			(w.resizedAt == 0 || t.At-w.resizedAt >= l.Hash.MinInterval)
 	case policy.ShortenTimeout:
 		floor := uint64(l.Shorten.Floors[act.Knob])
 		ok = act.From == uint64(o.Timeouts[act.Knob]) && act.To < act.From && floor > 0 && act.To >= floor && act.To >= act.From/2
@@ -148,10 +148,10 @@ func (w *witness) bounded(t *tablesim.Turn, act *policy.Action) {
 	}
 }
 
-// fits reckons the budget again from the bare facts: the entries of every
+// fitsBudget reckons the budget again from the bare facts: the entries of every
 // table at max and the hash take at most 3 % of the memory, and at most 20 % of
 // what would be available without the entries.
-func (w *witness) fits(o *policy.Observation, most, buckets uint64) bool {
+func (w *checker) fitsBudget(o *policy.Observation, most, buckets uint64) bool {
 	each := uint64(o.Memory.EntryBytes) + uint64(w.limits.Budget.ExtensionBytes)
 	need := most*each*uint64(max(o.Host.Tables, 1)) + 8*buckets
 	return o.Memory.Pressure <= w.limits.Budget.MaxPressure &&
@@ -160,7 +160,7 @@ func (w *witness) fits(o *policy.Observation, most, buckets uint64) bool {
 }
 
 // P7: nothing is ever aimed at what is ASSURED or established.
-func (w *witness) harmless(act *policy.Action) {
+func (w *checker) checkHarmless(act *policy.Action) {
 	ok := true
 	switch act.Type {
 	case policy.DeleteEntries:
@@ -180,7 +180,7 @@ func (w *witness) harmless(act *policy.Action) {
 }
 
 // P1: at most so many acts within any hour. Giving back does not count.
-func (w *witness) paced(t *tablesim.Turn) {
+func (w *checker) checkPace(t *tablesim.Turn) {
 	p := t.Plan
 	if !p.Acts() || p.Actions[0].Type.Restores() {
 		return
@@ -193,7 +193,7 @@ func (w *witness) paced(t *tablesim.Turn) {
 }
 
 // P2: one act of a kind, and then its effect is looked at.
-func (w *witness) observed(t *tablesim.Turn, disturbed bool) {
+func (w *checker) checkVerdicts(t *tablesim.Turn, disturbed bool) {
 	p := t.Plan
 	for i := range p.Verdicts {
 		v := &p.Verdicts[i]
@@ -222,12 +222,12 @@ func (w *witness) observed(t *tablesim.Turn, disturbed bool) {
 	level := p.Assessment.Level
 	switch {
 	case t.State.Level == policy.Calm && level != policy.Calm:
-		w.opened = t.At
+		w.incidentAt = t.At
 	case t.State.Level != policy.Calm && level == policy.Calm:
 		w.calmSince = t.At
 		absent := p.Held == policy.HeldNoTable || p.Held == policy.HeldUnlimited
-		if t.At-w.opened < w.limits.Levels.CalmAfter && !disturbed && !absent && !w.clockStepped() {
-			w.t.Errorf("no flapping: the incident of %s ended after %s", w.opened, t.At-w.opened)
+		if t.At-w.incidentAt < w.limits.Levels.CalmAfter && !disturbed && !absent && !w.clockStepped() {
+			w.t.Errorf("no flapping: the incident of %s ended after %s", w.incidentAt, t.At-w.incidentAt)
 		}
 		if absent {
 			clear(w.waiting)
@@ -235,7 +235,7 @@ func (w *witness) observed(t *tablesim.Turn, disturbed bool) {
 	}
 }
 
-func (w *witness) clockStepped() bool {
+func (w *checker) clockStepped() bool {
 	for _, e := range w.scenario.Events {
 		if e.Deed == tablesim.StepBoot || e.Deed == tablesim.Reboot {
 			return true
@@ -244,8 +244,8 @@ func (w *witness) clockStepped() bool {
 	return false
 }
 
-// notice compares what stands in the kernel with what was written.
-func (w *witness) notice(t *tablesim.Turn) {
+// releaseChanged compares what stands in the kernel with what was written.
+func (w *checker) releaseChanged(t *tablesim.Turn) {
 	o := &t.Plan.Assessment.Observation
 	if o.Absent {
 		clear(w.claims) // what was written went with the module
@@ -271,7 +271,7 @@ func (w *witness) notice(t *tablesim.Turn) {
 
 // P6: a value that is not what was last written is not touched until the yield
 // ends; one that somebody else raised is the new base.
-func (w *witness) deferent(t *tablesim.Turn) {
+func (w *checker) checkDeference(t *tablesim.Turn) {
 	for i := range t.Outcomes {
 		out := &t.Outcomes[i]
 		k, ok := knobOf(&out.Action)
@@ -282,13 +282,13 @@ func (w *witness) deferent(t *tablesim.Turn) {
 			w.t.Errorf("P6: %s, though it is left to somebody else until %s", out.Action.Sentence(), until)
 		}
 		if out.OK && !out.Action.Would {
-			w.write(k, out)
+			w.recordWrite(k, out)
 		}
 	}
 }
 
-// write notes what was written, and counts the changes of direction.
-func (w *witness) write(k knob, out *policy.Outcome) {
+// recordWrite notes what was written, and counts the changes of direction.
+func (w *checker) recordWrite(k knob, out *policy.Outcome) {
 	c, ok := w.claims[k]
 	lowered := out.After < out.Before
 	if !ok {
@@ -307,7 +307,7 @@ func (w *witness) write(k knob, out *policy.Outcome) {
 	}
 }
 
-func (w *witness) read(o *policy.Observation, k knob) uint64 {
+func (w *checker) read(o *policy.Observation, k knob) uint64 {
 	switch k.kind {
 	case policy.RaiseMax:
 		return o.Table.Max
@@ -319,14 +319,14 @@ func (w *witness) read(o *policy.Observation, k knob) uint64 {
 
 // P8: the same inputs give the same plan and are not changed, and what is
 // written down decides to the same plan again.
-func (w *witness) pure(t *tablesim.Turn) {
+func (w *checker) checkPure(t *tablesim.Turn) {
 	if !t.Plan.Acts() && w.turn%32 != 0 && len(t.Plan.Verdicts)+len(t.Plan.Overrides) == 0 {
 		return
 	}
-	again(w.t, w.limits, t.State, t.Plan)
+	checkDecidedAgain(w.t, w.limits, t.State, t.Plan)
 }
 
-func again(t *testing.T, l *policy.Limits, s *policy.State, p *policy.Plan) {
+func checkDecidedAgain(t *testing.T, l *policy.Limits, s *policy.State, p *policy.Plan) {
 	t.Helper()
 	var limits policy.Limits
 	var state policy.State
@@ -360,10 +360,10 @@ func roundTrip(t *testing.T, from, to any) {
 	}
 }
 
-// punctual checks what a host's place in its fleet may do to a plan: nothing,
+// checkJitter checks what a host's place in its fleet may do to a plan: nothing,
 // or put it off. It never puts off a raise, nor anything at level high or above,
 // and for no longer than the limits say.
-func (w *witness) punctual(t *tablesim.Turn) {
+func (w *checker) checkJitter(t *tablesim.Turn) {
 	first := t.Plan.Assessment.Observation
 	first.Phase = 0
 	a := w.limits.Assess(t.State, &first)
@@ -372,9 +372,9 @@ func (w *witness) punctual(t *tablesim.Turn) {
 	if prompt.Acts() && !t.Plan.Acts() {
 		kind = prompt.Actions[0].Type
 	}
-	for k := range w.late {
+	for k := range w.delayedSince {
 		if k != kind {
-			delete(w.late, k)
+			delete(w.delayedSince, k)
 		}
 	}
 	if kind == policy.NoAction {
@@ -387,19 +387,19 @@ func (w *witness) punctual(t *tablesim.Turn) {
 	if a.Level >= policy.High || kind == policy.RaiseMax {
 		w.t.Errorf("spread: %s is put off at level %s", kind, a.Level)
 	}
-	since, ok := w.late[kind]
+	since, ok := w.delayedSince[kind]
 	if !ok {
 		since = t.At
-		w.late[kind] = since
+		w.delayedSince[kind] = since
 	}
-	if most := w.latest(kind); t.At-since > most {
+	if most := w.longestDelay(kind); t.At-since > most {
 		w.t.Errorf("spread: %s is put off for %s, more than %s", kind, t.At-since, most)
 	}
 }
 
-// latest reckons for how long a kind of act is put off at most: a part of the
+// longestDelay reckons for how long a kind of act is put off at most: a part of the
 // longest wait that can come before it.
-func (w *witness) latest(kind policy.ActionType) time.Duration {
+func (w *checker) longestDelay(kind policy.ActionType) time.Duration {
 	l := w.limits
 	longest := max(l.Lease.Calm, l.Breaker.MaxPause, l.Yield.MaxPause)
 	switch kind {
@@ -411,10 +411,10 @@ func (w *witness) latest(kind policy.ActionType) time.Duration {
 	return max(longest/10000*time.Duration(l.Spread.Share), l.Spread.Start)
 }
 
-func (w *witness) note(t *tablesim.Turn) {
+func (w *checker) remember(t *tablesim.Turn) {
 	for i := range t.Outcomes {
 		if t.Outcomes[i].Action.Type == policy.ResizeHash && t.Outcomes[i].OK {
-			w.resized = t.At
+			w.resizedAt = t.At
 		}
 	}
 	a := &t.Plan.Assessment
@@ -424,9 +424,9 @@ func (w *witness) note(t *tablesim.Turn) {
 	w.last, w.owned, w.now = t.Plan.Held, t.Next.Owned(), a.Observation.Now
 }
 
-// end checks P5: after enough calm the timeouts are what they were, and nothing
+// checkGivenBack checks P5: after enough calm the timeouts are what they were, and nothing
 // is claimed any more.
-func (w *witness) end() {
+func (w *checker) checkGivenBack() {
 	calm := w.scenario.Run - w.calmSince
 	switch {
 	case w.t.Failed() || calm < (w.limits.Lease.Calm+25*w.limits.Lease.Step)*5/4:

@@ -11,8 +11,8 @@ import (
 	"github.com/ctwarden/ctwarden/policy"
 )
 
-// look makes one decision, and remembers it with what the kernel said to it.
-func look(l *policy.Limits, s *policy.State, o *policy.Observation, said func(*policy.Outcome)) (policy.Plan, policy.State) {
+// decideOnce makes one decision, and remembers it with what the kernel said to it.
+func decideOnce(l *policy.Limits, s *policy.State, o *policy.Observation, said func(*policy.Outcome)) (policy.Plan, policy.State) {
 	a := l.Assess(s, o)
 	p := l.Decide(s, &a)
 	var outcomes []policy.Outcome
@@ -28,9 +28,9 @@ func look(l *policy.Limits, s *policy.State, o *policy.Observation, said func(*p
 
 func TestAValueThatChangedUnderTheWriteIsYielded(t *testing.T) {
 	l := policy.Defaults()
-	o := steady()["calm"]
+	o := steadyObservations()["calm"]
 	o.Table.Entries = 97_000
-	p, s := look(&l, &policy.State{}, &o, func(out *policy.Outcome) { out.OK, out.Foreign, out.Before = false, true, 120_000 })
+	p, s := decideOnce(&l, &policy.State{}, &o, func(out *policy.Outcome) { out.OK, out.Foreign, out.Before = false, true, 120_000 })
 	if !p.Acts() || s.Max != (policy.Knob{YieldUntil: o.Now.Add(time.Hour), YieldPause: time.Hour}) {
 		t.Errorf("actions %+v, afterwards %+v", p.Actions, s.Max)
 	}
@@ -38,13 +38,13 @@ func TestAValueThatChangedUnderTheWriteIsYielded(t *testing.T) {
 
 func TestAnActThatFailsTwiceIsBanned(t *testing.T) {
 	l := policy.Defaults()
-	o := steady()["calm"]
+	o := steadyObservations()["calm"]
 	o.Table.Entries = 97_000
 	var s policy.State
 	acts := 0
 	for range 600 {
 		var p policy.Plan
-		if p, s = look(&l, &s, &o, func(out *policy.Outcome) { out.OK, out.Error = false, "no" }); p.Acts() {
+		if p, s = decideOnce(&l, &s, &o, func(out *policy.Outcome) { out.OK, out.Error = false, "no" }); p.Acts() {
 			acts++
 		}
 		o.Now = o.Now.Add(time.Second)
@@ -57,14 +57,14 @@ func TestAnActThatFailsTwiceIsBanned(t *testing.T) {
 func TestWhatIsOnlyToldIsNotToldAgainForAMinute(t *testing.T) {
 	l := policy.Defaults()
 	l.Mode = policy.Observe
-	o := steady()["calm"]
+	o := steadyObservations()["calm"]
 	o.Table.Entries = 97_000
 	var s policy.State
 	var told []policy.Moment
 	begin := o.Now
 	for range 121 {
 		var p policy.Plan
-		if p, s = look(&l, &s, &o, nil); p.Acts() {
+		if p, s = decideOnce(&l, &s, &o, nil); p.Acts() {
 			told = append(told, o.Now-begin)
 		}
 		o.Now = o.Now.Add(time.Second)
@@ -76,17 +76,17 @@ func TestWhatIsOnlyToldIsNotToldAgainForAMinute(t *testing.T) {
 
 func TestAnIncidentTakesItsRecordsAlong(t *testing.T) {
 	l := policy.Defaults()
-	o := steady()["calm"]
+	o := steadyObservations()["calm"]
 	s := policy.State{Level: policy.Elevated, LowSince: o.Now - policy.Moment(time.Hour/2)}
 	s.Records[policy.RaiseMax] = policy.Record{At: 1, Acts: 2, Strikes: 2, Banned: true}
-	if _, s = look(&l, &s, &o, nil); s.Level != policy.Calm || s.Records != (policy.Records{}) {
+	if _, s = decideOnce(&l, &s, &o, nil); s.Level != policy.Calm || s.Records != (policy.Records{}) {
 		t.Errorf("level %s, records %+v", s.Level, s.Records)
 	}
 }
 
 func TestTheBreakerDoublesItsPauseUpToADay(t *testing.T) {
 	l := policy.Defaults()
-	o := steady()["calm"]
+	o := steadyObservations()["calm"]
 	o.Table.Entries = 97_000
 	var s policy.State
 	for _, want := range []time.Duration{30 * time.Minute, time.Hour, 2 * time.Hour, 4 * time.Hour, 8 * time.Hour, 16 * time.Hour, 24 * time.Hour, 24 * time.Hour} {
@@ -94,11 +94,11 @@ func TestTheBreakerDoublesItsPauseUpToADay(t *testing.T) {
 			s.Acts[i] = o.Now - policy.Moment(i+1)
 		}
 		var p policy.Plan
-		if p, s = look(&l, &s, &o, nil); !p.Trips || s.HandsOffUntil.Since(o.Now) != want {
+		if p, s = decideOnce(&l, &s, &o, nil); !p.Trips || s.HandsOffUntil.Since(o.Now) != want {
 			t.Fatalf("trips: %t; hands off for %s, want %s", p.Trips, s.HandsOffUntil.Since(o.Now), want)
 		}
 		o.Now = s.HandsOffUntil - 1
-		if p, s = look(&l, &s, &o, nil); p.Trips || p.Held != policy.HeldBreaker {
+		if p, s = decideOnce(&l, &s, &o, nil); p.Trips || p.Held != policy.HeldBreaker {
 			t.Errorf("at the end of the pause: trips %t, held %q", p.Trips, p.Held)
 		}
 		o.Now++
@@ -157,13 +157,13 @@ func TestGrowthThatEasesIsLeftToIt(t *testing.T) {
 	for peak, want := range map[float64]policy.Hold{1000: policy.NotHeld, 1300: policy.HeldFalling} {
 		l := policy.Defaults()
 		l.Raise.Ceiling = 100_000 // what is left is to shorten
-		o := steady()["calm"]
+		o := steadyObservations()["calm"]
 		o.Table.Entries = 76_000
 		o.Census.Seen, o.Census.Closing, o.CensusAt = 1000, 970, o.Now
 		s := policy.State{Level: policy.Elevated, Trend: policy.Trend{
 			At: o.Now - policy.Moment(time.Second), Entries: 75_600, Rising: 9, Fast: 400, Slow: 400, Peak: peak * 0.4,
 		}}
-		if p, _ := look(&l, &s, &o, nil); p.Held != want {
+		if p, _ := decideOnce(&l, &s, &o, nil); p.Held != want {
 			t.Errorf("peak %g: held %q, want %q", peak, p.Held, want)
 		}
 	}
@@ -173,9 +173,9 @@ func TestGrowthThatEasesIsLeftToIt(t *testing.T) {
 func TestTheHashOfAVastHostIsOneThatTheKernelMakes(t *testing.T) {
 	l := policy.Defaults()
 	l.Raise.Ceiling, l.Hash.MaxRatio, l.Budget.TotalShare, l.Spread = math.MaxInt32, 1, 5000, policy.SpreadLimits{}
-	o := steady()["calm"]
+	o := steadyObservations()["calm"]
 	o.Memory.Total, o.Memory.Available = 24<<40, 23<<40
-	p, _ := look(&l, &policy.State{}, &o, nil)
+	p, _ := decideOnce(&l, &policy.State{}, &o, nil)
 	if len(p.Actions) != 1 || p.Actions[0].Type != policy.ResizeHash {
 		t.Fatalf("actions %+v, held %q", p.Actions, p.Held)
 	}
@@ -210,16 +210,16 @@ func TestNamesAreThoseOfTheirValues(t *testing.T) {
 func TestTwoRisesAreATrend(t *testing.T) {
 	l := policy.Defaults()
 	for rises, want := range map[int]bool{1: false, 2: true} {
-		o := steady()["calm"]
+		o := steadyObservations()["calm"]
 		o.Table.Entries, o.Table.Max = 10_000, 100_000
 		s := policy.State{}
-		_, s = look(&l, &s, &o, nil)
+		_, s = decideOnce(&l, &s, &o, nil)
 		var a policy.Assessment
 		for range rises {
 			o.Now = o.Now.Add(time.Second)
 			o.Table.Entries += 1000
 			a = l.Assess(&s, &o)
-			_, s = look(&l, &s, &o, nil)
+			_, s = decideOnce(&l, &s, &o, nil)
 		}
 		if (a.FullIn != policy.Never) != want {
 			t.Errorf("full in %s after %d rises", a.FullIn, rises)
@@ -245,7 +245,7 @@ func TestAnOldLookChoosesNoRemedy(t *testing.T) {
 	for age, want := range map[time.Duration]bool{10 * time.Second: true, time.Hour: false} {
 		l := policy.Defaults()
 		l.Raise.Ceiling = 0 // what is left is to shorten
-		o := steady()["calm"]
+		o := steadyObservations()["calm"]
 		o.Now = o.Now.Add(2 * time.Hour)
 		o.Table.Entries, o.Table.Max, o.Full = 100_000, 100_000, 1
 		o.Census = census.Summary{Seen: 1000, Assured: 1000, Established: 700, Closing: 300}
@@ -265,7 +265,7 @@ func TestAnOldLookChoosesNoRemedy(t *testing.T) {
 // With its incident an act is judged, if only for want of a later look.
 func TestAnActThatWaitsWhenItsIncidentEndsIsInconclusive(t *testing.T) {
 	l := policy.Defaults()
-	o := steady()["calm"]
+	o := steadyObservations()["calm"]
 	o.Now = o.Now.Add(24 * time.Hour)
 	o.Table.Entries = o.Table.Max / 10
 	s := policy.State{Level: policy.Elevated, LowSince: o.Now.Add(-time.Hour)}

@@ -67,8 +67,8 @@ func TestLivingBy(t *testing.T) {
 	}
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {
-			o := quiet()
-			fill(&o, all)
+			o := calmObservation()
+			setEntries(&o, all)
 			o.Census, o.CensusAt = test.census, o.Now.Add(-test.ago)
 			if got := o.livingBy(test.timeout); got != test.want {
 				t.Errorf("%d entries, want %d", got, test.want)
@@ -76,7 +76,7 @@ func TestLivingBy(t *testing.T) {
 		})
 	}
 	t.Run("nobody has looked", func(t *testing.T) {
-		o := quiet()
+		o := calmObservation()
 		o.Census = seen
 		if got := o.livingBy(conntrack.TCPTimeWait); got != o.Table.Entries {
 			t.Errorf("%d entries, want all", got)
@@ -98,8 +98,8 @@ func TestALookSettlesALease(t *testing.T) {
 	}
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {
-			o := quiet()
-			fill(&o, 40_000)
+			o := calmObservation()
+			setEntries(&o, 40_000)
 			o.Timeouts[conntrack.TCPTimeWait] = 30
 			var s State
 			lease(30, 120, time.Hour/2)(&s)
