@@ -9,7 +9,8 @@ import (
 	"github.com/ctwarden/ctwarden/policy"
 )
 
-// steadyObservations are tables about which nothing is done, look after look.
+// steadyObservations are tables on which the policy does nothing, however often
+// it decides.
 func steadyObservations() map[string]policy.Observation {
 	calm := policy.Observation{
 		Now:      policy.Moment(time.Hour),
@@ -26,7 +27,7 @@ func steadyObservations() map[string]policy.Observation {
 	return map[string]policy.Observation{"calm": calm, "high but held": held}
 }
 
-// decide is one decision.
+// decide makes one decision without outcomes and returns the next state.
 func decide(l *policy.Limits, s *policy.State, o *policy.Observation) policy.State {
 	a := l.Assess(s, o)
 	p := l.Decide(s, &a)
@@ -43,7 +44,7 @@ func TestASteadyDecisionDoesNotAllocate(t *testing.T) {
 				s = decide(&l, &s, &o)
 			})
 			if allocs != 0 {
-				t.Errorf("%g allocations a decision", allocs)
+				t.Errorf("%g allocations per decision, want none", allocs)
 			}
 		})
 	}
@@ -63,7 +64,7 @@ func BenchmarkDecision(b *testing.B) {
 	}
 }
 
-// One iteration is a simulated day at one look a second.
+// One iteration is a simulated day with one observation a second.
 func BenchmarkDay(b *testing.B) {
 	l := policy.Defaults()
 	s := &tablesim.Scenario{

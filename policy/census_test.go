@@ -12,7 +12,7 @@ func TestCensusDue(t *testing.T) {
 	tests := map[string]struct {
 		level Level
 		held  Hold
-		ago   time.Duration // 0: nobody has looked
+		ago   time.Duration // since the last census; 0: none was taken
 		want  bool
 	}{
 		"never in ordinary calm":                               {Calm, HeldCalm, 0, false},
@@ -38,8 +38,9 @@ func TestCensusDue(t *testing.T) {
 	}
 }
 
-// TestLivingBy: a restore may be held without need, and never made on a guess.
-func TestLivingBy(t *testing.T) {
+// The estimate is never too low: a restore may be held without need, and is
+// never made on a guess.
+func TestEntriesThatDependOnATimeout(t *testing.T) {
 	const all = 40_000
 	seen := census.Summary{Seen: all, Assured: 30_000, HalfOpen: 3_000, Closing: 2_000, TimeWait: 1_000, Established: 25_000}
 	sample := census.Summary{Seen: 4_000, Sampled: true, Assured: 3_000, HalfOpen: 300, Closing: 200, TimeWait: 100, Established: 2_500}
@@ -84,9 +85,9 @@ func TestLivingBy(t *testing.T) {
 	})
 }
 
-// TestALookSettlesALease: among many live connections a restore is held until
-// somebody has looked, and then it is made or held for a reason.
-func TestALookSettlesALease(t *testing.T) {
+// Among many live connections a restore waits for a census, and is then made or
+// held for a reason.
+func TestACensusDecidesAboutARestore(t *testing.T) {
 	tests := map[string]struct {
 		census census.Summary
 		want   Hold

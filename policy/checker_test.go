@@ -12,7 +12,7 @@ import (
 	"github.com/ctwarden/ctwarden/policy"
 )
 
-// A knob is a value that the witness watches, as actions name it.
+// A knob is a kernel value that the checker follows, as actions name it.
 type knob struct {
 	kind    policy.ActionType
 	timeout conntrack.Timeout
@@ -31,15 +31,16 @@ func knobOf(act *policy.Action) (k knob, ok bool) {
 	return knob{}, false
 }
 
-// A claim is what the witness knows of a knob that was written.
+// A claim is what the checker knows of a knob that was written.
 type claim struct {
 	written, original uint64
 	lowered           bool // the last direction
-	turns             int  // changes of direction since it was original
+	turns             int  // changes of direction since the value was original
 }
 
-// A witness watches a walk and keeps its own books: it asks the policy nothing
-// that it can see in the kernel.
+// A checker visits each turn of a walk and compares it with the promises. It
+// keeps its own record of what was written: it takes nothing from the policy
+// that it can read from the model's kernel.
 type checker struct {
 	t        *testing.T
 	limits   *policy.Limits
@@ -47,14 +48,14 @@ type checker struct {
 
 	turn       int
 	acts       []time.Duration
-	waiting    map[policy.ActionType]int // the turn of the act whose effect is not known
+	waiting    map[policy.ActionType]int // the turn of the act that has no verdict yet
 	claims     map[knob]claim
 	yields     map[knob]time.Duration
-	incidentAt time.Duration // when the incident began
+	incidentAt time.Duration // when the last incident opened
 	calmSince  time.Duration
 	resizedAt  time.Duration
-	// late is since when a kind of act is put off because of where the host
-	// stands in its fleet.
+	// delayedSince is when the host's place in its fleet began to delay a kind
+	// of act.
 	delayedSince map[policy.ActionType]time.Duration
 	last         policy.Hold
 	owned        conntrack.Timeouts
@@ -92,13 +93,13 @@ func (w *checker) visit(t *tablesim.Turn) bool {
 	return !w.t.Failed()
 }
 
-// reset starts anew after a boot: the kernel's values are the configured ones.
+// reset drops every claim: after a boot the kernel has the configured values.
 func (w *checker) reset() {
 	w.waiting, w.claims, w.yields = map[policy.ActionType]int{}, map[knob]claim{}, map[knob]time.Duration{}
 	w.acts, w.resizedAt, w.delayedSince = nil, 0, map[policy.ActionType]time.Duration{}
 }
 
-// P3: a plan acts or says why it is held; never both, never neither.
+// P3: a plan has actions or a reason for none; never both, never neither.
 func (w *checker) checkReasons(p *policy.Plan) {
 	if p.Acts() == (p.Held != policy.NotHeld) {
 		w.t.Errorf("P3: %d actions and held %q", len(p.Actions), p.Held)
@@ -113,7 +114,7 @@ func (w *checker) checkReasons(p *policy.Plan) {
 		w.t.Errorf("P5: held for %q with %s", p.Held, p.Assessment.Sentence())
 	}
 	if p.Trips && p.Held != policy.HeldBreaker {
-		w.t.Errorf("P3: the breaker trips, and it is held for %q", p.Held)
+		w.t.Errorf("P3: the breaker trips, and the plan is held for %q", p.Held)
 	}
 }
 
@@ -148,7 +149,7 @@ func (w *checker) checkBounds(t *tablesim.Turn, act *policy.Action) {
 	}
 }
 
-// fitsBudget reckons the budget again from the bare facts: the entries of every
+// fitsBudget computes the budget a second time, from the observation: the entries of every
 // table at max and the hash take at most 3 % of the memory, and at most 20 % of
 // what would be available without the entries.
 func (w *checker) fitsBudget(o *policy.Observation, most, buckets uint64) bool {
@@ -159,7 +160,7 @@ func (w *checker) fitsBudget(o *policy.Observation, most, buckets uint64) bool {
 		need <= w.limits.Budget.AvailableShare.Of(o.Memory.Available+o.Host.Entries*each)
 }
 
-// P7: nothing is ever aimed at what is ASSURED or established.
+// P7: no action selects entries that are ASSURED or established.
 func (w *checker) checkHarmless(act *policy.Action) {
 	ok := true
 	switch act.Type {
@@ -179,7 +180,7 @@ func (w *checker) checkHarmless(act *policy.Action) {
 	}
 }
 
-// P1: at most so many acts within any hour. Giving back does not count.
+// P1: the acts within any hour are limited. Restores do not count.
 func (w *checker) checkPace(t *tablesim.Turn) {
 	p := t.Plan
 	if !p.Acts() || p.Actions[0].Type.Restores() {
@@ -188,17 +189,17 @@ func (w *checker) checkPace(t *tablesim.Turn) {
 	w.acts = append(w.acts, t.At)
 	most := int(w.limits.Breaker.Acts)
 	if n := len(w.acts); n > most && t.At-w.acts[n-1-most] < w.limits.Breaker.Window {
-		w.t.Errorf("P1: more than %d acts since %s", most, w.acts[n-1-most])
+		w.t.Errorf("P1: more than %d acts in an hour, since %s", most, w.acts[n-1-most])
 	}
 }
 
-// P2: one act of a kind, and then its effect is looked at.
+// P2: each act of a kind gets its verdict before the next one.
 func (w *checker) checkVerdicts(t *tablesim.Turn, disturbed bool) {
 	p := t.Plan
 	for i := range p.Verdicts {
 		v := &p.Verdicts[i]
 		if _, ok := w.waiting[v.Type]; !ok {
-			w.t.Errorf("P2: a verdict on %s, of which none waits", v.Type)
+			w.t.Errorf("P2: a verdict on %s, and no act waits for one", v.Type)
 		}
 		delete(w.waiting, v.Type)
 	}
@@ -213,7 +214,7 @@ func (w *checker) checkVerdicts(t *tablesim.Turn, disturbed bool) {
 	if p.Acts() && !p.Actions[0].Type.Restores() {
 		kind := p.Actions[0].Type
 		if at, ok := w.waiting[kind]; ok && !p.Actions[0].Would {
-			w.t.Errorf("P2: %s again; its effect at turn %d was not looked at", kind, at)
+			w.t.Errorf("P2: %s again; the one at turn %d has no verdict", kind, at)
 		}
 		if t.Outcomes[0].OK && !t.Outcomes[0].Action.Would {
 			w.waiting[kind] = w.turn
@@ -244,14 +245,14 @@ func (w *checker) clockStepped() bool {
 	return false
 }
 
-// releaseChanged compares what stands in the kernel with what was written.
+// releaseChanged drops the claims on values that another program changed.
 func (w *checker) releaseChanged(t *tablesim.Turn) {
 	o := &t.Plan.Assessment.Observation
 	if o.Absent {
-		clear(w.claims) // what was written went with the module
+		clear(w.claims) // unloading the module loses its values
 	}
 	if o.Absent || o.Now < t.State.PausedUntil || o.Table.Max == 0 {
-		// It is noticed when decisions are made again.
+		// The policy compares values again when it decides again.
 		for i := range t.Plan.Actions {
 			w.t.Errorf("P6: %s while held", t.Plan.Actions[i].Sentence())
 		}
@@ -269,8 +270,8 @@ func (w *checker) releaseChanged(t *tablesim.Turn) {
 	}
 }
 
-// P6: a value that is not what was last written is not touched until the yield
-// ends; one that somebody else raised is the new base.
+// P6: a value that another program changed is not written until the yield ends;
+// a value that another program raised is the new base.
 func (w *checker) checkDeference(t *tablesim.Turn) {
 	for i := range t.Outcomes {
 		out := &t.Outcomes[i]
@@ -279,7 +280,7 @@ func (w *checker) checkDeference(t *tablesim.Turn) {
 			continue
 		}
 		if until := w.yields[k]; t.At < until {
-			w.t.Errorf("P6: %s, though it is left to somebody else until %s", out.Action.Sentence(), until)
+			w.t.Errorf("P6: %s, though the value is yielded until %s", out.Action.Sentence(), until)
 		}
 		if out.OK && !out.Action.Would {
 			w.recordWrite(k, out)
@@ -287,7 +288,7 @@ func (w *checker) checkDeference(t *tablesim.Turn) {
 	}
 }
 
-// recordWrite notes what was written, and counts the changes of direction.
+// recordWrite remembers a write, and counts the changes of direction.
 func (w *checker) recordWrite(k knob, out *policy.Outcome) {
 	c, ok := w.claims[k]
 	lowered := out.After < out.Before
@@ -298,7 +299,7 @@ func (w *checker) recordWrite(k knob, out *policy.Outcome) {
 		c.turns++
 	}
 	if c.turns > 2 {
-		w.t.Errorf("no flapping: %s changes direction for the %d. time", out.Action.Sentence(), c.turns)
+		w.t.Errorf("no flapping: %s is change of direction %d", out.Action.Sentence(), c.turns)
 	}
 	c.written, c.lowered = out.After, lowered
 	w.claims[k] = c
@@ -317,8 +318,8 @@ func (w *checker) read(o *policy.Observation, k knob) uint64 {
 	return uint64(o.Timeouts[k.timeout])
 }
 
-// P8: the same inputs give the same plan and are not changed, and what is
-// written down decides to the same plan again.
+// P8: the same inputs give the same plan and are not changed, and so do inputs
+// that were recorded as JSON.
 func (w *checker) checkPure(t *tablesim.Turn) {
 	if !t.Plan.Acts() && w.turn%32 != 0 && len(t.Plan.Verdicts)+len(t.Plan.Overrides) == 0 {
 		return
@@ -360,9 +361,9 @@ func roundTrip(t *testing.T, from, to any) {
 	}
 }
 
-// checkJitter checks what a host's place in its fleet may do to a plan: nothing,
-// or put it off. It never puts off a raise, nor anything at level high or above,
-// and for no longer than the limits say.
+// checkJitter compares a plan with the plan of the first host of a fleet. A
+// later host may delay it, but never a raise, nor anything at level high or
+// above, and never for longer than the limits permit.
 func (w *checker) checkJitter(t *tablesim.Turn) {
 	first := t.Plan.Assessment.Observation
 	first.Phase = 0
@@ -378,14 +379,14 @@ func (w *checker) checkJitter(t *tablesim.Turn) {
 		}
 	}
 	if kind == policy.NoAction {
-		// Why both hold may differ: what would come first is put off.
+		// The reasons to hold may differ: the first action is delayed.
 		if !slices.Equal(prompt.Actions, t.Plan.Actions) || t.Plan.Trips && !prompt.Trips {
 			w.t.Errorf("spread: %+v, trips: %t; the first host of a fleet: %+v", t.Plan.Actions, t.Plan.Trips, prompt.Actions)
 		}
 		return
 	}
 	if a.Level >= policy.High || kind == policy.RaiseMax {
-		w.t.Errorf("spread: %s is put off at level %s", kind, a.Level)
+		w.t.Errorf("spread: %s is delayed at level %s", kind, a.Level)
 	}
 	since, ok := w.delayedSince[kind]
 	if !ok {
@@ -393,12 +394,12 @@ func (w *checker) checkJitter(t *tablesim.Turn) {
 		w.delayedSince[kind] = since
 	}
 	if most := w.longestDelay(kind); t.At-since > most {
-		w.t.Errorf("spread: %s is put off for %s, more than %s", kind, t.At-since, most)
+		w.t.Errorf("spread: %s is delayed for %s, more than %s", kind, t.At-since, most)
 	}
 }
 
-// longestDelay reckons for how long a kind of act is put off at most: a part of the
-// longest wait that can come before it.
+// longestDelay bounds the delay of a kind of act: a share of the longest wait
+// that can precede it.
 func (w *checker) longestDelay(kind policy.ActionType) time.Duration {
 	l := w.limits
 	longest := max(l.Lease.Calm, l.Breaker.MaxPause, l.Yield.MaxPause)
@@ -424,8 +425,8 @@ func (w *checker) remember(t *tablesim.Turn) {
 	w.last, w.owned, w.now = t.Plan.Held, t.Next.Owned(), a.Observation.Now
 }
 
-// checkGivenBack checks P5: after enough calm the timeouts are what they were, and nothing
-// is claimed any more.
+// checkGivenBack checks P5: after enough calm the timeouts have their original
+// values, and none is claimed.
 func (w *checker) checkGivenBack() {
 	calm := w.scenario.Run - w.calmSince
 	switch {
@@ -436,7 +437,7 @@ func (w *checker) checkGivenBack() {
 		return
 	}
 	if w.owned != (conntrack.Timeouts{}) {
-		w.t.Errorf("P5: after %s of calm, held for %q, these timeouts are not given back: %v", calm, w.last, w.owned)
+		w.t.Errorf("P5: after %s of calm, held for %q, these timeouts are not restored: %v", calm, w.last, w.owned)
 	}
 	for k, c := range w.claims {
 		if k.kind == policy.ShortenTimeout {

@@ -24,9 +24,8 @@ func eachMoment(v reflect.Value, path string, fn func(path string, m *policy.Mom
 	}
 }
 
-// TestAClockThatWentBackMovesEveryMoment: one that is left in the future freezes
-// what waits for it.
-func TestAClockThatWentBackMovesEveryMoment(t *testing.T) {
+// A moment that stays in the future would block whatever waits for it.
+func TestAClockThatWentBackShiftsEveryMoment(t *testing.T) {
 	l := policy.Defaults()
 	o := steadyObservations()["calm"]
 	before := o.Now.Add(24 * time.Hour)
@@ -46,7 +45,7 @@ func TestAClockThatWentBackMovesEveryMoment(t *testing.T) {
 	})
 }
 
-// Whatever a record holds has a text.
+// A record may hold any value, and each has a text.
 func TestEveryValueHasAText(t *testing.T) {
 	for v := range 256 {
 		for _, text := range []string{

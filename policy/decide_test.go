@@ -10,7 +10,7 @@ import (
 	"github.com/ctwarden/ctwarden/internal/conntrack"
 )
 
-// calmObservation is an ordinary host with room: 10,000 of 100,000 entries.
+// calmObservation is an ordinary host with 10,000 of 100,000 entries.
 func calmObservation() Observation {
 	return Observation{
 		Now:      Moment(time.Hour),
@@ -21,7 +21,7 @@ func calmObservation() Observation {
 	}
 }
 
-// decided is what a test compares: the parts of a plan that a reader asks for.
+// decided is the part of a decision that a test compares.
 type decided struct {
 	Level Level
 	Cause Cause
@@ -409,7 +409,7 @@ func lease(written, original uint64, calm time.Duration) func(*State) {
 	}
 }
 
-func TestLevelsComeDownByHysteresis(t *testing.T) {
+func TestLevelsFallWithHysteresis(t *testing.T) {
 	l := Defaults()
 	var s State
 	o := calmObservation()
@@ -432,13 +432,13 @@ func TestLevelsComeDownByHysteresis(t *testing.T) {
 	step(60_000, time.Hour, Elevated)
 	step(59_999, time.Hour, Elevated)
 	step(59_999, 4*time.Minute, Elevated)
-	step(60_000, time.Second, Elevated) // the dwell begins anew
+	step(60_000, time.Second, Elevated) // the wait for calm restarts
 	step(59_999, 5*time.Minute, Elevated)
 	step(59_999, 5*time.Minute, Calm)
 	step(74_999, time.Hour, Calm)
 }
 
-func TestVerdictsBanAfterTwoStrikes(t *testing.T) {
+func TestTwoVerdictsWithoutEffectBanAnAct(t *testing.T) {
 	l := Defaults()
 	o := calmObservation()
 	o.Table.Entries = 97_000
@@ -450,15 +450,15 @@ func TestVerdictsBanAfterTwoStrikes(t *testing.T) {
 	a := l.Assess(&s, &o)
 	p := l.Decide(&s, &a)
 	if len(p.Verdicts) != 1 || p.Verdicts[0].Result != NoEffect || !p.Verdicts[0].Bans {
-		t.Fatalf("verdicts %+v, want one that bans for lack of effect", p.Verdicts)
+		t.Fatalf("verdicts %+v, want one without effect that bans", p.Verdicts)
 	}
 	next := s.Next(&l, &p, nil)
 	if !next.Records[DeleteEntries].Banned {
-		t.Error("deleting is not banned")
+		t.Error("delete_entries is not banned")
 	}
 }
 
-func TestForeignValues(t *testing.T) {
+func TestValuesOfOtherPrograms(t *testing.T) {
 	l := Defaults()
 	tests := map[string]struct {
 		found uint64
@@ -528,7 +528,7 @@ func TestLimitsHaveADigest(t *testing.T) {
 	}
 }
 
-func TestShorteningIsJudgedByTheFill(t *testing.T) {
+func TestShorteningIsJudgedByTheEntries(t *testing.T) {
 	l := Defaults()
 	figures := func(entries uint64, rate float64, drops uint64) Figures {
 		return Figures{
@@ -561,7 +561,7 @@ func TestShorteningIsJudgedByTheFill(t *testing.T) {
 	}
 }
 
-func TestPausesBeginAnewAfterALongTime(t *testing.T) {
+func TestPausesStartShortAfterADay(t *testing.T) {
 	l := Defaults()
 	now := Moment(100 * time.Hour)
 	tests := map[string]struct {
@@ -581,7 +581,7 @@ func TestPausesBeginAnewAfterALongTime(t *testing.T) {
 			}
 			l.trip(&s, now)
 			if s.HandsOffPause != test.want || s.HandsOffUntil != now.Add(test.want) {
-				t.Errorf("hands off for %s until %s", s.HandsOffPause, s.HandsOffUntil)
+				t.Errorf("the breaker pauses for %s until %s, want %s", s.HandsOffPause, s.HandsOffUntil, test.want)
 			}
 			l.Yield.Pause = l.Breaker.Pause
 			if got := l.yield(&k, now); got != test.want {
@@ -591,7 +591,7 @@ func TestPausesBeginAnewAfterALongTime(t *testing.T) {
 	}
 }
 
-func TestAModuleThatGoesTakesItsValuesWithIt(t *testing.T) {
+func TestUnloadingTheModuleReleasesItsValues(t *testing.T) {
 	l := Defaults()
 	s := State{Max: Knob{Original: 1, Written: 2}, Buckets: Knob{Written: 3}}
 	s.Timeouts[conntrack.UDP] = Knob{Original: 30, Written: 20}

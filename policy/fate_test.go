@@ -7,7 +7,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 )
 
-func TestFatesAreNamed(t *testing.T) {
+func TestFatesHaveNamesInJSON(t *testing.T) {
 	var want Fates
 	for i := range want {
 		want[i] = uint64(i + 1)
@@ -21,14 +21,14 @@ func TestFatesAreNamed(t *testing.T) {
 		t.Fatal(err)
 	}
 	if diff := cmp.Diff(want, got); diff != "" {
-		t.Errorf("through JSON (-want +got):\n%s", diff)
+		t.Errorf("after a round trip by JSON (-want +got):\n%s", diff)
 	}
 	if err := json.Unmarshal([]byte(`{"lost": 1}`), &got); err == nil {
-		t.Error("an unknown fate is no error")
+		t.Error("no error for an unknown name")
 	}
 }
 
-func TestAnOutcomeWithoutEntriesSaysNothingOfThem(t *testing.T) {
+func TestAnOutcomeWithoutEntriesHasNoEntriesInJSON(t *testing.T) {
 	text, err := json.Marshal(Outcome{Action: Action{Type: RaiseMax}})
 	if err != nil {
 		t.Fatal(err)
@@ -39,7 +39,7 @@ func TestAnOutcomeWithoutEntriesSaysNothingOfThem(t *testing.T) {
 	}
 	for _, name := range []string{"entries", "note"} {
 		if _, ok := fields[name]; ok {
-			t.Errorf("field %q in %s", name, text)
+			t.Errorf("unexpected field %q in %s", name, text)
 		}
 	}
 }

@@ -8,18 +8,18 @@ import (
 	"github.com/ctwarden/ctwarden/policy"
 )
 
-// The tests in this file were asked for by mutants of the policy that the
-// others let live.
+// Each test in this file fails for a mutant of the policy that all other tests
+// let pass.
 
-// A judged is an act, and how the table stood before it, at the first look
-// after it, and at its horizon.
+// A judged is an act, and the figures before it, at the first observation after
+// it, and at its horizon.
 type judged struct {
 	act                 policy.ActionType
 	to, changed         uint64
 	before, base, after policy.Figures
 }
 
-// judge returns the verdict on an act of which the policy remembers as much.
+// judge returns the verdict on an act with these figures.
 func judge(t *testing.T, j judged) policy.Result {
 	t.Helper()
 	l := policy.Defaults()
@@ -120,9 +120,9 @@ func TestVerdicts(t *testing.T) {
 	}
 }
 
-// The look that comes first after an act is what it is compared with, and does
-// not judge it, however late it comes.
-func TestTheFirstLookAfterAnActDoesNotJudgeIt(t *testing.T) {
+// The first observation after an act is the base of its verdict, and gives no
+// verdict, however late it is.
+func TestTheFirstObservationAfterAnActIsItsBase(t *testing.T) {
 	l := policy.Defaults()
 	o := steadyObservations()["calm"]
 	o.Table.Entries = 97_000
@@ -130,19 +130,19 @@ func TestTheFirstLookAfterAnActDoesNotJudgeIt(t *testing.T) {
 	s.Records[policy.RaiseMax] = policy.Record{
 		At: o.Now - policy.Moment(time.Minute), Acts: 1, Waiting: true, WaitUntil: o.Now - policy.Moment(time.Second), To: 100_000,
 	}
-	for look, want := range []int{0, 1} {
+	for n, want := range []int{0, 1} {
 		a := l.Assess(&s, &o)
 		p := l.Decide(&s, &a)
 		if len(p.Verdicts) != want {
-			t.Errorf("look %d: %d verdicts, want %d", look+1, len(p.Verdicts), want)
+			t.Errorf("observation %d: %d verdicts, want %d", n+1, len(p.Verdicts), want)
 		}
 		s = s.Next(&l, &p, nil)
 		o.Now = o.Now.Add(time.Second)
 	}
 }
 
-// The budget is the same whether the table is empty or full: what its entries
-// take comes back to what is available.
+// The budget is the same for an empty and a full table: the memory of its
+// entries counts as available.
 func TestTheBudgetDoesNotShrinkAsTheTableFills(t *testing.T) {
 	l := policy.Defaults()
 	budget := func(entries uint64) uint64 {
@@ -157,9 +157,8 @@ func TestTheBudgetDoesNotShrinkAsTheTableFills(t *testing.T) {
 	}
 }
 
-// In a storm the hash is resized only where chains would be long, and packets
-// would not wait for long.
-func TestTheHashInAStorm(t *testing.T) {
+// A resize in a storm needs long chains and a short stall.
+func TestTheHashIsResizedInAStormWhereChainsWouldBeLong(t *testing.T) {
 	tests := map[string]struct {
 		buckets, entries uint64
 		resized          bool
@@ -203,7 +202,7 @@ func TestAnAbsentTableHasNoCause(t *testing.T) {
 	l := policy.Defaults()
 	o := steadyObservations()["calm"]
 	o.Absent = true
-	// What was counted before the module went is still remembered.
+	// The state still has the rates from before the unload.
 	s := policy.State{Trend: policy.Trend{At: o.Now - policy.Moment(time.Second), Chains: 100, Failed: 100, Dropped: 100}}
 	if a := l.Assess(&s, &o); a.Cause != policy.NoCause || a.Level != policy.Calm {
 		t.Errorf("%s, %s", a.Level, a.Cause)
@@ -214,7 +213,7 @@ func TestAnAbsentTableHasNoCause(t *testing.T) {
 	}
 }
 
-func TestResumeForgetsEveryPause(t *testing.T) {
+func TestResumeClearsEveryPause(t *testing.T) {
 	s := policy.State{HandsOffUntil: 5, HandsOffPause: time.Hour, PausedUntil: 7}
 	s.Resume()
 	if s.HandsOffUntil != 0 || s.HandsOffPause != 0 || s.PausedUntil != 0 {
@@ -238,8 +237,8 @@ func TestTheHashIsResizedInCalmWithRoomOnly(t *testing.T) {
 	}
 }
 
-// A rate is of a second, however long the interval was.
-func TestRatesAreOfASecond(t *testing.T) {
+// A rate is per second, whatever the interval is.
+func TestRatesArePerSecond(t *testing.T) {
 	l := policy.Defaults()
 	o := steadyObservations()["calm"]
 	for _, interval := range []time.Duration{50 * time.Millisecond, time.Second, 4 * time.Second} {
@@ -248,11 +247,11 @@ func TestRatesAreOfASecond(t *testing.T) {
 		trend := policy.Trend{}
 		now := o.Now
 		for range 3000 {
-			// 100 of each in a second.
+			// 100 of each per second.
 			n := uint64(100 * interval.Seconds())
 			c.EarlyDrop += n
 			c.ChainTooLong += n
-			c.InsertFailed += 2 * n // half of them for another reason, which drop counts as well
+			c.InsertFailed += 2 * n // half of them for another reason than long chains; drop counts all
 			c.Drop += 2 * n
 			now = now.Add(interval)
 			o.Now, o.Table.Counters = now, c
@@ -263,14 +262,14 @@ func TestRatesAreOfASecond(t *testing.T) {
 			"dropped": trend.Dropped, "evicted": trend.Evicted, "failed": trend.Failed / 2, "chains": trend.Chains,
 		} {
 			if rate < 99 || rate > 101 {
-				t.Errorf("every %s: %s %.1f a second, want 100", interval, name, rate)
+				t.Errorf("interval %s: %s %.1f per second, want 100", interval, name, rate)
 			}
 		}
 	}
 }
 
-// The entries and both hashes, the old one and the one at the ratio to keep,
-// fit into the budget, and one more entry would not.
+// The entries, the present hash and a hash at the largest permitted ratio fit
+// the budget, and a few more entries do not.
 func TestTheBudgetIsKeptAndUsed(t *testing.T) {
 	for ratio := uint64(1); ratio <= 8; ratio++ {
 		l := policy.Defaults()
@@ -287,16 +286,16 @@ func TestTheBudgetIsKeptAndUsed(t *testing.T) {
 			t.Errorf("ratio %d: %d entries take %.0f of %d bytes", ratio, b.Max, size(b.Max), b.Bytes)
 		}
 		if more := b.Max + b.Max/400; size(more) <= float64(b.Bytes) {
-			t.Errorf("ratio %d: %d entries would fit as well as %d", ratio, more, b.Max)
+			t.Errorf("ratio %d: the budget permits %d entries, and %d fit", ratio, b.Max, more)
 		}
 	}
 }
 
-// What is asked for is enough: the idle time with its margin, and the smallest
-// share that counts as an effect.
-func TestADeletionAtItsBounds(t *testing.T) {
+// A deletion needs exactly the idle time with its margin, and exactly the
+// smallest share that counts as an effect.
+func TestDeletionAtItsBounds(t *testing.T) {
 	l := policy.Defaults()
-	const margin = 3 * time.Second // of the whole seconds in a dump
+	const margin = 3 * time.Second // a dump has whole seconds
 	for _, c := range []struct {
 		watched   time.Duration
 		deletable uint64
@@ -316,11 +315,11 @@ func TestADeletionAtItsBounds(t *testing.T) {
 		a := l.Assess(&s, &o)
 		p := l.Decide(&s, &a)
 		if acts := len(p.Actions) == 1 && p.Actions[0].Type == policy.DeleteEntries; acts != (c.held == policy.NotHeld) {
-			t.Errorf("watched for %s, %d deletable: %+v, held: %s", c.watched, c.deletable, p.Actions, p.Held)
+			t.Errorf("observed for %s, %d deletable: %+v, held: %s", c.watched, c.deletable, p.Actions, p.Held)
 		}
 		for _, r := range p.Ladder {
 			if r.Type == policy.DeleteEntries && r.Held != c.held {
-				t.Errorf("watched for %s, %d deletable: the rung is held: %s, want %s", c.watched, c.deletable, r.Held, c.held)
+				t.Errorf("observed for %s, %d deletable: the step is held: %s, want %s", c.watched, c.deletable, r.Held, c.held)
 			}
 		}
 	}

@@ -11,22 +11,23 @@ import (
 	"github.com/ctwarden/ctwarden/policy"
 )
 
-// decideOnce makes one decision, and remembers it with what the kernel said to it.
-func decideOnce(l *policy.Limits, s *policy.State, o *policy.Observation, said func(*policy.Outcome)) (policy.Plan, policy.State) {
+// decideOnce makes one decision and returns it with the next state. Every act
+// succeeds, unless change says otherwise. Change is optional.
+func decideOnce(l *policy.Limits, s *policy.State, o *policy.Observation, change func(*policy.Outcome)) (policy.Plan, policy.State) {
 	a := l.Assess(s, o)
 	p := l.Decide(s, &a)
 	var outcomes []policy.Outcome
 	for _, act := range p.Actions {
 		out := policy.Outcome{Action: act, Before: act.From, After: act.To, OK: true}
-		if said != nil {
-			said(&out)
+		if change != nil {
+			change(&out)
 		}
 		outcomes = append(outcomes, out)
 	}
 	return p, s.Next(l, &p, outcomes)
 }
 
-func TestAValueThatChangedUnderTheWriteIsYielded(t *testing.T) {
+func TestAValueThatChangedBeforeTheWriteIsYielded(t *testing.T) {
 	l := policy.Defaults()
 	o := steadyObservations()["calm"]
 	o.Table.Entries = 97_000
@@ -54,27 +55,27 @@ func TestAnActThatFailsTwiceIsBanned(t *testing.T) {
 	}
 }
 
-func TestWhatIsOnlyToldIsNotToldAgainForAMinute(t *testing.T) {
+func TestAWouldIsRepeatedAfterAMinute(t *testing.T) {
 	l := policy.Defaults()
 	l.Mode = policy.Observe
 	o := steadyObservations()["calm"]
 	o.Table.Entries = 97_000
 	var s policy.State
-	var told []policy.Moment
+	var planned []policy.Moment
 	begin := o.Now
 	for range 121 {
 		var p policy.Plan
 		if p, s = decideOnce(&l, &s, &o, nil); p.Acts() {
-			told = append(told, o.Now-begin)
+			planned = append(planned, o.Now-begin)
 		}
 		o.Now = o.Now.Add(time.Second)
 	}
-	if len(told) != 3 || told[1] != policy.Moment(time.Minute) || s.Max != (policy.Knob{}) {
-		t.Errorf("told at %v, want at 0s, 1m0s and 2m0s; max %+v", told, s.Max)
+	if len(planned) != 3 || planned[1] != policy.Moment(time.Minute) || s.Max != (policy.Knob{}) {
+		t.Errorf("planned at %v, want at 0s, 1m0s and 2m0s; max %+v", planned, s.Max)
 	}
 }
 
-func TestAnIncidentTakesItsRecordsAlong(t *testing.T) {
+func TestRecordsEndWithTheirIncident(t *testing.T) {
 	l := policy.Defaults()
 	o := steadyObservations()["calm"]
 	s := policy.State{Level: policy.Elevated, LowSince: o.Now - policy.Moment(time.Hour/2)}
@@ -95,7 +96,7 @@ func TestTheBreakerDoublesItsPauseUpToADay(t *testing.T) {
 		}
 		var p policy.Plan
 		if p, s = decideOnce(&l, &s, &o, nil); !p.Trips || s.HandsOffUntil.Since(o.Now) != want {
-			t.Fatalf("trips: %t; hands off for %s, want %s", p.Trips, s.HandsOffUntil.Since(o.Now), want)
+			t.Fatalf("trips: %t; pause %s, want %s", p.Trips, s.HandsOffUntil.Since(o.Now), want)
 		}
 		o.Now = s.HandsOffUntil - 1
 		if p, s = decideOnce(&l, &s, &o, nil); p.Trips || p.Held != policy.HeldBreaker {
@@ -132,7 +133,7 @@ func TestTheIntervalFollowsTheWorstRate(t *testing.T) {
 	}
 }
 
-func TestATableThatLosesPacketsIsLookedAtAsOftenAsCanBe(t *testing.T) {
+func TestATableThatLosesPacketsIsSampledAtTheMinimumInterval(t *testing.T) {
 	l := policy.Defaults()
 	for name, change := range map[string]func(*policy.Assessment){
 		"a packet was dropped":       func(a *policy.Assessment) { a.Drops.Drop = 1 },
@@ -151,12 +152,11 @@ func TestATableThatLosesPacketsIsLookedAtAsOftenAsCanBe(t *testing.T) {
 	}
 }
 
-// Growth that has passed its peak is not answered, unless the table is nearly
-// full.
-func TestGrowthThatEasesIsLeftToIt(t *testing.T) {
+// While growth slows down, the policy waits, unless the table is nearly full.
+func TestGrowthPastItsPeakIsHeld(t *testing.T) {
 	for peak, want := range map[float64]policy.Hold{1000: policy.NotHeld, 1300: policy.HeldFalling} {
 		l := policy.Defaults()
-		l.Raise.Ceiling = 100_000 // what is left is to shorten
+		l.Raise.Ceiling = 100_000 // no raise is possible, only shorter timeouts
 		o := steadyObservations()["calm"]
 		o.Table.Entries = 76_000
 		o.Census.Seen, o.Census.Closing, o.CensusAt = 1000, 970, o.Now
@@ -169,8 +169,8 @@ func TestGrowthThatEasesIsLeftToIt(t *testing.T) {
 	}
 }
 
-// A hash that no kernel can make is not asked for again and again.
-func TestTheHashOfAVastHostIsOneThatTheKernelMakes(t *testing.T) {
+// A resize that every kernel refuses would be planned again and again.
+func TestTheHashOfALargeHostIsWithinTheKernelsBound(t *testing.T) {
 	l := policy.Defaults()
 	l.Raise.Ceiling, l.Hash.MaxRatio, l.Budget.TotalShare, l.Spread = math.MaxInt32, 1, 5000, policy.SpreadLimits{}
 	o := steadyObservations()["calm"]
@@ -185,9 +185,9 @@ func TestTheHashOfAVastHostIsOneThatTheKernelMakes(t *testing.T) {
 	}
 }
 
-// The names stand in records: a value that takes another's name changes what was
-// recorded.
-func TestNamesAreThoseOfTheirValues(t *testing.T) {
+// Records hold these names: a value with another value's name would change what
+// earlier records mean.
+func TestRecordedNamesDoNotChange(t *testing.T) {
 	for want, got := range map[string]fmt.Stringer{
 		"off": policy.Off, "enforce": policy.Enforce,
 		"calm": policy.Calm, "exhausted": policy.Exhausted,
@@ -206,7 +206,7 @@ func TestNamesAreThoseOfTheirValues(t *testing.T) {
 	}
 }
 
-// One rise may be a burst between two looks; two are a trend.
+// One rise may be a burst between two observations; two are a trend.
 func TestTwoRisesAreATrend(t *testing.T) {
 	l := policy.Defaults()
 	for rises, want := range map[int]bool{1: false, 2: true} {
@@ -227,8 +227,8 @@ func TestTwoRisesAreATrend(t *testing.T) {
 	}
 }
 
-// The timeouts of what is alive are no remedy, whatever a configuration says.
-func TestWhatIsAliveIsNeverShortened(t *testing.T) {
+// No configuration permits to shorten the timeout of a live connection.
+func TestTimeoutsOfLiveConnectionsAreNeverShortened(t *testing.T) {
 	want := map[conntrack.Timeout]bool{
 		conntrack.TCPTimeWait: true, conntrack.TCPFinWait: true, conntrack.TCPLastAck: true, conntrack.TCPClose: true,
 		conntrack.TCPSynSent: true, conntrack.TCPSynRecv: true, conntrack.UDP: true,
@@ -240,30 +240,30 @@ func TestWhatIsAliveIsNeverShortened(t *testing.T) {
 	}
 }
 
-// What a table was made of an hour ago does not choose today's remedy.
-func TestAnOldLookChoosesNoRemedy(t *testing.T) {
+// An action needs a census of the last half minute.
+func TestAnOldCensusChoosesNoAction(t *testing.T) {
 	for age, want := range map[time.Duration]bool{10 * time.Second: true, time.Hour: false} {
 		l := policy.Defaults()
-		l.Raise.Ceiling = 0 // what is left is to shorten
+		l.Raise.Ceiling = 0 // no raise is possible, only shorter timeouts
 		o := steadyObservations()["calm"]
 		o.Now = o.Now.Add(2 * time.Hour)
 		o.Table.Entries, o.Table.Max, o.Full = 100_000, 100_000, 1
 		o.Census = census.Summary{Seen: 1000, Assured: 1000, Established: 700, Closing: 300}
 		o.CensusAt = o.Now.Add(-age)
-		// Early drop finds next to nothing: nearly all entries are ASSURED.
+		// Early drop fails nearly always: nearly all entries are ASSURED.
 		s := policy.State{Trend: policy.Trend{At: o.Now.Add(-time.Second), Entries: 100_000, Dropped: 1000, Evicted: 10}}
 		a := l.Assess(&s, &o)
 		if a.Cause != policy.Load {
 			t.Fatalf("cause %s", a.Cause)
 		}
 		if p := l.Decide(&s, &a); p.Acts() != want {
-			t.Errorf("looked into %s ago: %+v, held %q", age, p.Actions, p.Held)
+			t.Errorf("census %s ago: %+v, held %q", age, p.Actions, p.Held)
 		}
 	}
 }
 
-// With its incident an act is judged, if only for want of a later look.
-func TestAnActThatWaitsWhenItsIncidentEndsIsInconclusive(t *testing.T) {
+// An incident that closes gives a verdict on each act that waits for one.
+func TestAnActThatIsNotJudgedBeforeItsIncidentEndsIsInconclusive(t *testing.T) {
 	l := policy.Defaults()
 	o := steadyObservations()["calm"]
 	o.Now = o.Now.Add(24 * time.Hour)

@@ -13,16 +13,16 @@ import (
 	"github.com/ctwarden/ctwarden/policy"
 )
 
-// stepLength is how long each step of a load program lasts, calm how long the
-// quiet after it.
+// A random load has at most maxSteps steps of stepLength, and then calm for
+// quiet.
 const (
 	stepLength = 10 * time.Second
 	quiet      = 50 * time.Minute
 	maxSteps   = 40
 )
 
-// decodeScenario turns bytes into a host and a load: four bytes choose the host, and
-// then each two what happens in the next ten seconds.
+// decodeScenario turns bytes into a host and a load: four bytes choose the host,
+// and each further two bytes what happens in the next ten seconds.
 func decodeScenario(data []byte) *tablesim.Scenario {
 	at := func(i int) byte {
 		if i < len(data) {
@@ -38,7 +38,7 @@ func decodeScenario(data []byte) *tablesim.Scenario {
 			Memory: memory, Available: memory / 2, Kernel: releases[int(at(0))%len(releases)],
 			Max: 4096 << (at(2) % 6), Buckets: 1024 << (at(2) >> 4 % 8),
 			NetNS: []tablesim.NetNS{{Name: "other", Inode: 4026532177}},
-			// Every host of a fleet keeps the promises, wherever it stands.
+			// Every host of a fleet keeps the promises.
 			Phase: conntrack.Permyriad(at(2)) * 40,
 		},
 		Start: []tablesim.Start{{Class: tablesim.TCP, Entries: 500}},
@@ -53,13 +53,13 @@ func decodeScenario(data []byte) *tablesim.Scenario {
 	}
 	s.Run = now + quiet
 	if at(3)&6 == 6 {
-		// Insertions that clash, day in, day out: ordinary on a busy gateway.
+		// Insert conflicts all the time are ordinary on a busy gateway.
 		s.Loads = append(s.Loads, tablesim.Load{For: s.Run, Class: tablesim.Clash, Rate: 5, To: 5})
 	}
 	return s
 }
 
-// addStep adds what happens in one stretch: mostly a load, sometimes an event.
+// addStep adds one step: mostly a load, sometimes an event.
 func addStep(s *tablesim.Scenario, now time.Duration, what, value byte) {
 	event := func(e tablesim.Event) {
 		e.At = now
@@ -113,15 +113,15 @@ func addStep(s *tablesim.Scenario, now time.Duration, what, value byte) {
 	}
 }
 
-// coarseLimits are the default limits, but for looks that are further apart: a
-// decodeScenario must not take longer than a fuzzer has patience.
+// coarseLimits are the default limits with longer sampling intervals: a fuzzer
+// gives up on an input that takes long.
 func coarseLimits() policy.Limits {
 	l := policy.Defaults()
 	l.Sampling = policy.SampleLimits{Calm: 15 * time.Second, High: 2 * time.Second, Min: time.Second}
 	return l
 }
 
-// checkPromises runs a program and checks every promise at every turn.
+// checkPromises plays a scenario and checks every promise at every turn.
 func checkPromises(t *testing.T, s *tablesim.Scenario, l policy.Limits) {
 	t.Helper()
 	w := checker{t: t, limits: &l, scenario: s}
@@ -146,8 +146,8 @@ func TestPromises(t *testing.T) {
 	}
 }
 
-// share returns all under `make long`, and few otherwise: the plain run of this
-// package is the inner loop of whoever changes the policy.
+// share returns all under `make long`, and few otherwise: `go test ./policy` runs
+// after every change of the policy.
 func share[N any](all, few N) N {
 	if os.Getenv("CTWARDEN_TEST_LONG") == "1" {
 		return all
@@ -155,7 +155,7 @@ func share[N any](all, few N) N {
 	return few
 }
 
-// randomPrograms returns n programs from a fixed source.
+// randomPrograms returns n inputs of decodeScenario from a fixed seed.
 func randomPrograms(n int) [][]byte {
 	random := rand.New(rand.NewPCG(1, 2))
 	programs := make([][]byte, n)
@@ -164,7 +164,7 @@ func randomPrograms(n int) [][]byte {
 		for j := 0; j+8 <= len(data); j += 8 {
 			binary.LittleEndian.PutUint64(data[j:], random.Uint64())
 		}
-		if i%3 > 0 { // loads only: an event cuts most stories short
+		if i%3 > 0 { // loads only: an event ends most incidents early
 			for j := 4; j < len(data); j += 2 {
 				data[j] %= 200
 			}
@@ -174,7 +174,7 @@ func randomPrograms(n int) [][]byte {
 	return programs
 }
 
-// Days of random load, at the intervals of the daemon.
+// Days of random load, at the default sampling intervals.
 func TestPromisesHoldForADay(t *testing.T) {
 	t.Parallel()
 	day := share(24*time.Hour, 6*time.Hour)
@@ -185,8 +185,8 @@ func TestPromisesHoldForADay(t *testing.T) {
 	}
 }
 
-// randomLoad returns a load that lasts for d and leaves the last two hours
-// calm, so that everything must have been given back in the end.
+// randomLoad returns a load of duration d. Its last two hours are calm, so that
+// every timeout is restored at the end.
 func randomLoad(seed uint64, d time.Duration) *tablesim.Scenario {
 	random := rand.New(rand.NewPCG(seed, 24))
 	s := decodeScenario([]byte{byte(random.Uint32()), 4 + byte(random.IntN(2)), byte(random.Uint32()), byte(random.Uint32())})

@@ -9,11 +9,11 @@ import (
 	"github.com/ctwarden/ctwarden/policy"
 )
 
-// A ramp that stays within three quarters of the budget loses no packet,
-// whatever it is made of and however steep, as long as it takes a few seconds.
+// A ramp that stays within three quarters of the budget loses no packet, for any
+// class of entries and any slope of at least 20 s.
 func TestRampsThatFitLoseNothing(t *testing.T) {
 	l := policy.Defaults()
-	const budget = 660_000 // of 8 GiB, at 386 bytes an entry
+	const budget = 660_000 // entries: 3 % of 8 GiB, at 386 bytes each
 	for _, class := range []tablesim.Class{tablesim.TCP, tablesim.TCPIdle, tablesim.TCPShort, tablesim.UDPReplied, tablesim.UDPUnreplied} {
 		for _, climb := range []time.Duration{20 * time.Second, time.Minute, 5 * time.Minute, time.Hour} {
 			for _, start := range []uint64{32768, 65536, 262144} {
@@ -31,12 +31,12 @@ func TestRampsThatFitLoseNothing(t *testing.T) {
 						},
 						Loads: []tablesim.Load{
 							{For: climb, Class: class, To: peak, Lasting: class.Lasts()},
-							// What is ordinary on a gateway must not hide the ramp.
+							// Insert conflicts are ordinary on a gateway and must not hide the ramp.
 							{For: climb, Class: tablesim.Clash, Rate: 5, To: 5},
 						},
 					}
 					if lives < climb || class == tablesim.TCPIdle || class == tablesim.TCP {
-						// In the end there are as many as arrived in a lifetime.
+						// The table ends with the arrivals of one lifetime.
 						s.Loads[0].To = 0.7 * budget / max(lives, climb).Seconds()
 					}
 					if class == tablesim.TCPIdle || class == tablesim.TCP {
@@ -55,7 +55,7 @@ func TestRampsThatFitLoseNothing(t *testing.T) {
 	}
 }
 
-func TestClashesDoNotHideAForecast(t *testing.T) {
+func TestInsertConflictsDoNotHideAForecast(t *testing.T) {
 	l := policy.Defaults()
 	raised := func(clashes float64) (at time.Duration) {
 		s := &tablesim.Scenario{
@@ -73,11 +73,11 @@ func TestClashesDoNotHideAForecast(t *testing.T) {
 		return at
 	}
 	if with, without := raised(50), raised(0); with != without {
-		t.Errorf("max is raised after %s, and after %s without the clashes", with, without)
+		t.Errorf("max is raised after %s, and after %s without insert conflicts", with, without)
 	}
 }
 
-func TestAClockThatWentBackDoesNotMakeOldActsRecent(t *testing.T) {
+func TestAClockThatWentBackKeepsOldActsOld(t *testing.T) {
 	l := policy.Defaults()
 	s := policy.State{Trend: policy.Trend{At: policy.Moment(100 * time.Hour)}, ActsNext: 12}
 	for i := range 12 {
@@ -85,15 +85,15 @@ func TestAClockThatWentBackDoesNotMakeOldActsRecent(t *testing.T) {
 	}
 	o := steadyObservations()["calm"]
 	o.Now = policy.Moment(time.Minute)
-	s = decide(&l, &s, &o) // the clock is seen to go back
+	s = decide(&l, &s, &o) // the policy observes that the clock went back
 	o.Now, o.Table.Entries = o.Now.Add(time.Second), 97_000
 	a := l.Assess(&s, &o)
 	if p := l.Decide(&s, &a); !p.Acts() {
-		t.Errorf("held for %q by acts of days ago", p.Held)
+		t.Errorf("acts of days ago: held for %q", p.Held)
 	}
 }
 
-func TestAFloodThatFillsEachRaiseAtOnceIsFollowedToTheBudget(t *testing.T) {
+func TestMaxFollowsAFloodUpToTheBudget(t *testing.T) {
 	l := policy.Defaults()
 	s := &tablesim.Scenario{
 		Name: "flood", Run: 30 * time.Second,
@@ -101,6 +101,6 @@ func TestAFloodThatFillsEachRaiseAtOnceIsFollowedToTheBudget(t *testing.T) {
 		Loads:   []tablesim.Load{{At: 20 * time.Second, For: 10 * time.Second, Class: tablesim.TCPIdle, Rate: 500_000, To: 500_000}},
 	}
 	if r := tablesim.Run(s, &l); r.Policy.Max < 600_000 {
-		t.Errorf("max ends at %d, and the budget is 660,000", r.Policy.Max)
+		t.Errorf("max is %d at the end, and the budget 660,000", r.Policy.Max)
 	}
 }

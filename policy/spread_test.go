@@ -12,7 +12,7 @@ import (
 
 func TestSpread(t *testing.T) {
 	small := func(o *Observation) { o.Table.Buckets = 16384 }
-	// The budget asks for a larger hash, and the table has been watched for so long.
+	// The table has been observed for d. The budget permits a larger hash.
 	watched := func(d time.Duration) func(*State) {
 		return func(s *State) { s.Since = Moment(time.Hour - d) }
 	}
@@ -47,7 +47,7 @@ func TestSpread(t *testing.T) {
 		phase conntrack.Permyriad
 		host  func(*Observation)
 		state func(*State)
-		// zero is the spread, unless it is the default.
+		// zero sets a spread of zero; otherwise it is the default.
 		zero bool
 		acts ActionType
 		held Hold
@@ -110,9 +110,8 @@ func TestSpread(t *testing.T) {
 	}
 }
 
-// A table that is about to fill is not kept waiting by what happens to spread
-// the work of a fleet.
-func TestNothingIsPutOffAtLevelHigh(t *testing.T) {
+// The spread over a fleet delays no act on a table that is about to fill.
+func TestSpreadDelaysNothingAtLevelHigh(t *testing.T) {
 	l := Defaults()
 	for name, state := range map[string]func(*State){
 		"after the breaker": func(s *State) {
@@ -133,14 +132,14 @@ func TestNothingIsPutOffAtLevelHigh(t *testing.T) {
 			s.HandsOffUntil++
 			s.Max.YieldUntil++
 			if got := decide(l, s, o); len(got.Acts) > 0 && s.HandsOffPause+s.Max.YieldPause > 0 {
-				t.Errorf("%s, a moment too soon: %+v", name, got)
+				t.Errorf("%s, a nanosecond too early: %+v", name, got)
 			}
 		}
 	}
 }
 
-func TestAKnobThatWasNeverLeftToAnybodyIsNotPutOff(t *testing.T) {
-	// Adopting what somebody else raised keeps the pause, and no moment.
+func TestSpreadDelaysNoKnobThatWasNeverYielded(t *testing.T) {
+	// A raise by another program, once adopted, leaves the pause and no moment.
 	l, o := Defaults(), calmObservation()
 	o.Now, o.Phase, o.Table.Buckets = Moment(5*time.Minute), 10000, 16384
 	s := State{Since: 1, Buckets: Knob{YieldPause: 24 * time.Hour}}
@@ -149,7 +148,7 @@ func TestAKnobThatWasNeverLeftToAnybodyIsNotPutOff(t *testing.T) {
 	}
 }
 
-// Records of earlier versions name limits by a digest without a spread.
+// Records of versions without a spread have the digest of limits without one.
 func TestLimitsWithoutSpreadKeepTheirDigest(t *testing.T) {
 	l := Defaults()
 	l.Spread = SpreadLimits{}
@@ -158,6 +157,6 @@ func TestLimitsWithoutSpreadKeepTheirDigest(t *testing.T) {
 		t.Fatal(err)
 	}
 	if bytes.Contains(text, []byte("spread")) {
-		t.Errorf("the limits of earlier records become %s", text)
+		t.Errorf("limits without spread are %s", text)
 	}
 }

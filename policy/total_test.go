@@ -10,7 +10,7 @@ import (
 	"github.com/ctwarden/ctwarden/policy"
 )
 
-// A source makes values out of bytes, the odd ones more often than not.
+// A source makes values from bytes, with a preference for values at the edges.
 type source struct{ data []byte }
 
 func (s *source) next() byte {
@@ -40,8 +40,7 @@ func (s *source) moment() policy.Moment { return policy.Moment(s.number() % (1 <
 
 func (s *source) share() conntrack.Permyriad { return conntrack.Permyriad(s.number() % 20001) }
 
-// limits are the defaults, mostly, with some values that no configuration
-// would let pass.
+// limits returns the defaults with some values that config refuses.
 func (s *source) limits() policy.Limits {
 	l := policy.Defaults()
 	switch s.next() % 8 {
@@ -94,7 +93,7 @@ func (s *source) observation(before policy.Moment) policy.Observation {
 	return o
 }
 
-// outcome is what a kernel, or a bug in ctwarden, might say to an action.
+// outcome returns what a kernel, or a bug in ctwarden, might make of an action.
 func (s *source) outcome(act policy.Action) policy.Outcome {
 	out := policy.Outcome{Action: act, Before: act.From, After: act.To, OK: true}
 	switch s.next() % 8 {
@@ -109,8 +108,8 @@ func (s *source) outcome(act policy.Action) policy.Outcome {
 	return out
 }
 
-// checkTotal decides about whatever the bytes make, and checks what must hold for
-// any input at all.
+// checkTotal decides about the observations that data encodes, and checks what
+// must hold for every input.
 func checkTotal(t *testing.T, data []byte) {
 	t.Helper()
 	in := source{data}
@@ -135,7 +134,7 @@ func checkTotal(t *testing.T, data []byte) {
 			outcomes = append(outcomes, in.outcome(p.Actions[i]))
 		}
 		if d := l.Interval(&a); d < 0 || l.Sampling.Min > 0 && d < l.Sampling.Min {
-			t.Errorf("P9: the next look is in %s", d)
+			t.Errorf("P9: the next observation is due in %s", d)
 		}
 		checkDecidedAgain(t, &l, &s, &p)
 		if s != before {
@@ -191,7 +190,7 @@ func TestTotal(t *testing.T) {
 	}
 }
 
-// randomInputs returns n inputs from a fixed source.
+// randomInputs returns n inputs from a fixed seed.
 func randomInputs(n int) [][]byte {
 	random := rand.New(rand.NewPCG(9, 9))
 	inputs := make([][]byte, n)
