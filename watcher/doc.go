@@ -1,4 +1,5 @@
-// Package watcher hears and measures: the kernel log, the fill and the
+// Package watcher receives and measures: the kernel log, the fill and the
 // counters of a connection tracking table, its timeouts, the host's memory,
-// and what the kernel permits. It reads and never writes; it judges nothing.
+// what the kernel permits, and the network namespaces of the host. Of these it
+// makes policy.Observation. It reads and never writes; it judges nothing.
 package watcher

@@ -149,7 +149,7 @@ func TestRevertThroughTheSocketPutsAValueBack(t *testing.T) {
 	var kinds []audit.Kind
 	p.told = func(r audit.Record) { kinds = append(kinds, r.Kind) }
 	d := &running{say: p.say, post: *p}
-	now, err := p.look.observe(t.Context()) // before the loop does: a lookout is for one
+	now, err := p.look.Observe() // before the loop does: a Sampler is for one goroutine
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -95,9 +95,9 @@ func lookIntoKernel(ctx context.Context, cfg *config.Config, name string, exact 
 	if err != nil {
 		return nil, err
 	}
-	from := newLookout(ns, foreign)
-	defer func() { err = errors.Join(err, from.close(), ns.Close()) }()
-	o, err := from.observe(ctx)
+	from := watcher.NewSampler(ns, foreign)
+	defer func() { err = errors.Join(err, from.Close(), ns.Close()) }()
+	o, err := from.Observe()
 	if err != nil {
 		return nil, fmt.Errorf("look at table: %w", err)
 	}

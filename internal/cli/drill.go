@@ -72,7 +72,7 @@ type exercise struct {
 
 	own    *netns.NS
 	stage  *drill.Stage
-	look   *lookout
+	look   *watcher.Sampler
 	post   post
 	dir    string
 	before values
@@ -105,8 +105,8 @@ func (e *exercise) prepare(ctx context.Context) (err error) {
 	if e.stage, err = drill.NewStage(); err != nil {
 		return hint(err, "sudo ctwarden drill   # a namespace and a rule in it need root")
 	}
-	e.look = newLookout(e.stage.NS, true)
-	o, err := e.look.observe(ctx)
+	e.look = watcher.NewSampler(e.stage.NS, true)
+	o, err := e.look.Observe()
 	if err != nil {
 		return err
 	}

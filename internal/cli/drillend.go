@@ -142,7 +142,7 @@ func (e *exercise) cleanUp() error {
 		e.post.loop.Leave("is over: the drill was cut short")
 	}
 	if e.look != nil {
-		errs = append(errs, e.look.close())
+		errs = append(errs, e.look.Close())
 	}
 	if e.stage != nil {
 		errs = append(errs, e.stage.Close())

@@ -20,7 +20,7 @@ func TestADesertedNamespaceIsLetGo(t *testing.T) {
 	cttest.NeedRoom(t, fill)
 	s := newStreet(t, 1, func(_ int, ns *netns.NS) { cttest.Fill(t, ns, fill, cttest.Assured()) })
 	p := watchStreet(t, lowLimits(), s.names(false))
-	own, err := p.look.observe(t.Context())
+	own, err := p.look.Observe()
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -69,7 +69,7 @@ func TestALineAboutANamespaceIsAnAlarmOnlyWhereItIsNews(t *testing.T) {
 	}{
 		{"one that is watched", s.inodes[0], false}, {"one that holds little", s.inodes[1], true},
 		{"one that is not to be watched", s.inodes[2], false}, {"one that nobody knows", 1, true}, {"any", 0, true},
-		{"the own one", p.look.ns.Inode(), false},
+		{"the own one", p.look.NetNS().Inode(), false},
 	} {
 		p.others.alarmed.Store(false)
 		p.others.alarm(c.inode)

@@ -174,7 +174,7 @@ func TestOneThatIsDrivenOutIsLeft(t *testing.T) {
 		t.Fatal(err)
 	}
 	w := n.watch(1, 1)
-	w.look = newLookout(ns, true)
+	w.look = watcher.NewSampler(ns, true)
 	w.entries = 10
 	if n.yield(19) {
 		t.Error("driven out by one that holds less than twice as much")

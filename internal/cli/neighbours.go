@@ -44,7 +44,7 @@ type neighbours struct {
 type neighbour struct {
 	inode uint32
 	// look reads it from inside; nil: it is not permitted to be entered.
-	look *lookout
+	look *watcher.Sampler
 	// entries and seen: what it held at the last look, and when it last held
 	// much.
 	entries uint64
@@ -254,8 +254,8 @@ func (n *neighbours) watch(inode uint32, now policy.Moment) *neighbour {
 	ns, _ := n.roster.Named(inode)
 	w := &neighbour{inode: inode, entries: ns.Entries, seen: now}
 	if ns, err := n.roster.Open(inode); err == nil { // or else it is read from outside
-		w.look = newLookout(ns, true)
-		w.look.can = func(netns uint32) policy.Kernel { return n.can(netns) }
+		w.look = watcher.NewSampler(ns, true)
+		w.look.Can = func(netns uint32) policy.Kernel { return n.can(netns) }
 	}
 	n.watched = append(n.watched, w)
 	return w
@@ -273,7 +273,7 @@ func (n *neighbours) find(inode uint32) *neighbour {
 // observeOne reads a namespace from inside, or else through a process in it.
 func (n *neighbours) observeOne(ctx context.Context, w *neighbour, own *policy.Observation) (policy.Observation, error) {
 	if w.look != nil {
-		return w.look.observe(ctx)
+		return w.look.Observe()
 	}
 	table, err := n.roster.Read(w.inode)
 	if err != nil {
@@ -310,13 +310,13 @@ func (n *neighbours) open(inode uint32) (*netns.NS, error) {
 		if _, here := n.roster.Named(inode); !here {
 			return nil, fmt.Errorf("netns %d: %w", inode, fs.ErrNotExist)
 		}
-		_, now := clock()
+		_, now := watcher.Now()
 		w = n.watch(inode, now)
 	}
 	if w.look == nil {
 		return nil, fmt.Errorf("enter %s: %w", n.name(inode), fs.ErrPermission)
 	}
-	return w.look.ns, nil
+	return w.look.NetNS(), nil
 }
 
 // entered returns a namespace that is watched from inside.
@@ -324,7 +324,7 @@ func (n *neighbours) entered(inode uint32) (*netns.NS, error) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	if w := n.find(inode); w != nil && w.look != nil {
-		return w.look.ns, nil
+		return w.look.NetNS(), nil
 	}
 	return nil, fmt.Errorf("look into %s: %w", n.name(inode), errors.ErrUnsupported)
 }
@@ -341,7 +341,7 @@ func (n *neighbours) refresh() {
 	defer n.mu.Unlock()
 	for _, w := range n.watched {
 		if w.look != nil {
-			w.look.refresh()
+			w.look.Refresh()
 		}
 	}
 }
@@ -367,7 +367,7 @@ func (n *neighbours) alarm(inode uint32) {
 
 func (w *neighbour) close() {
 	if w.look != nil {
-		_ = errors.Join(w.look.close(), w.look.ns.Close()) // they were only read
+		_ = errors.Join(w.look.Close(), w.look.NetNS().Close()) // they were only read
 	}
 }
 

@@ -118,7 +118,7 @@ func watchStreet(t *testing.T, limits policy.Limits, names config.NetNS) *post {
 		t.Fatal(err)
 	}
 	p := &post{
-		limits: limits, look: newLookout(own, false), others: newNeighbours(own, names),
+		limits: limits, look: watcher.NewSampler(own, false), others: newNeighbours(own, names),
 		say: voiceLog(io.Discard), log: log,
 	}
 	o := remediate.Options{Dir: dir}
@@ -130,7 +130,7 @@ func watchStreet(t *testing.T, limits policy.Limits, names config.NetNS) *post {
 	}
 	t.Cleanup(func() {
 		_, err := p.kernel.Revert(context.Background(), true)
-		if err := errors.Join(err, p.kernel.Close(), p.others.close(), p.look.close(), log.Close(), own.Close()); err != nil {
+		if err := errors.Join(err, p.kernel.Close(), p.others.close(), p.look.Close(), log.Close(), own.Close()); err != nil {
 			t.Error(err)
 		}
 	})

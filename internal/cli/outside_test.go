@@ -76,7 +76,7 @@ func newPost(t testing.TB, stage *drill.Stage, limits policy.Limits) (p *post, s
 	if err != nil {
 		t.Fatal(err)
 	}
-	p = &post{limits: limits, look: newLookout(stage.NS, true), say: voiceLog(io.Discard), kernelLog: watcher.KernelLog{Kmsg: watcher.NewKmsg()}, log: log}
+	p = &post{limits: limits, look: watcher.NewSampler(stage.NS, true), say: voiceLog(io.Discard), kernelLog: watcher.KernelLog{Kmsg: watcher.NewKmsg()}, log: log}
 	p.kernel, _, err = openKernel(t.Context(), remediate.Options{
 		Dir: dir, Find: func(inode uint32) (*netns.NS, error) {
 			if inode != stage.NS.Inode() {
@@ -96,7 +96,7 @@ func newPost(t testing.TB, stage *drill.Stage, limits policy.Limits) (p *post, s
 				t.Errorf("put back: %s", outcomes[i].Sentence())
 			}
 		}
-		if err := errors.Join(err, p.kernel.Close(), p.look.close(), log.Close(), own.Close()); err != nil {
+		if err := errors.Join(err, p.kernel.Close(), p.look.Close(), log.Close(), own.Close()); err != nil {
 			t.Error(err)
 		}
 	})

@@ -28,7 +28,7 @@ type post struct {
 	limits  policy.Limits
 	// phase is where this host stands in its fleet; a drill is alone.
 	phase  conntrack.Permyriad
-	look   *lookout
+	look   *watcher.Sampler
 	kernel *remediate.Kernel
 	// others are the other namespaces; nil: only look's is watched.
 	others    *neighbours
@@ -57,13 +57,13 @@ type post struct {
 // in log.
 func (p *post) man(kept map[uint32]loop.Kept) {
 	p.kernelLog.Inbox = watcher.NewInbox()
-	p.look.can = p.kernel.Can
+	p.look.Can = p.kernel.Can
 	if p.others != nil {
 		p.others.can, p.others.claimed = p.kernel.Can, p.claimed
 	}
 	p.loop = loop.New(loop.Edges{
-		Own:     p.look.ns.Inode(),
-		Now:     clock,
+		Own:     p.look.NetNS().Inode(),
+		Now:     watcher.Now,
 		Observe: p.observe,
 		Wake:    p.kernelLog.Inbox.Wake(),
 		Drain:   p.drain,
@@ -111,7 +111,7 @@ func (p *post) run(ctx context.Context) {
 }
 
 func (p *post) observe(ctx context.Context) ([]policy.Observation, error) {
-	o, err := p.look.observe(ctx)
+	o, err := p.look.Observe()
 	if err != nil {
 		return nil, err
 	}
@@ -119,7 +119,7 @@ func (p *post) observe(ctx context.Context) ([]policy.Observation, error) {
 		// To ask loads nf_conntrack, so nobody asks before there is a table: a
 		// host without one is to stay without. What an error leaves out is
 		// unknown, and not used.
-		features, _ := ctnetlink.Probe(ctx, p.look.ns)
+		features, _ := ctnetlink.Probe(ctx, p.look.NetNS())
 		p.kernel.SetFeatures(features)
 		p.probed = true
 		if p.found != nil {
@@ -161,7 +161,7 @@ func (p *post) apply(ctx context.Context, incident string, act policy.Action) po
 
 // refresh has everything read again: something was changed.
 func (p *post) refresh() {
-	p.look.refresh()
+	p.look.Refresh()
 	if p.others != nil {
 		p.others.refresh()
 	}
@@ -230,8 +230,8 @@ const idleRounding = 2 * time.Second
 
 // census looks into the table of a namespace.
 func (p *post) census(ctx context.Context, l policy.Limits, o policy.Observation) (_ loop.Look, err error) {
-	ns := p.look.ns
-	if netns := o.Table.NetNS; netns != p.look.netns {
+	ns := p.look.NetNS()
+	if netns := o.Table.NetNS; netns != 0 && netns != p.look.NetNS().Inode() {
 		if ns, err = p.entered(netns); err != nil {
 			return loop.Look{}, err
 		}

@@ -154,7 +154,7 @@ func (d *running) open(ctx context.Context) (err error) {
 		return err
 	}
 	p := &d.post
-	p.limits, p.phase, p.say, p.look = cfg.Limits, phaseOf(d.boot), d.say, newLookout(d.own, false)
+	p.limits, p.phase, p.say, p.look = cfg.Limits, phaseOf(d.boot), d.say, watcher.NewSampler(d.own, false)
 	p.save = func(tables map[uint32]loop.Kept) error { return writeKeepsake(cfg.State.Dir, d.boot, tables) }
 	p.alive, p.told = d.alive, d.page.Told
 	if err := d.openSources(cfg); err != nil {
@@ -273,7 +273,7 @@ func (d *running) close() error {
 		errs = append(errs, d.post.others.close())
 	}
 	if d.post.look != nil {
-		errs = append(errs, d.post.look.close())
+		errs = append(errs, d.post.look.Close())
 	}
 	if d.own != nil {
 		errs = append(errs, d.own.Close())

@@ -170,9 +170,9 @@ func lookMyself(cmd *cobra.Command, cfg *config.Config) (r report, err error) {
 	if err != nil {
 		return r, err
 	}
-	look := newLookout(own, false)
-	defer func() { err = errors.Join(err, look.close(), own.Close()) }()
-	o, err := look.observe(cmd.Context())
+	look := watcher.NewSampler(own, false)
+	defer func() { err = errors.Join(err, look.Close(), own.Close()) }()
+	o, err := look.Observe()
 	if err != nil {
 		return r, fmt.Errorf("look at table: %w", err)
 	}

@@ -10,7 +10,8 @@ import (
 // drives it with a simulated table. A package that is not here may not exist yet: its arrows are drawn first.
 func arrows() map[string][]string {
 	return map[string][]string{
-		"policy":             {"internal/conntrack", "internal/census"},
+		"policy": {"internal/conntrack", "internal/census"},
+		// policy: what is measured is an Observation of it, and which namespaces are watched one by one it decides.
 		"watcher":            {"policy", "internal/conntrack", "internal/ctnetlink", "internal/census", "internal/netns"},
 		"remediate":          {"policy", "internal/conntrack", "internal/ctnetlink", "internal/netns"},
 		"internal/conntrack": {},

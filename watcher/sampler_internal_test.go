@@ -1,4 +1,4 @@
-package cli
+package watcher
 
 import (
 	"os"
@@ -10,8 +10,8 @@ import (
 	"github.com/ctwarden/ctwarden/policy"
 )
 
-// looked are the files that a lookout looks at, where there is a table.
-func looked() map[string]string {
+// tableFiles are the files that a Sampler reads, where there is a table.
+func tableFiles() map[string]string {
 	const stat = "entries searched found new invalid ignore delete delete_list insert insert_failed drop early_drop\n"
 	return map[string]string{
 		"proc/sys/net/netfilter/nf_conntrack_count":                 "100\n",
@@ -26,22 +26,22 @@ func looked() map[string]string {
 	}
 }
 
-// A fakeHost is a kernel of files, on which a lookout looks.
+// A fakeHost is a kernel of files, which a Sampler reads.
 type fakeHost struct {
-	t    *testing.T
-	root string
-	look *lookout
+	t       *testing.T
+	root    string
+	sampler *Sampler
 }
 
 func newFakeHost(t *testing.T) *fakeHost {
 	t.Helper()
 	h := &fakeHost{t: t, root: t.TempDir()}
-	for path, text := range looked() {
+	for path, text := range tableFiles() {
 		h.write(path, text)
 	}
-	h.look = &lookout{root: h.root, absent: true}
-	h.look.gauge.Root = h.root
-	t.Cleanup(func() { _ = h.look.close() })
+	h.sampler = &Sampler{root: h.root, absent: true}
+	h.sampler.gauge.Root = h.root
+	t.Cleanup(func() { _ = h.sampler.Close() })
 	return h
 }
 
@@ -68,21 +68,21 @@ func (h *fakeHost) unload() {
 	}
 	// An open sysctl of a module that is gone does not answer; an open file
 	// that was removed does.
-	_ = h.look.close()
+	_ = h.sampler.Close()
 }
 
 func (h *fakeHost) observe() policy.Observation {
 	h.t.Helper()
-	o, err := h.look.observe(h.t.Context())
+	o, err := h.sampler.Observe()
 	if err != nil {
 		h.t.Fatal(err)
 	}
 	return o
 }
 
-func TestLookoutAndAModuleThatComesAndGoes(t *testing.T) {
+func TestSamplerAndAModuleThatComesAndGoes(t *testing.T) {
 	h := newFakeHost(t)
-	files := looked()
+	files := tableFiles()
 	h.unload()
 	if o := h.observe(); !o.Absent || o.Memory.EntryBytes != 0 {
 		t.Errorf("before the module: %+v", o)
@@ -109,8 +109,8 @@ func TestLookoutAndAModuleThatComesAndGoes(t *testing.T) {
 	}
 }
 
-// TestLookoutOnOddKernels takes the observations of odd kernels to the policy.
-func TestLookoutOnOddKernels(t *testing.T) {
+// TestSamplerOnOddKernels takes the observations of odd kernels to the policy.
+func TestSamplerOnOddKernels(t *testing.T) {
 	limits := policy.Defaults()
 	decide := func(o *policy.Observation) policy.Plan {
 		var s policy.State
@@ -138,7 +138,7 @@ func TestLookoutOnOddKernels(t *testing.T) {
 			t.Fatal(err)
 		}
 		drops := uint32(7)
-		h.look.gauge.Stats = func() ([]conntrack.CPUStat, error) { return []conntrack.CPUStat{{Drop: drops}}, nil }
+		h.sampler.gauge.Stats = func() ([]conntrack.CPUStat, error) { return []conntrack.CPUStat{{Drop: drops}}, nil }
 		h.observe()
 		drops = 12
 		if o := h.observe(); o.Table.Counters.Drop != 5 {
@@ -148,7 +148,7 @@ func TestLookoutOnOddKernels(t *testing.T) {
 	t.Run("buckets that can't be written are held read-only", func(t *testing.T) {
 		h := newFakeHost(t)
 		h.write("proc/sys/net/netfilter/nf_conntrack_buckets", "16384\n")
-		h.look.can = func(uint32) policy.Kernel { return policy.Kernel{MaxWritable: true, TimeoutsWritable: true} }
+		h.sampler.Can = func(uint32) policy.Kernel { return policy.Kernel{MaxWritable: true, TimeoutsWritable: true} }
 		o := h.observe()
 		p := decide(&o)
 		for _, act := range p.Actions {
@@ -166,7 +166,7 @@ func TestLookoutOnOddKernels(t *testing.T) {
 	})
 }
 
-func TestLookoutWithoutMeminfo(t *testing.T) {
+func TestSamplerWithoutMeminfo(t *testing.T) {
 	h := newFakeHost(t)
 	if err := os.Remove(filepath.Join(h.root, "proc/meminfo")); err != nil {
 		t.Fatal(err)
