@@ -64,7 +64,7 @@ func TestPrometheusSeesAnIncident(t *testing.T) {
 	}
 	stage := newStage(t)
 	c := newChild(t)
-	most := hostMax(t)
+	most := cttest.HostMax(t)
 	c.configure(fmt.Sprintf(hurried, most/10, protectMetrics(t, c.dir)))
 	disk := smallDisk(t, filepath.Join(c.dir, "log"))
 	c.startIn(stage.NS)

@@ -65,7 +65,7 @@ func TestPrometheusSeesActsInVain(t *testing.T) {
 
 	// No claim can be kept, and without one the kernel is not touched.
 	disk.fill()
-	cttest.Fill(t, stage.NS, int(hostMax(t)/11), cttest.Unreplied())
+	cttest.Fill(t, stage.NS, int(cttest.HostMax(t)/11), cttest.Unreplied())
 	server.alert("CtwardenActionsFailing", true)
 	server.alert("CtwardenBreakerOpen", true)
 	disk.empty()

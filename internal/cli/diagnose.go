@@ -139,6 +139,9 @@ func lookAtEntries(ctx context.Context, look *diagnosis.Look, ns *netns.NS, exac
 	return nil
 }
 
+// namespacesShown is how many of the fullest namespaces are printed.
+const namespacesShown = 5
+
 // lookElsewhere ranks the other namespaces by their entries.
 func lookElsewhere(own *netns.NS, limit uint64) (*diagnosis.Elsewhere, error) {
 	roster := watcher.Roster{Own: own.Inode()}
@@ -147,7 +150,7 @@ func lookElsewhere(own *netns.NS, limit uint64) (*diagnosis.Elsewhere, error) {
 		return nil, err
 	}
 	sweep := roster.Sweep(1)
-	return diagnosis.Rank(&sweep, limit, largestShown), nil
+	return diagnosis.Rank(&sweep, limit, namespacesShown), nil
 }
 
 // openNamespace opens what a person named.

@@ -26,14 +26,14 @@ import (
 func TestAKilledDrillIsPutBack(t *testing.T) {
 	needHost(t)
 	c := newChild(t)
-	before := hostMax(t)
+	before := cttest.HostMax(t)
 	drill := exec.Command(os.Args[0], "drill", "--host-wide")
 	drill.Env, drill.Stdout, drill.Stderr = append(c.environ(), "TMPDIR="+c.dir), c, c
 	if err := drill.Start(); err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() {
-		if after := hostMax(t); after != before {
+		if after := cttest.HostMax(t); after != before {
 			err := os.WriteFile("/proc/sys/net/netfilter/nf_conntrack_max", []byte(strconv.FormatUint(before, 10)), 0)
 			t.Errorf("nf_conntrack_max was %d and is %d; put back: %v", before, after, err)
 		}
@@ -54,12 +54,12 @@ func TestAKilledDrillIsPutBack(t *testing.T) {
 	if err := errors.Join(drill.Process.Kill(), ignoreExit(drill.Wait())); err != nil {
 		t.Fatal(err)
 	}
-	if raised := hostMax(t); raised == before {
+	if raised := cttest.HostMax(t); raised == before {
 		t.Fatalf("the drill was killed with max at %d still", raised)
 	}
 	text, code := c.run("revert")
-	if code != 0 || hostMax(t) != before {
-		t.Errorf("revert: exit %d, max %d, want 0 and %d:\n%s", code, hostMax(t), before, text)
+	if code != 0 || cttest.HostMax(t) != before {
+		t.Errorf("revert: exit %d, max %d, want 0 and %d:\n%s", code, cttest.HostMax(t), before, text)
 	}
 	if both() || strings.Contains(text, "error") {
 		t.Errorf("revert left something behind, or complained:\n%s", text)
@@ -77,7 +77,7 @@ func ignoreExit(err error) error {
 // TestADrillLeavesTheLedgerAlone stops a daemon that has changed values, also
 // in a namespace that the drill does not know, and tries to drill on that host.
 func TestADrillLeavesTheLedgerAlone(t *testing.T) {
-	needRoot(t)
+	cttest.NeedRoot(t)
 	c := newChild(t)
 	host, pod := cttest.NewNS(t), cttest.NewNS(t)
 	cttest.Count(t, host) // the module is there
@@ -132,7 +132,7 @@ func TestADrillLeavesTheLedgerAlone(t *testing.T) {
 // TestADrillThatCannotRaiseMaxIsRefused: max can be written in the first
 // namespace of the host only.
 func TestADrillThatCannotRaiseMaxIsRefused(t *testing.T) {
-	needRoot(t)
+	cttest.NeedRoot(t)
 	c := newChild(t)
 	ns := cttest.NewNS(t)
 	cttest.Count(t, ns) // the module is there

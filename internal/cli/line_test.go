@@ -58,7 +58,7 @@ func onTheLine() policy.Limits {
 func raiseOnTheLine(tb testing.TB) (took time.Duration, lost uint64) {
 	tb.Helper()
 	stage := newStage(tb)
-	before := hostMax(tb)
+	before := cttest.HostMax(tb)
 	const room = 20_000
 	if before < 2*room || before > 1<<20 {
 		tb.Skipf("needs an nf_conntrack_max between %d and %d to fill a table, not %d", 2*room, 1<<20, before)

@@ -18,10 +18,10 @@ import (
 )
 
 func TestDiagnoseRanksTheOtherNamespaces(t *testing.T) {
-	needRoot(t)
+	cttest.NeedRoot(t)
 	fill := []int{0, 300, 1200}
 	cttest.NeedRoom(t, 1500)
-	s := newStreet(t, len(fill), func(i int, ns *netns.NS) { cttest.Fill(t, ns, fill[i], cttest.Assured()) })
+	s := cttest.Mount(t, len(fill), func(i int, ns *netns.NS) { cttest.Fill(t, ns, fill[i], cttest.Assured()) })
 	var found diagnosis.Diagnosis
 	if err := json.Unmarshal([]byte(run(t, "", "diagnose", "--json")), &found); err != nil {
 		t.Fatal(err)
@@ -31,15 +31,15 @@ func TestDiagnoseRanksTheOtherNamespaces(t *testing.T) {
 		t.Fatalf("elsewhere is %+v", e)
 	}
 	at := func(i int) int {
-		return slices.IndexFunc(e.Fullest, func(f diagnosis.FullTable) bool { return f.Inode == s.inodes[i] })
+		return slices.IndexFunc(e.Fullest, func(f diagnosis.FullTable) bool { return f.Inode == s.Inodes[i] })
 	}
 	// Other tests may fill tables at the same time.
-	if full := at(2); full < 0 || len(e.Fullest) < largestShown && (at(1) < full || at(0) >= 0) {
-		t.Errorf("ranked as %+v, want %d, then %d", e.Fullest, s.inodes[2], s.inodes[1])
-	} else if f := e.Fullest[full]; f.Name != s.path(2) || f.Fullness != conntrack.Share(1200, hostMax(t)) {
+	if full := at(2); full < 0 || len(e.Fullest) < namespacesShown && (at(1) < full || at(0) >= 0) {
+		t.Errorf("ranked as %+v, want %d, then %d", e.Fullest, s.Inodes[2], s.Inodes[1])
+	} else if f := e.Fullest[full]; f.Name != s.Path(2) || f.Fullness != conntrack.Share(1200, cttest.HostMax(t)) {
 		t.Errorf("the fullest is told as %+v", f)
 	}
-	for _, name := range []string{s.path(2), fmt.Sprint(s.inodes[2])} {
+	for _, name := range []string{s.Path(2), fmt.Sprint(s.Inodes[2])} {
 		if text := run(t, "", "diagnose", "--netns", name); !strings.Contains(text, "table      1200 of ") || strings.Contains(text, "elsewhere") {
 			t.Errorf("diagnose --netns %s:\n%s", name, text)
 		}
@@ -99,14 +99,14 @@ func TestANamespaceIsFoundByWhatItIsCalled(t *testing.T) {
 // TestAVisitFindsWhatIsMountedAnywhere has a namespace without a process, in a
 // directory that nobody keeps namespaces in.
 func TestAVisitFindsWhatIsMountedAnywhere(t *testing.T) {
-	needRoot(t)
-	s := newStreet(t, 1, func(int, *netns.NS) {})
+	cttest.NeedRoot(t)
+	s := cttest.Mount(t, 1, func(int, *netns.NS) {})
 	v := visits{}
-	ns, err := v.find(s.inodes[0])
+	ns, err := v.find(s.Inodes[0])
 	if err != nil {
 		t.Fatal(err)
 	}
-	if again, err := v.find(s.inodes[0]); err != nil || again != ns || ns.Inode() != s.inodes[0] {
+	if again, err := v.find(s.Inodes[0]); err != nil || again != ns || ns.Inode() != s.Inodes[0] {
 		t.Errorf("found %v, then %v, %v", ns, again, err)
 	}
 	if err := v.close(); err != nil {

@@ -7,8 +7,6 @@ import (
 	"io"
 	"os"
 	"path/filepath"
-	"strconv"
-	"strings"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -33,14 +31,6 @@ func needHost(t testing.TB) {
 	}
 	if os.Getuid() != 0 {
 		t.Skip("needs root to write nf_conntrack_max")
-	}
-}
-
-// needRoot skips a test that makes network namespaces and enters them.
-func needRoot(t testing.TB) {
-	t.Helper()
-	if os.Getuid() != 0 {
-		t.Skip("needs root to make network namespaces")
 	}
 }
 
@@ -106,20 +96,6 @@ func newPost(t testing.TB, stage *drill.Stage, limits policy.Limits) (p *post, s
 		go func() { defer close(ended); p.run(ctx) }()
 		return func() { cancel(); <-ended }
 	}
-}
-
-// hostMax reads nf_conntrack_max.
-func hostMax(t testing.TB) uint64 {
-	t.Helper()
-	text, err := os.ReadFile("/proc/sys/net/netfilter/nf_conntrack_max")
-	if err != nil {
-		t.Fatal(err)
-	}
-	n, err := strconv.ParseUint(strings.TrimSpace(string(text)), 10, 64)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return n
 }
 
 // TestNoRepliedEntryIsDeleted lets the loop delete unreplied entries from a

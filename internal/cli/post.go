@@ -31,7 +31,7 @@ type post struct {
 	look   *watcher.Sampler
 	kernel *remediate.Kernel
 	// others are the other namespaces; nil: only look's is watched.
-	others    *neighbours
+	others    *watcher.Namespaces
 	kernelLog watcher.KernelLog
 	// unheard says why nobody listens to a source that there could be.
 	unheard map[string]string
@@ -58,9 +58,6 @@ type post struct {
 func (p *post) man(kept map[uint32]loop.Kept) {
 	p.kernelLog.Inbox = watcher.NewInbox()
 	p.look.Can = p.kernel.Can
-	if p.others != nil {
-		p.others.can, p.others.claimed = p.kernel.Can, p.claimed
-	}
 	p.loop = loop.New(loop.Edges{
 		Own:     p.look.NetNS().Inode(),
 		Now:     watcher.Now,
@@ -92,7 +89,7 @@ func (p *post) resume(kept map[uint32]loop.Kept, claims *remediate.Claims) map[u
 	for netns, k := range begin {
 		_, claimed := claims.Timeouts[netns]
 		if netns != 0 && p.others != nil && (claimed || k.Incident != "") {
-			_, _ = p.others.open(netns) // one that is gone is let go of by the loop
+			_, _ = p.others.Open(netns) // one that is gone is let go of by the loop
 		}
 		claims.Seed(&k.State, netns)
 		begin[netns] = k
@@ -128,7 +125,7 @@ func (p *post) observe(ctx context.Context) ([]policy.Observation, error) {
 	}
 	all := []policy.Observation{o}
 	if p.others != nil {
-		all = append(all, p.others.observe(ctx, &all[0])...)
+		all = append(all, p.others.Observe(&all[0])...)
 	}
 	for i := range all {
 		all[i].Phase = p.phase
@@ -144,8 +141,11 @@ func (p *post) name(inode uint32) string {
 	if p.others == nil {
 		return (&watcher.Namespace{Inode: inode}).Name()
 	}
-	return p.others.name(inode)
+	return p.others.Name(inode)
 }
+
+// can reports what may be written in a namespace.
+func (p *post) can(inode uint32) policy.Kernel { return p.kernel.Can(inode) }
 
 // claimed reports whether a value of a namespace stands in the ledger.
 func (p *post) claimed(inode uint32) bool {
@@ -163,7 +163,7 @@ func (p *post) apply(ctx context.Context, incident string, act policy.Action) po
 func (p *post) refresh() {
 	p.look.Refresh()
 	if p.others != nil {
-		p.others.refresh()
+		p.others.Refresh()
 	}
 }
 
@@ -191,7 +191,7 @@ func (p *post) drain() []policy.Signal {
 	signals := p.kernelLog.Inbox.Drain()
 	if p.others != nil {
 		for i := range signals {
-			p.others.alarm(signals[i].NetNS)
+			p.others.Alarm(signals[i].NetNS)
 		}
 	}
 	return signals
@@ -268,7 +268,7 @@ func (p *post) entered(inode uint32) (*netns.NS, error) {
 	if p.others == nil {
 		return nil, fmt.Errorf("look into netns %d: %w", inode, errors.ErrUnsupported)
 	}
-	return p.others.entered(inode)
+	return p.others.Entered(inode)
 }
 
 // openKernel makes ready to act: it takes the lock of the ledger, and finds out

@@ -78,7 +78,7 @@ func ramp(tb testing.TB, guarded bool) toll {
 // back what stood there when the test ends.
 func lowerMax(tb testing.TB) {
 	tb.Helper()
-	before := hostMax(tb)
+	before := cttest.HostMax(tb)
 	own, err := netns.Current()
 	if err != nil {
 		tb.Fatal(err)

@@ -12,6 +12,7 @@ import (
 	"github.com/ctwarden/ctwarden/internal/audit"
 	"github.com/ctwarden/ctwarden/internal/config"
 	"github.com/ctwarden/ctwarden/internal/loop"
+	"github.com/ctwarden/ctwarden/watcher"
 )
 
 // reloads answers SIGHUP until ctx is done. Those that come while it is at it
@@ -61,7 +62,7 @@ func (d *running) reload(ctx context.Context, by *loop.Asked) error {
 		return err
 	}
 	if d.post.others != nil {
-		d.post.others.choosing(cfg.NetNS)
+		d.post.others.SetPatterns(patterns(cfg))
 	}
 	d.cfg.Store(cfg)
 	d.say.Info("configuration loaded anew", "changes", len(changes))
@@ -69,6 +70,11 @@ func (d *running) reload(ctx context.Context, by *loop.Asked) error {
 		d.say.Warn("some of it takes effect after a restart only", "keys", strings.Join(restart, ", "))
 	}
 	return nil
+}
+
+// patterns are those of the namespaces to watch.
+func patterns(cfg *config.Config) watcher.Patterns {
+	return watcher.Patterns{Include: cfg.NetNS.Include, Exclude: cfg.NetNS.Exclude}
 }
 
 // needRestart returns the keys that differ from the start and that the daemon

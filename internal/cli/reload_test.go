@@ -12,6 +12,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/ctwarden/ctwarden/internal/config"
+	"github.com/ctwarden/ctwarden/internal/ctnetlink/cttest"
 	"github.com/ctwarden/ctwarden/policy"
 )
 
@@ -74,7 +75,7 @@ func (h *hangup) Write(p []byte) (int, error) {
 
 // TestASIGHUPAtTheStartIsAnswered: the action of the system is to kill.
 func TestASIGHUPAtTheStartIsAnswered(t *testing.T) {
-	needRoot(t)
+	cttest.NeedRoot(t)
 	dir := t.TempDir()
 	src := config.Source{Environ: []string{
 		"CTWARDEN_MODE=observe", "CTWARDEN_STATE_DIR=" + dir, "CTWARDEN_AUDIT_PATH=" + filepath.Join(dir, "audit.jsonl"),

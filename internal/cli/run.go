@@ -165,9 +165,9 @@ func (d *running) open(ctx context.Context) (err error) {
 		Others: func() (remediate.Others, error) { return countOthers(d.own) },
 	}
 	if cfg.Watch.NetNS == config.All {
-		p.others = newNeighbours(d.own, cfg.NetNS)
+		p.others = watcher.NewNamespaces(d.own, patterns(cfg), p.can, p.claimed)
 		if cfg.NetNS.Act {
-			options.Find = p.others.open
+			options.Find = p.others.Open
 		}
 	}
 	kernel, claims, err := openKernel(ctx, options, d.own)
@@ -270,7 +270,7 @@ func (d *running) close() error {
 		errs = append(errs, d.post.kernel.Close())
 	}
 	if d.post.others != nil {
-		errs = append(errs, d.post.others.close())
+		errs = append(errs, d.post.others.Close())
 	}
 	if d.post.look != nil {
 		errs = append(errs, d.post.look.Close())

@@ -38,7 +38,7 @@ type report struct {
 	// Unheard says of other sources why nobody listens to them.
 	Unheard map[string]string `json:"sources_unheard,omitempty"`
 	// Neighbours are the other network namespaces, where they are watched.
-	Neighbours *neighbourReport `json:"neighbours,omitempty"`
+	Neighbours *watcher.NamespacesReport `json:"neighbours,omitempty"`
 	// Changed are the kernel values that ctwarden replaced.
 	Changed []remediate.Entry `json:"changed"`
 	// Ledger says why Changed is not known; "" where it is.
@@ -77,7 +77,7 @@ func (d *running) report() report {
 		r.Audit.Error = health.Err.Error()
 	}
 	if d.post.others != nil {
-		r.Neighbours = d.post.others.report()
+		r.Neighbours = d.post.others.Report()
 	}
 	return r
 }
@@ -212,7 +212,7 @@ func (r *report) tell(row func(what, text string)) {
 		printTable(&r.Tables[i], r.Running, line)
 	}
 	printSources(r.Sources, r.Unheard, line)
-	r.Neighbours.print(line)
+	printNamespaces(r.Neighbours, line)
 	if r.Audit != nil {
 		line("audit", "record %d, hash %.12s…", r.Audit.Seq, r.Audit.Hash)
 		if r.Audit.Error != "" {

@@ -10,11 +10,11 @@ import (
 // TestOthersAreCounted: max and the hash are every namespace's, so whoever puts
 // them back must know what the others hold.
 func TestOthersAreCounted(t *testing.T) {
-	needRoot(t)
+	cttest.NeedRoot(t)
 	const more, less = 3000, 1000
 	cttest.NeedRoom(t, more)
-	s := newStreet(t, 2, func(i int, ns *netns.NS) { cttest.Fill(t, ns, []int{more, less}[i], idle()) })
-	own, err := netns.Open(s.path(1))
+	s := cttest.Mount(t, 2, func(i int, ns *netns.NS) { cttest.Fill(t, ns, []int{more, less}[i], idle()) })
+	own, err := netns.Open(s.Path(1))
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -1,4 +1,4 @@
-package cli
+package watcher
 
 import (
 	"errors"
@@ -11,16 +11,14 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"github.com/ctwarden/ctwarden/internal/config"
 	"github.com/ctwarden/ctwarden/internal/conntrack"
 	"github.com/ctwarden/ctwarden/internal/netns"
 	"github.com/ctwarden/ctwarden/policy"
-	"github.com/ctwarden/ctwarden/watcher"
 )
 
-// mountedStreet returns the neighbours of a host that has namespaces with the
+// fakeMounts returns the namespaces of a host that has namespaces with the
 // numbers 1 to n, which only a mount keeps and nobody may enter.
-func mountedStreet(t *testing.T, n int) *neighbours {
+func fakeMounts(t *testing.T, n int) *Namespaces {
 	t.Helper()
 	root := t.TempDir()
 	if err := os.MkdirAll(filepath.Join(root, "proc/self"), 0o700); err != nil {
@@ -33,9 +31,8 @@ func mountedStreet(t *testing.T, n int) *neighbours {
 	if err := os.WriteFile(filepath.Join(root, "proc/self/mountinfo"), []byte(mounts.String()), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	all := &neighbours{
-		roster: watcher.Roster{Root: root}, names: config.NetNS{},
-		claimed: func(uint32) bool { return false },
+	all := &Namespaces{
+		roster: Roster{Root: root}, claimed: func(uint32) bool { return false },
 	}
 	if err := all.roster.Search(); err != nil {
 		t.Fatal(err)
@@ -44,8 +41,8 @@ func mountedStreet(t *testing.T, n int) *neighbours {
 }
 
 // sweepFound has a sweep find as many entries in each.
-func (n *neighbours) sweepFound(entries ...uint64) {
-	n.sweep = watcher.Sweep{}
+func (n *Namespaces) sweepFound(entries ...uint64) {
+	n.sweep = Sweep{}
 	for i, held := range entries {
 		if w := n.find(uint32(i + 1)); w != nil {
 			w.entries = held
@@ -54,13 +51,13 @@ func (n *neighbours) sweepFound(entries ...uint64) {
 		ns.Entries = held
 		n.sweep.Full = append(n.sweep.Full, ns)
 	}
-	slices.SortStableFunc(n.sweep.Full, func(a, b watcher.Namespace) int { return int(b.Entries) - int(a.Entries) })
+	slices.SortStableFunc(n.sweep.Full, func(a, b Namespace) int { return int(b.Entries) - int(a.Entries) })
 }
 
 // TestTheFullestIsWatchedWhereManyHoldMuch: as many as may be watched hold a
 // tenth of max, all the time.
 func TestTheFullestIsWatchedWhereManyHoldMuch(t *testing.T) {
-	n := mountedStreet(t, mostWatched+2)
+	n := fakeMounts(t, mostWatched+2)
 	own := policy.Observation{Now: 1, Table: conntrack.Table{Max: 100_000}}
 	held := slices.Repeat([]uint64{12_000}, mostWatched)
 	choose := func() {
@@ -95,7 +92,7 @@ func TestTheFullestIsWatchedWhereManyHoldMuch(t *testing.T) {
 	}
 }
 
-func (n *neighbours) inodes() []uint32 {
+func (n *Namespaces) inodes() []uint32 {
 	var all []uint32
 	for _, w := range n.watched {
 		all = append(all, w.inode)
@@ -123,7 +120,7 @@ func TestOneReadingThatFailsEndsNothing(t *testing.T) {
 	if err := os.WriteFile(filepath.Join(root, "proc/self/mountinfo"), []byte(line), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	n := &neighbours{roster: watcher.Roster{Root: root}, claimed: func(uint32) bool { return false }}
+	n := &Namespaces{roster: Roster{Root: root}, claimed: func(uint32) bool { return false }}
 	if err := n.roster.Search(); err != nil {
 		t.Fatal(err)
 	}
@@ -154,7 +151,7 @@ func TestOneReadingThatFailsEndsNothing(t *testing.T) {
 
 // TestTheSumFollowsThoseThatAreWatched between two sweeps.
 func TestTheSumFollowsThoseThatAreWatched(t *testing.T) {
-	n := mountedStreet(t, 2)
+	n := fakeMounts(t, 2)
 	own := policy.Observation{Now: 1, Table: conntrack.Table{Max: 100_000}}
 	n.watch(1, own.Now).entries = 40
 	n.sweep.Entries = 100
@@ -168,13 +165,13 @@ func TestTheSumFollowsThoseThatAreWatched(t *testing.T) {
 
 // TestOneThatIsDrivenOutIsLeft: its thread and its files are let go of.
 func TestOneThatIsDrivenOutIsLeft(t *testing.T) {
-	n := mountedStreet(t, 2)
+	n := fakeMounts(t, 2)
 	ns, err := netns.Current()
 	if err != nil {
 		t.Fatal(err)
 	}
 	w := n.watch(1, 1)
-	w.look = watcher.NewSampler(ns, true)
+	w.sampler = NewSampler(ns, true)
 	w.entries = 10
 	if n.yield(19) {
 		t.Error("driven out by one that holds less than twice as much")

@@ -1,26 +1,44 @@
-package cli
+package watcher
 
 import (
+	"errors"
 	"testing"
 	"time"
 
 	"golang.org/x/sys/unix"
 
-	"github.com/ctwarden/ctwarden/internal/config"
 	"github.com/ctwarden/ctwarden/internal/ctnetlink/cttest"
 	"github.com/ctwarden/ctwarden/internal/netns"
 	"github.com/ctwarden/ctwarden/policy"
 )
 
+// watchMounted returns a Sampler of the host's table and the namespaces that the
+// patterns choose, which nobody acts in.
+func watchMounted(t *testing.T, patterns Patterns) (*Sampler, *Namespaces) {
+	t.Helper()
+	own, err := netns.Current()
+	if err != nil {
+		t.Fatal(err)
+	}
+	sampler := NewSampler(own, false)
+	all := NewNamespaces(own, patterns, nil, func(uint32) bool { return false })
+	t.Cleanup(func() {
+		if err := errors.Join(all.Close(), sampler.Close(), own.Close()); err != nil {
+			t.Error(err)
+		}
+	})
+	return sampler, all
+}
+
 // TestADesertedNamespaceIsLetGo takes the mount of a watched one away, without a
 // word of the kernel about it.
 func TestADesertedNamespaceIsLetGo(t *testing.T) {
-	needRoot(t)
-	fill := int(hostMax(t) / 9)
+	cttest.NeedRoot(t)
+	fill := int(cttest.HostMax(t) / 9)
 	cttest.NeedRoom(t, fill)
-	s := newStreet(t, 1, func(_ int, ns *netns.NS) { cttest.Fill(t, ns, fill, cttest.Assured()) })
-	p := watchStreet(t, lowLimits(), s.names(false))
-	own, err := p.look.Observe()
+	s := cttest.Mount(t, 1, func(_ int, ns *netns.NS) { cttest.Fill(t, ns, fill, cttest.Assured()) })
+	sampler, all := watchMounted(t, Patterns{Include: []string{s.Pattern()}})
+	own, err := sampler.Observe()
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -28,52 +46,56 @@ func TestADesertedNamespaceIsLetGo(t *testing.T) {
 		t.Helper()
 		later := own
 		later.Now += policy.Moment(after)
-		return len(p.others.observe(t.Context(), &later))
+		return len(all.Observe(&later))
 	}
 	if n := observe(0); n != 1 {
 		t.Fatalf("%d are watched, want 1", n)
 	}
-	swept := p.others.swept
-	p.others.every = time.Hour // as with thousands of namespaces
-	if n := observe(watchful); n != 1 || p.others.swept != swept {
-		t.Errorf("%d are watched after a while, swept again: %t", n, p.others.swept != swept)
+	swept := all.swept
+	all.every = time.Hour // as with thousands of namespaces
+	if n := observe(watchful); n != 1 || all.swept != swept {
+		t.Errorf("%d are watched after a while, swept again: %t", n, all.swept != swept)
 	}
-	if err := unix.Unmount(s.path(0), unix.MNT_DETACH); err != nil {
+	if err := unix.Unmount(s.Path(0), unix.MNT_DETACH); err != nil {
 		t.Fatal(err)
 	}
 	if n := observe(2*watchful - 1); n != 1 {
 		t.Errorf("%d are watched before it was looked", n)
 	}
-	if n := observe(2 * watchful); n != 0 || p.others.find(s.inodes[0]) != nil {
+	if n := observe(2 * watchful); n != 0 || all.find(s.Inodes[0]) != nil {
 		t.Errorf("%d are watched when it is deserted", n)
 	}
 }
 
 func TestALineAboutANamespaceIsAnAlarmOnlyWhereItIsNews(t *testing.T) {
-	needRoot(t)
-	fill := int(hostMax(t) / 9)
+	cttest.NeedRoot(t)
+	fill := int(cttest.HostMax(t) / 9)
 	cttest.NeedRoom(t, fill)
-	s := newStreet(t, 3, func(i int, ns *netns.NS) {
+	s := cttest.Mount(t, 3, func(i int, ns *netns.NS) {
 		if i == 0 {
 			cttest.Fill(t, ns, fill, cttest.Assured())
 		}
 	})
-	p := watchStreet(t, lowLimits(), config.NetNS{Include: []string{s.name(0), s.name(1)}})
-	if all, err := p.observe(t.Context()); err != nil || len(all) != 2 {
-		t.Fatalf("%d observations, %v", len(all), err)
+	sampler, all := watchMounted(t, Patterns{Include: []string{s.Name(0), s.Name(1)}})
+	own, err := sampler.Observe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if watched := all.Observe(&own); len(watched) != 1 {
+		t.Fatalf("%d observations", len(watched))
 	}
 	for _, c := range []struct {
 		name  string
 		inode uint32
 		want  bool
 	}{
-		{"one that is watched", s.inodes[0], false}, {"one that holds little", s.inodes[1], true},
-		{"one that is not to be watched", s.inodes[2], false}, {"one that nobody knows", 1, true}, {"any", 0, true},
-		{"the own one", p.look.NetNS().Inode(), false},
+		{"one that is watched", s.Inodes[0], false}, {"one that holds little", s.Inodes[1], true},
+		{"one that is not to be watched", s.Inodes[2], false}, {"one that nobody knows", 1, true}, {"any", 0, true},
+		{"the own one", sampler.NetNS().Inode(), false},
 	} {
-		p.others.alarmed.Store(false)
-		p.others.alarm(c.inode)
-		if got := p.others.alarmed.Load(); got != c.want {
+		all.alarmed.Store(false)
+		all.Alarm(c.inode)
+		if got := all.alarmed.Load(); got != c.want {
 			t.Errorf("a line about %s: alarm %t, want %t", c.name, got, c.want)
 		}
 	}
@@ -83,7 +105,7 @@ func TestAlarmsDoNotTakeTheDaemonsTime(t *testing.T) {
 	const swept = policy.Moment(time.Hour)
 	own := policy.Observation{Now: swept}
 	own.Table.Max = 1000
-	n := neighbours{swept: swept, took: 20 * time.Millisecond, every: time.Minute}
+	n := Namespaces{swept: swept, took: 20 * time.Millisecond, every: time.Minute}
 	for _, c := range []struct {
 		name    string
 		alarmed bool

@@ -1,7 +1,6 @@
-package cli
+package watcher
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -10,19 +9,18 @@ import (
 	"sync/atomic"
 	"time"
 
-	"github.com/ctwarden/ctwarden/internal/config"
 	"github.com/ctwarden/ctwarden/internal/netns"
 	"github.com/ctwarden/ctwarden/policy"
-	"github.com/ctwarden/ctwarden/watcher"
 )
 
-// neighbours are the other network namespaces of the host. All are counted;
-// those that hold much are watched one by one, as tables of the loop.
+// Namespaces are the other network namespaces of the host. All are counted;
+// those that hold much are watched one by one, as tables of the loop. Make one
+// with NewNamespaces.
 //
-// observe is for the loop; the other methods may be called by any goroutine.
-type neighbours struct {
-	roster watcher.Roster
-	names  config.NetNS
+// Observe is for one goroutine; the other methods may be called by any.
+type Namespaces struct {
+	roster   Roster
+	patterns Patterns
 	// can says what may be written, claimed whether the ledger has a value of
 	// a namespace.
 	can     func(netns uint32) policy.Kernel
@@ -31,8 +29,8 @@ type neighbours struct {
 	alarmed atomic.Bool
 
 	mu       sync.Mutex
-	watched  []*neighbour
-	sweep    watcher.Sweep
+	watched  []*watchedNamespace
+	sweep    Sweep
 	swept    policy.Moment
 	checked  policy.Moment // that the watched ones are still there
 	took     time.Duration // the last sweep, with the search before it
@@ -40,11 +38,11 @@ type neighbours struct {
 	searched int           // sweeps since the last search
 }
 
-// A neighbour is a namespace that is watched.
-type neighbour struct {
+// A watchedNamespace is one that is watched.
+type watchedNamespace struct {
 	inode uint32
-	// look reads it from inside; nil: it is not permitted to be entered.
-	look *watcher.Sampler
+	// sampler reads it from inside; nil: it is not permitted to be entered.
+	sampler *Sampler
 	// entries and seen: what it held at the last look, and when it last held
 	// much.
 	entries uint64
@@ -77,18 +75,30 @@ const (
 	alarmedBelow          = 90 // per cent of max: above, a line is no riddle
 )
 
-// newNeighbours returns the neighbours of a namespace.
-func newNeighbours(own *netns.NS, names config.NetNS) *neighbours {
-	return &neighbours{
-		roster: watcher.Roster{Own: own.Inode()}, names: names,
-		claimed: func(uint32) bool { return false },
-	}
+// Patterns choose namespaces by what they are called, see Namespace.Matches.
+// The zero Patterns choose all.
+type Patterns struct {
+	// Include are those to watch; none stands for all. Exclude outranks it.
+	Include, Exclude []string
 }
 
-// observe returns the observations of those that are watched, and completes
+func (p Patterns) match(ns *Namespace) bool {
+	included := len(p.Include) == 0 || ns.Matches(p.Include)
+	return included && !ns.Matches(p.Exclude)
+}
+
+// NewNamespaces returns the namespaces other than own, of which those that
+// match the patterns are watched. Can reports what may be written in one, and
+// claimed whether a value of it is to be given back, for as long as it is one
+// goes on to be watched.
+func NewNamespaces(own *netns.NS, patterns Patterns, can func(netns uint32) policy.Kernel, claimed func(netns uint32) bool) *Namespaces {
+	return &Namespaces{roster: Roster{Own: own.Inode()}, patterns: patterns, can: can, claimed: claimed}
+}
+
+// Observe returns the observations of those that are watched, and completes
 // the host's sums in the own one. Nothing is locked while it reads: what can be
-// written is found out by way of open.
-func (n *neighbours) observe(ctx context.Context, own *policy.Observation) []policy.Observation {
+// written is found out by way of Open.
+func (n *Namespaces) Observe(own *policy.Observation) []policy.Observation {
 	n.mu.Lock()
 	if n.due(own) {
 		n.look(own)
@@ -98,7 +108,7 @@ func (n *neighbours) observe(ctx context.Context, own *policy.Observation) []pol
 	var all []policy.Observation
 	entries := make(map[uint32]uint64, len(watched))
 	for _, w := range watched {
-		if o, err := n.observeOne(ctx, w, own); err == nil {
+		if o, err := n.observeOne(w, own); err == nil {
 			all = append(all, o)
 			entries[w.inode] = o.Table.Entries
 		}
@@ -116,7 +126,7 @@ func (n *neighbours) observe(ctx context.Context, own *policy.Observation) []pol
 // note takes in what the watched ones hold now. One that could not be read has
 // gone away, or is read again at the next turn: to let go of it would end its
 // incident, and what is to be given back in it would be given back by nobody.
-func (n *neighbours) note(entries map[uint32]uint64, own *policy.Observation) {
+func (n *Namespaces) note(entries map[uint32]uint64, own *policy.Observation) {
 	kept := n.watched[:0]
 	for _, w := range n.watched {
 		now, ok := entries[w.inode]
@@ -143,7 +153,7 @@ func (n *neighbours) note(entries map[uint32]uint64, own *policy.Observation) {
 }
 
 // due reports whether it is time for a sweep.
-func (n *neighbours) due(own *policy.Observation) bool {
+func (n *Namespaces) due(own *policy.Observation) bool {
 	if own.Absent || own.Table.Max == 0 {
 		return false
 	}
@@ -156,7 +166,7 @@ func (n *neighbours) due(own *policy.Observation) bool {
 
 // deserted reports whether one of those that are watched is kept by nothing
 // else any more, and has the next look search for it.
-func (n *neighbours) deserted(now policy.Moment) bool {
+func (n *Namespaces) deserted(now policy.Moment) bool {
 	if len(n.watched) == 0 || now.Since(n.checked) < watchful {
 		return false
 	}
@@ -171,7 +181,7 @@ func (n *neighbours) deserted(now policy.Moment) bool {
 }
 
 // look sweeps all namespaces and chooses those to watch.
-func (n *neighbours) look(own *policy.Observation) {
+func (n *Namespaces) look(own *policy.Observation) {
 	start := time.Now()
 	alarmed := n.alarmed.Swap(false)
 	if alarmed || n.swept == 0 || n.searched >= sweepsBetweenSearches {
@@ -188,17 +198,17 @@ func (n *neighbours) look(own *policy.Observation) {
 	n.swept, n.took = own.Now, time.Since(start)
 	n.every = min(max(leastSweep, n.took*sweepShare), mostSweep)
 	n.choose(own)
-	if slices.ContainsFunc(n.watched, func(w *neighbour) bool { return w.entries >= own.Table.Max/2 }) {
+	if slices.ContainsFunc(n.watched, func(w *watchedNamespace) bool { return w.entries >= own.Table.Max/2 }) {
 		n.every = min(n.every, watchful)
 	}
 }
 
 // choose stops watching what is gone or calm, and begins with what holds much.
-func (n *neighbours) choose(own *policy.Observation) {
+func (n *Namespaces) choose(own *policy.Observation) {
 	kept := n.watched[:0]
 	for _, w := range n.watched {
 		ns, here := n.roster.Named(w.inode)
-		idle := own.Now.Since(w.seen) >= watchedFor || !n.wanted(&ns)
+		idle := own.Now.Since(w.seen) >= watchedFor || !n.patterns.match(&ns)
 		if !here || idle && !n.claimed(w.inode) {
 			w.close()
 			continue
@@ -208,7 +218,7 @@ func (n *neighbours) choose(own *policy.Observation) {
 	n.watched = kept
 	for i := range n.sweep.Full {
 		ns := &n.sweep.Full[i]
-		if !n.wanted(ns) || n.find(ns.Inode) != nil {
+		if !n.patterns.match(ns) || n.find(ns.Inode) != nil {
 			continue
 		}
 		if len(n.watched) >= mostWatched && !n.yield(ns.Entries) {
@@ -220,7 +230,7 @@ func (n *neighbours) choose(own *policy.Observation) {
 
 // yield stops watching the one that holds least, for one that holds at least
 // twice as much. One with a value that is to be given back stays.
-func (n *neighbours) yield(entries uint64) bool {
+func (n *Namespaces) yield(entries uint64) bool {
 	least := -1
 	for i, w := range n.watched {
 		if w.entries <= entries/2 && (least < 0 || w.entries < n.watched[least].entries) && !n.claimed(w.inode) {
@@ -235,33 +245,27 @@ func (n *neighbours) yield(entries uint64) bool {
 	return true
 }
 
-// choosing chooses by other patterns, at the next turn.
-func (n *neighbours) choosing(names config.NetNS) {
+// SetPatterns chooses by other patterns, at the next observation.
+func (n *Namespaces) SetPatterns(patterns Patterns) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	n.names = names
+	n.patterns = patterns
 	n.alarmed.Store(true)
 }
 
-// wanted reports whether a namespace is one of those to watch.
-func (n *neighbours) wanted(ns *watcher.Namespace) bool {
-	included := len(n.names.Include) == 0 || ns.Matches(n.names.Include)
-	return included && !ns.Matches(n.names.Exclude)
-}
-
 // watch begins to watch a namespace, from inside where that is permitted.
-func (n *neighbours) watch(inode uint32, now policy.Moment) *neighbour {
+func (n *Namespaces) watch(inode uint32, now policy.Moment) *watchedNamespace {
 	ns, _ := n.roster.Named(inode)
-	w := &neighbour{inode: inode, entries: ns.Entries, seen: now}
+	w := &watchedNamespace{inode: inode, entries: ns.Entries, seen: now}
 	if ns, err := n.roster.Open(inode); err == nil { // or else it is read from outside
-		w.look = watcher.NewSampler(ns, true)
-		w.look.Can = func(netns uint32) policy.Kernel { return n.can(netns) }
+		w.sampler = NewSampler(ns, true)
+		w.sampler.Can = n.can
 	}
 	n.watched = append(n.watched, w)
 	return w
 }
 
-func (n *neighbours) find(inode uint32) *neighbour {
+func (n *Namespaces) find(inode uint32) *watchedNamespace {
 	for _, w := range n.watched {
 		if w.inode == inode {
 			return w
@@ -271,9 +275,9 @@ func (n *neighbours) find(inode uint32) *neighbour {
 }
 
 // observeOne reads a namespace from inside, or else through a process in it.
-func (n *neighbours) observeOne(ctx context.Context, w *neighbour, own *policy.Observation) (policy.Observation, error) {
-	if w.look != nil {
-		return w.look.Observe()
+func (n *Namespaces) observeOne(w *watchedNamespace, own *policy.Observation) (policy.Observation, error) {
+	if w.sampler != nil {
+		return w.sampler.Observe()
 	}
 	table, err := n.roster.Read(w.inode)
 	if err != nil {
@@ -287,7 +291,7 @@ func (n *neighbours) observeOne(ctx context.Context, w *neighbour, own *policy.O
 
 // tables is the number of namespaces that hold enough to be taken for ones
 // that could fill.
-func (n *neighbours) tables(own *policy.Observation) uint32 {
+func (n *Namespaces) tables(own *policy.Observation) uint32 {
 	count := uint32(n.sweep.Filled)
 	if own.Table.Entries >= own.Table.Max/watchedFrom {
 		count++
@@ -295,9 +299,11 @@ func (n *neighbours) tables(own *policy.Observation) uint32 {
 	return max(count, 1)
 }
 
-// open returns a namespace to act in, which is then watched. It stays open
-// until it is gone. It is remediate's way to find one.
-func (n *neighbours) open(inode uint32) (*netns.NS, error) {
+// Open returns a namespace to act in, which is then watched. It stays open
+// until it is gone: the caller does not close it. It is remediate's way to find
+// one. The error is os.ErrNotExist for one that is gone, os.ErrPermission for
+// one that may not be entered.
+func (n *Namespaces) Open(inode uint32) (*netns.NS, error) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	w := n.find(inode)
@@ -310,53 +316,54 @@ func (n *neighbours) open(inode uint32) (*netns.NS, error) {
 		if _, here := n.roster.Named(inode); !here {
 			return nil, fmt.Errorf("netns %d: %w", inode, fs.ErrNotExist)
 		}
-		_, now := watcher.Now()
+		_, now := Now()
 		w = n.watch(inode, now)
 	}
-	if w.look == nil {
-		return nil, fmt.Errorf("enter %s: %w", n.name(inode), fs.ErrPermission)
+	if w.sampler == nil {
+		return nil, fmt.Errorf("enter %s: %w", n.Name(inode), fs.ErrPermission)
 	}
-	return w.look.NetNS(), nil
+	return w.sampler.NetNS(), nil
 }
 
-// entered returns a namespace that is watched from inside.
-func (n *neighbours) entered(inode uint32) (*netns.NS, error) {
+// Entered returns a namespace that is watched from inside; of any other the
+// error is errors.ErrUnsupported.
+func (n *Namespaces) Entered(inode uint32) (*netns.NS, error) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	if w := n.find(inode); w != nil && w.look != nil {
-		return w.look.NetNS(), nil
+	if w := n.find(inode); w != nil && w.sampler != nil {
+		return w.sampler.NetNS(), nil
 	}
-	return nil, fmt.Errorf("look into %s: %w", n.name(inode), errors.ErrUnsupported)
+	return nil, fmt.Errorf("look into %s: %w", n.Name(inode), errors.ErrUnsupported)
 }
 
-// name is what people call a namespace.
-func (n *neighbours) name(inode uint32) string {
+// Name is what people call a namespace.
+func (n *Namespaces) Name(inode uint32) string {
 	ns, _ := n.roster.Named(inode)
 	return ns.Name()
 }
 
-// refresh has everything read again.
-func (n *neighbours) refresh() {
+// Refresh has the next observation read everything again.
+func (n *Namespaces) Refresh() {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	for _, w := range n.watched {
-		if w.look != nil {
-			w.look.Refresh()
+		if w.sampler != nil {
+			w.sampler.Refresh()
 		}
 	}
 }
 
-// alarm has all namespaces swept soon, for the kernel said that a table is
+// Alarm has all namespaces swept soon, for the kernel said that a table is
 // full: that of a namespace, or of any if it is 0. One that is watched already,
 // or not to be watched, is no reason, nor is the own one.
-func (n *neighbours) alarm(inode uint32) {
+func (n *Namespaces) Alarm(inode uint32) {
 	if inode != 0 {
 		if inode == n.roster.Own {
 			return
 		}
 		ns, here := n.roster.Named(inode)
 		n.mu.Lock()
-		known := n.find(inode) != nil || here && !n.wanted(&ns)
+		known := n.find(inode) != nil || here && !n.patterns.match(&ns)
 		n.mu.Unlock()
 		if known {
 			return
@@ -365,13 +372,14 @@ func (n *neighbours) alarm(inode uint32) {
 	n.alarmed.Store(true)
 }
 
-func (w *neighbour) close() {
-	if w.look != nil {
-		_ = errors.Join(w.look.Close(), w.look.NetNS().Close()) // they were only read
+func (w *watchedNamespace) close() {
+	if w.sampler != nil {
+		_ = errors.Join(w.sampler.Close(), w.sampler.NetNS().Close()) // they were only read
 	}
 }
 
-func (n *neighbours) close() error {
+// Close leaves the namespaces that are watched.
+func (n *Namespaces) Close() error {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	for _, w := range n.watched {
