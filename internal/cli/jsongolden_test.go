@@ -35,7 +35,7 @@ func TestTheJSONOfCommandsStays(t *testing.T) {
 		{"incident-report", []string{"incident", "show", "last", "--json", "--log", goldenLog}},
 		{"incident-report", []string{"incident", "report", "last", "--json", "--log", goldenLog}},
 		{"audit-verify", []string{"audit", "verify", "--json", "--log", goldenLog}},
-		{"diagnose-from", []string{"diagnose", "--json", "--from", "testdata/table.txt"}},
+		{"diagnose-from", []string{"diagnose", "--json", "--from", "testdata/golden/table.conntrack"}},
 	} {
 		out, _ := told(t, exitOK, c.args...)
 		out = whenWritten.ReplaceAllString(out, `  "written": "WHEN"`)
