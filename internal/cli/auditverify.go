@@ -1,9 +1,11 @@
 package cli
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"slices"
 	"strings"
 
@@ -22,7 +24,8 @@ func newAuditVerify() *cobra.Command {
 		Short: "check that no record was altered, removed, inserted or reordered, and decide every plan again",
 		Long: `Verify checks the hash chain over all segments and, unless told otherwise,
 decides every recorded plan again from its recorded state and observation. Exit
-code 3 says that something is wrong; each finding names its record.
+code 3 says that something is wrong; each finding names its record. Plans that
+another version of the policy decided are counted and not decided again.
 
 The end of a log can be cut, and all of it written anew, without a trace in the
 log itself. Compare it with the copies in the journal (--journal), which may be
@@ -35,11 +38,15 @@ another host's, or with a hash that you know from elsewhere (--head).`,
 			if err != nil {
 				return err
 			}
+			again := newRedecider()
+			if !c.noRedecide {
+				v.Redecide = again.check
+			}
 			result, err := v.Verify(cmd.Context(), path)
 			if err != nil {
 				return err
 			}
-			return printVerified(cmd.OutOrStdout(), asJSON, &result)
+			return printVerified(cmd.OutOrStdout(), asJSON, &verified{result, again.others()})
 		},
 	}
 	c.flags(cmd)
@@ -80,13 +87,31 @@ func (c *comparison) verifier(cmd *cobra.Command) (v audit.Verifier, path string
 		}
 		v.Known = append(v.Known, known...)
 	}
-	if !c.noRedecide {
-		v.Redecide = newRedecider().check
-	}
 	return v, path, nil
 }
 
-func printVerified(w io.Writer, asJSON bool, r *audit.Result) error {
+// verified is what audit verify prints. Its JSON is a contract.
+type verified struct {
+	audit.Result
+	// NotRedecided counts the plans of other policy versions, in their order.
+	NotRedecided []otherPolicy `json:"not_redecided,omitempty"`
+}
+
+// otherPolicy counts the plans that another version of the policy decided.
+type otherPolicy struct {
+	Version int    `json:"policy_version"`
+	Plans   uint64 `json:"plans"`
+}
+
+func (o otherPolicy) String() string {
+	plans := "1 plan was"
+	if o.Plans != 1 {
+		plans = fmt.Sprintf("%d plans were", o.Plans)
+	}
+	return fmt.Sprintf("%s decided by policy version %d, this program has version %d: not decided again", plans, o.Version, policy.Version)
+}
+
+func printVerified(w io.Writer, asJSON bool, r *verified) error {
 	if asJSON {
 		if err := review.WriteJSON(w, r); err != nil {
 			return err
@@ -102,6 +127,9 @@ func printVerified(w io.Writer, asJSON bool, r *audit.Result) error {
 		if r.More > 0 {
 			fmt.Fprintf(w, "and %d more\n", r.More)
 		}
+		for _, o := range r.NotRedecided {
+			fmt.Fprintln(w, o.String())
+		}
 		fmt.Fprintf(w, "%d records, %d %s\n", r.Records, all, word)
 	}
 	if !r.OK() {
@@ -111,12 +139,25 @@ func printVerified(w io.Writer, asJSON bool, r *audit.Result) error {
 }
 
 // A redecider decides recorded plans again: the limits stand in the config
-// record before, state and observation in the plan itself.
+// record before, state and observation in the plan itself. Plans of another
+// version of the policy are counted only.
 type redecider struct {
 	limits map[string]policy.Limits
+	plans  map[int]uint64 // by policy version, other ones only
 }
 
-func newRedecider() *redecider { return &redecider{limits: map[string]policy.Limits{}} }
+func newRedecider() *redecider {
+	return &redecider{limits: map[string]policy.Limits{}, plans: map[int]uint64{}}
+}
+
+// others returns how many plans each other version of the policy decided.
+func (d *redecider) others() []otherPolicy {
+	var all []otherPolicy
+	for _, version := range slices.Sorted(maps.Keys(d.plans)) {
+		all = append(all, otherPolicy{version, d.plans[version]})
+	}
+	return all
+}
 
 func (d *redecider) check(r audit.Record) error {
 	switch r.Kind {
@@ -135,14 +176,32 @@ func (d *redecider) check(r audit.Record) error {
 	return nil
 }
 
+// decidedBy says by which version of the policy a plan was decided.
+type decidedBy struct {
+	Version int `json:"policy_version"`
+}
+
+// firstPolicy is the version of plans whose records name none.
+const firstPolicy = 1
+
 func (d *redecider) again(r audit.Record) error {
 	var recorded struct {
 		Limits      string             `json:"limits"`
 		State       policy.State       `json:"state"`
 		Observation policy.Observation `json:"observation"`
 		policy.Plan
+		decidedBy
 	}
-	if err := r.Decode(&recorded); err != nil {
+	err := r.Decode(&recorded)
+	by := recorded.decidedBy
+	if err != nil && r.Decode(&by) != nil { // the state of another version may be no state here
+		return err
+	}
+	if version := cmp.Or(by.Version, firstPolicy); version != policy.Version {
+		d.plans[version]++
+		return nil
+	}
+	if err != nil {
 		return err
 	}
 	limits, ok := d.limits[recorded.Limits]

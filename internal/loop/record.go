@@ -18,13 +18,16 @@ type planRecord struct {
 	NetNS    uint32 `json:"netns,omitempty"`
 	// Limits is the digest of the limits in force; the config record that
 	// has it holds them whole.
-	Limits      string             `json:"limits"`
-	Level       policy.Level       `json:"level"`
-	Cause       policy.Cause       `json:"cause"`
-	Would       bool               `json:"would,omitempty"`
-	State       policy.State       `json:"state"`
-	Observation policy.Observation `json:"observation"`
-	Budget      policy.Budget      `json:"budget"`
+	Limits string `json:"limits"`
+	// PolicyVersion is the policy.Version that decided; the records of the
+	// first version have none.
+	PolicyVersion int                `json:"policy_version"`
+	Level         policy.Level       `json:"level"`
+	Cause         policy.Cause       `json:"cause"`
+	Would         bool               `json:"would,omitempty"`
+	State         policy.State       `json:"state"`
+	Observation   policy.Observation `json:"observation"`
+	Budget        policy.Budget      `json:"budget"`
 	policy.Plan
 	Text string `json:"text"`
 }
@@ -187,7 +190,7 @@ func (d *Daemon) record(kind audit.Kind, payload any) {
 func (d *Daemon) planRecord(t *table, p *policy.Plan) planRecord {
 	a := &p.Assessment
 	r := planRecord{
-		Incident: t.incident, NetNS: t.netns, Limits: d.limits.Digest(),
+		Incident: t.incident, NetNS: t.netns, Limits: d.limits.Digest(), PolicyVersion: policy.Version,
 		Level: a.Level, Cause: a.Cause, State: t.state, Observation: a.Observation,
 		Budget: a.Budget, Plan: *p,
 	}

@@ -3,6 +3,7 @@ package loop_test
 import (
 	"context"
 	"errors"
+	"fmt"
 	"maps"
 	"slices"
 	"strings"
@@ -54,6 +55,9 @@ func TestWhatIsOnlyToldSaysWould(t *testing.T) {
 		}
 		if h.count(audit.KindOutcome, "OK:true") != 1 {
 			t.Errorf("no outcome says that nothing was done: %v", h.records)
+		}
+		if h.count(audit.KindPlan, fmt.Sprintf("PolicyVersion:%d ", policy.Version)) != 1 {
+			t.Errorf("the plan does not name the version of the policy: %v", h.records)
 		}
 	})
 }
