@@ -15,14 +15,14 @@ func TestCensusDue(t *testing.T) {
 		ago   time.Duration // since the last census; 0: none was taken
 		want  bool
 	}{
-		"never in ordinary calm":                               {Calm, HeldCalm, 0, false},
-		"nor while a lease waits for its calm":                 {Calm, HeldAwaiting, 0, false},
-		"in calm when a restore is held for want of knowledge": {Calm, HeldWouldRefill, 0, true},
-		"but not twice within ten minutes":                     {Calm, HeldWouldRefill, 10*time.Minute - 1, false},
-		"again after ten":                                      {Calm, HeldWouldRefill, 10 * time.Minute, true},
-		"from elevated up, whatever is held":                   {Elevated, HeldEnough, 0, true},
-		"from elevated up not twice within ten seconds":        {Exhausted, NotHeld, 10*time.Second - 1, false},
-		"from elevated up again after ten seconds":             {High, HeldBudget, 10 * time.Second, true},
+		"calm: never due": {Calm, HeldCalm, 0, false},
+		"calm, a timeout waits to be restored: not due":             {Calm, HeldAwaiting, 0, false},
+		"calm, a restore would refill the table: due":               {Calm, HeldWouldRefill, 0, true},
+		"calm, a restore would refill: not due within ten minutes":  {Calm, HeldWouldRefill, 10*time.Minute - 1, false},
+		"calm, a restore would refill: due again after ten minutes": {Calm, HeldWouldRefill, 10 * time.Minute, true},
+		"elevated: due whatever the plan is held for":               {Elevated, HeldEnough, 0, true},
+		"exhausted: not due within ten seconds":                     {Exhausted, NotHeld, 10*time.Second - 1, false},
+		"high: due again after ten seconds":                         {High, HeldBudget, 10 * time.Second, true},
 	}
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {
@@ -50,21 +50,21 @@ func TestEntriesThatDependOnATimeout(t *testing.T) {
 		timeout conntrack.Timeout
 		want    uint64
 	}{
-		"time_wait: all that are closing, for they come to it": {seen, 0, conntrack.TCPTimeWait, 2_000},
-		"fin_wait: the same":                      {seen, 0, conntrack.TCPFinWait, 2_000},
-		"syn_sent: what is half open":             {seen, 0, conntrack.TCPSynSent, 3_000},
-		"udp: what is not assured":                {seen, 0, conntrack.UDP, 10_000},
-		"udp_timeout_stream: nobody counts those": {seen, 0, conntrack.UDPStream, all},
-		"established: nor those that live by it":  {seen, 0, conntrack.TCPEstablished, all},
-		"a sample speaks for the table":           {sample, 0, conntrack.TCPTimeWait, 2_000},
-		"a sample of a few does not":              {census.Summary{Seen: 999, Sampled: true}, 0, conntrack.TCPTimeWait, all},
-		"half a minute is fresh":                  {seen, 30 * time.Second, conntrack.TCPTimeWait, 2_000},
-		"more is not":                             {seen, 30*time.Second + 1, conntrack.TCPTimeWait, all},
-		"nothing was seen":                        {census.Summary{}, 0, conntrack.TCPTimeWait, all},
-		"what the dump did not show may live by it": {
+		"time_wait: every closing entry, for each reaches TIME_WAIT": {seen, 0, conntrack.TCPTimeWait, 2_000},
+		"fin_wait: every closing entry":                              {seen, 0, conntrack.TCPFinWait, 2_000},
+		"syn_sent: every half-open entry":                            {seen, 0, conntrack.TCPSynSent, 3_000},
+		"udp: every entry that is not assured":                       {seen, 0, conntrack.UDP, 10_000},
+		"udp_timeout_stream: all, no census counts these entries":    {seen, 0, conntrack.UDPStream, all},
+		"established: all, no census counts these entries":           {seen, 0, conntrack.TCPEstablished, all},
+		"a sample is scaled to the table":                            {sample, 0, conntrack.TCPTimeWait, 2_000},
+		"a sample of less than 1,000 is ignored":                     {census.Summary{Seen: 999, Sampled: true}, 0, conntrack.TCPTimeWait, all},
+		"a census of 30 s ago counts":                                {seen, 30 * time.Second, conntrack.TCPTimeWait, 2_000},
+		"an older census is ignored":                                 {seen, 30*time.Second + 1, conntrack.TCPTimeWait, all},
+		"an empty census is ignored":                                 {census.Summary{}, 0, conntrack.TCPTimeWait, all},
+		"entries that the dump missed may depend on it": {
 			census.Summary{Seen: 35_000, Closing: 1_000}, 0, conntrack.TCPTimeWait, 6_140, // 2.85 % of all, and 5,000
 		},
-		"more was seen than is there now": {census.Summary{Seen: 90_000, Closing: 80_000}, 0, conntrack.TCPTimeWait, all},
+		"the census saw more entries than the table has": {census.Summary{Seen: 90_000, Closing: 80_000}, 0, conntrack.TCPTimeWait, all},
 	}
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {
@@ -76,7 +76,7 @@ func TestEntriesThatDependOnATimeout(t *testing.T) {
 			}
 		})
 	}
-	t.Run("nobody has looked", func(t *testing.T) {
+	t.Run("no census", func(t *testing.T) {
 		o := calmObservation()
 		o.Census = seen
 		if got := o.livingBy(conntrack.TCPTimeWait); got != o.Table.Entries {
@@ -92,10 +92,10 @@ func TestACensusDecidesAboutARestore(t *testing.T) {
 		census census.Summary
 		want   Hold
 	}{
-		"nobody has looked":            {census.Summary{}, HeldWouldRefill},
-		"few entries live by it":       {census.Summary{Seen: 40_000, Closing: 2_000}, NotHeld},
-		"just few enough: 49,998":      {census.Summary{Seen: 40_000, Closing: 9_999}, NotHeld},
-		"so many that it would refill": {census.Summary{Seen: 40_000, Closing: 12_000}, HeldWouldRefill},
+		"no census":                           {census.Summary{}, HeldWouldRefill},
+		"few entries depend on it":            {census.Summary{Seen: 40_000, Closing: 2_000}, NotHeld},
+		"at most 49,998 entries depend on it": {census.Summary{Seen: 40_000, Closing: 9_999}, NotHeld},
+		"so many entries depend on it that the table would refill": {census.Summary{Seen: 40_000, Closing: 12_000}, HeldWouldRefill},
 	}
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {

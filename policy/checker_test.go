@@ -149,9 +149,9 @@ func (w *checker) checkBounds(t *tablesim.Turn, act *policy.Action) {
 	}
 }
 
-// fitsBudget computes the budget a second time, from the observation: the entries of every
-// table at max and the hash take at most 3 % of the memory, and at most 20 % of
-// what would be available without the entries.
+// fitsBudget computes the budget a second time, from the observation alone: the
+// entries of every table at max and the hash take at most 3 % of the memory, and
+// at most 20 % of what would be available without the entries.
 func (w *checker) fitsBudget(o *policy.Observation, most, buckets uint64) bool {
 	each := uint64(o.Memory.EntryBytes) + uint64(w.limits.Budget.ExtensionBytes)
 	need := most*each*uint64(max(o.Host.Tables, 1)) + 8*buckets

@@ -68,15 +68,15 @@ func TestDecide(t *testing.T) {
 			host:   func(o *Observation) { setEntries(o, 99_000) },
 			want:   decided{Exhausted, Unknown, HeldOff, nil},
 		},
-		"a module that is not loaded is waited for": {
+		"while the module is not loaded, the plan is held": {
 			host: func(o *Observation) { *o = Observation{Now: o.Now, Absent: true} },
 			want: decided{Calm, NoCause, HeldNoTable, nil},
 		},
-		"a table without a limit can't be full": {
+		"a table with max 0 is never full": {
 			host: func(o *Observation) { o.Table.Max = 0 },
 			want: decided{Calm, NoCause, HeldUnlimited, nil},
 		},
-		"75 % and no growth is elevated and enough": {
+		"75 % without growth is elevated, and the headroom is enough": {
 			host: func(o *Observation) { setEntries(o, 75_000) },
 			want: decided{Elevated, Unknown, HeldEnough, nil},
 		},
@@ -84,57 +84,57 @@ func TestDecide(t *testing.T) {
 			host: func(o *Observation) { setEntries(o, 85_000) },
 			want: decided{High, Unknown, NotHeld, []Action{{Type: RaiseMax, From: 100_000, To: 150_000, Reason: ReasonFill}}},
 		},
-		"one burst between two looks is not yet a trend": {
+		"one burst between two observations is no trend": {
 			host:  func(o *Observation) { setEntries(o, 60_000) },
 			rate:  50_000,
 			state: func(s *State) { s.Trend.Rising = 0 },
 			want:  decided{Calm, NoCause, HeldCalm, nil},
 		},
-		"full in 20 s is raised to what 60 s need, at most doubled": {
+		"full in 20 s: raised to what 60 s need, at most doubled": {
 			host: func(o *Observation) { setEntries(o, 40_000) },
 			rate: 3000,
 			want: decided{High, Unknown, NotHeld, []Action{{Type: RaiseMax, From: 100_000, To: 200_000, Reason: ReasonFullSoon}}},
 		},
-		"the least that 60 s need is taken": {
+		"max is raised to exactly what 60 s need": {
 			host: func(o *Observation) { setEntries(o, 80_000) },
 			rate: 1500,
 			want: decided{High, Unknown, NotHeld, []Action{{Type: RaiseMax, From: 100_000, To: 170_000, Reason: ReasonFullSoon}}},
 		},
-		"a table that empties is left to it": {
+		"a table that empties is held": {
 			host:  func(o *Observation) { setEntries(o, 97_000) },
 			state: func(s *State) { s.Trend = Trend{At: Moment(time.Hour - time.Second), Entries: 99_000, Fast: -500} },
 			want:  decided{Exhausted, Unknown, HeldFalling, nil},
 		},
-		"a table that is lowered by the kernel alone while packets are lost is not left to it": {
+		"a table that empties while packets are lost is raised": {
 			host: func(o *Observation) { setEntries(o, 97_000); o.Table.Counters.Drop = 50 },
 			state: func(s *State) {
 				s.Trend = Trend{At: Moment(time.Hour - time.Second), Entries: 99_000, Fast: -500}
 			},
 			want: decided{Exhausted, Load, NotHeld, []Action{{Type: RaiseMax, From: 100_000, To: 150_000, Reason: ReasonDropping}}},
 		},
-		"a line about a table that is nearly full is enough": {
+		"a kernel line about a table that is nearly full raises max": {
 			host: func(o *Observation) { setEntries(o, 92_000); o.Full = 1 },
 			want: decided{Exhausted, Unknown, NotHeld, []Action{{Type: RaiseMax, From: 100_000, To: 150_000, Reason: ReasonDropping}}},
 		},
-		"a line while this table has room is about another": {
+		"a kernel line while this table has room is about another namespace": {
 			host: func(o *Observation) { o.Full = 1 },
 			want: decided{Calm, Elsewhere, HeldElsewhere, nil},
 		},
-		"a line that names another namespace": {
+		"a kernel line that names another namespace is held": {
 			host: func(o *Observation) { o.Elsewhere = 3 },
 			want: decided{Calm, Elsewhere, HeldElsewhere, nil},
 		},
-		"insertions that fail below max are not the table's fault": {
+		"insert conflicts below max are held": {
 			host: func(o *Observation) { o.Table.Counters = conntrack.Counters{Drop: 900, InsertFailed: 900} },
 			rate: 1,
 			want: decided{Calm, InsertFailed, HeldInsertFailed, nil},
 		},
-		"drops below max are lack of memory": {
+		"drops below max mean lack of memory": {
 			host: func(o *Observation) { o.Table.Counters = conntrack.Counters{Drop: 900} },
 			rate: 1,
 			want: decided{Calm, NoMemory, HeldNoMemory, nil},
 		},
-		"long chains want a larger hash": {
+		"long chains resize the hash": {
 			host: func(o *Observation) {
 				o.Table.Buckets = 2048
 				o.Table.Counters = conntrack.Counters{Drop: 900, InsertFailed: 900, ChainTooLong: 900}
@@ -142,18 +142,18 @@ func TestDecide(t *testing.T) {
 			rate: 1,
 			want: decided{Calm, LongChains, NotHeld, []Action{{Type: ResizeHash, From: 2048, To: 333_824, Reason: ReasonLongChains}}},
 		},
-		"long chains and no budget for a hash": {
+		"long chains without budget for a hash are held": {
 			host: func(o *Observation) {
 				o.Table.Counters = conntrack.Counters{Drop: 900, InsertFailed: 900, ChainTooLong: 900}
 			},
 			rate: 1,
 			want: decided{Calm, LongChains, HeldLongChains, nil},
 		},
-		"the hash is made ready in calm": {
+		"the hash is resized in calm": {
 			host: func(o *Observation) { o.Table.Buckets = 16384 },
 			want: decided{Calm, NoCause, NotHeld, []Action{{Type: ResizeHash, From: 16384, To: 333_824, Reason: ReasonBudgetNeedsBuckets}}},
 		},
-		"the hash is not resized when many entries would have to be moved": {
+		"the hash is not resized while the table has many entries": {
 			host: func(o *Observation) { o.Table.Buckets = 16384; o.Table.Max = 4_000_000; setEntries(o, 400_000) },
 			want: decided{Calm, NoCause, HeldCalm, nil},
 		},
@@ -170,7 +170,7 @@ func TestDecide(t *testing.T) {
 			host: func(o *Observation) { setEntries(o, 97_000); o.Memory.Pressure = 1001 },
 			want: decided{Exhausted, Unknown, HeldPressure, nil},
 		},
-		"memory that is not known permits nothing that costs memory": {
+		"without a reading of the memory, max is not raised": {
 			host: func(o *Observation) { setEntries(o, 97_000); o.Memory = Memory{} },
 			want: decided{Exhausted, Unknown, HeldMemoryUnknown, nil},
 		},
@@ -178,14 +178,14 @@ func TestDecide(t *testing.T) {
 			host: func(o *Observation) { setEntries(o, 97_000); o.Kernel.MaxWritable = false },
 			want: decided{Exhausted, Unknown, HeldReadOnly, nil},
 		},
-		"without host-wide writes a raise is only told": {
+		"without host-wide writes a raise is a would": {
 			limits: func(l *Limits) { l.NoHostWide = true },
 			host:   func(o *Observation) { setEntries(o, 97_000); o.Kernel.MaxWritable = false; o.Table.NetNS = 7 },
 			want: decided{Exhausted, Unknown, NotHeld, []Action{
 				{Type: RaiseMax, From: 100_000, To: 150_000, Reason: ReasonFill, Would: true},
 			}},
 		},
-		"churn: after the raise, closing states are shortened and established is not": {
+		"churn: after the raise, only timeouts of closing states are shortened": {
 			host:  func(o *Observation) { setEntries(o, 97_000); churn(o) },
 			state: func(s *State) { raised(s); s.Records[RaiseMax].Waiting = true },
 			want: decided{Exhausted, Churn, NotHeld, []Action{
@@ -204,7 +204,7 @@ func TestDecide(t *testing.T) {
 				{Type: AgeEntries, Class: Closing, From: 97_000, To: 77_600, Cap: 19_400, Remaining: 30, Reason: ReasonChurn},
 			}},
 		},
-		"load: when there is no more room to give, closing connections make way": {
+		"load: beyond the budget, timeouts of closing states are shortened": {
 			host: func(o *Observation) {
 				setEntries(o, 97_000)
 				o.Census, o.CensusAt = census.Summary{Seen: 100, Established: 79, Assured: 99, Closing: 20}, o.Now
@@ -216,7 +216,7 @@ func TestDecide(t *testing.T) {
 				{Type: ShortenTimeout, Knob: conntrack.TCPFinWait, From: 120, To: 60, Reason: ReasonChurn},
 			}},
 		},
-		"load: few closing connections are left alone": {
+		"load: with few closing connections the plan is held": {
 			host: func(o *Observation) {
 				setEntries(o, 97_000)
 				o.Census, o.CensusAt = census.Summary{Seen: 100, Established: 80, Assured: 99, Closing: 19}, o.Now
@@ -225,7 +225,7 @@ func TestDecide(t *testing.T) {
 			},
 			want: decided{Exhausted, Load, HeldBudget, nil},
 		},
-		"half-open: the first remedy is one raise": {
+		"half-open: the first act is one raise": {
 			host: func(o *Observation) { setEntries(o, 97_000); halfOpen(o) },
 			want: decided{Exhausted, HalfOpen, NotHeld, []Action{{Type: RaiseMax, From: 100_000, To: 150_000, Reason: ReasonFill}}},
 		},
@@ -246,7 +246,7 @@ func TestDecide(t *testing.T) {
 				MinIdle: 10 * time.Second, SynSentIdle: 15 * time.Second, Reason: ReasonHalfOpen,
 			}}},
 		},
-		"half-open: a table that was not watched for long enough proves nothing idle": {
+		"half-open: no entry is proven idle before the table was observed for long enough": {
 			host: func(o *Observation) { setEntries(o, 97_000); halfOpen(o) },
 			state: func(s *State) {
 				raised(s)
@@ -256,7 +256,7 @@ func TestDecide(t *testing.T) {
 			},
 			want: decided{Exhausted, HalfOpen, HeldAwaiting, nil},
 		},
-		"half-open: what had no effect a moment ago is not tried again at once": {
+		"half-open: a deletion without effect is not repeated at once": {
 			host: func(o *Observation) { setEntries(o, 97_000); halfOpen(o) },
 			state: func(s *State) {
 				raised(s)
@@ -271,7 +271,7 @@ func TestDecide(t *testing.T) {
 			state: func(s *State) { raised(s); s.Trend.At = Moment(time.Hour - time.Second); s.Trend.Entries = 100_000 },
 			want:  decided{Exhausted, HalfOpen, NotHeld, []Action{{Type: RaiseMax, From: 100_000, To: 150_000, Reason: ReasonDropping}}},
 		},
-		"half-open: nothing that is idle for long enough is not deleted": {
+		"half-open: too few deletable entries are not deleted": {
 			host: func(o *Observation) { setEntries(o, 97_000); halfOpen(o); o.Census.Deletable = 5 },
 			state: func(s *State) {
 				raised(s)
@@ -280,7 +280,7 @@ func TestDecide(t *testing.T) {
 			},
 			want: decided{Exhausted, HalfOpen, HeldAwaiting, nil},
 		},
-		"another kind of act waits until the last one has settled": {
+		"another kind of act waits until the last one took effect": {
 			host: func(o *Observation) { setEntries(o, 97_000); churn(o) },
 			state: func(s *State) {
 				raised(s)
@@ -309,7 +309,7 @@ func TestDecide(t *testing.T) {
 				MinIdle: 7440 * time.Second, Remaining: 30, Reason: ReasonStale,
 			}}},
 		},
-		"an old census does not speak": {
+		"a census of 31 s ago is ignored": {
 			host: func(o *Observation) { setEntries(o, 97_000); churn(o); o.CensusAt = o.Now - Moment(31*time.Second) },
 			want: decided{Exhausted, Unknown, NotHeld, []Action{{Type: RaiseMax, From: 100_000, To: 150_000, Reason: ReasonFill}}},
 		},
@@ -332,7 +332,7 @@ func TestDecide(t *testing.T) {
 			},
 			want: decided{Exhausted, Unknown, HeldBreaker, nil},
 		},
-		"the twelfth does not": {
+		"the twelfth act of an hour does not open the breaker": {
 			host: func(o *Observation) { setEntries(o, 97_000) },
 			state: func(s *State) {
 				for i := range 11 {
@@ -341,19 +341,19 @@ func TestDecide(t *testing.T) {
 			},
 			want: decided{Exhausted, Unknown, NotHeld, []Action{{Type: RaiseMax, From: 100_000, To: 150_000, Reason: ReasonFill}}},
 		},
-		"a shortened timeout is given back after ten calm minutes": {
+		"a shortened timeout is restored after ten calm minutes": {
 			host:  func(o *Observation) { o.Timeouts[conntrack.TCPTimeWait] = 30 },
 			state: lease(30, 120, 11*time.Minute),
 			want: decided{Calm, NoCause, NotHeld, []Action{
 				{Type: RestoreTimeout, Knob: conntrack.TCPTimeWait, From: 30, To: 60, Reason: ReasonCalm},
 			}},
 		},
-		"not after nine": {
+		"a shortened timeout is not restored after nine": {
 			host:  func(o *Observation) { o.Timeouts[conntrack.TCPTimeWait] = 30 },
 			state: lease(30, 120, 9*time.Minute),
 			want:  decided{Calm, NoCause, HeldCalm, nil},
 		},
-		"the last step gives back the original, not the double": {
+		"the last step restores the original, not the double": {
 			host:  func(o *Observation) { o.Timeouts[conntrack.TCPTimeWait] = 80 },
 			state: lease(80, 120, time.Hour/2),
 			want: decided{Calm, NoCause, NotHeld, []Action{
@@ -365,12 +365,12 @@ func TestDecide(t *testing.T) {
 			state: lease(30, 120, time.Hour/2),
 			want:  decided{Calm, NoCause, HeldWouldRefill, nil},
 		},
-		"a value that somebody else wrote is looked at first": {
+		"a value of another program is yielded before any act": {
 			host:  func(o *Observation) { setEntries(o, 97_000) },
 			state: func(s *State) { s.Max = Knob{Original: 50_000, Written: 200_000} },
 			want:  decided{Exhausted, Unknown, HeldYielded, nil},
 		},
-		"a max that was yielded is not touched": {
+		"a yielded max is not raised": {
 			host:  func(o *Observation) { setEntries(o, 97_000) },
 			state: func(s *State) { s.Max = Knob{YieldUntil: Moment(2 * time.Hour), YieldPause: time.Hour} },
 			want:  decided{Exhausted, Unknown, HeldYielded, nil},
@@ -465,13 +465,13 @@ func TestValuesOfOtherPrograms(t *testing.T) {
 		want  []Override
 		knob  Knob
 	}{
-		"what ctwarden wrote is no override": {200_000, nil, Knob{Original: 100_000, Written: 200_000}},
-		"raised by somebody else: the new value to work from": {
+		"the value that ctwarden wrote is no override": {200_000, nil, Knob{Original: 100_000, Written: 200_000}},
+		"a higher value of another program is the new base": {
 			300_000,
 			[]Override{{Type: RaiseMax, Wrote: 200_000, Found: 300_000, Original: 100_000, Foreign: Raised}},
 			Knob{},
 		},
-		"lowered by somebody else: left alone for an hour": {
+		"a lower value of another program is yielded for an hour": {
 			150_000,
 			[]Override{{Type: RaiseMax, Wrote: 200_000, Found: 150_000, Original: 100_000, Foreign: Changed, Yield: time.Hour}},
 			Knob{YieldUntil: Moment(2 * time.Hour), YieldPause: time.Hour},
@@ -502,10 +502,10 @@ func TestUnassuredShareFromTheCounters(t *testing.T) {
 		dropped, evicted float64
 		least, most      conntrack.Permyriad
 	}{
-		"no events tell nothing":                        {0, 0, UnknownShare, UnknownShare},
-		"early drop always finds one: all may be":       {0, 1000, 10000, 10000},
-		"early drop never finds one: none may be":       {1000, 0, 0, 0},
-		"a fifth fails at about 10 % (16 entries seen)": {200, 800, 950, 1050},
+		"no events: unknown":                              {0, 0, UnknownShare, UnknownShare},
+		"early drop never fails: all":                     {0, 1000, 10000, 10000},
+		"early drop always fails: none":                   {1000, 0, 0, 0},
+		"a fifth fails: about 10 % (16 entries examined)": {200, 800, 950, 1050},
 	}
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {
@@ -568,9 +568,9 @@ func TestPausesStartShortAfterADay(t *testing.T) {
 		until Moment
 		want  time.Duration
 	}{
-		"the first":                     {0, l.Breaker.Pause},
-		"soon after another: doubled":   {now - Moment(23*time.Hour), 4 * l.Breaker.Pause},
-		"a day after: as for the first": {now - Moment(24*time.Hour), l.Breaker.Pause},
+		"the first":                              {0, l.Breaker.Pause},
+		"less than a day after another: doubled": {now - Moment(23*time.Hour), 4 * l.Breaker.Pause},
+		"a day after: as for the first":          {now - Moment(24*time.Hour), l.Breaker.Pause},
 	}
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {

@@ -50,7 +50,7 @@ func TestVerdicts(t *testing.T) {
 			judged{policy.RaiseMax, 200_000, 0, policy.Figures{Entries: 97_000, Max: 100_000}, policy.Figures{}, policy.Figures{Entries: 99_000, Max: 200_000}},
 			policy.Helped,
 		},
-		"a raise that somebody took back had no effect": {
+		"a raise that another program undid had no effect": {
 			judged{policy.RaiseMax, 200_000, 0, policy.Figures{Entries: 97_000, Max: 100_000}, policy.Figures{}, policy.Figures{Entries: 99_000, Max: 199_999}},
 			policy.NoEffect,
 		},
@@ -62,27 +62,27 @@ func TestVerdicts(t *testing.T) {
 			judged{policy.RaiseMax, 200_000, 0, policy.Figures{Entries: 97_000, Max: 100_000}, policy.Figures{}, policy.Figures{Entries: 100_000, Max: 200_000, Counters: lost}},
 			policy.NoEffect,
 		},
-		"clashes after a raise say nothing about it": {
+		"insert conflicts after a raise do not count": {
 			judged{policy.RaiseMax, 200_000, 0, policy.Figures{Entries: 97_000, Max: 100_000}, policy.Figures{}, policy.Figures{Entries: 100_000, Max: 200_000, Counters: clashed}},
 			policy.Helped,
 		},
-		"what was lost before the first look does not count against it": {
+		"losses before the first observation do not count": {
 			judged{policy.RaiseMax, 200_000, 0, policy.Figures{Entries: 97_000, Max: 100_000}, policy.Figures{Counters: lost}, policy.Figures{Entries: 100_000, Max: 200_000, Counters: lost}},
 			policy.Helped,
 		},
-		"a deletion that is still seen helped": {
+		"a deletion helped if half of the entries are still gone": {
 			judged{policy.DeleteEntries, 0, 20_000, policy.Figures{Entries: 97_000, Max: 100_000}, policy.Figures{}, policy.Figures{Entries: 87_000, Max: 100_000}},
 			policy.Helped,
 		},
-		"a deletion of next to nothing had no effect": {
+		"a deletion of less than 1 % had no effect": {
 			judged{policy.DeleteEntries, 0, 969, policy.Figures{Entries: 97_000, Max: 100_000}, policy.Figures{}, policy.Figures{Entries: 87_000, Max: 100_000}},
 			policy.NoEffect,
 		},
-		"a deletion after which as many came tells nothing": {
+		"a deletion is inconclusive after as many arrivals": {
 			judged{policy.DeleteEntries, 0, 20_000, policy.Figures{Entries: 97_000, Max: 100_000}, policy.Figures{}, policy.Figures{Entries: 87_001, Max: 100_000}},
 			policy.Inconclusive,
 		},
-		"a deletion after which more came than before, and packets were lost, is worse": {
+		"a deletion is worse if the table grew and packets were lost": {
 			judged{policy.DeleteEntries, 0, 20_000, policy.Figures{Entries: 97_000, Max: 100_000}, policy.Figures{}, policy.Figures{Entries: 97_001, Max: 100_000, Counters: lost}},
 			policy.Worse,
 		},
@@ -94,11 +94,11 @@ func TestVerdicts(t *testing.T) {
 			judged{policy.AgeEntries, 0, 20_000, policy.Figures{Entries: 97_000, Max: 100_000}, policy.Figures{}, policy.Figures{Entries: 96_001, Max: 100_000}},
 			policy.NoEffect,
 		},
-		"ageing while max changed tells nothing": {
+		"ageing while max changed is inconclusive": {
 			judged{policy.AgeEntries, 0, 20_000, policy.Figures{Entries: 97_000, Max: 100_000}, policy.Figures{}, policy.Figures{Entries: 50_000, Max: 100_001}},
 			policy.Inconclusive,
 		},
-		"ageing after which the table grew and packets were lost is worse": {
+		"ageing is worse if the table grew and packets were lost": {
 			judged{policy.AgeEntries, 0, 20_000, policy.Figures{Entries: 97_000, Max: 100_000}, policy.Figures{}, policy.Figures{Entries: 98_000, Max: 100_000, Counters: lost}},
 			policy.Worse,
 		},
@@ -163,9 +163,9 @@ func TestTheHashIsResizedInAStormWhereChainsWouldBeLong(t *testing.T) {
 		buckets, entries uint64
 		resized          bool
 	}{
-		"max is 8 times the buckets":              {12_288, 96_000, true},
-		"max is less than 8 times the buckets":    {12_800, 96_000, false},
-		"as many entries as can be moved in time": {12_288, 165_562, true},
+		"max is 8 times the buckets":                   {12_288, 96_000, true},
+		"max is less than 8 times the buckets":         {12_800, 96_000, false},
+		"as many entries as the permitted stall moves": {12_288, 165_562, true},
 		"one more": {12_288, 165_563, false},
 	}
 	for name, test := range tests {

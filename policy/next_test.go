@@ -114,14 +114,14 @@ func TestTheIntervalFollowsTheWorstRate(t *testing.T) {
 		worst   float64
 		want    time.Duration
 	}{
-		"nothing seen yet":                                           {policy.Calm, 0, 0, time.Second},
-		"a quarter of the time to full":                              {policy.Calm, 90_000, 10_000, 250 * time.Millisecond},
-		"room for a minute":                                          {policy.Calm, 40_000, 1000, time.Second},
-		"never sooner than the least":                                {policy.Elevated, 99_999, 1e9, 50 * time.Millisecond},
-		"a high table is looked at often":                            {policy.High, 40_000, 1, 250 * time.Millisecond},
-		"an exhausted one that keeps its room, no more often":        {policy.Exhausted, 96_000, 1, 250 * time.Millisecond},
-		"an exhausted one that may be full soon, as often as can be": {policy.Exhausted, 96_000, 1e6, 50 * time.Millisecond},
-		"a full one as often as can be":                              {policy.Exhausted, 100_000, 0, 50 * time.Millisecond},
+		"no rate yet":                                          {policy.Calm, 0, 0, time.Second},
+		"a quarter of the time to full":                        {policy.Calm, 90_000, 10_000, 250 * time.Millisecond},
+		"room for a minute":                                    {policy.Calm, 40_000, 1000, time.Second},
+		"never below the minimum interval":                     {policy.Elevated, 99_999, 1e9, 50 * time.Millisecond},
+		"a high table has a short interval":                    {policy.High, 40_000, 1, 250 * time.Millisecond},
+		"an exhausted table that keeps its room has the same":  {policy.Exhausted, 96_000, 1, 250 * time.Millisecond},
+		"an exhausted table that is full soon has the minimum": {policy.Exhausted, 96_000, 1e6, 50 * time.Millisecond},
+		"a full table has the minimum":                         {policy.Exhausted, 100_000, 0, 50 * time.Millisecond},
 	} {
 		t.Run(name, func(t *testing.T) {
 			a := policy.Assessment{Level: test.level, Trend: policy.Trend{Worst: test.worst}}
@@ -136,9 +136,9 @@ func TestTheIntervalFollowsTheWorstRate(t *testing.T) {
 func TestATableThatLosesPacketsIsSampledAtTheMinimumInterval(t *testing.T) {
 	l := policy.Defaults()
 	for name, change := range map[string]func(*policy.Assessment){
-		"a packet was dropped":       func(a *policy.Assessment) { a.Drops.Drop = 1 },
-		"an entry was early dropped": func(a *policy.Assessment) { a.Drops.EarlyDrop = 1 },
-		"the kernel said so":         func(a *policy.Assessment) { a.Observation.Full = 1 },
+		"a packet was dropped":         func(a *policy.Assessment) { a.Drops.Drop = 1 },
+		"an entry was early dropped":   func(a *policy.Assessment) { a.Drops.EarlyDrop = 1 },
+		"the kernel logged table full": func(a *policy.Assessment) { a.Observation.Full = 1 },
 	} {
 		a := policy.Assessment{Level: policy.Exhausted, Fullness: 9600}
 		a.Observation.Table = conntrack.Table{Entries: 96_000, Max: 100_000}

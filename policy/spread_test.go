@@ -52,29 +52,29 @@ func TestSpread(t *testing.T) {
 		acts ActionType
 		held Hold
 	}{
-		"the first host of a fleet gives back as soon as it may": {0, nil, lease(30, 120, 10*time.Minute), false, RestoreTimeout, NotHeld},
-		"the last one waits":                                             {10000, nil, lease(30, 120, 12*time.Minute), false, NoAction, HeldCalm},
-		"but no more than a quarter longer":                              {10000, nil, lease(30, 120, 12*time.Minute+30*time.Second), false, RestoreTimeout, NotHeld},
-		"one in the middle waits half of that, and no more":              {5000, nil, lease(30, 120, 11*time.Minute+15*time.Second), false, RestoreTimeout, NotHeld},
-		"one in the middle waits half of that, and no less":              {5000, nil, lease(30, 120, 11*time.Minute+14*time.Second), false, NoAction, HeldCalm},
-		"the last host waits between two steps":                          {10000, nil, stepped(74 * time.Second), false, NoAction, HeldCalm},
-		"but no more than a quarter of a minute longer":                  {10000, nil, stepped(75 * time.Second), false, RestoreTimeout, NotHeld},
-		"without spread the last one is the first":                       {10000, nil, lease(30, 120, 10*time.Minute), true, RestoreTimeout, NotHeld},
-		"a number beyond the last is the last":                           {math.MaxUint32, nil, lease(30, 120, 12*time.Minute+30*time.Second), false, RestoreTimeout, NotHeld},
-		"the first host resizes the hash at its first look":              {0, small, nil, false, ResizeHash, NotHeld},
-		"the last one does not":                                          {10000, small, nil, false, NoAction, HeldCalm},
-		"nor after most of a minute":                                     {10000, small, watched(59 * time.Second), false, NoAction, HeldCalm},
-		"but after a minute":                                             {10000, small, watched(time.Minute), false, ResizeHash, NotHeld},
-		"one in the middle resizes after half a minute":                  {5000, small, watched(30 * time.Second), false, ResizeHash, NotHeld},
-		"without spread the last one resizes at its first look":          {10000, small, nil, true, ResizeHash, NotHeld},
-		"chains that are too long do not wait":                           {10000, long, before, false, ResizeHash, NotHeld},
-		"the next resize of the last host waits for longer than a day":   {10000, later, resized(29 * time.Hour), false, NoAction, HeldCalm},
-		"but no more than a quarter of a day":                            {10000, later, resized(30 * time.Hour), false, ResizeHash, NotHeld},
-		"a value is taken up again later by the last host":               {10000, small, yielded(14 * time.Minute), false, NoAction, HeldCalm},
-		"but no more than a quarter of what it was left alone":           {10000, small, yielded(15 * time.Minute), false, ResizeHash, NotHeld},
-		"the first host takes it up at once":                             {0, small, yielded(0), false, ResizeHash, NotHeld},
-		"the last host keeps its hands off for longer after the breaker": {10000, small, tripped(9 * time.Minute), false, NoAction, HeldBreaker},
-		"but no more than a quarter of that":                             {10000, small, tripped(10 * time.Minute), false, ResizeHash, NotHeld},
+		"the first host of a fleet restores as soon as permitted":              {0, nil, lease(30, 120, 10*time.Minute), false, RestoreTimeout, NotHeld},
+		"the last host does not restore before a quarter more":                 {10000, nil, lease(30, 120, 12*time.Minute), false, NoAction, HeldCalm},
+		"the last host restores after a quarter more":                          {10000, nil, lease(30, 120, 12*time.Minute+30*time.Second), false, RestoreTimeout, NotHeld},
+		"a host in the middle restores after an eighth more":                   {5000, nil, lease(30, 120, 11*time.Minute+15*time.Second), false, RestoreTimeout, NotHeld},
+		"a host in the middle does not restore before an eighth more":          {5000, nil, lease(30, 120, 11*time.Minute+14*time.Second), false, NoAction, HeldCalm},
+		"the last host does not make the next step before a quarter more":      {10000, nil, stepped(74 * time.Second), false, NoAction, HeldCalm},
+		"the last host makes the next step after a quarter more":               {10000, nil, stepped(75 * time.Second), false, RestoreTimeout, NotHeld},
+		"without spread the last host restores with the first":                 {10000, nil, lease(30, 120, 10*time.Minute), true, RestoreTimeout, NotHeld},
+		"a phase above 10,000 counts as 10,000":                                {math.MaxUint32, nil, lease(30, 120, 12*time.Minute+30*time.Second), false, RestoreTimeout, NotHeld},
+		"the first host resizes the hash at its first observation":             {0, small, nil, false, ResizeHash, NotHeld},
+		"the last host does not":                                               {10000, small, nil, false, NoAction, HeldCalm},
+		"the last host does not resize after 59 s":                             {10000, small, watched(59 * time.Second), false, NoAction, HeldCalm},
+		"the last host resizes after a minute":                                 {10000, small, watched(time.Minute), false, ResizeHash, NotHeld},
+		"a host in the middle resizes after half a minute":                     {5000, small, watched(30 * time.Second), false, ResizeHash, NotHeld},
+		"without spread the last host resizes at its first observation":        {10000, small, nil, true, ResizeHash, NotHeld},
+		"long chains are not delayed":                                          {10000, long, before, false, ResizeHash, NotHeld},
+		"the last host does not resize again before a quarter more than a day": {10000, later, resized(29 * time.Hour), false, NoAction, HeldCalm},
+		"the last host resizes again after a quarter more than a day":          {10000, later, resized(30 * time.Hour), false, ResizeHash, NotHeld},
+		"the last host does not end a yield before a quarter more":             {10000, small, yielded(14 * time.Minute), false, NoAction, HeldCalm},
+		"the last host ends a yield after a quarter more":                      {10000, small, yielded(15 * time.Minute), false, ResizeHash, NotHeld},
+		"the first host ends a yield in time":                                  {0, small, yielded(0), false, ResizeHash, NotHeld},
+		"the last host does not close the breaker before a quarter more":       {10000, small, tripped(9 * time.Minute), false, NoAction, HeldBreaker},
+		"the last host closes the breaker after a quarter more":                {10000, small, tripped(10 * time.Minute), false, ResizeHash, NotHeld},
 	}
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {
@@ -117,7 +117,7 @@ func TestSpreadDelaysNothingAtLevelHigh(t *testing.T) {
 		"after the breaker": func(s *State) {
 			s.HandsOffUntil, s.HandsOffPause = Moment(time.Hour), 24*time.Hour
 		},
-		"after a value was left to somebody else": func(s *State) {
+		"after a yield": func(s *State) {
 			s.Max = Knob{YieldUntil: Moment(time.Hour), YieldPause: 24 * time.Hour}
 		},
 	} {
