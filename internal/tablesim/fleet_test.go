@@ -35,8 +35,8 @@ at 0s: tcp 30/s
 at 2m for 5m: syn_recv 6000/s
 `
 
-// fleet returns hosts whose ordinary load and memory differ by so much.
-func fleet(t *testing.T, differ conntrack.Permyriad) *tablesim.Fleet {
+// newFleet returns hosts whose ordinary load and memory differ by so much.
+func newFleet(t *testing.T, differ conntrack.Permyriad) *tablesim.Fleet {
 	t.Helper()
 	s, err := tablesim.Parse("fleet", fleetFlood)
 	if err != nil {
@@ -45,10 +45,10 @@ func fleet(t *testing.T, differ conntrack.Permyriad) *tablesim.Fleet {
 	return &tablesim.Fleet{Scenario: s, Spread: differ, Seed: 7}
 }
 
-type crowds [policy.NumActionTypes]tablesim.Crowd
+type crowdsByAct [policy.NumActionTypes]tablesim.Crowd
 
 // playFleet plays so many hosts on every processor.
-func playFleet(f *tablesim.Fleet, hosts int, limits policy.Limits) (all crowds, lost uint64) {
+func playFleet(f *tablesim.Fleet, hosts int, limits policy.Limits) (all crowdsByAct, lost uint64) {
 	workers := runtime.GOMAXPROCS(0)
 	var acts tablesim.Acts
 	var acted [policy.NumActionTypes]int
@@ -76,15 +76,15 @@ func playFleet(f *tablesim.Fleet, hosts int, limits policy.Limits) (all crowds, 
 }
 
 // A compared fleet was played twice: as it is, and without spread.
-type compared struct{ without, with crowds }
+type fleetPair struct{ without, with crowdsByAct }
 
-func compare(t *testing.T, differ conntrack.Permyriad, hosts int) (c compared) {
+func playTwice(t *testing.T, differ conntrack.Permyriad, hosts int) (c fleetPair) {
 	t.Helper()
 	prompt := policy.Defaults()
 	prompt.Spread = policy.SpreadLimits{}
 	var lost [2]uint64
-	c.without, lost[0] = playFleet(fleet(t, differ), hosts, prompt)
-	c.with, lost[1] = playFleet(fleet(t, differ), hosts, policy.Defaults())
+	c.without, lost[0] = playFleet(newFleet(t, differ), hosts, prompt)
+	c.with, lost[1] = playFleet(newFleet(t, differ), hosts, policy.Defaults())
 	if lost != [2]uint64{} {
 		t.Errorf("%d packets lost without spread, %d with it", lost[0], lost[1])
 	}
@@ -108,9 +108,9 @@ func fleetHosts() int {
 // together, not even if they are all alike.
 func TestHostsOfAFleetDoNotSynchronise(t *testing.T) {
 	hosts := fleetHosts()
-	alike, differ := compare(t, 0, hosts), compare(t, 5000, hosts)
+	alike, differ := playTwice(t, 0, hosts), playTwice(t, 5000, hosts)
 	spread := policy.Defaults().Spread
-	for name, c := range map[string]*compared{"alike": &alike, "different": &differ} {
+	for name, c := range map[string]*fleetPair{"alike": &alike, "different": &differ} {
 		for _, kind := range []policy.ActionType{policy.RaiseMax, policy.ShortenTimeout} {
 			if diff := cmp.Diff(c.without[kind], c.with[kind]); diff != "" {
 				t.Errorf("%s: %s is not what it is without spread (-without +with):\n%s", name, kind, diff)
@@ -138,32 +138,32 @@ func TestHostsOfAFleetDoNotSynchronise(t *testing.T) {
 	if got := alike.without[policy.ResizeHash].Peak; got != hosts {
 		t.Errorf("without spread %d of %d hosts resize in the same second", got, hosts)
 	}
-	fleetPage(t, hosts, &alike, &differ)
+	compareFleetPage(t, hosts, &alike, &differ)
 }
 
-const page = "../../docs/fleet.md"
+const fleetPagePath = "../../docs/fleet.md"
 
-var shown = regexp.MustCompile("(?s)<!-- fleet -->\n.*?<!-- /fleet -->")
+var fleetTableBlock = regexp.MustCompile("(?s)<!-- fleet -->\n.*?<!-- /fleet -->")
 
-// fleetPage compares the table that docs/fleet.md shows with what was played;
+// compareFleetPage compares the table that docs/fleet.md shows with what was played;
 // with -update it writes it.
-func fleetPage(t *testing.T, hosts int, alike, differ *compared) {
+func compareFleetPage(t *testing.T, hosts int, alike, differ *fleetPair) {
 	t.Helper()
 	table := fleetTable(hosts, alike, differ)
 	t.Log("\n" + table)
 	if hosts < 10_000 {
 		return
 	}
-	text, err := os.ReadFile(page)
+	text, err := os.ReadFile(fleetPagePath)
 	if errors.Is(err, fs.ErrNotExist) && os.Getenv("CTWARDEN_TEST_VM") == "1" {
 		return
 	}
 	if err != nil {
 		t.Fatal(err)
 	}
-	want := shown.ReplaceAllLiteralString(string(text), "<!-- fleet -->\n"+table+"<!-- /fleet -->")
+	want := fleetTableBlock.ReplaceAllLiteralString(string(text), "<!-- fleet -->\n"+table+"<!-- /fleet -->")
 	if *update {
-		if err := os.WriteFile(page, []byte(want), 0o644); err != nil {
+		if err := os.WriteFile(fleetPagePath, []byte(want), 0o644); err != nil {
 			t.Fatal(err)
 		}
 		return
@@ -173,7 +173,7 @@ func fleetPage(t *testing.T, hosts int, alike, differ *compared) {
 	}
 }
 
-func fleetTable(hosts int, alike, differ *compared) string {
+func fleetTable(hosts int, alike, differ *fleetPair) string {
 	var b strings.Builder
 	b.WriteString("| act | acts | hosts alike | alike, spread | hosts that differ | differing, spread | first to last of these |\n|---|--:|--:|--:|--:|--:|---|\n")
 	share := func(c *tablesim.Crowd) string {
@@ -188,8 +188,8 @@ func fleetTable(hosts int, alike, differ *compared) string {
 	return b.String()
 }
 
-func TestAHostOfAFleetIsAlwaysTheSame(t *testing.T) {
-	f := fleet(t, 5000)
+func TestAHostOfAFleetIsReproducible(t *testing.T) {
+	f := newFleet(t, 5000)
 	if !reflect.DeepEqual(f.Host(3), f.Host(3)) {
 		t.Error("host 3 is not host 3")
 	}

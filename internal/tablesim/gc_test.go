@@ -25,9 +25,9 @@ func TestExpiredEntriesWaitForTheGC(t *testing.T) {
 		release           tablesim.Release
 		before, at, after uint64 // entries at 19 s, 22 s and 62 s
 	}{
-		"a timer each":                  {el7, 0, 0, 0},
-		"every two minutes":             {debian, 9000, 0, 0},
-		"at its time, then by the mean": {today, 9000, 0, 0},
+		"a timer each":                  {linux310, 0, 0, 0},
+		"every two minutes":             {linux510, 9000, 0, 0},
+		"at its time, then by the mean": {linux617, 9000, 0, 0},
 	}
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {
@@ -36,7 +36,7 @@ func TestExpiredEntriesWaitForTheGC(t *testing.T) {
 				wait time.Duration
 				want uint64
 			}{{19 * time.Second, test.before}, {3 * time.Second, test.at}, {40 * time.Second, test.after}} {
-				let(h, look.wait)
+				advance(h, look.wait)
 				if got := h.Observe().Table.Entries; got != look.want {
 					t.Errorf("%d entries after %s, want %d", got, h.Now(), look.want)
 				}
@@ -49,16 +49,16 @@ func TestExpiredEntriesWaitForTheGC(t *testing.T) {
 // left, so that 25 with 8 s left make it wait for 50 s and not for 8.
 func TestFewEntriesDoNotWakeTheGC(t *testing.T) {
 	for rate, quiet := range map[float64]time.Duration{5: 42 * time.Second, 5000: 3 * time.Second} {
-		h := lingering(today, 1<<28)
-		let(h, 15*time.Second)
+		h := lingering(linux617, 1<<28)
+		advance(h, 15*time.Second)
 		h.Begin(load(tablesim.UDPUnreplied, rate, 5*time.Second))
-		let(h, 6*time.Second) // and the gc has come by at 20 s
+		advance(h, 6*time.Second) // and the gc has come by at 20 s
 		all := h.Observe().Table.Entries
-		let(h, quiet)
+		advance(h, quiet)
 		if got := h.Observe().Table.Entries; got != all {
 			t.Errorf("at %g/s %d of %d entries are left before their time", rate, got, all)
 		}
-		let(h, 15*time.Second)
+		advance(h, 15*time.Second)
 		if got := h.Observe().Table.Entries; got != 0 {
 			t.Errorf("at %g/s %d of %d entries are left", rate, got, all)
 		}
@@ -68,16 +68,16 @@ func TestFewEntriesDoNotWakeTheGC(t *testing.T) {
 // TestLookupsFreeTheExpired: a new connection's lookup walks through one chain
 // and frees what has expired there, of any namespace. In a short hash that is
 // much.
-func TestLookupsFreeTheExpired(t *testing.T) {
+func TestLookupsFreeExpiredEntries(t *testing.T) {
 	const lookups = 4000
 	for buckets, want := range map[uint64]float64{
 		4096:    9000 * 0.858, // 1 - e^(-2*4000/4096)
 		1 << 18: 9000 * 0.030,
 	} {
-		h := lingering(today, buckets)
-		let(h, 12*time.Second)
+		h := lingering(linux617, buckets)
+		advance(h, 12*time.Second)
 		h.Begin(load(tablesim.UDPUnreplied, lookups/4, 4*time.Second))
-		let(h, 5*time.Second)
+		advance(h, 5*time.Second)
 		freed := 9000 + lookups - float64(h.Observe().Table.Entries)
 		if freed < 0.95*want || freed > 1.05*want {
 			t.Errorf("%g entries freed with %d buckets, want about %g", freed, buckets, want)

@@ -14,7 +14,7 @@ import (
 )
 
 // a host of 8 GiB, without loads.
-func host(release tablesim.Release, most, buckets uint64, start ...tablesim.Start) *tablesim.Host {
+func newTestHost(release tablesim.Release, most, buckets uint64, start ...tablesim.Start) *tablesim.Host {
 	return tablesim.NewHost(&tablesim.Scenario{
 		Machine: tablesim.Machine{Memory: 8 << 30, Available: 4 << 30, Kernel: release, Max: most, Buckets: buckets},
 		Start:   start,
@@ -22,14 +22,14 @@ func host(release tablesim.Release, most, buckets uint64, start ...tablesim.Star
 }
 
 var (
-	el7    = tablesim.Release{Major: 3, Minor: 10}
-	el8    = tablesim.Release{Major: 4, Minor: 18}
-	debian = tablesim.Release{Major: 5, Minor: 10}
-	today  = tablesim.Release{Major: 6, Minor: 17}
+	linux310 = tablesim.Release{Major: 3, Minor: 10}
+	linux418 = tablesim.Release{Major: 4, Minor: 18}
+	linux510 = tablesim.Release{Major: 5, Minor: 10}
+	linux617 = tablesim.Release{Major: 6, Minor: 17}
 )
 
-// let lets d pass, whatever the kernel logs.
-func let(h *tablesim.Host, d time.Duration) {
+// advance lets d pass, whatever the kernel logs.
+func advance(h *tablesim.Host, d time.Duration) {
 	for d > 0 {
 		d = h.Advance(d)
 	}
@@ -55,16 +55,16 @@ func TestLittlesLaw(t *testing.T) {
 	for name, test := range tests {
 		for _, step := range []time.Duration{70 * time.Millisecond, time.Second, time.Minute} {
 			t.Run(fmt.Sprintf("%s, by steps of %s", name, step), func(t *testing.T) {
-				h := host(el7, 1<<20, 65536) // which reaps at once
+				h := newTestHost(linux310, 1<<20, 65536) // which reaps at once
 				h.Begin(load(test.class, 100, time.Hour))
 				for d := time.Duration(0); d < 20*time.Minute; d += step {
-					let(h, step)
+					advance(h, step)
 				}
 				got, want := float64(h.Observe().Table.Entries), 100*test.lives.Seconds()
 				if math.Abs(got-want) > 0.02*want {
 					t.Errorf("%g entries, want about %g", got, want)
 				}
-				let(h, time.Hour+test.lives)
+				advance(h, time.Hour+test.lives)
 				if o := h.Observe(); o.Table.Entries != 0 {
 					t.Errorf("%d entries after the load", o.Table.Entries)
 				}
@@ -73,16 +73,16 @@ func TestLittlesLaw(t *testing.T) {
 	}
 }
 
-func TestStepsDoNotMatter(t *testing.T) {
+func TestTheLengthOfStepsChangesNothing(t *testing.T) {
 	entries := func(step time.Duration) []uint64 {
 		h := tablesim.NewHost(&tablesim.Scenario{
-			Noise: 3000, Seed: 5, Machine: tablesim.Machine{Memory: 8 << 30, Kernel: el7, Max: 1 << 20, Buckets: 65536},
+			Noise: 3000, Seed: 5, Machine: tablesim.Machine{Memory: 8 << 30, Kernel: linux310, Max: 1 << 20, Buckets: 65536},
 		})
 		h.Begin(load(tablesim.TCPIdle, 123.4, time.Hour))
 		var seen []uint64
 		for range 10 {
 			for d := time.Duration(0); d < 30*time.Second; d += step {
-				let(h, step)
+				advance(h, step)
 			}
 			seen = append(seen, h.Observe().Table.Entries)
 		}
@@ -104,9 +104,9 @@ func TestEarlyDropFailsByTheFormula(t *testing.T) {
 				if unassured > 0 {
 					start = append(start, tablesim.Start{Class: tablesim.SynRecv, Entries: unassured, Idle: time.Second})
 				}
-				h := host(today, most, buckets, start...)
+				h := newTestHost(linux617, most, buckets, start...)
 				h.Begin(load(tablesim.SynRecv, 200, time.Second))
-				let(h, 2*time.Second)
+				advance(h, 2*time.Second)
 				c := h.Observe().Table.Counters
 				want := math.Exp(-8 * 2 * most / float64(buckets) * share)
 				got := float64(c.Drop) / 200
@@ -118,24 +118,24 @@ func TestEarlyDropFailsByTheFormula(t *testing.T) {
 	}
 }
 
-func TestExpiredEntriesLinger(t *testing.T) {
+func TestExpiredEntriesStayUntilTheGC(t *testing.T) {
 	tests := map[string]struct {
 		release     tablesim.Release
 		least, most time.Duration
 	}{
-		"a timer each":               {el7, 0, time.Second},
-		"a slice at a time":          {el8, 2 * time.Second, 40 * time.Second},
-		"a scan every 120 s":         {debian, 25 * time.Second, 121 * time.Second},
-		"by the mean remaining time": {today, time.Second, 61 * time.Second},
+		"a timer each":               {linux310, 0, time.Second},
+		"a slice at a time":          {linux418, 2 * time.Second, 40 * time.Second},
+		"a scan every 120 s":         {linux510, 25 * time.Second, 121 * time.Second},
+		"by the mean remaining time": {linux617, time.Second, 61 * time.Second},
 	}
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {
-			h := host(test.release, 1<<20, 65536)
+			h := newTestHost(test.release, 1<<20, 65536)
 			h.Begin(load(tablesim.DNS, 1000, time.Second))
-			let(h, 32*time.Second) // all have expired
+			advance(h, 32*time.Second) // all have expired
 			lingered := time.Duration(0)
 			for ; h.Observe().Table.Entries > 0 && lingered < time.Hour; lingered += time.Second {
-				let(h, time.Second)
+				advance(h, time.Second)
 			}
 			if lingered < test.least || lingered > test.most {
 				t.Errorf("they linger for %s, want %s to %s", lingered, test.least, test.most)
@@ -145,37 +145,37 @@ func TestExpiredEntriesLinger(t *testing.T) {
 }
 
 func TestShorterTimeoutsTouchNewEntriesOnly(t *testing.T) {
-	h := host(el7, 1<<20, 65536)
+	h := newTestHost(linux310, 1<<20, 65536)
 	h.Begin(load(tablesim.DNS, 1000, time.Second))
-	let(h, 2*time.Second)
+	advance(h, 2*time.Second)
 	out := h.Apply(policy.Action{Type: policy.ShortenTimeout, Knob: conntrack.UDP, From: 30, To: 20})
 	if !out.OK {
 		t.Fatal(out.Error)
 	}
 	h.Begin(load(tablesim.DNS, 1000, time.Second))
-	let(h, 22*time.Second)
+	advance(h, 22*time.Second)
 	if n := h.Observe().Table.Entries; n != 1000 {
 		t.Errorf("%d entries after 24 s, want the older 1000", n)
 	}
-	let(h, 8*time.Second)
+	advance(h, 8*time.Second)
 	if n := h.Observe().Table.Entries; n != 0 {
 		t.Errorf("%d entries after 32 s, want none", n)
 	}
 }
 
 func TestAgeingLeavesTheRestOfTheTime(t *testing.T) {
-	h := host(el7, 1<<20, 65536)
+	h := newTestHost(linux310, 1<<20, 65536)
 	h.Begin(load(tablesim.TCPShort, 1000, time.Second))
-	let(h, 10*time.Second)
+	advance(h, 10*time.Second)
 	out := h.Apply(policy.Action{Type: policy.AgeEntries, Class: policy.Closing, Remaining: 30, Cap: 400})
 	if !out.OK || out.Changed != 400 || out.Examined != 1000 {
 		t.Errorf("outcome %+v, want 400 of 1000", out)
 	}
-	let(h, 29*time.Second)
+	advance(h, 29*time.Second)
 	if n := h.Observe().Table.Entries; n != 1000 {
 		t.Errorf("%d entries after 29 s, want 1000", n)
 	}
-	let(h, 2*time.Second)
+	advance(h, 2*time.Second)
 	if n := h.Observe().Table.Entries; n != 600 {
 		t.Errorf("%d entries after 31 s, want 600", n)
 	}
@@ -208,7 +208,7 @@ func TestApply(t *testing.T) {
 	}
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {
-			out := host(today, 65536, 16384, start...).Apply(test.act)
+			out := newTestHost(linux617, 65536, 16384, start...).Apply(test.act)
 			test.want.Action = test.act
 			out.Took = 0
 			if diff := cmp.Diff(test.want, out); diff != "" {
@@ -231,7 +231,7 @@ func TestTheLogIsRateLimited(t *testing.T) {
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {
 			s := &tablesim.Scenario{
-				Machine: tablesim.Machine{Memory: 8 << 30, Available: 4 << 30, Kernel: today, Max: 1000, Buckets: 1024},
+				Machine: tablesim.Machine{Memory: 8 << 30, Available: 4 << 30, Kernel: linux617, Max: 1000, Buckets: 1024},
 				Start:   []tablesim.Start{{Class: tablesim.TCPIdle, Entries: 1000, Idle: time.Second}},
 				Run:     6 * time.Second,
 				Loads:   []tablesim.Load{*load(tablesim.TCPIdle, 1000, 6*time.Second)},
@@ -250,8 +250,8 @@ func TestTheLogIsRateLimited(t *testing.T) {
 	}
 }
 
-func TestLinesNameTheNamespaceSince617(t *testing.T) {
-	for release, named := range map[tablesim.Release]bool{today: true, debian: false} {
+func TestKernelLinesNameTheNamespaceSince617(t *testing.T) {
+	for release, named := range map[tablesim.Release]bool{linux617: true, linux510: false} {
 		t.Run(release.String(), func(t *testing.T) {
 			h := tablesim.NewHost(&tablesim.Scenario{
 				Machine: tablesim.Machine{
@@ -263,7 +263,7 @@ func TestLinesNameTheNamespaceSince617(t *testing.T) {
 			l := load(tablesim.TCPIdle, 1000, time.Second)
 			l.NetNS = "web"
 			h.Begin(l)
-			let(h, 2*time.Second)
+			advance(h, 2*time.Second)
 			o := h.Observe()
 			if (o.Elsewhere > 0) != named || (o.Full > 0) == named {
 				t.Errorf("%d lines about this table, %d about another", o.Full, o.Elsewhere)
@@ -275,23 +275,23 @@ func TestLinesNameTheNamespaceSince617(t *testing.T) {
 	}
 }
 
-func TestMemoryEndsBeforeMax(t *testing.T) {
+func TestMemoryRunsOutBelowMax(t *testing.T) {
 	h := tablesim.NewHost(&tablesim.Scenario{
-		Machine: tablesim.Machine{Memory: 8 << 30, Available: 384 * 1000, Kernel: today, Max: 65536, Buckets: 1024},
+		Machine: tablesim.Machine{Memory: 8 << 30, Available: 384 * 1000, Kernel: linux617, Max: 65536, Buckets: 1024},
 	})
 	h.Begin(load(tablesim.TCPIdle, 1100, time.Second))
-	let(h, 2*time.Second)
+	advance(h, 2*time.Second)
 	if o := h.Observe(); o.Table.Entries != 1000 || o.Table.Counters.Drop != 100 || o.Full != 0 {
 		t.Errorf("%d entries, %d drops, %d lines, want 1000, 100 and none", o.Table.Entries, o.Table.Counters.Drop, o.Full)
 	}
 }
 
-func TestLongChainsRefuse(t *testing.T) {
-	for release, refuses := range map[tablesim.Release]bool{today: true, debian: false} {
+func TestLongChainsRefuseEntries(t *testing.T) {
+	for release, refuses := range map[tablesim.Release]bool{linux617: true, linux510: false} {
 		t.Run(release.String(), func(t *testing.T) {
-			h := host(release, 1<<20, 1024, tablesim.Start{Class: tablesim.TCPIdle, Entries: 40_000, Idle: time.Second})
+			h := newTestHost(release, 1<<20, 1024, tablesim.Start{Class: tablesim.TCPIdle, Entries: 40_000, Idle: time.Second})
 			h.Begin(load(tablesim.TCPIdle, 1000, time.Second))
-			let(h, 2*time.Second)
+			advance(h, 2*time.Second)
 			c := h.Observe().Table.Counters
 			if (c.ChainTooLong > 500) != refuses || c.InsertFailed != c.ChainTooLong || c.Drop != 0 {
 				t.Errorf("counters %+v", c)

@@ -11,7 +11,7 @@ import (
 	"github.com/ctwarden/ctwarden/policy"
 )
 
-const small = "memory 1GiB\nkernel 6.1\nrun 1m\n"
+const minimal = "memory 1GiB\nkernel 6.1\nrun 1m\n"
 
 func TestParseRefuses(t *testing.T) {
 	tests := map[string]struct {
@@ -21,36 +21,36 @@ func TestParseRefuses(t *testing.T) {
 		"nothing":                              {"", "memory is missing"},
 		"no kernel":                            {"memory 1GiB\nrun 1m\n", "kernel is missing"},
 		"no end":                               {"memory 1GiB\nkernel 6.1\n", "run is missing"},
-		"an unknown word":                      {small + "memroy 1GiB\n", `line 4: unknown word "memroy"`},
-		"a word twice":                         {small + "\n# so\nrun 2m\n", "line 6: run stands here a second time"},
-		"a bare number for a duration":         {small + "at 10: reboot\n", `line 4: "10" is not a duration`},
-		"an unknown class":                     {small + "at 1s: udq 5/s\n", `line 4: "udq" is neither a class nor an event`},
-		"a rate without its unit":              {small + "at 1s: udp_unreplied 5\n", `line 4: "5" is not a rate`},
-		"a rate that is not a number":          {small + "at 1s: udp_unreplied NaN/s\n", `line 4: "NaN/s" is not a rate`},
-		"a rate beyond bounds":                 {small + "at 1s: udp_unreplied 1e8/s\n", `line 4: "1e8/s" is not a rate`},
-		"a negative rate":                      {small + "at 1s: udp_unreplied -1/s\n", `line 4: "-1/s" is not a rate`},
-		"a load that begins after the end":     {small + "at 2m: dns 5/s\n", "a load begins at 2m0s, after the end"},
-		"a load that repeats":                  {small + "at 2s every 1s for 1m: dns 5/s\n", "line 4: a load has no every"},
-		"an event without an end":              {small + "at 2s every 1s: reboot\n", "line 4: an event has every and for, or neither"},
-		"an event that lasts":                  {small + "at 2s for 1s: reboot\n", "line 4: an event has every and for, or neither"},
-		"no colon":                             {small + "at 2s reboot\n", `line 4: want a colon, have "reboot"`},
-		"a duration for what has none":         {small + "at 2s: syn 5/s lasting 1s\n", "line 4: syn has no duration"},
-		"a namespace that is not declared":     {small + "at 2s: syn 5/s in web\n", `line 4: no namespace "web": a netns line must come first`},
-		"a namespace twice":                    {small + "netns web 5\nnetns web 6\n", `line 5: "web" can't be the name of another namespace`},
-		"a namespace without a number":         {small + "netns web\n", `line 4: "" is not a number from 1 to 4294967295`},
-		"words at the end":                     {small + "at 2s: reboot now\n", `line 4: "now" is too much`},
-		"an unknown timeout":                   {small + "timeout udp 5\n", `line 4: unknown timeout "udp"`},
-		"an unknown knob":                      {small + "at 1s: set min 5\n", `line 4: "min" is neither max, buckets nor a timeout`},
+		"an unknown word":                      {minimal + "memroy 1GiB\n", `line 4: unknown word "memroy"`},
+		"a word twice":                         {minimal + "\n# so\nrun 2m\n", "line 6: run stands here a second time"},
+		"a bare number for a duration":         {minimal + "at 10: reboot\n", `line 4: "10" is not a duration`},
+		"an unknown class":                     {minimal + "at 1s: udq 5/s\n", `line 4: "udq" is neither a class nor an event`},
+		"a rate without its unit":              {minimal + "at 1s: udp_unreplied 5\n", `line 4: "5" is not a rate`},
+		"a rate that is not a number":          {minimal + "at 1s: udp_unreplied NaN/s\n", `line 4: "NaN/s" is not a rate`},
+		"a rate beyond bounds":                 {minimal + "at 1s: udp_unreplied 1e8/s\n", `line 4: "1e8/s" is not a rate`},
+		"a negative rate":                      {minimal + "at 1s: udp_unreplied -1/s\n", `line 4: "-1/s" is not a rate`},
+		"a load that begins after the end":     {minimal + "at 2m: dns 5/s\n", "a load begins at 2m0s, after the end"},
+		"a load that repeats":                  {minimal + "at 2s every 1s for 1m: dns 5/s\n", "line 4: a load has no every"},
+		"an event without an end":              {minimal + "at 2s every 1s: reboot\n", "line 4: an event has every and for, or neither"},
+		"an event that lasts":                  {minimal + "at 2s for 1s: reboot\n", "line 4: an event has every and for, or neither"},
+		"no colon":                             {minimal + "at 2s reboot\n", `line 4: want a colon, have "reboot"`},
+		"a duration for what has none":         {minimal + "at 2s: syn 5/s lasting 1s\n", "line 4: syn has no duration"},
+		"a namespace that is not declared":     {minimal + "at 2s: syn 5/s in web\n", `line 4: no namespace "web": a netns line must come first`},
+		"a namespace twice":                    {minimal + "netns web 5\nnetns web 6\n", `line 5: "web" can't be the name of another namespace`},
+		"a namespace without a number":         {minimal + "netns web\n", `line 4: "" is not a number from 1 to 4294967295`},
+		"words at the end":                     {minimal + "at 2s: reboot now\n", `line 4: "now" is too much`},
+		"an unknown timeout":                   {minimal + "timeout udp 5\n", `line 4: unknown timeout "udp"`},
+		"an unknown knob":                      {minimal + "at 1s: set min 5\n", `line 4: "min" is neither max, buckets nor a timeout`},
 		"a kernel in words":                    {"memory 1GiB\nkernel new\n", `line 2: "new" is not a kernel release such as 6.1`},
 		"a size without a unit":                {"memory 8\n", `line 1: "8" is not a size such as 8GiB`},
 		"a size that overflows":                {"memory 99999999999GiB\n", `line 1: "99999999999GiB" is not a size`},
 		"more memory available than there is":  {"memory 1GiB available 2GiB\n", "line 1: more is available than there is"},
 		"max 0 on a kernel that refuses it":    {"memory 1GiB\nkernel 7.0\nrun 1m\nmax 0\n", "kernel 7.0 refuses max 0"},
-		"a part that can't be read only":       {small + "readonly max hash\n", `line 4: "hash" is none of max, buckets, timeouts, entries`},
-		"clashes at the begin":                 {small + "start clash 5\n", "line 4: clash takes no room"},
-		"no entries at the begin":              {small + "start tcp 0\n", `line 4: "0" is not a number from 1`},
-		"a gc that never comes":                {small + "gc 0s\n", `line 4: "0s" is not a duration from 1ms to 5m0s`},
-		"a line that is longer than a line is": {small + "about " + strings.Repeat("x", 500) + "\n", "line 4: longer than 500 bytes"},
+		"a part that can't be read only":       {minimal + "readonly max hash\n", `line 4: "hash" is none of max, buckets, timeouts, entries`},
+		"clashes at the begin":                 {minimal + "start clash 5\n", "line 4: clash takes no room"},
+		"no entries at the begin":              {minimal + "start tcp 0\n", `line 4: "0" is not a number from 1`},
+		"a gc that never comes":                {minimal + "gc 0s\n", `line 4: "0s" is not a duration from 1ms to 5m0s`},
+		"a line that is longer than a line is": {minimal + "about " + strings.Repeat("x", 500) + "\n", "line 4: longer than 500 bytes"},
 	}
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {
@@ -62,7 +62,7 @@ func TestParseRefuses(t *testing.T) {
 	}
 }
 
-func TestParseFillsIn(t *testing.T) {
+func TestParseSetsDefaults(t *testing.T) {
 	tests := map[string]struct {
 		text         string
 		max, buckets uint64
@@ -87,8 +87,8 @@ func TestParseFillsIn(t *testing.T) {
 	}
 }
 
-// all uses every word that there is.
-const all = `about every word there is
+// everyWord uses every word that there is.
+const everyWord = `about every word there is
 memory 8GiB available 1536MiB
 kernel 6.17
 max 65536
@@ -121,16 +121,16 @@ at 1s: resume
 `
 
 func TestScenarioRoundTrip(t *testing.T) {
-	s, err := tablesim.Parse("all", all)
+	s, err := tablesim.Parse("all", everyWord)
 	if err != nil {
 		t.Fatal(err)
 	}
-	if diff := cmp.Diff(all, s.String()); diff != "" {
+	if diff := cmp.Diff(everyWord, s.String()); diff != "" {
 		t.Errorf("text (-want +got):\n%s", diff)
 	}
 }
 
-func TestUnknownScenarioNamesTheOthers(t *testing.T) {
+func TestTheErrorOfAnUnknownScenarioListsAll(t *testing.T) {
 	_, err := tablesim.Ship("nosuch")
 	if err == nil || !strings.Contains(err.Error(), `"nosuch"`) || !strings.Contains(err.Error(), "syn_flood") {
 		t.Errorf("error %v", err)
@@ -138,8 +138,8 @@ func TestUnknownScenarioNamesTheOthers(t *testing.T) {
 }
 
 func FuzzParse(f *testing.F) {
-	f.Add(all)
-	f.Add(small + "at 9e9h: tcp 1/s\n")
+	f.Add(everyWord)
+	f.Add(minimal + "at 9e9h: tcp 1/s\n")
 	for _, name := range tablesim.Shipped() {
 		text, err := tablesim.ShippedText(name)
 		if err != nil {
@@ -168,7 +168,7 @@ func FuzzParse(f *testing.F) {
 }
 
 func TestResultIsJSON(t *testing.T) {
-	r := run(t, "case_a_compute_node")
+	r := playBuiltIn(t, "case_a_compute_node")
 	text, err := json.Marshal(r)
 	if err != nil {
 		t.Fatal(err)

@@ -14,21 +14,21 @@ import (
 )
 
 // A picture is what a test sees of an SVG: its elements by class, and all text.
-type picture struct {
+type parsedSVG struct {
 	height  float64
 	classes map[string]int
 	points  map[string][][2]float64
 	text    strings.Builder
 }
 
-// look reads an SVG, which must be well-formed and within its frame.
-func look(t *testing.T, r *tablesim.Result) *picture {
+// parseSVG reads an SVG, which must be well-formed and within its frame.
+func parseSVG(t *testing.T, r *tablesim.Result) *parsedSVG {
 	t.Helper()
 	var b strings.Builder
 	if err := r.WriteSVG(&b); err != nil {
 		t.Fatal(err)
 	}
-	p := &picture{classes: map[string]int{}, points: map[string][][2]float64{}}
+	p := &parsedSVG{classes: map[string]int{}, points: map[string][][2]float64{}}
 	d := xml.NewDecoder(strings.NewReader(b.String()))
 	for {
 		token, err := d.Token()
@@ -47,7 +47,7 @@ func look(t *testing.T, r *tablesim.Result) *picture {
 	}
 }
 
-func (p *picture) element(t *testing.T, e xml.StartElement) {
+func (p *parsedSVG) element(t *testing.T, e xml.StartElement) {
 	t.Helper()
 	class := e.Name.Local
 	for _, a := range e.Attr {
@@ -88,9 +88,9 @@ func number(t *testing.T, s string) float64 {
 	return v
 }
 
-func TestPictureOfARamp(t *testing.T) {
-	r := run(t, "ramp")
-	p := look(t, r)
+func TestSVGOfARamp(t *testing.T) {
+	r := playBuiltIn(t, "ramp")
+	p := parseSVG(t, r)
 	// The entries: one corner for each point of the curve, from left to right.
 	entries := p.points["polyline.entries"]
 	if len(entries) != len(r.Curve) {
@@ -132,19 +132,19 @@ func TestPictureOfARamp(t *testing.T) {
 	}
 }
 
-func TestPictures(t *testing.T) {
+func TestSVGOfEachBuiltInScenario(t *testing.T) {
 	for _, name := range tablesim.Shipped() {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			r := run(t, name)
-			if p := look(t, r); p.classes["g.act"] != r.Acts {
+			r := playBuiltIn(t, name)
+			if p := parseSVG(t, r); p.classes["g.act"] != r.Acts {
 				t.Errorf("%d marks, want one for each of %d plans", p.classes["g.act"], r.Acts)
 			}
 		})
 	}
 }
 
-func TestPictureOfLittle(t *testing.T) {
+func TestSVGOfEdgeCases(t *testing.T) {
 	many := &tablesim.Result{Scenario: "many", Curve: []tablesim.Point{{Entries: 1}, {At: time.Hour, Max: 5}}}
 	for i := range 40 {
 		many.Timeline = append(many.Timeline, tablesim.Line{At: time.Duration(i) * time.Minute, Kind: tablesim.Acted, Text: "did it"})
@@ -163,7 +163,7 @@ func TestPictureOfLittle(t *testing.T) {
 	}
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {
-			if text := look(t, test.result).text.String(); !strings.Contains(text, test.want) {
+			if text := parseSVG(t, test.result).text.String(); !strings.Contains(text, test.want) {
 				t.Errorf("no %q in %q", test.want, text)
 			}
 		})
@@ -172,12 +172,12 @@ func TestPictureOfLittle(t *testing.T) {
 
 func TestWriteSVGReportsTheError(t *testing.T) {
 	want := errors.New("disk full")
-	if err := run(t, "max_zero").WriteSVG(broken{want}); !errors.Is(err, want) {
+	if err := playBuiltIn(t, "max_zero").WriteSVG(failingWriter{want}); !errors.Is(err, want) {
 		t.Errorf("error %v, want %v", err, want)
 	}
 }
 
-// broken is a writer that can't.
-type broken struct{ err error }
+// failingWriter is a writer that can't.
+type failingWriter struct{ err error }
 
-func (b broken) Write([]byte) (int, error) { return 0, b.err }
+func (b failingWriter) Write([]byte) (int, error) { return 0, b.err }

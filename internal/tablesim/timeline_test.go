@@ -15,8 +15,8 @@ import (
 
 var update = flag.Bool("update", false, "write the golden timelines anew")
 
-// run plays a shipped scenario under the default limits.
-func run(t *testing.T, name string) *tablesim.Result {
+// playBuiltIn plays a shipped scenario under the default limits.
+func playBuiltIn(t *testing.T, name string) *tablesim.Result {
 	t.Helper()
 	s, err := tablesim.Ship(name)
 	if err != nil {
@@ -33,7 +33,7 @@ func TestTimelineText(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			var b strings.Builder
-			if err := run(t, name).WriteTimeline(&b); err != nil {
+			if err := playBuiltIn(t, name).WriteTimeline(&b); err != nil {
 				t.Fatal(err)
 			}
 			golden := filepath.Join("testdata", name+".golden")
