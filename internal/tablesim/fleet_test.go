@@ -20,8 +20,8 @@ import (
 	"github.com/ctwarden/ctwarden/policy"
 )
 
-// Power comes back to all hosts at once, their hash is smaller than their
-// budget wants, and two minutes later the same flood comes to all.
+// All hosts boot in the same second, with a smaller hash than their budget
+// permits, and two minutes later the same flood reaches all.
 const fleetFlood = `about the same flood on every host of a fleet
 memory 8GiB available 5GiB
 kernel 6.1
@@ -35,7 +35,7 @@ at 0s: tcp 30/s
 at 2m for 5m: syn_recv 6000/s
 `
 
-// newFleet returns hosts whose ordinary load and memory differ by so much.
+// newFleet returns a fleet whose hosts differ by this share in load and memory.
 func newFleet(t *testing.T, differ conntrack.Permyriad) *tablesim.Fleet {
 	t.Helper()
 	s, err := tablesim.Parse("fleet", fleetFlood)
@@ -47,7 +47,7 @@ func newFleet(t *testing.T, differ conntrack.Permyriad) *tablesim.Fleet {
 
 type crowdsByAct [policy.NumActionTypes]tablesim.Crowd
 
-// playFleet plays so many hosts on every processor.
+// playFleet plays hosts, divided among the processors.
 func playFleet(f *tablesim.Fleet, hosts int, limits policy.Limits) (all crowdsByAct, lost uint64) {
 	workers := runtime.GOMAXPROCS(0)
 	var acts tablesim.Acts
@@ -75,7 +75,7 @@ func playFleet(f *tablesim.Fleet, hosts int, limits policy.Limits) (all crowdsBy
 	return all, lost
 }
 
-// A compared fleet was played twice: as it is, and without spread.
+// A fleetPair is the result of two runs of a fleet: without spread and with it.
 type fleetPair struct{ without, with crowdsByAct }
 
 func playTwice(t *testing.T, differ conntrack.Permyriad, hosts int) (c fleetPair) {
@@ -91,7 +91,7 @@ func playTwice(t *testing.T, differ conntrack.Permyriad, hosts int) (c fleetPair
 	return c
 }
 
-// fleetHosts is how many hosts a test plays: those of the table in
+// fleetHosts is how many hosts a test plays: the 10,000 of the table in
 // docs/fleet.md take minutes, 400 some seconds.
 func fleetHosts() int {
 	switch {
@@ -103,9 +103,8 @@ func fleetHosts() int {
 	return 60
 }
 
-// TestHostsOfAFleetDoNotSynchronise: what a flood does to all hosts at once,
-// they answer at once, each for itself. What nothing hurries they do not do
-// together, not even if they are all alike.
+// All hosts of a fleet act on a flood at once. Acts that are not urgent are
+// spread, even if all hosts are alike.
 func TestHostsOfAFleetDoNotSynchronise(t *testing.T) {
 	hosts := fleetHosts()
 	alike, differ := playTwice(t, 0, hosts), playTwice(t, 5000, hosts)
@@ -113,25 +112,25 @@ func TestHostsOfAFleetDoNotSynchronise(t *testing.T) {
 	for name, c := range map[string]*fleetPair{"alike": &alike, "different": &differ} {
 		for _, kind := range []policy.ActionType{policy.RaiseMax, policy.ShortenTimeout} {
 			if diff := cmp.Diff(c.without[kind], c.with[kind]); diff != "" {
-				t.Errorf("%s: %s is not what it is without spread (-without +with):\n%s", name, kind, diff)
+				t.Errorf("%s: spread changes %s (-without +with):\n%s", name, kind, diff)
 			}
 		}
 		for kind, most := range map[policy.ActionType]time.Duration{
 			policy.ResizeHash: spread.Start,
-			// Every wait is longer by a share: that after the calm, and that of
-			// each step.
+			// The wait for calm and the wait before each step are longer by a
+			// share.
 			policy.RestoreTimeout: time.Duration(spread.Share.Of(uint64(c.without[policy.RestoreTimeout].Last - 7*time.Minute))),
 		} {
 			without, with := c.without[kind], c.with[kind]
 			if with.Hosts != hosts || with.Acts != without.Acts {
 				t.Errorf("%s: %s by %d of %d hosts, %d acts, %d without spread", name, kind, with.Hosts, hosts, with.Acts, without.Acts)
 			}
-			// One host a second is the mean where so few are spread over a minute.
+			// 60 hosts spread over a minute are one per second on average.
 			if with.Peak > max(hosts/20, 5) {
 				t.Errorf("%s: %s by %d of %d hosts in one second", name, kind, with.Peak, hosts)
 			}
 			if late := with.Last - without.Last; late < 0 || late > most+time.Second {
-				t.Errorf("%s: %s is over %s later, which is more than %s", name, kind, late, most)
+				t.Errorf("%s: the last %s is %s later than without spread, more than %s", name, kind, late, most)
 			}
 		}
 	}
@@ -145,8 +144,8 @@ const fleetPagePath = "../../docs/fleet.md"
 
 var fleetTableBlock = regexp.MustCompile("(?s)<!-- fleet -->\n.*?<!-- /fleet -->")
 
-// compareFleetPage compares the table that docs/fleet.md shows with what was played;
-// with -update it writes it.
+// compareFleetPage compares the table in docs/fleet.md with the runs; with
+// -update it rewrites the table.
 func compareFleetPage(t *testing.T, hosts int, alike, differ *fleetPair) {
 	t.Helper()
 	table := fleetTable(hosts, alike, differ)
@@ -191,22 +190,22 @@ func fleetTable(hosts int, alike, differ *fleetPair) string {
 func TestAHostOfAFleetIsReproducible(t *testing.T) {
 	f := newFleet(t, 5000)
 	if !reflect.DeepEqual(f.Host(3), f.Host(3)) {
-		t.Error("host 3 is not host 3")
+		t.Error("host 3 differs between two calls")
 	}
 	if reflect.DeepEqual(f.Host(3), f.Host(4)) {
-		t.Error("host 3 is host 4")
+		t.Error("hosts 3 and 4 are equal")
 	}
-	looks, phases := map[time.Duration]bool{}, map[conntrack.Permyriad]bool{}
+	times, phases := map[time.Duration]bool{}, map[conntrack.Permyriad]bool{}
 	for number := range 20 {
 		host := f.Host(number)
 		at := host.Loads[2].At
-		looks[at], phases[host.Machine.Phase] = true, true
+		times[at], phases[host.Machine.Phase] = true, true
 		if at < 2*time.Minute || at >= 2*time.Minute+time.Second {
-			t.Errorf("the flood comes to host %d at %s", number, at)
+			t.Errorf("the flood reaches host %d at %s", number, at)
 		}
 	}
-	if len(looks) < 20 || len(phases) < 20 {
-		t.Errorf("20 hosts look at %d moments of a second, and have %d phases", len(looks), len(phases))
+	if len(times) < 20 || len(phases) < 20 {
+		t.Errorf("20 hosts sample at %d times within a second, and have %d phases", len(times), len(phases))
 	}
 	if before := f.Scenario.Loads[2].At; before != 2*time.Minute || f.Scenario.Start[0].Entries != 20000 {
 		t.Error("making a host changed the fleet")
@@ -221,6 +220,6 @@ func TestGather(t *testing.T) {
 		t.Errorf("got %+v, want %+v", got, want)
 	}
 	if got := tablesim.Gather(nil, 0); got != (tablesim.Crowd{}) {
-		t.Errorf("nothing gathers to %+v", got)
+		t.Errorf("Gather of no acts: %+v", got)
 	}
 }

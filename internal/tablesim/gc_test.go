@@ -9,7 +9,7 @@ import (
 )
 
 // lingering returns a host of this release with 9000 entries that expire after
-// 8 s, and whose gc comes by after 20 s for the first time.
+// 8 s. Its gc runs first after 20 s.
 func lingering(release tablesim.Release, buckets uint64) *tablesim.Host {
 	return tablesim.NewHost(&tablesim.Scenario{
 		Machine: tablesim.Machine{
@@ -25,49 +25,48 @@ func TestExpiredEntriesWaitForTheGC(t *testing.T) {
 		release           tablesim.Release
 		before, at, after uint64 // entries at 19 s, 22 s and 62 s
 	}{
-		"a timer each":                  {linux310, 0, 0, 0},
+		"one timer per entry":           {linux310, 0, 0, 0},
 		"every two minutes":             {linux510, 9000, 0, 0},
 		"at its time, then by the mean": {linux617, 9000, 0, 0},
 	}
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {
 			h := lingering(test.release, 1<<28)
-			for _, look := range []struct {
+			for _, sample := range []struct {
 				wait time.Duration
 				want uint64
 			}{{19 * time.Second, test.before}, {3 * time.Second, test.at}, {40 * time.Second, test.after}} {
-				advance(h, look.wait)
-				if got := h.Observe().Table.Entries; got != look.want {
-					t.Errorf("%d entries after %s, want %d", got, h.Now(), look.want)
+				advance(h, sample.wait)
+				if got := h.Observe().Table.Entries; got != sample.want {
+					t.Errorf("%d entries after %s, want %d", got, h.Now(), sample.want)
 				}
 			}
 		})
 	}
 }
 
-// TestFewEntriesDoNotWakeTheGC: it pretends to have seen 100 more with a minute
-// left, so that 25 with 8 s left make it wait for 50 s and not for 8.
+// The gc adds 100 entries with a minute left to its mean, so that it waits for
+// 50 s with 25 entries that have 8 s left, and not for 8 s.
 func TestFewEntriesDoNotWakeTheGC(t *testing.T) {
 	for rate, quiet := range map[float64]time.Duration{5: 42 * time.Second, 5000: 3 * time.Second} {
 		h := lingering(linux617, 1<<28)
 		advance(h, 15*time.Second)
 		h.Begin(load(tablesim.UDPUnreplied, rate, 5*time.Second))
-		advance(h, 6*time.Second) // and the gc has come by at 20 s
+		advance(h, 6*time.Second) // the gc has run at 20 s
 		all := h.Observe().Table.Entries
 		advance(h, quiet)
 		if got := h.Observe().Table.Entries; got != all {
-			t.Errorf("at %g/s %d of %d entries are left before their time", rate, got, all)
+			t.Errorf("at %g/s the gc ran too early: %d of %d entries are left", rate, got, all)
 		}
 		advance(h, 15*time.Second)
 		if got := h.Observe().Table.Entries; got != 0 {
-			t.Errorf("at %g/s %d of %d entries are left", rate, got, all)
+			t.Errorf("at %g/s the gc did not run: %d of %d entries are left", rate, got, all)
 		}
 	}
 }
 
-// TestLookupsFreeTheExpired: a new connection's lookup walks through one chain
-// and frees what has expired there, of any namespace. In a short hash that is
-// much.
+// The lookup of a new connection walks one chain and frees its expired entries,
+// of any namespace. The fewer buckets, the more it frees.
 func TestLookupsFreeExpiredEntries(t *testing.T) {
 	const lookups = 4000
 	for buckets, want := range map[uint64]float64{

@@ -13,7 +13,7 @@ import (
 	"github.com/ctwarden/ctwarden/policy"
 )
 
-// a host of 8 GiB, without loads.
+// newTestHost returns a host of 8 GiB without loads.
 func newTestHost(release tablesim.Release, most, buckets uint64, start ...tablesim.Start) *tablesim.Host {
 	return tablesim.NewHost(&tablesim.Scenario{
 		Machine: tablesim.Machine{Memory: 8 << 30, Available: 4 << 30, Kernel: release, Max: most, Buckets: buckets},
@@ -28,7 +28,7 @@ var (
 	linux617 = tablesim.Release{Major: 6, Minor: 17}
 )
 
-// advance lets d pass, whatever the kernel logs.
+// advance moves the clock by d, past every kernel line.
 func advance(h *tablesim.Host, d time.Duration) {
 	for d > 0 {
 		d = h.Advance(d)
@@ -44,18 +44,18 @@ func TestLittlesLaw(t *testing.T) {
 		class tablesim.Class
 		lives time.Duration
 	}{
-		"udp that nobody answers":   {tablesim.UDPUnreplied, 30 * time.Second},
+		"unreplied UDP":             {tablesim.UDPUnreplied, 30 * time.Second},
 		"dns":                       {tablesim.DNS, 30 * time.Second},
-		"udp that goes on":          {tablesim.UDPReplied, 150 * time.Second},
-		"SYN that nobody answers":   {tablesim.Syn, 120 * time.Second},
-		"SYN that was answered":     {tablesim.SynRecv, 60 * time.Second},
+		"replied UDP":               {tablesim.UDPReplied, 150 * time.Second},
+		"unanswered SYN":            {tablesim.Syn, 120 * time.Second},
+		"answered SYN":              {tablesim.SynRecv, 60 * time.Second},
 		"short TCP, then TIME_WAIT": {tablesim.TCPShort, 120200 * time.Millisecond},
 		"long TCP, then TIME_WAIT":  {tablesim.TCP, 12 * time.Minute},
 	}
 	for name, test := range tests {
 		for _, step := range []time.Duration{70 * time.Millisecond, time.Second, time.Minute} {
 			t.Run(fmt.Sprintf("%s, by steps of %s", name, step), func(t *testing.T) {
-				h := newTestHost(linux310, 1<<20, 65536) // which reaps at once
+				h := newTestHost(linux310, 1<<20, 65536) // frees expired entries at once
 				h.Begin(load(test.class, 100, time.Hour))
 				for d := time.Duration(0); d < 20*time.Minute; d += step {
 					advance(h, step)
@@ -93,7 +93,8 @@ func TestTheLengthOfStepsChangesNothing(t *testing.T) {
 	}
 }
 
-// Early drop fails with probability exp(-8ku).
+// Early drop fails with probability exp(-8ku): k entries a bucket, a share u of
+// them not ASSURED, 8 buckets examined.
 func TestEarlyDropFailsByTheFormula(t *testing.T) {
 	for _, share := range []float64{0, 0.01, 0.05, 0.1, 0.2, 1} {
 		for _, buckets := range []uint64{16384, 65536} {
@@ -123,7 +124,7 @@ func TestExpiredEntriesStayUntilTheGC(t *testing.T) {
 		release     tablesim.Release
 		least, most time.Duration
 	}{
-		"a timer each":               {linux310, 0, time.Second},
+		"one timer per entry":        {linux310, 0, time.Second},
 		"a slice at a time":          {linux418, 2 * time.Second, 40 * time.Second},
 		"a scan every 120 s":         {linux510, 25 * time.Second, 121 * time.Second},
 		"by the mean remaining time": {linux617, time.Second, 61 * time.Second},
@@ -138,7 +139,7 @@ func TestExpiredEntriesStayUntilTheGC(t *testing.T) {
 				advance(h, time.Second)
 			}
 			if lingered < test.least || lingered > test.most {
-				t.Errorf("they linger for %s, want %s to %s", lingered, test.least, test.most)
+				t.Errorf("expired entries stay for %s, want %s to %s", lingered, test.least, test.most)
 			}
 		})
 	}
@@ -198,13 +199,13 @@ func TestApply(t *testing.T) {
 		act  policy.Action
 		want policy.Outcome
 	}{
-		"max is raised":                {policy.Action{Type: policy.RaiseMax, From: 65536, To: 70000}, policy.Outcome{OK: true, Before: 65536, After: 70000}},
-		"a max that changed is not":    {policy.Action{Type: policy.RaiseMax, From: 65535, To: 70000}, policy.Outcome{Foreign: true, Before: 65536, After: 65536, Error: "not the value that was planned for"}},
-		"buckets are rounded up":       {policy.Action{Type: policy.ResizeHash, From: 16384, To: 20000}, policy.Outcome{OK: true, Before: 16384, After: 20480}},
-		"idle unreplied are deleted":   {remove, policy.Outcome{OK: true, Before: 3000, After: 2000, Changed: 1000, Examined: 3000}},
-		"at most the cap":              {capped, policy.Outcome{OK: true, Before: 3000, After: 2990, Changed: 10, Examined: 3000}},
-		"what is only told is told":    {would, policy.Outcome{OK: true}},
-		"an unknown action is refused": {policy.Action{}, policy.Outcome{Error: "unknown action none"}},
+		"max is raised":                     {policy.Action{Type: policy.RaiseMax, From: 65536, To: 70000}, policy.Outcome{OK: true, Before: 65536, After: 70000}},
+		"a max that changed is not written": {policy.Action{Type: policy.RaiseMax, From: 65535, To: 70000}, policy.Outcome{Foreign: true, Before: 65536, After: 65536, Error: "not the value that was planned for"}},
+		"buckets are rounded up":            {policy.Action{Type: policy.ResizeHash, From: 16384, To: 20000}, policy.Outcome{OK: true, Before: 16384, After: 20480}},
+		"idle unreplied are deleted":        {remove, policy.Outcome{OK: true, Before: 3000, After: 2000, Changed: 1000, Examined: 3000}},
+		"at most the cap":                   {capped, policy.Outcome{OK: true, Before: 3000, After: 2990, Changed: 10, Examined: 3000}},
+		"a would changes nothing":           {would, policy.Outcome{OK: true}},
+		"an unknown action is refused":      {policy.Action{}, policy.Outcome{Error: "unknown action none"}},
 	}
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {
@@ -224,9 +225,9 @@ func TestTheLogIsRateLimited(t *testing.T) {
 		least uint32
 		most  uint32
 	}{
-		"10 lines in 5 s":         {0, 10, 20},
-		"others can starve it":    {1_000_000, 0, 2},
-		"others take their share": {1000, 1, 18},
+		"10 lines in 5 s":                  {0, 10, 20},
+		"other lines can use up the limit": {1_000_000, 0, 2},
+		"other lines take their share":     {1000, 1, 18},
 	}
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {

@@ -18,39 +18,39 @@ func TestParseRefuses(t *testing.T) {
 		text string
 		want string
 	}{
-		"nothing":                              {"", "memory is missing"},
-		"no kernel":                            {"memory 1GiB\nrun 1m\n", "kernel is missing"},
-		"no end":                               {"memory 1GiB\nkernel 6.1\n", "run is missing"},
-		"an unknown word":                      {minimal + "memroy 1GiB\n", `line 4: unknown word "memroy"`},
-		"a word twice":                         {minimal + "\n# so\nrun 2m\n", "line 6: run stands here a second time"},
-		"a bare number for a duration":         {minimal + "at 10: reboot\n", `line 4: "10" is not a duration`},
-		"an unknown class":                     {minimal + "at 1s: udq 5/s\n", `line 4: "udq" is neither a class nor an event`},
-		"a rate without its unit":              {minimal + "at 1s: udp_unreplied 5\n", `line 4: "5" is not a rate`},
-		"a rate that is not a number":          {minimal + "at 1s: udp_unreplied NaN/s\n", `line 4: "NaN/s" is not a rate`},
-		"a rate beyond bounds":                 {minimal + "at 1s: udp_unreplied 1e8/s\n", `line 4: "1e8/s" is not a rate`},
-		"a negative rate":                      {minimal + "at 1s: udp_unreplied -1/s\n", `line 4: "-1/s" is not a rate`},
-		"a load that begins after the end":     {minimal + "at 2m: dns 5/s\n", "a load begins at 2m0s, after the end"},
-		"a load that repeats":                  {minimal + "at 2s every 1s for 1m: dns 5/s\n", "line 4: a load has no every"},
-		"an event without an end":              {minimal + "at 2s every 1s: reboot\n", "line 4: an event has every and for, or neither"},
-		"an event that lasts":                  {minimal + "at 2s for 1s: reboot\n", "line 4: an event has every and for, or neither"},
-		"no colon":                             {minimal + "at 2s reboot\n", `line 4: want a colon, have "reboot"`},
-		"a duration for what has none":         {minimal + "at 2s: syn 5/s lasting 1s\n", "line 4: syn has no duration"},
-		"a namespace that is not declared":     {minimal + "at 2s: syn 5/s in web\n", `line 4: no namespace "web": a netns line must come first`},
-		"a namespace twice":                    {minimal + "netns web 5\nnetns web 6\n", `line 5: "web" can't be the name of another namespace`},
-		"a namespace without a number":         {minimal + "netns web\n", `line 4: "" is not a number from 1 to 4294967295`},
-		"words at the end":                     {minimal + "at 2s: reboot now\n", `line 4: "now" is too much`},
-		"an unknown timeout":                   {minimal + "timeout udp 5\n", `line 4: unknown timeout "udp"`},
-		"an unknown knob":                      {minimal + "at 1s: set min 5\n", `line 4: "min" is neither max, buckets nor a timeout`},
-		"a kernel in words":                    {"memory 1GiB\nkernel new\n", `line 2: "new" is not a kernel release such as 6.1`},
-		"a size without a unit":                {"memory 8\n", `line 1: "8" is not a size such as 8GiB`},
-		"a size that overflows":                {"memory 99999999999GiB\n", `line 1: "99999999999GiB" is not a size`},
-		"more memory available than there is":  {"memory 1GiB available 2GiB\n", "line 1: more is available than there is"},
-		"max 0 on a kernel that refuses it":    {"memory 1GiB\nkernel 7.0\nrun 1m\nmax 0\n", "kernel 7.0 refuses max 0"},
-		"a part that can't be read only":       {minimal + "readonly max hash\n", `line 4: "hash" is none of max, buckets, timeouts, entries`},
-		"clashes at the begin":                 {minimal + "start clash 5\n", "line 4: clash takes no room"},
-		"no entries at the begin":              {minimal + "start tcp 0\n", `line 4: "0" is not a number from 1`},
-		"a gc that never comes":                {minimal + "gc 0s\n", `line 4: "0s" is not a duration from 1ms to 5m0s`},
-		"a line that is longer than a line is": {minimal + "about " + strings.Repeat("x", 500) + "\n", "line 4: longer than 500 bytes"},
+		"nothing":                             {"", "memory is missing"},
+		"no kernel":                           {"memory 1GiB\nrun 1m\n", "kernel is missing"},
+		"no duration of the run":              {"memory 1GiB\nkernel 6.1\n", "run is missing"},
+		"an unknown keyword":                  {minimal + "memroy 1GiB\n", `line 4: unknown word "memroy"`},
+		"a keyword twice":                     {minimal + "\n# so\nrun 2m\n", "line 6: run stands here a second time"},
+		"a bare number for a duration":        {minimal + "at 10: reboot\n", `line 4: "10" is not a duration`},
+		"an unknown class":                    {minimal + "at 1s: udq 5/s\n", `line 4: "udq" is neither a class nor an event`},
+		"a rate without its unit":             {minimal + "at 1s: udp_unreplied 5\n", `line 4: "5" is not a rate`},
+		"a rate that is not a number":         {minimal + "at 1s: udp_unreplied NaN/s\n", `line 4: "NaN/s" is not a rate`},
+		"a rate beyond bounds":                {minimal + "at 1s: udp_unreplied 1e8/s\n", `line 4: "1e8/s" is not a rate`},
+		"a negative rate":                     {minimal + "at 1s: udp_unreplied -1/s\n", `line 4: "-1/s" is not a rate`},
+		"a load that begins after the end":    {minimal + "at 2m: dns 5/s\n", "a load begins at 2m0s, after the end"},
+		"a load that repeats":                 {minimal + "at 2s every 1s for 1m: dns 5/s\n", "line 4: a load has no every"},
+		"an event without an end":             {minimal + "at 2s every 1s: reboot\n", "line 4: an event has every and for, or neither"},
+		"an event that lasts":                 {minimal + "at 2s for 1s: reboot\n", "line 4: an event has every and for, or neither"},
+		"no colon":                            {minimal + "at 2s reboot\n", `line 4: want a colon, have "reboot"`},
+		"a duration for what has none":        {minimal + "at 2s: syn 5/s lasting 1s\n", "line 4: syn has no duration"},
+		"a namespace that is not declared":    {minimal + "at 2s: syn 5/s in web\n", `line 4: no namespace "web": a netns line must come first`},
+		"a namespace twice":                   {minimal + "netns web 5\nnetns web 6\n", `line 5: "web" can't be the name of another namespace`},
+		"a namespace without a number":        {minimal + "netns web\n", `line 4: "" is not a number from 1 to 4294967295`},
+		"extra words at the end":              {minimal + "at 2s: reboot now\n", `line 4: "now" is too much`},
+		"an unknown timeout":                  {minimal + "timeout udp 5\n", `line 4: unknown timeout "udp"`},
+		"an unknown knob":                     {minimal + "at 1s: set min 5\n", `line 4: "min" is neither max, buckets nor a timeout`},
+		"a kernel release without numbers":    {"memory 1GiB\nkernel new\n", `line 2: "new" is not a kernel release such as 6.1`},
+		"a size without a unit":               {"memory 8\n", `line 1: "8" is not a size such as 8GiB`},
+		"a size that overflows":               {"memory 99999999999GiB\n", `line 1: "99999999999GiB" is not a size`},
+		"more memory available than there is": {"memory 1GiB available 2GiB\n", "line 1: more is available than there is"},
+		"max 0 on a kernel that refuses it":   {"memory 1GiB\nkernel 7.0\nrun 1m\nmax 0\n", "kernel 7.0 refuses max 0"},
+		"a part that can't be read only":      {minimal + "readonly max hash\n", `line 4: "hash" is none of max, buckets, timeouts, entries`},
+		"clashes at the start":                {minimal + "start clash 5\n", "line 4: clash takes no room"},
+		"no entries at the start":             {minimal + "start tcp 0\n", `line 4: "0" is not a number from 1`},
+		"a gc that never runs":                {minimal + "gc 0s\n", `line 4: "0s" is not a duration from 1ms to 5m0s`},
+		"a line that is too long":             {minimal + "about " + strings.Repeat("x", 500) + "\n", "line 4: longer than 500 bytes"},
 	}
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {
@@ -67,8 +67,8 @@ func TestParseSetsDefaults(t *testing.T) {
 		text         string
 		max, buckets uint64
 	}{
-		"a small host of today":           {"memory 2GiB\nkernel 6.1\nrun 1m", 65536, 65536},
-		"a large host of today":           {"memory 8GiB\nkernel 6.1\nrun 1m", 262144, 262144},
+		"a small host since Linux 5.15":   {"memory 2GiB\nkernel 6.1\nrun 1m", 65536, 65536},
+		"a large host since Linux 5.15":   {"memory 8GiB\nkernel 6.1\nrun 1m", 262144, 262144},
 		"a large host before 5.15":        {"memory 8GiB\nkernel 5.10\nrun 1m", 262144, 65536},
 		"buckets are whole pages":         {"memory 8GiB\nkernel 6.1\nrun 1m\nbuckets 1000", 1024, 1024},
 		"max alone leaves the hash as is": {"memory 8GiB\nkernel 6.1\nrun 1m\nmax 5", 5, 262144},
@@ -87,7 +87,7 @@ func TestParseSetsDefaults(t *testing.T) {
 	}
 }
 
-// everyWord uses every word that there is.
+// everyWord is a scenario with every word of the format.
 const everyWord = `about every word there is
 memory 8GiB available 1536MiB
 kernel 6.17
@@ -159,7 +159,7 @@ func FuzzParse(f *testing.F) {
 		if diff := cmp.Diff(s, again); diff != "" {
 			t.Errorf("parsed again (-first +second):\n%s", diff)
 		}
-		// A short walk must end, whatever was written.
+		// A short walk of any scenario must end.
 		s.Run = min(s.Run, 90e9)
 		turns := 0
 		l := policy.Defaults()

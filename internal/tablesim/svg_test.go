@@ -13,7 +13,7 @@ import (
 	"github.com/ctwarden/ctwarden/internal/tablesim"
 )
 
-// A picture is what a test sees of an SVG: its elements by class, and all text.
+// A parsedSVG has the elements of an SVG, counted by class, and all its text.
 type parsedSVG struct {
 	height  float64
 	classes map[string]int
@@ -98,10 +98,10 @@ func TestSVGOfARamp(t *testing.T) {
 	}
 	for i := 1; i < len(entries); i++ {
 		if entries[i][0] < entries[i-1][0] {
-			t.Fatalf("corner %d lies left of the one before", i)
+			t.Fatalf("corner %d is left of the previous one", i)
 		}
 	}
-	// Max only rises here, in steps: never to the right and up at once.
+	// Max only rises in this scenario, in steps: no line is diagonal.
 	limit := p.points["polyline.max"]
 	for i := 1; i < len(limit); i++ {
 		if a, b := limit[i-1], limit[i]; b[1] > a[1] || b[0] != a[0] && b[1] != a[1] {
@@ -118,7 +118,7 @@ func TestSVGOfARamp(t *testing.T) {
 		t.Errorf("%d marks, want one for each of %d plans", got, len(plans))
 	}
 	for _, level := range []string{"calm", "elevated", "high"} {
-		if p.classes["rect."+level] < 2 { // one explains the colour
+		if p.classes["rect."+level] < 2 { // one is in the legend
 			t.Errorf("no level %s on the strip", level)
 		}
 	}
@@ -153,13 +153,13 @@ func TestSVGOfEdgeCases(t *testing.T) {
 		result *tablesim.Result
 		want   string
 	}{
-		"no turn at all":                  {&tablesim.Result{}, "packets lost"},
+		"no turn":                         {&tablesim.Result{}, "packets lost"},
 		"one point":                       {&tablesim.Result{Curve: []tablesim.Point{{Entries: 5, Max: 0}}}, "max 0"},
 		"max as high as it goes":          {&tablesim.Result{Curve: []tablesim.Point{{Max: 1 << 32}, {At: time.Second}}}, "4000M"},
 		"markup in a name":                {&tablesim.Result{Scenario: `<script a="b">&`}, `<script a="b">&`},
 		"control characters and bad text": {&tablesim.Result{About: "a\x1b[31m\xff\x00b"}, "a[31m?b"},
-		"a long story":                    {&tablesim.Result{About: strings.Repeat("ä", 200)}, strings.Repeat("ä", 129) + "…"},
-		"more acts than there is room":    {many, "and 16 more"},
+		"a long description":              {&tablesim.Result{About: strings.Repeat("ä", 200)}, strings.Repeat("ä", 129) + "…"},
+		"more acts than fit":              {many, "and 16 more"},
 	}
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {
@@ -177,7 +177,7 @@ func TestWriteSVGReportsTheError(t *testing.T) {
 	}
 }
 
-// failingWriter is a writer that can't.
+// failingWriter fails every write.
 type failingWriter struct{ err error }
 
 func (b failingWriter) Write([]byte) (int, error) { return 0, b.err }

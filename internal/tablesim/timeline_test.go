@@ -13,9 +13,9 @@ import (
 	"github.com/ctwarden/ctwarden/policy"
 )
 
-var update = flag.Bool("update", false, "write the golden timelines anew")
+var update = flag.Bool("update", false, "rewrite the golden timelines and docs/fleet.md")
 
-// playBuiltIn plays a shipped scenario under the default limits.
+// playBuiltIn plays a built-in scenario under the default limits.
 func playBuiltIn(t *testing.T, name string) *tablesim.Result {
 	t.Helper()
 	s, err := tablesim.Ship(name)
@@ -44,7 +44,7 @@ func TestTimelineText(t *testing.T) {
 			}
 			want, err := os.ReadFile(golden)
 			if err != nil {
-				t.Fatalf("%v (go test -run TimelineText -update writes it)", err)
+				t.Fatalf("%v (create it: go test ./internal/tablesim -run TimelineText -update)", err)
 			}
 			if diff := cmp.Diff(string(want), b.String()); diff != "" {
 				t.Errorf("timeline (-want +got):\n%s", diff)
