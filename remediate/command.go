@@ -9,6 +9,7 @@ import (
 	"strings"
 
 	"github.com/ctwarden/ctwarden/internal/conntrack"
+	"github.com/ctwarden/ctwarden/internal/ui"
 )
 
 // RevertCommands returns the shell commands that do what Revert with force
@@ -84,19 +85,8 @@ func (k *Kernel) command(e *Entry) string {
 	}
 	// The link of a process' own threads means another process to the shell.
 	path := strings.Replace(ns.File().Name(), "/proc/self/", "/proc/"+strconv.Itoa(os.Getpid())+"/", 1)
-	return "nsenter --net=" + quoted(path) + " " + set
+	return "nsenter --net=" + ui.Quote(path) + " " + set
 }
 
 // comment makes text a comment of the shell that no newline in it can end.
 func comment(text string) string { return "# " + conntrack.Printable(text, 1000) }
-
-// quoted makes one word of the shell.
-func quoted(s string) string {
-	safe := func(r rune) bool {
-		return r >= 'a' && r <= 'z' || r >= 'A' && r <= 'Z' || r >= '0' && r <= '9' || strings.ContainsRune("/._-:@", r)
-	}
-	if s != "" && strings.IndexFunc(s, func(r rune) bool { return !safe(r) }) < 0 {
-		return s
-	}
-	return "'" + strings.ReplaceAll(s, "'", `'\''`) + "'"
-}

@@ -335,18 +335,3 @@ func TestACommandIsOneLine(t *testing.T) {
 		}
 	}
 }
-
-func TestQuoted(t *testing.T) {
-	for in, want := range map[string]string{
-		"/run/netns/blue": "/run/netns/blue",
-		"/run/netns/a b":  "'/run/netns/a b'",
-		"az.AZ_09-:@/":    "az.AZ_09-:@/",
-		"/run/netns/a'b":  `'/run/netns/a'\''b'`,
-		"$(reboot)":       "'$(reboot)'",
-		"":                "''",
-	} {
-		if got := quoted(in); got != want {
-			t.Errorf("quoted(%q) = %s, want %s", in, got, want)
-		}
-	}
-}

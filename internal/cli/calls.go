@@ -10,6 +10,7 @@ import (
 	"github.com/ctwarden/ctwarden/internal/audit"
 	"github.com/ctwarden/ctwarden/internal/control"
 	"github.com/ctwarden/ctwarden/internal/loop"
+	"github.com/ctwarden/ctwarden/internal/ui"
 	"github.com/ctwarden/ctwarden/policy"
 )
 
@@ -75,7 +76,7 @@ func (d *running) pause(ctx context.Context, by control.Peer, ask control.Ask) (
 	if err := d.post.loop.Pause(ctx, askedBy(by, ask)); err != nil {
 		return nil, err
 	}
-	d.say.Warn("paused", "until", stamp(until), "uid", by.UID, "reason", ask.Reason)
+	d.say.Warn("paused", "until", ui.Time(until), "uid", by.UID, "reason", ask.Reason)
 	return pausedAnswer{until}, nil
 }
 

@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -10,7 +11,6 @@ import (
 	"time"
 
 	"github.com/spf13/cobra"
-	"golang.org/x/sys/unix"
 
 	"github.com/ctwarden/ctwarden/internal/config"
 	"github.com/ctwarden/ctwarden/internal/conntrack"
@@ -18,6 +18,7 @@ import (
 	"github.com/ctwarden/ctwarden/internal/diagnosis"
 	"github.com/ctwarden/ctwarden/internal/netns"
 	review "github.com/ctwarden/ctwarden/internal/report"
+	"github.com/ctwarden/ctwarden/internal/ui"
 	"github.com/ctwarden/ctwarden/watcher"
 )
 
@@ -61,7 +62,7 @@ that a table of another machine can be diagnosed after the fact.`,
 			if asJSON {
 				return review.WriteJSON(cmd.OutOrStdout(), found)
 			}
-			return found.Print(cmd.OutOrStdout(), widthOf(cmd.OutOrStdout()))
+			return found.Print(cmd.OutOrStdout(), cmp.Or(ui.TerminalOf(cmd.OutOrStdout(), os.Getenv).Columns, plainWidth))
 		},
 	}
 	flags := cmd.Flags()
@@ -74,19 +75,6 @@ that a table of another machine can be diagnosed after the fact.`,
 
 // plainWidth is that of what is not a terminal.
 const plainWidth = 80
-
-// widthOf is the width of the terminal that out is.
-func widthOf(out io.Writer) int {
-	f, ok := out.(*os.File)
-	if !ok {
-		return plainWidth
-	}
-	size, err := unix.IoctlGetWinsize(int(f.Fd()), unix.TIOCGWINSZ)
-	if err != nil || size.Col == 0 {
-		return plainWidth
-	}
-	return int(size.Col)
-}
 
 // lookIntoKernel looks into the table of a namespace; "" is our own. There is a
 // look even where only the entries can't be read.

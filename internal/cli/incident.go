@@ -11,16 +11,15 @@ import (
 	"os"
 	"path/filepath"
 	"strconv"
-	"text/tabwriter"
 	"time"
 
 	"github.com/spf13/cobra"
-	"golang.org/x/sys/unix"
 
 	"github.com/ctwarden/ctwarden/internal/audit"
 	"github.com/ctwarden/ctwarden/internal/config"
 	"github.com/ctwarden/ctwarden/internal/incident"
 	review "github.com/ctwarden/ctwarden/internal/report"
+	"github.com/ctwarden/ctwarden/internal/ui"
 	"github.com/ctwarden/ctwarden/policy"
 )
 
@@ -54,7 +53,7 @@ func logPath(cmd *cobra.Command, given string) (string, error) {
 	}
 	switch there, err := os.Stat(path); {
 	case err == nil && there.IsDir():
-		return "", hint(fmt.Errorf("read audit log: %s is a directory", path), cmd.CommandPath()+" --log "+pasted([]string{filepath.Join(path, "audit.jsonl")}))
+		return "", hint(fmt.Errorf("read audit log: %s is a directory", path), cmd.CommandPath()+" --log "+ui.Quote(filepath.Join(path, "audit.jsonl")))
 	case errors.Is(err, fs.ErrNotExist) && given == "":
 		return "", hint(fmt.Errorf("read audit log: %w", err), "ctwarden status   # has the daemon ever run here?")
 	case errors.Is(err, fs.ErrNotExist):
@@ -69,7 +68,7 @@ func sameLog(command, path string) string {
 	if path == config.Default().Audit.Path {
 		return command
 	}
-	return command + " --log " + pasted([]string{path})
+	return command + " --log " + ui.Quote(path)
 }
 
 // group feeds the chosen records of a log to a grouper. A file in which no
@@ -97,7 +96,7 @@ func noLog(path string, records, strange int) error {
 		return nil
 	}
 	return hint(fmt.Errorf("read audit log: no line of %s is a record (%d were read)", path, strange),
-		"head -n 1 "+pasted([]string{path}), "ctwarden audit verify --log "+pasted([]string{path}))
+		"head -n 1 "+ui.Quote(path), "ctwarden audit verify --log "+ui.Quote(path))
 }
 
 // find reads one incident whole; "last" is the newest. A log can be long, so it
@@ -179,14 +178,14 @@ func printIncidents(out io.Writer, g *incident.Grouper, path string) error {
 		_, err := fmt.Fprintln(out, "no incidents: the table has not been near its limit since the log begins")
 		return err
 	}
-	w := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
+	w := ui.NewTable(out)
 	fmt.Fprintln(w, "INCIDENT\tBEGAN\tLASTED\tFULLNESS\tPEAK\tLOST\tEVICTED\tCAUSE\tACTS\tEND")
 	for i := range g.Newest() {
 		acts := strconv.Itoa(i.Tally.Done - i.Tally.Back)
 		if i.Tally.Would > 0 {
 			acts += fmt.Sprintf(" (+%d would)", i.Tally.Would)
 		}
-		fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\t%d\t%d\t%s\t%s\t%s\n", audit.Sanitise(i.ID), stamp(i.Start),
+		fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\t%d\t%d\t%s\t%s\t%s\n", audit.Sanitise(i.ID), ui.Time(i.Start),
 			i.Duration.Round(time.Second), review.Spark(i.Curve, 12), policy.Percent(i.Peak.Fullness()),
 			i.Losses.Packets, i.Losses.Evicted, i.Cause, acts, i.Status)
 	}
@@ -222,7 +221,7 @@ func newIncidentShow() *cobra.Command {
 			if asJSON {
 				return r.WriteJSON(cmd.OutOrStdout())
 			}
-			more := sameLog("ctwarden incident report "+pasted([]string{found.ID}), path)
+			more := sameLog("ctwarden incident report "+ui.Quote(found.ID), path)
 			return r.WriteShort(cmd.OutOrStdout(), paper(cmd.OutOrStdout()), more)
 		},
 	}
@@ -309,7 +308,7 @@ func writeFile(name string, text []byte, force bool) error {
 	}
 	file, err := os.OpenFile(name, flags, 0o644) //nolint:gosec // a report is for others to read
 	if errors.Is(err, fs.ErrExist) {
-		return hint(fmt.Errorf("write %s: it exists already", name), "mv "+pasted([]string{name, name + ".old"})+"   # or --force")
+		return hint(fmt.Errorf("write %s: it exists already", name), "mv "+ui.Quote(name, name+".old")+"   # or --force")
 	}
 	if err != nil {
 		return fmt.Errorf("write file: %w", err)
@@ -328,17 +327,8 @@ func paper(w io.Writer) review.Paper {
 	if n, err := strconv.Atoi(os.Getenv("COLUMNS")); err == nil && n > 0 {
 		p.Width = n
 	}
-	file, ok := w.(*os.File)
-	if !ok {
-		return p
+	if t := ui.TerminalOf(w, os.Getenv); t.Columns > 0 {
+		p.Width, p.Color = min(t.Columns, 120), t.Color
 	}
-	size, err := unix.IoctlGetWinsize(int(file.Fd()), unix.TIOCGWINSZ)
-	if err != nil {
-		return p
-	}
-	if size.Col > 0 {
-		p.Width = min(int(size.Col), 120)
-	}
-	p.Color = os.Getenv("NO_COLOR") == "" && os.Getenv("TERM") != "dumb"
 	return p
 }

@@ -13,6 +13,7 @@ import (
 	"github.com/ctwarden/ctwarden/internal/audit"
 	"github.com/ctwarden/ctwarden/internal/config"
 	"github.com/ctwarden/ctwarden/internal/control"
+	"github.com/ctwarden/ctwarden/internal/ui"
 )
 
 // unanswered says what to do about an error of package control.
@@ -21,7 +22,7 @@ func unanswered(cmd *cobra.Command, cfg *config.Config, err error) error {
 	case control.NoDaemon(err):
 		return hint(fmt.Errorf("no daemon answers on %s", cfg.Control.Socket), "systemctl status ctwarden")
 	case errors.Is(err, fs.ErrPermission):
-		return hint(err, "sudo "+pasted(os.Args), "sudo usermod -a -G ctwarden \"$USER\"   # lets you ask without sudo, after the next login")
+		return hint(err, "sudo "+ui.Quote(os.Args...), "sudo usermod -a -G ctwarden \"$USER\"   # lets you ask without sudo, after the next login")
 	}
 	return err
 }
@@ -67,7 +68,7 @@ in the audit log.`,
 			if err := ask(cmd, "pause", a, &paused); err != nil {
 				return err
 			}
-			_, err := fmt.Fprintf(cmd.OutOrStdout(), "paused until %s; ctwarden resume ends it\n", stamp(paused.Until))
+			_, err := fmt.Fprintf(cmd.OutOrStdout(), "paused until %s; ctwarden resume ends it\n", ui.Time(paused.Until))
 			return err
 		},
 	}

@@ -18,6 +18,7 @@ import (
 	"github.com/ctwarden/ctwarden/internal/diagnosis"
 	"github.com/ctwarden/ctwarden/internal/incident"
 	review "github.com/ctwarden/ctwarden/internal/report"
+	"github.com/ctwarden/ctwarden/internal/ui"
 	"github.com/ctwarden/ctwarden/policy"
 	"github.com/ctwarden/ctwarden/remediate"
 )
@@ -170,7 +171,7 @@ func writeAdvice(w io.Writer, dir string, a *incident.Advice) error {
 	for _, f := range a.Files {
 		if _, err := root.Lstat(f.Path); err == nil {
 			return hint(fmt.Errorf("write %s: it exists already; nothing was written", filepath.Join(dir, f.Path)),
-				"ctwarden recommend --write "+pasted([]string{dir + ".new"})+"   # with the flags of before, then: diff -r "+pasted([]string{dir, dir + ".new"}))
+				"ctwarden recommend --write "+ui.Quote(dir+".new")+"   # with the flags of before, then: diff -r "+ui.Quote(dir, dir+".new"))
 		}
 	}
 	for _, f := range a.Files {

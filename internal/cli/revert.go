@@ -19,6 +19,7 @@ import (
 	"github.com/ctwarden/ctwarden/internal/control"
 	"github.com/ctwarden/ctwarden/internal/loop"
 	"github.com/ctwarden/ctwarden/internal/netns"
+	"github.com/ctwarden/ctwarden/internal/ui"
 	"github.com/ctwarden/ctwarden/policy"
 	"github.com/ctwarden/ctwarden/remediate"
 )
@@ -104,7 +105,7 @@ func printAnswer(w io.Writer, text []byte) error {
 	err := printReverted(w, answer.Outcomes)
 	switch {
 	case !answer.Until.IsZero():
-		fmt.Fprintf(w, "paused until %s; ctwarden resume ends it\n", stamp(answer.Until))
+		fmt.Fprintf(w, "paused until %s; ctwarden resume ends it\n", ui.Time(answer.Until))
 	case len(answer.Outcomes) == 0:
 		fmt.Fprintln(w, "the daemon goes on as before; to keep it from acting: ctwarden pause --for 1h --reason WHY")
 	}

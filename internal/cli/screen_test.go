@@ -1,16 +1,14 @@
 package cli
 
 import (
-	"os"
 	"strings"
-	"syscall"
 	"testing"
 	"time"
 	"unicode/utf8"
 
 	"github.com/google/go-cmp/cmp"
-	"golang.org/x/sys/unix"
 
+	"github.com/ctwarden/ctwarden/internal/ui"
 	"github.com/ctwarden/ctwarden/policy"
 	"github.com/ctwarden/ctwarden/remediate"
 )
@@ -27,55 +25,35 @@ func filling(now report) *view {
 
 func TestAFrameFitsItsTerminal(t *testing.T) {
 	v := filling(standing(policy.High, 870, 1000, policy.HeldBudget))
-	for _, s := range []display{
-		{width: 200, height: 60}, {width: 80, height: 40}, {width: 60, height: 40}, {width: 49, height: 24}, {width: 20, height: 10}, {width: 10, height: 3}, {width: 1, height: 1},
-		{width: 80, height: 40, ascii: true}, {width: 20, height: 10, ascii: true},
+	for _, s := range []ui.Terminal{
+		{Columns: 200, Rows: 60}, {Columns: 80, Rows: 40}, {Columns: 60, Rows: 40}, {Columns: 49, Rows: 24}, {Columns: 20, Rows: 10}, {Columns: 10, Rows: 3}, {Columns: 1, Rows: 1},
+		{Columns: 80, Rows: 40, ASCII: true}, {Columns: 20, Rows: 10, ASCII: true},
 	} {
 		text := v.frame(s)
-		lines := strings.Split(strings.ReplaceAll(text, clearLine, ""), "\r\n")
-		if len(lines) > s.height {
+		lines := strings.Split(strings.ReplaceAll(text, ui.ClearLine, ""), "\r\n")
+		if len(lines) > s.Rows {
 			t.Errorf("%+v: %d lines", s, len(lines))
 		}
 		for _, l := range lines {
-			if utf8.RuneCountInString(l) > s.width {
+			if utf8.RuneCountInString(l) > s.Columns {
 				t.Errorf("%+v: too wide: %q", s, l)
 			}
 		}
 		if strings.Contains(text, "\x1b[3") {
 			t.Errorf("%+v: coloured", s)
 		}
-		if other := strings.IndexFunc(text, func(c rune) bool { return c > '~' }); s.ascii && other >= 0 {
+		if other := strings.IndexFunc(text, func(c rune) bool { return c > '~' }); s.ASCII && other >= 0 {
 			t.Errorf("%+v: letters that the terminal does not have: %q", s, text[other:])
 		}
-		if curve := strings.Contains(text, "┤") || strings.Contains(text, "0 +"); curve != (s.width >= 49) {
+		if curve := strings.Contains(text, "┤") || strings.Contains(text, "0 +"); curve != (s.Columns >= 49) {
 			t.Errorf("%+v: a curve: %v\n%s", s, curve, text)
 		}
 		// What matters is never cut off, wherever there is room for it.
-		whole := strings.Join(strings.Fields(strings.ReplaceAll(text, clearLine, " ")), " ")
+		whole := strings.Join(strings.Fields(strings.ReplaceAll(text, ui.ClearLine, " ")), " ")
 		for _, want := range []string{"870 of 1000", "87.0%", "high", "ceiling permits"} {
-			if s.width >= 20 && !strings.Contains(whole, want) {
+			if s.Columns >= 20 && !strings.Contains(whole, want) {
 				t.Errorf("%+v: no %q in\n%s", s, want, text)
 			}
-		}
-	}
-}
-
-func TestFold(t *testing.T) {
-	for name, c := range map[string]struct {
-		text  string
-		width int
-		want  []string
-	}{
-		"nothing is one line":            {"", 5, []string{""}},
-		"what fits is left":              {"ab cd", 5, []string{"ab cd"}},
-		"a line breaks between words":    {"ab cd ef", 5, []string{"ab cd", "ef"}},
-		"a word too long breaks":         {"abcdefg h", 3, []string{"abc", "def", "g h"}},
-		"spaces at a break are no line":  {"ab   cd", 3, []string{"ab", "cd"}},
-		"letters are counted, not bytes": {"äöü ß", 3, []string{"äöü", "ß"}},
-		"no width is the least":          {"ab", 0, []string{"a", "b"}},
-	} {
-		if diff := cmp.Diff(c.want, fold(c.text, c.width)); diff != "" {
-			t.Errorf("%s (-want +got):\n%s", name, diff)
 		}
 	}
 }
@@ -119,53 +97,9 @@ func TestColourIsOfTheLevel(t *testing.T) {
 		for _, width := range []int{80, 20} {
 			v := view{last: standing(level, 1, 10, policy.NotHeld)}
 			lines := map[int]int{80: 2, 20: 1}[width] // the table's, and the level's
-			if text := v.frame(display{width: width, height: 40, color: true}); strings.Count(text, want) != lines || strings.Count(text, "\x1b[0m") != lines {
+			if text := v.frame(ui.Terminal{Columns: width, Rows: 40, Color: true}); strings.Count(text, want) != lines || strings.Count(text, "\x1b[0m") != lines {
 				t.Errorf("%v: not %d lines with %q in %q", level, lines, want, text)
 			}
-		}
-	}
-}
-
-func TestWhatALocaleDraws(t *testing.T) {
-	for name, c := range map[string]struct {
-		env  map[string]string
-		want bool
-	}{
-		"none is that of C":               {nil, false},
-		"LANG":                            {map[string]string{"LANG": "de_DE.UTF-8"}, true},
-		"another spelling":                {map[string]string{"LANG": "C.utf8"}, true},
-		"LC_ALL outranks LANG":            {map[string]string{"LANG": "C.UTF-8", "LC_ALL": "C"}, false},
-		"LC_CTYPE outranks LANG":          {map[string]string{"LANG": "C", "LC_CTYPE": "C.UTF-8"}, true},
-		"an empty one counts for nothing": {map[string]string{"LANG": "C.UTF-8", "LC_ALL": ""}, true},
-		"Latin-1":                         {map[string]string{"LANG": "de_DE.ISO-8859-1"}, false},
-	} {
-		if got := utf8Locale(func(k string) string { return c.env[k] }); got != c.want {
-			t.Errorf("%s: %v", name, got)
-		}
-	}
-}
-
-func TestATerminalIsMeasured(t *testing.T) {
-	f, err := os.OpenFile("/dev/ptmx", os.O_RDWR|syscall.O_NOCTTY, 0)
-	if err != nil {
-		t.Skipf("needs pseudoterminals: %v", err)
-	}
-	defer f.Close()
-	if err := unix.IoctlSetWinsize(int(f.Fd()), unix.TIOCSWINSZ, &unix.Winsize{Row: 24, Col: 80}); err != nil {
-		t.Fatal(err)
-	}
-	for name, c := range map[string]struct {
-		env  map[string]string
-		want display
-	}{
-		"a terminal with colours":     {map[string]string{"TERM": "xterm", "LANG": "C.UTF-8"}, display{width: 80, height: 24, color: true}},
-		"no colours are asked for":    {map[string]string{"TERM": "xterm", "LANG": "C.UTF-8", "NO_COLOR": "1"}, display{width: 80, height: 24}},
-		"the locale has ASCII only":   {map[string]string{"TERM": "linux"}, display{width: 80, height: 24, color: true, ascii: true}},
-		"a dumb one is none":          {map[string]string{"TERM": "dumb", "LANG": "C.UTF-8"}, display{}},
-		"one without a name, neither": {nil, display{}},
-	} {
-		if got := displayOf(f, func(k string) string { return c.env[k] }); got != c.want {
-			t.Errorf("%s: %+v, want %+v", name, got, c.want)
 		}
 	}
 }

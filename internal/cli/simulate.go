@@ -10,16 +10,15 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
-	"text/tabwriter"
 	"time"
 
-	"github.com/guptarohit/asciigraph"
 	"github.com/spf13/cobra"
 
 	"github.com/ctwarden/ctwarden/internal/audit"
 	"github.com/ctwarden/ctwarden/internal/config"
 	review "github.com/ctwarden/ctwarden/internal/report"
 	"github.com/ctwarden/ctwarden/internal/tablesim"
+	"github.com/ctwarden/ctwarden/internal/ui"
 )
 
 func newSimulate() *cobra.Command {
@@ -104,7 +103,7 @@ func writeSVG(name string, r *tablesim.Result) error {
 }
 
 func listScenarios(out io.Writer) error {
-	w := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
+	w := ui.NewTable(out)
 	for _, name := range tablesim.Shipped() {
 		s, err := tablesim.Ship(name)
 		if err != nil {
@@ -166,8 +165,6 @@ func curve(r *tablesim.Result, width, height int) string {
 		entries[i] = max(entries[i], float64(r.Curve[at].Entries))
 		limit[i] = float64(r.Curve[at].Max)
 	}
-	return asciigraph.PlotMany([][]float64{limit, entries},
-		asciigraph.Height(height), asciigraph.Precision(0), asciigraph.LowerBound(0),
-		asciigraph.Caption(audit.Sanitise(fmt.Sprintf("%s: max (upper line) and entries (lower line) over %s", r.Scenario, end.Round(time.Second)))),
-	)
+	return ui.Plot(entries, limit, height, false,
+		audit.Sanitise(fmt.Sprintf("%s: max (upper line) and entries (lower line) over %s", r.Scenario, end.Round(time.Second))))
 }

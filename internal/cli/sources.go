@@ -8,6 +8,7 @@ import (
 	"slices"
 
 	"github.com/ctwarden/ctwarden/internal/config"
+	"github.com/ctwarden/ctwarden/internal/ui"
 	"github.com/ctwarden/ctwarden/watcher"
 )
 
@@ -87,7 +88,7 @@ func printSources(all map[string]sourceReport, unheard map[string]string, line f
 			text = "silent: " + cmp.Or(s.Error, "not begun")
 		}
 		if !s.At.IsZero() {
-			text += ", last record " + stamp(s.At)
+			text += ", last record " + ui.Time(s.At)
 		}
 		line(name, "%s, %d lines about tables heard, %d records lost, %d lines missed", text, s.Heard, s.Lost, s.Missed)
 	}

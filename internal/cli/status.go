@@ -9,8 +9,6 @@ import (
 	"maps"
 	"os"
 	"slices"
-	"strings"
-	"text/tabwriter"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -21,6 +19,7 @@ import (
 	"github.com/ctwarden/ctwarden/internal/loop"
 	"github.com/ctwarden/ctwarden/internal/netns"
 	review "github.com/ctwarden/ctwarden/internal/report"
+	"github.com/ctwarden/ctwarden/internal/ui"
 	"github.com/ctwarden/ctwarden/policy"
 	"github.com/ctwarden/ctwarden/remediate"
 	"github.com/ctwarden/ctwarden/watcher"
@@ -136,7 +135,7 @@ func tellStatus(cmd *cobra.Command, asJSON, watch bool, every time.Duration) err
 	out := cmd.OutOrStdout()
 	look := func() (report, error) { return lookAround(cmd, cfg) }
 	if watch {
-		return watchStatus(cmd.Context(), out, every, look, func() display { return displayOf(out, os.Getenv) })
+		return watchStatus(cmd.Context(), out, every, look, func() ui.Terminal { return ui.TerminalOf(out, os.Getenv) })
 	}
 	r, err := look()
 	if err != nil {
@@ -193,7 +192,7 @@ func lookMyself(cmd *cobra.Command, cfg *config.Config) (r report, err error) {
 
 // print prints one screen.
 func (r *report) print(out io.Writer) error {
-	w := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
+	w := ui.NewTable(out)
 	r.tell(func(what, text string) { fmt.Fprintf(w, "%s\t%s\n", what, text) })
 	return w.Flush()
 }
@@ -204,7 +203,7 @@ func (r *report) tell(row func(what, text string)) {
 		row(what, audit.Sanitise(fmt.Sprintf(format, args...)))
 	}
 	if r.Running {
-		line("daemon", "running since %s, version %s, mode %s", stamp(r.Since), r.Version, r.Mode)
+		line("daemon", "running since %s, version %s, mode %s", ui.Time(r.Since), r.Version, r.Mode)
 	} else {
 		line("daemon", "not running (this is a look of my own)")
 	}
@@ -256,7 +255,7 @@ func printTable(t *loop.TableStatus, watched bool, line func(string, string, ...
 		line(name, "none: nf_conntrack is not loaded")
 		return
 	}
-	line(name, "%s %s  %d of %d entries, %d buckets", bar(a.Fullness.Of(barWidth), barWidth), policy.Percent(a.Fullness), o.Table.Entries, o.Table.Max, o.Table.Buckets)
+	line(name, "%s %s  %d of %d entries, %d buckets", ui.Bar(a.Fullness.Of(barWidth), barWidth), policy.Percent(a.Fullness), o.Table.Entries, o.Table.Max, o.Table.Buckets)
 	level := t.Level.String()
 	if t.Cause != policy.NoCause {
 		level += ", cause " + t.Cause.String()
@@ -296,9 +295,3 @@ func forecast(a *policy.Assessment) string {
 }
 
 const barWidth = 30
-
-// bar draws n of width.
-func bar(n, width uint64) string {
-	n = min(n, width)
-	return "[" + strings.Repeat("#", int(n)) + strings.Repeat("-", int(width-n)) + "]"
-}

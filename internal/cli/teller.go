@@ -9,6 +9,7 @@ import (
 
 	"github.com/ctwarden/ctwarden/internal/audit"
 	"github.com/ctwarden/ctwarden/internal/loop"
+	"github.com/ctwarden/ctwarden/internal/ui"
 	"github.com/ctwarden/ctwarden/policy"
 	"github.com/ctwarden/ctwarden/watcher"
 )
@@ -67,7 +68,7 @@ func (t *teller) fill(s *loop.Status, refused uint64) {
 	}
 	a := &s.Tables[0].Assessment
 	table := &a.Observation.Table
-	text := fmt.Sprintf("%s %6s of %d, %s", bar(a.Fullness.Of(barWidth), barWidth), policy.Percent(a.Fullness), table.Max, a.Level)
+	text := fmt.Sprintf("%s %6s of %d, %s", ui.Bar(a.Fullness.Of(barWidth), barWidth), policy.Percent(a.Fullness), table.Max, a.Level)
 	if a.FullIn > 0 && a.FullIn < time.Hour {
 		text += fmt.Sprintf(", full in %s", a.FullIn.Round(time.Second/10))
 	}

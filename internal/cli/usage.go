@@ -10,6 +10,8 @@ import (
 
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
+
+	"github.com/ctwarden/ctwarden/internal/ui"
 )
 
 // usageError is a command line that was not understood.
@@ -114,7 +116,7 @@ func unquoted(cmd *cobra.Command, word string) []string {
 		}
 		whole := f.Value.String() + " " + word
 		if _, err := when(whole, time.Now()); err == nil {
-			return []string{cmd.CommandPath() + " --" + name + " " + pasted([]string{whole})}
+			return []string{cmd.CommandPath() + " --" + name + " " + ui.Quote(whole)}
 		}
 	}
 	return nil

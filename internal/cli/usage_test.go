@@ -8,27 +8,6 @@ import (
 	"github.com/ctwarden/ctwarden/policy"
 )
 
-func TestAHintCanBePasted(t *testing.T) {
-	tests := map[string]struct {
-		words []string
-		want  string
-	}{
-		"plain words":           {[]string{"ctwarden", "incident", "list", "--log=/var/log/a.jsonl"}, "ctwarden incident list --log=/var/log/a.jsonl"},
-		"a reason with spaces":  {[]string{"pause", "--reason", "it is 3 a.m."}, "pause --reason 'it is 3 a.m.'"},
-		"a quote":               {[]string{"it's"}, `'it'\''s'`},
-		"what a shell would do": {[]string{"$(reboot)", "a;b", "*"}, "'$(reboot)' 'a;b' '*'"},
-		"a newline":             {[]string{"a\nb"}, "'a\nb'"},
-		"nothing":               {[]string{""}, "''"},
-	}
-	for name, tt := range tests {
-		t.Run(name, func(t *testing.T) {
-			if got := pasted(tt.words); got != tt.want {
-				t.Errorf("pasted: %s, want %s", got, tt.want)
-			}
-		})
-	}
-}
-
 func TestAHintReadsTheSameLog(t *testing.T) {
 	if got := sameLog("ctwarden incident list", config.Default().Audit.Path); got != "ctwarden incident list" {
 		t.Errorf("the default log: %s", got)

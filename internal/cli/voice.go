@@ -7,13 +7,13 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
-	"regexp"
 	"slices"
 	"strings"
 	"syscall"
 
 	"github.com/ctwarden/ctwarden/internal/audit"
 	"github.com/ctwarden/ctwarden/internal/config"
+	"github.com/ctwarden/ctwarden/internal/ui"
 )
 
 // hinted is an error with advice: a command to paste, where there is one.
@@ -77,21 +77,9 @@ func hintsFor(err error) []string {
 	case errors.Is(err, syscall.EROFS):
 		return []string{"mount -o remount,rw /proc/sys   # read-only in a container, or under ProtectKernelTunables="}
 	case errors.Is(err, fs.ErrPermission) && os.Geteuid() != 0:
-		return []string{"sudo " + pasted(os.Args) + "   # as root"}
+		return []string{"sudo " + ui.Quote(os.Args...) + "   # as root"}
 	case errors.Is(err, fs.ErrNotExist) && errors.As(err, &missing):
-		return []string{"ls -l " + pasted([]string{filepath.Dir(missing.Path)})}
+		return []string{"ls -l " + ui.Quote(filepath.Dir(missing.Path))}
 	}
 	return nil
-}
-
-// pasted returns words as a shell takes them.
-func pasted(words []string) string {
-	plain := regexp.MustCompile(`^[A-Za-z0-9_@%+=:,./-]+$`)
-	quoted := make([]string, len(words))
-	for n, word := range words {
-		if quoted[n] = word; !plain.MatchString(word) {
-			quoted[n] = "'" + strings.ReplaceAll(word, "'", `'\''`) + "'"
-		}
-	}
-	return strings.Join(quoted, " ")
 }

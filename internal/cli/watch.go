@@ -11,6 +11,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/ctwarden/ctwarden/internal/audit"
+	"github.com/ctwarden/ctwarden/internal/ui"
 	"github.com/ctwarden/ctwarden/policy"
 )
 
@@ -18,10 +19,10 @@ import (
 // error: it is how one leaves. A look that fails is told, and the next one may
 // succeed: a daemon may be started anew meanwhile. Only the first one must not
 // fail.
-func watchStatus(ctx context.Context, w io.Writer, every time.Duration, look func() (report, error), size func() display) error {
-	if size().terminal() {
-		fmt.Fprint(w, enterScreen)
-		defer fmt.Fprint(w, leaveScreen)
+func watchStatus(ctx context.Context, w io.Writer, every time.Duration, look func() (report, error), size func() ui.Terminal) error {
+	if fullScreen(size()) {
+		fmt.Fprint(w, ui.EnterScreen)
+		defer fmt.Fprint(w, ui.LeaveScreen)
 	}
 	resized := make(chan os.Signal, 1)
 	signal.Notify(resized, unix.SIGWINCH)
@@ -53,7 +54,7 @@ func watchStatus(ctx context.Context, w io.Writer, every time.Duration, look fun
 			case <-ticks.C:
 				waiting = false
 			case <-resized:
-				if !size().terminal() {
+				if !fullScreen(size()) {
 					break // a new line is for a new look
 				}
 				if err := show(); err != nil {
@@ -86,12 +87,16 @@ func (v *view) look(look func() (report, error)) error {
 	return nil
 }
 
+// fullScreen reports whether t can show a live screen. Elsewhere each look has a
+// line.
+func fullScreen(t ui.Terminal) bool { return t.Columns > 0 && !t.Dumb }
+
 // write writes a whole screen, or one line.
-func (v *view) write(w io.Writer, s display) error {
+func (v *view) write(w io.Writer, s ui.Terminal) error {
 	text := oneLine(&v.last) + "\n"
 	switch {
-	case s.terminal():
-		text = homeCursor + v.frame(s) + clearRest
+	case fullScreen(s):
+		text = ui.HomeCursor + v.frame(s) + ui.ClearRest
 	case v.err != nil:
 		text = v.noAnswer() + "\n"
 	}
@@ -100,7 +105,7 @@ func (v *view) write(w io.Writer, s display) error {
 }
 
 func (v *view) noAnswer() string {
-	return audit.Sanitise(fmt.Sprintf("%s no answer: %v", stamp(v.failed), v.err))
+	return audit.Sanitise(fmt.Sprintf("%s no answer: %v", ui.Time(v.failed), v.err))
 }
 
 // pastMost bounds what is remembered: no terminal is wider.
@@ -128,7 +133,7 @@ func (h *history) last(n int) (limit, entries []float64) {
 
 // oneLine is one look on one line.
 func oneLine(r *report) string {
-	at := stamp(r.At)
+	at := ui.Time(r.At)
 	if len(r.Tables) == 0 {
 		return at + " no table has been looked at yet"
 	}

@@ -16,6 +16,7 @@ import (
 
 	"github.com/ctwarden/ctwarden/internal/conntrack"
 	"github.com/ctwarden/ctwarden/internal/loop"
+	"github.com/ctwarden/ctwarden/internal/ui"
 	"github.com/ctwarden/ctwarden/policy"
 )
 
@@ -43,11 +44,11 @@ func TestAWatchOutlivesTheDaemon(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	defer cancel()
 	for name, c := range map[string]struct {
-		size display
+		size ui.Terminal
 		want string
 	}{
-		"on a screen": {display{width: 200, height: 50}, "no answer: unexpected EOF" + clearLine + "\r\ndaemon"},
-		"in lines":    {display{}, "no answer: unexpected EOF\n"},
+		"on a screen": {ui.Terminal{Columns: 200, Rows: 50}, "no answer: unexpected EOF" + ui.ClearLine + "\r\ndaemon"},
+		"in lines":    {ui.Terminal{}, "no answer: unexpected EOF\n"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			looks := 0
@@ -61,7 +62,7 @@ func TestAWatchOutlivesTheDaemon(t *testing.T) {
 					cancel()
 				}
 				return standing(policy.Calm, 5, 10, policy.HeldCalm), nil
-			}, func() display { return c.size })
+			}, func() ui.Terminal { return c.size })
 			if err != nil || strings.Count(b.String(), "no answer") != 1 || !strings.Contains(b.String(), c.want) {
 				t.Errorf("%v, %q", err, b.String())
 			}
@@ -80,9 +81,9 @@ func TestALiveScreenComesAndGoes(t *testing.T) {
 		return standing(policy.Calm, 5, 10, policy.HeldCalm), nil
 	}
 	var b bytes.Buffer
-	err := watchStatus(ctx, &b, time.Millisecond, look, func() display { return display{width: 80, height: 30} })
+	err := watchStatus(ctx, &b, time.Millisecond, look, func() ui.Terminal { return ui.Terminal{Columns: 80, Rows: 30} })
 	text := b.String()
-	if err != nil || !strings.HasPrefix(text, enterScreen) || !strings.HasSuffix(text, leaveScreen) || strings.Count(text, homeCursor) != 2 {
+	if err != nil || !strings.HasPrefix(text, ui.EnterScreen) || !strings.HasSuffix(text, ui.LeaveScreen) || strings.Count(text, ui.HomeCursor) != 2 {
 		t.Errorf("%v, %q", err, text)
 	}
 }
@@ -103,7 +104,7 @@ func TestWithoutATerminalEachLookIsALine(t *testing.T) {
 			return report{}, nil
 		}
 		return reports[looks-1], nil
-	}, func() display { return display{} })
+	}, func() ui.Terminal { return ui.Terminal{} })
 	lines := strings.Split(strings.TrimSuffix(b.String(), "\n"), "\n")
 	if err != nil || len(lines) != 4 || strings.Contains(b.String(), "\x1b") {
 		t.Fatalf("%v, %q", err, b.String())
@@ -134,7 +135,7 @@ func watchResized(t *testing.T, width int64) *resized {
 		ended <- watchStatus(ctx, writer, time.Hour, func() (report, error) {
 			r.looks.Add(1)
 			return standing(policy.Calm, 5, 10, policy.HeldCalm), nil
-		}, func() display { return display{width: int(r.width.Load()), height: 30} })
+		}, func() ui.Terminal { return ui.Terminal{Columns: int(r.width.Load()), Rows: 30} })
 	}()
 	t.Cleanup(func() {
 		cancel()
@@ -170,11 +171,11 @@ func (r *resized) until(end string) (text string) {
 
 func TestAScreenFollowsItsTerminalAtOnce(t *testing.T) {
 	r := watchResized(t, 100)
-	if text := r.until(clearRest); !strings.Contains(text, "running since") {
+	if text := r.until(ui.ClearRest); !strings.Contains(text, "running since") {
 		t.Errorf("a wide screen: %q", text)
 	}
 	r.to(20)
-	if text := r.until(clearRest); !strings.Contains(text, "calm 50") || strings.Contains(text, "running since") {
+	if text := r.until(ui.ClearRest); !strings.Contains(text, "calm 50") || strings.Contains(text, "running since") {
 		t.Errorf("the same, narrow: %q", text)
 	}
 }
@@ -186,13 +187,13 @@ func TestALineIsForALook(t *testing.T) {
 	}
 	r.to(0) // a line more, or a look, would be seen
 	r.to(100)
-	if text := r.until(clearRest); !strings.HasPrefix(text, homeCursor) {
+	if text := r.until(ui.ClearRest); !strings.HasPrefix(text, ui.HomeCursor) {
 		t.Errorf("a line was written for a resize: %q", text)
 	}
 }
 
 func TestAWatchThatCanNotBeginOrBeReadEnds(t *testing.T) {
-	size := func() display { return display{} }
+	size := func() ui.Terminal { return ui.Terminal{} }
 	fails := func() (report, error) { return report{}, io.ErrUnexpectedEOF }
 	if err := watchStatus(t.Context(), io.Discard, time.Millisecond, fails, size); !errors.Is(err, io.ErrUnexpectedEOF) {
 		t.Errorf("the first look fails: %v", err)
@@ -220,7 +221,7 @@ func TestWhatIsATerminal(t *testing.T) {
 	}
 	defer file.Close()
 	for _, w := range []io.Writer{file, io.Discard} {
-		if displayOf(w, getenv("xterm")).terminal() {
+		if fullScreen(ui.TerminalOf(w, getenv("xterm"))) {
 			t.Errorf("%T is a terminal", w)
 		}
 	}

@@ -5,6 +5,8 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"github.com/ctwarden/ctwarden/internal/ui"
 )
 
 // One rule for the times that people read and write: what is printed on a
@@ -16,11 +18,8 @@ import (
 // moments are the forms of a time, with and without a zone. A fraction of a
 // second may follow the seconds.
 var moments = [...]string{
-	"2006-01-02 15:04:05Z07:00", "2006-01-02 15:04Z07:00", "2006-01-02 15:04:05", "2006-01-02 15:04", time.DateOnly,
+	ui.TimeLayout, "2006-01-02 15:04Z07:00", "2006-01-02 15:04:05", "2006-01-02 15:04", time.DateOnly,
 }
-
-// stamp prints a time for people.
-func stamp(t time.Time) string { return t.Local().Format(moments[0]) }
 
 // when reads a time as people write it; "" is the zero time. The zone of now is
 // the reader's.

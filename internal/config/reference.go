@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"io"
 	"strings"
+
+	"github.com/ctwarden/ctwarden/internal/ui"
 )
 
 // Reference writes a configuration file that sets every key to its default,
@@ -27,7 +29,7 @@ func Reference(w io.Writer) error {
 		}
 		sections = writeSections(b, sections, k.path)
 		indent := strings.Repeat("  ", len(sections))
-		for _, line := range wrap(k.doc, 76-len(indent)) {
+		for _, line := range ui.Wrap(k.doc, 76-len(indent)) {
 			fmt.Fprintf(b, "%s# %s\n", indent, line)
 		}
 		fmt.Fprintf(b, "%s# Takes %s.\n%s\n", indent, k.takes(), entry(k, &c, len(sections)))
@@ -95,22 +97,4 @@ protect:
 	}
 	b.WriteString("\nA value that 0 switches off is compared with nothing.\n")
 	return b.Flush()
-}
-
-// wrap breaks text into lines of at most width letters, where it has words
-// short enough.
-func wrap(text string, width int) []string {
-	var lines []string
-	line := ""
-	for word := range strings.FieldsSeq(text) {
-		if line != "" && len(line)+1+len(word) > width {
-			lines = append(lines, line)
-			line = ""
-		}
-		if line != "" {
-			line += " "
-		}
-		line += word
-	}
-	return append(lines, line)
 }

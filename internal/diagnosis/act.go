@@ -6,6 +6,7 @@ import (
 
 	"github.com/ctwarden/ctwarden/internal/census"
 	"github.com/ctwarden/ctwarden/internal/conntrack"
+	"github.com/ctwarden/ctwarden/internal/ui"
 	"github.com/ctwarden/ctwarden/policy"
 )
 
@@ -140,7 +141,7 @@ func (l *Look) foreseeAge(fates policy.Fates) Act {
 func (l *Look) foreseeDelete(fates policy.Fates) Act {
 	n := fates[policy.FateEligible]
 	act := Act{
-		Type: policy.DeleteEntries, Text: fmt.Sprintf("delete UNREPLIED idle for %s", seconds(uint32(l.limits.Delete.MinIdle/time.Second))),
+		Type: policy.DeleteEntries, Text: fmt.Sprintf("delete UNREPLIED idle for %s", ui.Seconds(uint32(l.limits.Delete.MinIdle/time.Second))),
 		Frees: l.scale(n), Margin: l.scaledMargin(n), Fates: &fates,
 		Cost: "the next packet of a one-way flow makes its entry anew, behind NAT perhaps with another port",
 	}

@@ -6,13 +6,12 @@ import (
 	"io"
 	"slices"
 	"strings"
-	"text/tabwriter"
 	"time"
-	"unicode/utf8"
 
 	"github.com/ctwarden/ctwarden/internal/audit"
 	"github.com/ctwarden/ctwarden/internal/census"
 	"github.com/ctwarden/ctwarden/internal/conntrack"
+	"github.com/ctwarden/ctwarden/internal/ui"
 	"github.com/ctwarden/ctwarden/policy"
 )
 
@@ -37,19 +36,10 @@ func (s *screen) write(line string) {
 
 // say writes a text under a label, broken between words.
 func (s *screen) say(label, format string, args ...any) {
-	indent := strings.Repeat(" ", labelWidth)
-	line, empty := fmt.Sprintf("%-*s", labelWidth, label), true
-	for word := range strings.FieldsSeq(fmt.Sprintf(format, args...)) {
-		if !empty && utf8.RuneCountInString(line)+1+utf8.RuneCountInString(word) > s.width {
-			s.write(line)
-			line, empty = indent, true
-		}
-		if !empty {
-			line += " "
-		}
-		line, empty = line+word, false
+	for _, line := range ui.Wrap(fmt.Sprintf(format, args...), s.width-labelWidth) {
+		s.write(fmt.Sprintf("%-*s%s", labelWidth, label, line))
+		label = ""
 	}
-	s.write(line)
 }
 
 // Print prints the diagnosis for a person, in lines of at most width, and of 40
@@ -139,25 +129,13 @@ func largest(rows []row) []row {
 func rangeRows(h *census.Histogram) []row {
 	var rows []row
 	for _, r := range h.Ranges() {
-		name := "up to " + seconds(r.UpTo)
+		name := "up to " + ui.Seconds(r.UpTo)
 		if r.UpTo == 0 {
 			name = "more"
 		}
 		rows = append(rows, row{name, r.Entries})
 	}
 	return append(rows, row{"unknown", h.Unknown()})
-}
-
-func seconds(n uint32) string {
-	switch {
-	case n%86400 == 0:
-		return fmt.Sprintf("%d d", n/86400)
-	case n%3600 == 0:
-		return fmt.Sprintf("%d h", n/3600)
-	case n%60 == 0 && n > 60:
-		return fmt.Sprintf("%d min", n/60)
-	}
-	return fmt.Sprintf("%d s", n)
 }
 
 // bars draws the rows that have entries.
@@ -172,8 +150,7 @@ func (d *Diagnosis) bars(s *screen, label string, rows []row) {
 		drawn := ""
 		if width >= 8 { // a shorter one says nothing
 			room := width - 2
-			full := min(max(int(share.Of(uint64(room))), 1), room)
-			drawn = "[" + strings.Repeat("#", full) + strings.Repeat("-", room-full) + "] "
+			drawn = ui.Bar(max(share.Of(uint64(room)), 1), uint64(room)) + " "
 		}
 		s.write(fmt.Sprintf("%-*s%-12s%7s %s%d", labelWidth, label, r.name, percent(share), drawn, r.n))
 		label = ""
@@ -229,7 +206,7 @@ func moment(d time.Duration) string {
 	if d == 0 {
 		return "at once"
 	}
-	return seconds(uint32(d / time.Second))
+	return ui.Seconds(uint32(d / time.Second))
 }
 
 // fateWord says in words why an entry is spared.
@@ -293,7 +270,7 @@ func (d *Diagnosis) printTop(s *screen) {
 		return
 	}
 	var b strings.Builder
-	w := tabwriter.NewWriter(&b, 0, 0, 2, ' ', 0)
+	w := ui.NewTable(&b)
 	s.write("who has the most entries")
 	printTalkers(w, d, "sources", d.Top.Sources)
 	printTalkers(w, d, "networks", d.Top.Networks)

@@ -9,6 +9,7 @@ import (
 
 	"github.com/ctwarden/ctwarden/internal/control"
 	"github.com/ctwarden/ctwarden/internal/loop"
+	"github.com/ctwarden/ctwarden/internal/ui"
 )
 
 // An answer is what is looked at of the daemon's answer on its status.
@@ -40,7 +41,7 @@ func (p *patient) checkDaemon(ctx context.Context) {
 		p.add(Wrong, area, "running", "systemctl status ctwarden", "does not answer: %v", err)
 		return
 	}
-	p.add(Fine, area, "running", "", "since %s, mode %s", r.Since.Local().Format("2006-01-02 15:04:05Z07:00"), r.Mode)
+	p.add(Fine, area, "running", "", "since %s, mode %s", ui.Time(r.Since), r.Mode)
 	if len(r.Tables) > 0 && !r.Tables[0].Assessment.Observation.Absent {
 		if k := r.Tables[0].Assessment.Observation.Kernel; !k.MaxWritable || !k.TimeoutsWritable || !k.Entries {
 			p.add(Wrong, area, "sandbox", "systemctl cat ctwarden   # AmbientCapabilities=CAP_NET_ADMIN, ProtectKernelTunables=no, AF_NETLINK",

@@ -3,9 +3,9 @@ package doctor
 import (
 	"fmt"
 	"io"
-	"text/tabwriter"
 
 	"github.com/ctwarden/ctwarden/internal/audit"
+	"github.com/ctwarden/ctwarden/internal/ui"
 )
 
 // A Verdict is how a check ended.
@@ -43,7 +43,7 @@ func CountWrong(found []Finding) int {
 // Print prints the findings as a table, for a person. What comes from outside
 // is made harmless. An error is that of out.
 func Print(out io.Writer, found []Finding) error {
-	w := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
+	w := ui.NewTable(out)
 	area := ""
 	for i := range found {
 		f := &found[i]

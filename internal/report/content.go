@@ -8,6 +8,7 @@ import (
 
 	"github.com/ctwarden/ctwarden/internal/conntrack"
 	"github.com/ctwarden/ctwarden/internal/incident"
+	"github.com/ctwarden/ctwarden/internal/ui"
 	"github.com/ctwarden/ctwarden/policy"
 )
 
@@ -34,19 +35,19 @@ func (r *Report) happened() section {
 	t.add("To", day(i.End)+map[incident.Status]string{
 		incident.Open: " (the record ends here)", incident.Interrupted: " (the last that is known)",
 	}[i.Status])
-	t.add("Fullest", fmt.Sprintf("%s of %s entries, %s", number(i.Peak.Entries), number(i.Peak.Max), policy.Percent(i.Peak.Fullness())))
+	t.add("Fullest", fmt.Sprintf("%s of %s entries, %s", ui.Number(i.Peak.Entries), ui.Number(i.Peak.Max), policy.Percent(i.Peak.Fullness())))
 	t.add("Highest level", i.Level.String())
 	t.add("Cause", causeName(i.Cause))
-	t.add("Packets lost", number(i.Losses.Packets))
-	t.add("Entries evicted by the kernel", number(i.Losses.Evicted))
+	t.add("Packets lost", ui.Number(i.Losses.Packets))
+	t.add("Entries evicted by the kernel", ui.Number(i.Losses.Evicted))
 	if i.Losses.Elsewhere > 0 {
-		t.add("Packets lost for other reasons", number(i.Losses.Elsewhere))
+		t.add("Packets lost for other reasons", ui.Number(i.Losses.Elsewhere))
 	}
 	if i.Losses.Clashed > 0 {
-		t.add("Entries that clashed", number(i.Losses.Clashed))
+		t.add("Entries that clashed", ui.Number(i.Losses.Clashed))
 	}
 	if i.Lines > 0 {
-		t.add("Kernel log lines \"table full\"", number(i.Lines))
+		t.add("Kernel log lines \"table full\"", ui.Number(i.Lines))
 	}
 	if i.Version != "" {
 		t.add("Written by", clean(fmt.Sprintf("ctwarden %s on Linux %s, mode %s", i.Version, i.Kernel, i.Mode)))
@@ -71,8 +72,8 @@ func (r *Report) lost() section {
 	if e.Known {
 		noRoom, refused = between(&e.NoRoom), fromTo(&e.Refused)
 	}
-	t.add("Connections that found no room", number(counted), noRoom)
-	t.add("of these, refused: their first packet was lost", number(i.Losses.Packets), refused)
+	t.add("Connections that found no room", ui.Number(counted), noRoom)
+	t.add("of these, refused: their first packet was lost", ui.Number(i.Losses.Packets), refused)
 	s.blocks = append(s.blocks, block{table: t})
 	switch {
 	case !e.Known:
@@ -83,7 +84,7 @@ func (r *Report) lost() section {
 		s.blocks = append(s.blocks, para("A connection that finds no room is refused, or let in after the kernel has thrown out another one that it holds for unfinished."),
 			note(fmt.Sprintf("The estimate plays the connections that arrived against the limit that stood before, %s entries, without deleting "+
 				"any. How many arrived is itself inferred: from how the table grew, and from how long entries like these live. The range comes from "+
-				"halving and doubling that lifetime, and from how far the method is off on simulated loads. A refused client that tries again is counted once.", number(e.Max))))
+				"halving and doubling that lifetime, and from how far the method is off on simulated loads. A refused client that tries again is counted once.", ui.Number(e.Max))))
 	}
 	return s
 }
@@ -92,20 +93,20 @@ func (r *Report) lost() section {
 func fromTo(r *incident.Range) string {
 	switch {
 	case r.Low == r.High:
-		return number(r.Likely)
+		return ui.Number(r.Likely)
 	case r.High < 20:
 		return "none, or a few"
 	case round(r.Low) == round(r.High):
-		return "about " + number(round(r.Low))
+		return "about " + ui.Number(round(r.Low))
 	}
-	return number(round(r.Low)) + " to " + number(round(r.High))
+	return ui.Number(round(r.Low)) + " to " + ui.Number(round(r.High))
 }
 
 func between(r *incident.Range) string {
 	if text := fromTo(r); !strings.Contains(text, " to ") {
 		return text
 	}
-	return fmt.Sprintf("about %s (%s to %s)", number(round(r.Likely)), number(round(r.Low)), number(round(r.High)))
+	return fmt.Sprintf("about %s (%s to %s)", ui.Number(round(r.Likely)), ui.Number(round(r.Low)), ui.Number(round(r.High)))
 }
 
 // round leaves two digits: more would claim more than is known.
@@ -149,9 +150,9 @@ func (r *Report) composition() section {
 }
 
 func looked(a, b *incident.Look) string {
-	text := fmt.Sprintf("%s entries were looked at", number(a.Seen))
+	text := fmt.Sprintf("%s entries were looked at", ui.Number(a.Seen))
 	if b != nil {
-		text = fmt.Sprintf("%s and %s entries were looked at", number(a.Seen), number(b.Seen))
+		text = fmt.Sprintf("%s and %s entries were looked at", ui.Number(a.Seen), ui.Number(b.Seen))
 	}
 	if a.Sampled || b != nil && b.Sampled {
 		return text + "; where that is not the whole table, it is a random part of it."
@@ -200,7 +201,7 @@ func mostOf(look *incident.Look) *table {
 		if look.Share(n) < worthNaming {
 			return
 		}
-		t.add(what, clean(key), number(n), policy.Percent(look.Share(n)))
+		t.add(what, clean(key), ui.Number(n), policy.Percent(look.Share(n)))
 	}
 	const most = 5
 	for _, c := range look.Top.Sources[:min(most, len(look.Top.Sources))] {
@@ -252,7 +253,7 @@ func (r *Report) cost() section {
 	t := &table{caption: "Entries deleted or aged", head: []string{"Entries", "Deleted", "Made to expire sooner"}, right: []bool{false, true, true}}
 	for _, class := range []policy.Class{policy.Unreplied, policy.Closing, policy.Established} {
 		if d, a := sum.Deleted[class], sum.Aged[class]; d+a > 0 {
-			t.add(sentence(class.String()), number(d), number(a))
+			t.add(sentence(class.String()), ui.Number(d), ui.Number(a))
 		}
 	}
 	s.blocks = append(s.blocks, block{table: t},
@@ -271,7 +272,7 @@ func spared(fates *policy.Fates) *table {
 	t := &table{caption: "Entries that were spared", head: []string{"Why", "Entries"}, right: []bool{false, true}}
 	for fate, n := range fates {
 		if n > 0 {
-			t.add(spare(policy.Fate(fate)), number(n))
+			t.add(spare(policy.Fate(fate)), ui.Number(n))
 		}
 	}
 	return t
@@ -281,7 +282,7 @@ func samples(list []policy.Sample) *table {
 	t := &table{caption: "Examples", head: []string{"Protocol", "From", "To", "Seconds left"}, right: []bool{false, false, false, true}}
 	for n := range list {
 		e := &list[n]
-		t.add(protocol(e.Proto), fmt.Sprintf("%s port %d", e.Src, e.SrcPort), fmt.Sprintf("%s port %d", e.Dst, e.DstPort), number(uint64(e.Left)))
+		t.add(protocol(e.Proto), fmt.Sprintf("%s port %d", e.Src, e.SrcPort), fmt.Sprintf("%s port %d", e.Dst, e.DstPort), ui.Number(uint64(e.Left)))
 	}
 	return t
 }
@@ -296,7 +297,7 @@ func (r *Report) changed() section {
 	t := &table{caption: "Changed kernel values", head: []string{"Kernel value", "Before", "Now"}, right: []bool{false, true, true}}
 	for n := range i.Changed {
 		c := &i.Changed[n]
-		t.add(c.Sysctl, number(c.Original), number(c.Written))
+		t.add(c.Sysctl, ui.Number(c.Original), ui.Number(c.Written))
 	}
 	s.blocks = append(s.blocks, block{table: t},
 		para("By the end of the record nobody had put these values back. "+lasting(i)+" To undo all of it now, run ctwarden revert on that host, or:"),
@@ -323,7 +324,7 @@ func (r *Report) fix() section {
 	s := section{title: "The permanent fix"}
 	s.blocks = append(s.blocks, para("What ctwarden did buys time and is gone after a reboot. These files make it last. Nothing is installed by itself; "+
 		"read them, then write them with:"),
-		block{code: "ctwarden recommend --incident " + word(r.Incident.ID) + " --write DIR", about: "Write the files"})
+		block{code: "ctwarden recommend --incident " + ui.Quote(clean(r.Incident.ID)) + " --write DIR", about: "Write the files"})
 	a := &r.Advice
 	if len(a.Why) > 0 {
 		s.blocks = append(s.blocks, block{list: a.Why})
@@ -348,7 +349,7 @@ func (r *Report) missing() section {
 		list = append(list, sentence(clean(gap))+".")
 	}
 	if i.Omitted > 0 {
-		list = append(list, fmt.Sprintf("%d further decisions are left out here; ctwarden audit show --incident %s has them.", i.Omitted, word(i.ID)))
+		list = append(list, fmt.Sprintf("%d further decisions are left out here; ctwarden audit show --incident %s has them.", i.Omitted, ui.Quote(clean(i.ID))))
 	}
 	if len(list) > 0 {
 		s.blocks = append(s.blocks, block{list: list})

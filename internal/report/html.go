@@ -7,6 +7,8 @@ import (
 	"html/template"
 	"io"
 	"strings"
+
+	"github.com/ctwarden/ctwarden/internal/ui"
 )
 
 //go:embed page.gohtml
@@ -36,7 +38,7 @@ func (r *Report) WriteHTML(w io.Writer) error {
 	i := &r.Incident
 	err = page.Execute(w, pageContent{
 		Report: r, Sections: sections,
-		Subtitle: fmt.Sprintf("Incident %s, %s, %s", clean(i.ID), day(i.Start), span(i.Duration)),
+		Subtitle: fmt.Sprintf("Incident %s, %s, %s", clean(i.ID), day(i.Start), ui.Duration(i.Duration)),
 		Written:  day(r.Written),
 		Wide:     template.HTML(svg(i, "wide", 960, 400, 13)),   // #nosec G203 -- svg escapes what it draws
 		Narrow:   template.HTML(svg(i, "narrow", 400, 340, 13)), // #nosec G203 -- likewise

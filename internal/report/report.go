@@ -5,12 +5,12 @@ import (
 	"fmt"
 	"io"
 	"iter"
-	"strings"
 	"time"
 	"unicode/utf16"
 
 	"github.com/ctwarden/ctwarden/internal/audit"
 	"github.com/ctwarden/ctwarden/internal/incident"
+	"github.com/ctwarden/ctwarden/internal/ui"
 	"github.com/ctwarden/ctwarden/policy"
 )
 
@@ -50,17 +50,6 @@ func undo(c *incident.Change) string {
 		return command
 	}
 	return fmt.Sprintf("%s   # in network namespace %d", command, c.NetNS)
-}
-
-// word makes one harmless word of the shell of the name of an incident.
-func word(id string) string {
-	plain := func(r rune) bool {
-		return r >= 'a' && r <= 'z' || r >= 'A' && r <= 'Z' || r >= '0' && r <= '9' || r == '-' || r == '_' || r == '.'
-	}
-	if id != "" && strings.IndexFunc(id, func(r rune) bool { return !plain(r) }) < 0 {
-		return clean(id)
-	}
-	return "'" + strings.ReplaceAll(clean(id), "'", `'\''`) + "'"
 }
 
 // WriteJSON writes the report as JSON, indented.
@@ -156,15 +145,15 @@ func story(i *incident.Incident) []string {
 		where = fmt.Sprintf("the connection tracking table of network namespace %d", i.NetNS)
 	}
 	peak := fmt.Sprintf("It held %s entries at the most, with a limit of %s at that moment (%s).",
-		number(i.Peak.Entries), number(i.Peak.Max), policy.Percent(i.Peak.Fullness()))
+		ui.Number(i.Peak.Entries), ui.Number(i.Peak.Max), policy.Percent(i.Peak.Fullness()))
 	if i.Peak.Max == 0 {
-		peak = fmt.Sprintf("It held %s entries at the most, and has no limit.", number(i.Peak.Entries))
+		peak = fmt.Sprintf("It held %s entries at the most, and has no limit.", ui.Number(i.Peak.Entries))
 	}
 	text := []string{
 		"Linux remembers each connection that its firewall or NAT handles as an entry of one table. The table has a limit, " +
 			"nf_conntrack_max. When it is full, the first packets of new connections are dropped: to users, the host looks down, " +
 			"while connections that exist go on.",
-		fmt.Sprintf("On %s, %s was in trouble for %s. %s", day(i.Start), where, span(i.Duration), peak),
+		fmt.Sprintf("On %s, %s was in trouble for %s. %s", day(i.Start), where, ui.Duration(i.Duration), peak),
 	}
 	if cause := causeWords(i.Cause); cause != "" {
 		text = append(text, cause)

@@ -10,6 +10,7 @@ import (
 
 	"github.com/ctwarden/ctwarden/internal/conntrack"
 	"github.com/ctwarden/ctwarden/internal/incident"
+	"github.com/ctwarden/ctwarden/internal/ui"
 	"github.com/ctwarden/ctwarden/policy"
 )
 
@@ -95,7 +96,7 @@ func (c *canvas) begin() {
 	c.put(`<title id="%s-t">Entries in the connection tracking table, and its limit, over time</title>`, c.id)
 	c.put(`<desc id="%s-d">%s</desc>`, c.id, html.EscapeString(fmt.Sprintf(
 		"From %s to %s UTC. Entries began at %s, reached %s of a limit of %s, and ended at %s of %s. The numbered marks are the acts in the table of decisions.",
-		clock(i.First.Time), clock(i.Last.Time), number(i.First.Entries), number(i.Peak.Entries), number(i.Peak.Max), number(i.Last.Entries), number(i.Last.Max))))
+		clock(i.First.Time), clock(i.Last.Time), ui.Number(i.First.Entries), ui.Number(i.Peak.Entries), ui.Number(i.Peak.Max), ui.Number(i.Last.Entries), ui.Number(i.Last.Max))))
 }
 
 // bands paint where the levels begin, as shares of the limit.
@@ -193,7 +194,7 @@ func (c *canvas) limit() {
 // colour of the paper: an act's line may pass behind it.
 func (c *canvas) name() {
 	c.put(`<text class="max-label" x="%s" y="%s" text-anchor="end">limit %s</text>`,
-		num(c.w-right), num(c.y(float64(c.i.Last.Max))-c.font*0.4), number(c.i.Last.Max))
+		num(c.w-right), num(c.y(float64(c.i.Last.Max))-c.font*0.4), ui.Number(c.i.Last.Max))
 }
 
 // losses mark the time in which packets were lost.

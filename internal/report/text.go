@@ -5,11 +5,11 @@ import (
 	"fmt"
 	"io"
 	"strings"
-	"unicode/utf8"
 
 	"github.com/guptarohit/asciigraph"
 
 	"github.com/ctwarden/ctwarden/internal/incident"
+	"github.com/ctwarden/ctwarden/internal/ui"
 )
 
 // A Paper says what a report in text is written on.
@@ -95,9 +95,9 @@ type typist struct {
 func (t *typist) line(text string) { _, _ = t.w.WriteString(strings.TrimRight(text, " ") + "\n") }
 
 func (t *typist) title(text string) {
-	for _, line := range wrapped(strings.ToUpper(text), t.paper.columns()) {
+	for _, line := range ui.Fold(strings.ToUpper(text), t.paper.columns()) {
 		if t.paper.Color {
-			line = "\x1b[1m" + line + "\x1b[0m"
+			line = ui.Bold.Paint(line)
 		}
 		t.line(line)
 	}
@@ -106,41 +106,11 @@ func (t *typist) title(text string) {
 
 // wrap writes text in lines of the paper's width, the first behind lead.
 func (t *typist) wrap(lead, text string) {
-	indent := strings.Repeat(" ", utf8.RuneCountInString(lead))
-	for _, line := range wrapped(clean(text), t.paper.columns()-len(indent)) {
+	indent := ui.Indent(lead)
+	for _, line := range ui.Fold(clean(text), t.paper.columns()-len(indent)) {
 		t.line(lead + line)
 		lead = indent
 	}
-}
-
-// wrapped breaks text into lines of at most width columns; a longer word is
-// cut.
-func wrapped(text string, width int) []string {
-	width = max(width, 8)
-	var lines []string
-	line, length := "", 0
-	for word := range strings.FieldsSeq(text) {
-		for {
-			n := utf8.RuneCountInString(word)
-			if length > 0 && length+1+n <= width {
-				line, length = line+" "+word, length+1+n
-				break
-			}
-			if length > 0 {
-				lines = append(lines, line)
-			}
-			if n <= width {
-				line, length = word, n
-				break
-			}
-			cut := []rune(word)
-			lines, line, length, word = append(lines, string(cut[:width])), "", 0, string(cut[width:])
-		}
-	}
-	if length > 0 || len(lines) == 0 {
-		lines = append(lines, line)
-	}
-	return lines
 }
 
 func (t *typist) block(r *Report, b *block) {
@@ -175,36 +145,23 @@ func (t *typist) code(b *block) {
 
 // table writes a table in columns where it fits, and row by row where not.
 func (t *typist) table(tab *table) {
-	const gap = 2
-	widths := make([]int, len(tab.head))
-	rows := append([][]string{tab.head}, tab.rows...)
-	for _, row := range rows {
-		for c, cell := range row {
-			widths[c] = max(widths[c], utf8.RuneCountInString(clean(cell)))
+	rows := make([][]string, 0, len(tab.rows)+1)
+	for _, row := range append([][]string{tab.head}, tab.rows...) {
+		cells := make([]string, len(row))
+		for c := range row {
+			cells[c] = clean(row[c])
 		}
+		rows = append(rows, cells)
 	}
-	total := 0
-	for _, w := range widths {
-		total += w + gap
-	}
-	if total-gap > t.paper.columns() {
+	lines := ui.Align(rows, tab.right, t.paper.columns())
+	if lines == nil {
 		t.stacked(tab)
 		return
 	}
-	for n, row := range rows {
-		if n == 0 && strings.Join(row, "") == "" {
-			continue
+	for _, line := range lines {
+		if line != "" { // a head without words
+			t.line(line)
 		}
-		var b strings.Builder
-		for c, cell := range row {
-			cell = clean(cell)
-			pad := strings.Repeat(" ", widths[c]-utf8.RuneCountInString(cell))
-			if c < len(tab.right) && tab.right[c] {
-				cell, pad = pad+cell, ""
-			}
-			b.WriteString(cell + pad + "  ")
-		}
-		t.line(b.String())
 	}
 }
 
@@ -241,8 +198,8 @@ func (t *typist) curve(i *incident.Incident) {
 		t.wrap("", "The log holds too few readings for a curve.")
 		return
 	}
-	width := t.paper.columns() - 12
-	entries, limit := columns(i.Curve, width)
+	width := t.paper.columns() - ui.PlotMargin
+	entries, limit := ui.Columns(points(i.Curve), width)
 	o := []asciigraph.Option{asciigraph.Height(12), asciigraph.Precision(0), asciigraph.LowerBound(0)}
 	if t.paper.Color {
 		o = append(o, asciigraph.SeriesColors(asciigraph.Blue, asciigraph.Red))
@@ -255,41 +212,15 @@ func (t *typist) curve(i *incident.Incident) {
 	t.wrap("", "The lower line is the number of entries, the upper one the limit, nf_conntrack_max.")
 }
 
-// columns takes the fullest reading for each of width columns of time.
-func columns(points []incident.Point, width int) (entries, limit []float64) {
-	width = max(min(width, 400), 2)
-	entries, limit = make([]float64, width), make([]float64, width)
-	start, end := points[0].At, points[len(points)-1].At
-	for n := range points {
-		p := &points[n]
-		c := 0
-		if end > start {
-			c = int(float64(p.At-start) / float64(end-start) * float64(width-1))
-		}
-		entries[c] = max(entries[c], float64(p.Entries))
-		limit[c] = max(limit[c], float64(p.Max))
+// points returns readings as they are drawn.
+func points(curve []incident.Point) []ui.Point {
+	drawn := make([]ui.Point, len(curve))
+	for n := range curve {
+		p := &curve[n]
+		drawn[n] = ui.Point{At: p.At.Since(curve[0].At), Entries: p.Entries, Max: p.Max, Level: p.Level.String(), Lost: p.Lost}
 	}
-	for c := 1; c < width; c++ {
-		if limit[c] == 0 {
-			entries[c], limit[c] = entries[c-1], limit[c-1]
-		}
-	}
-	return entries, limit
+	return drawn
 }
 
 // Spark draws the fullness over time in width characters.
-func Spark(points []incident.Point, width int) string {
-	if len(points) == 0 || width < 2 {
-		return ""
-	}
-	entries, limit := columns(points, width)
-	var b strings.Builder
-	for c := range entries {
-		share := 0.0
-		if limit[c] > 0 {
-			share = min(entries[c]/limit[c], 1)
-		}
-		b.WriteRune([]rune("▁▂▃▄▅▆▇█")[int(share*7.999)])
-	}
-	return b.String()
-}
+func Spark(curve []incident.Point, width int) string { return ui.Spark(points(curve), width) }

@@ -7,21 +7,9 @@ import (
 	"time"
 
 	"github.com/ctwarden/ctwarden/internal/incident"
+	"github.com/ctwarden/ctwarden/internal/ui"
 	"github.com/ctwarden/ctwarden/policy"
 )
-
-// number prints n in groups of three digits.
-func number(n uint64) string {
-	digits := strconv.FormatUint(n, 10)
-	var b strings.Builder
-	for i, d := range digits {
-		if i > 0 && (len(digits)-i)%3 == 0 {
-			b.WriteByte(',')
-		}
-		b.WriteRune(d)
-	}
-	return b.String()
-}
 
 // grouped prints the long numbers of a text in groups of three digits.
 func grouped(text string) string {
@@ -29,7 +17,7 @@ func grouped(text string) string {
 	for len(text) > 0 {
 		digits := len(text) - len(strings.TrimLeft(text, "0123456789"))
 		if n, err := strconv.ParseUint(text[:digits], 10, 64); err == nil && digits > 3 && text[0] != '0' {
-			b.WriteString(number(n))
+			b.WriteString(ui.Number(n))
 		} else {
 			b.WriteString(text[:digits])
 		}
@@ -48,14 +36,14 @@ func count(n uint64, one, many string) string {
 	if n == 1 {
 		return "1 " + one
 	}
-	return number(n) + " " + many
+	return ui.Number(n) + " " + many
 }
 
 func packets(n uint64) string {
 	if n == 1 {
 		return "1 packet was"
 	}
-	return number(n) + " packets were"
+	return ui.Number(n) + " packets were"
 }
 
 // sentence makes the first letter a capital one.
@@ -64,22 +52,6 @@ func sentence(s string) string {
 		return s
 	}
 	return strings.ToUpper(s[:1]) + s[1:]
-}
-
-// span prints a duration for people.
-func span(d time.Duration) string {
-	s := int64(d.Round(time.Second).Seconds())
-	switch {
-	case d < 10*time.Second:
-		return fmt.Sprintf("%.1f s", d.Seconds())
-	case s < 60:
-		return fmt.Sprintf("%d s", s)
-	case s < 3600:
-		return fmt.Sprintf("%d min %02d s", s/60, s%60)
-	case s < 48*3600:
-		return fmt.Sprintf("%d h %02d min", s/3600, s%3600/60)
-	}
-	return fmt.Sprintf("%d days %d h", s/86400, s%86400/3600)
 }
 
 // day prints a time as audit show takes it back.
@@ -92,7 +64,7 @@ func after(i *incident.Incident, t time.Time) string {
 	if d < 0 {
 		return "before"
 	}
-	return "+" + span(d)
+	return "+" + ui.Duration(d)
 }
 
 // causeWords explains a cause; "" for none.
@@ -149,20 +121,20 @@ func deed(d *incident.Decision) string {
 	text := ""
 	switch act.Type {
 	case policy.RaiseMax:
-		text = fmt.Sprintf("%s the limit nf_conntrack_max from %s to %s", verb("raised", "raise"), number(act.From), number(act.To))
+		text = fmt.Sprintf("%s the limit nf_conntrack_max from %s to %s", verb("raised", "raise"), ui.Number(act.From), ui.Number(act.To))
 	case policy.RestoreMax:
-		text = fmt.Sprintf("%s the limit nf_conntrack_max back from %s to %s", verb("put", "put"), number(act.From), number(act.To))
+		text = fmt.Sprintf("%s the limit nf_conntrack_max back from %s to %s", verb("put", "put"), ui.Number(act.From), ui.Number(act.To))
 	case policy.ResizeHash:
-		text = fmt.Sprintf("%s the hash from %s to %s buckets", verb("enlarged", "enlarge"), number(act.From), number(act.To))
+		text = fmt.Sprintf("%s the hash from %s to %s buckets", verb("enlarged", "enlarge"), ui.Number(act.From), ui.Number(act.To))
 	case policy.ShortenTimeout:
 		text = fmt.Sprintf("%s %s from %d s to %d s", verb("shortened", "shorten"), act.Knob.Sysctl(), act.From, act.To)
 	case policy.RestoreTimeout:
 		text = fmt.Sprintf("%s %s back from %d s to %d s", verb("gave", "give"), act.Knob.Sysctl(), act.From, act.To)
 	case policy.AgeEntries:
-		text = fmt.Sprintf("%s only %d s to idle %s entries, at most %s of them", verb("left", "leave"), act.Remaining, act.Class, number(act.Cap))
+		text = fmt.Sprintf("%s only %d s to idle %s entries, at most %s of them", verb("left", "leave"), act.Remaining, act.Class, ui.Number(act.Cap))
 	case policy.DeleteEntries:
 		text = fmt.Sprintf("%s %s entries that had been idle for %s, at most %s of them",
-			verb("deleted", "delete"), act.Class, span(act.MinIdle), number(act.Cap))
+			verb("deleted", "delete"), act.Class, ui.Duration(act.MinIdle), ui.Number(act.Cap))
 	default:
 		text = verb("did", "do") + " something that this version does not know"
 	}
@@ -180,15 +152,15 @@ func result(d *incident.Decision) string {
 	case out.Action.Would:
 		return "not permitted, so not done"
 	case out.Foreign:
-		return fmt.Sprintf("left alone: somebody else had set it to %s", number(out.Before))
+		return fmt.Sprintf("left alone: somebody else had set it to %s", ui.Number(out.Before))
 	case !out.OK && did != "" && out.Changed > 0:
-		return fmt.Sprintf("%s %s, then it failed: %s", number(out.Changed), did, clean(out.Error))
+		return fmt.Sprintf("%s %s, then it failed: %s", ui.Number(out.Changed), did, clean(out.Error))
 	case !out.OK:
 		return "failed: " + clean(out.Error)
 	case did != "":
-		return fmt.Sprintf("%s %s of %s looked at", number(out.Changed), did, number(out.Examined))
+		return fmt.Sprintf("%s %s of %s looked at", ui.Number(out.Changed), did, ui.Number(out.Examined))
 	case out.After != out.Action.To:
-		return "done: now " + number(out.After)
+		return "done: now " + ui.Number(out.After)
 	}
 	return "done"
 }

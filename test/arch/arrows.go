@@ -13,25 +13,27 @@ func arrows() map[string][]string {
 		"policy": {"internal/conntrack", "internal/census"},
 		// policy: what is measured is an Observation of it, and which namespaces are watched one by one it decides.
 		"watcher":            {"policy", "internal/conntrack", "internal/ctnetlink", "internal/census", "internal/netns"},
-		"remediate":          {"policy", "internal/conntrack", "internal/ctnetlink", "internal/netns"},
+		// ui: words of the shell, for the commands that undo a change.
+		"remediate":          {"policy", "internal/conntrack", "internal/ctnetlink", "internal/netns", "internal/ui"},
 		"internal/conntrack": {},
 		"internal/netns":     {},
+		"internal/ui":        {"internal/conntrack"},
 		"internal/census":    {"internal/conntrack"},
 		"internal/ctnetlink": {"internal/conntrack", "internal/netns"},
 		"internal/audit":     {"policy", "internal/conntrack", "internal/census"},
 		"internal/tablesim":  {"policy", "internal/conntrack", "internal/census"},
-		"internal/config":    {"policy", "internal/conntrack", "internal/census"},
+		"internal/config":    {"policy", "internal/conntrack", "internal/census", "internal/ui"},
 		"internal/incident":  {"policy", "internal/conntrack", "internal/census"},
-		"internal/report":    {"policy", "internal/conntrack", "internal/census", "internal/audit", "internal/incident"},
+		"internal/report":    {"policy", "internal/conntrack", "internal/census", "internal/audit", "internal/incident", "internal/ui"},
 		"internal/control":   {"policy", "internal/conntrack", "internal/audit", "internal/incident"},
 		"internal/metrics":   {"policy", "internal/conntrack", "internal/audit", "internal/loop"},
 		"internal/drill":     {"internal/netns"},
 		// remediate: its Foresee, which touches no kernel. watcher: a namespace and a sweep of them.
-		"internal/diagnosis": {"policy", "watcher", "remediate", "internal/conntrack", "internal/census", "internal/audit"},
+		"internal/diagnosis": {"policy", "watcher", "remediate", "internal/conntrack", "internal/census", "internal/audit", "internal/ui"},
 		// daemon: its Status, which is asked for through the socket.
 		"internal/doctor": {
 			"policy", "watcher", "remediate", "internal/conntrack", "internal/netns", "internal/ctnetlink", "internal/config",
-			"internal/audit", "internal/control", "internal/loop",
+			"internal/audit", "internal/control", "internal/loop", "internal/ui",
 		},
 		// census: its summary is what one of the functions returns that the daemon is given.
 		"internal/loop": {"policy", "internal/conntrack", "internal/census", "internal/audit", "internal/incident"},
