@@ -1,6 +1,10 @@
 package policy
 
-import "math"
+import (
+	"math"
+
+	"github.com/ctwarden/ctwarden/internal/conntrack"
+)
 
 // A Budget is how large the table may become.
 type Budget struct {
@@ -16,12 +20,6 @@ type Budget struct {
 	// under pressure.
 	Hold Hold `json:"hold,omitempty"`
 }
-
-const bucketBytes = 8
-
-// mostBuckets is the largest hash that every kernel makes, in whole pages: since
-// Linux 7.0 nf_ct_alloc_hashtable refuses more than INT_MAX bytes.
-const mostBuckets = math.MaxInt32 / bucketBytes / 512 * 512
 
 // budget computes the largest table that the host's memory permits. What the
 // entries take now is added back to MemAvailable: otherwise the budget would
@@ -40,26 +38,20 @@ func (l *Limits) budget(o *Observation) Budget {
 	b.Bytes = min(l.Budget.TotalShare.Of(m.Total), l.Budget.AvailableShare.Of(available))
 	// Each entry also needs its share of a hash at the ratio to keep. While
 	// the hash is resized, the old one is still there.
-	hash := saturatingMul(o.Table.Buckets, bucketBytes)
+	hash := saturatingMul(o.Table.Buckets, conntrack.BucketBytes)
 	perMax := saturatingMul(b.PerEntry, tables)
 	if l.Hash.MaxRatio > 0 {
-		perMax += (bucketBytes-1)/l.Hash.MaxRatio + 1 // rounded up
+		perMax += (conntrack.BucketBytes-1)/l.Hash.MaxRatio + 1 // rounded up
 	}
 	if b.Bytes > hash && perMax > 0 {
 		b.Max = min((b.Bytes-hash)/perMax, l.Raise.Ceiling)
 	}
-	if l.Hash.MaxRatio > 0 {
-		b.Buckets = min(roundBuckets(b.Max/l.Hash.MaxRatio), mostBuckets)
-	}
+	b.Buckets = conntrack.Buckets(b.Max, l.Hash.MaxRatio)
 	if l.Budget.MaxPressure > 0 && m.Pressure > l.Budget.MaxPressure {
 		b.Hold = HeldPressure
 	}
 	return b
 }
-
-// roundBuckets rounds up as the kernel does: to whole pages of 512 buckets.
-// See nf_ct_alloc_hashtable in net/netfilter/nf_conntrack_core.c.
-func roundBuckets(n uint64) uint64 { return (n + 511) / 512 * 512 }
 
 func saturatingMul(a, b uint64) uint64 {
 	if a != 0 && b > math.MaxUint64/a {

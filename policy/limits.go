@@ -241,7 +241,7 @@ func Defaults() Limits {
 			MinStep: 5000, MaxStep: 10000, Headroom: time.Minute, UsefulStep: 500,
 		},
 		Hash: HashLimits{
-			MaxRatio: 4, StormRatio: 8,
+			MaxRatio: conntrack.EntriesPerBucket, StormRatio: 2 * conntrack.EntriesPerBucket,
 			MaxStall: 50 * time.Millisecond, StallPerEntry: 302 * time.Nanosecond,
 			CalmFill: 5000, MinInterval: 24 * time.Hour,
 		},

@@ -12,6 +12,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/ctwarden/ctwarden/internal/conntrack"
 	"github.com/ctwarden/ctwarden/policy"
 )
 
@@ -45,8 +46,7 @@ const (
 // Bounds of what is ever written. Kernels before 5.15 take a negative number
 // and make a huge one of it (proc_dointvec), so nothing is left to them.
 const (
-	mostMax     = math.MaxInt32
-	mostBuckets = math.MaxInt32 / 8 // nf_ct_alloc_hashtable since Linux 7.0
+	mostMax = math.MaxInt32
 	// mostSeconds is INT_MAX jiffies at HZ=100: above that every kernel
 	// refuses (proc_dointvec_jiffies), below it the one with a higher HZ does.
 	mostSeconds = math.MaxInt32 / 100
@@ -74,7 +74,7 @@ func most(name string) uint64 {
 	case maxName:
 		return mostMax
 	case bucketName:
-		return mostBuckets
+		return conntrack.MostBuckets
 	}
 	return mostSeconds
 }

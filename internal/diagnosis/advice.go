@@ -183,13 +183,14 @@ func familyOf(a netip.Addr) string {
 func (l *Look) adviseSize(a *policy.Assessment) []Advice {
 	var list []Advice
 	t := &l.Observation.Table
-	if t.Buckets > 0 && t.Max > 4*t.Buckets {
+	if t.Buckets > 0 && t.Max > conntrack.EntriesPerBucket*t.Buckets {
+		buckets := conntrack.Buckets(t.Max, conntrack.EntriesPerBucket)
 		list = append(list, Advice{
 			Text: fmt.Sprintf("max is %d times the buckets: when it fills, each chain has %d entries on average. Make the hash larger, best at boot.",
 				t.Max/t.Buckets, 2*t.Max/t.Buckets),
 			Commands: []string{
-				fmt.Sprintf("net.netfilter.nf_conntrack_buckets = %d", (t.Max+3)/4),
-				fmt.Sprintf("options nf_conntrack hashsize=%d   # modprobe.d; sets max to 8 times as much until sysctl.d is read", (t.Max+3)/4),
+				fmt.Sprintf("net.netfilter.nf_conntrack_buckets = %d", buckets),
+				fmt.Sprintf("options nf_conntrack hashsize=%d   # modprobe.d; sets max to 8 times as much until sysctl.d is read", buckets),
 			},
 			Breaks: "resizing a full hash at run time stops tracked packets for a moment",
 		})

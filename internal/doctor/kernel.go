@@ -1,6 +1,7 @@
 package doctor
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -72,7 +73,7 @@ func (p *patient) checkSize() {
 	if t.Buckets > 0 {
 		ratio = (t.Max + t.Buckets - 1) / t.Buckets
 	}
-	mend := fmt.Sprintf("sysctl -w net.netfilter.nf_conntrack_buckets=%d", t.Max/max(limits.Hash.MaxRatio, 1))
+	mend := fmt.Sprintf("sysctl -w net.netfilter.nf_conntrack_buckets=%d", conntrack.Buckets(t.Max, cmp.Or(limits.Hash.MaxRatio, conntrack.EntriesPerBucket)))
 	stall := time.Duration(min(float64(t.Entries)*float64(limits.Hash.StallPerEntry), float64(time.Hour)))
 	if stall > limits.Hash.MaxStall {
 		mend += fmt.Sprintf("   # when it is quiet: now tracked packets would wait for some %s", stall.Round(time.Millisecond))

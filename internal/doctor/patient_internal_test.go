@@ -174,7 +174,8 @@ func TestWhatIsWrongIsFound(t *testing.T) {
 	}
 }
 
-// A command to paste must not stop the traffic of the host without a word.
+// A hash that carries max is rounded up, as the kernel does, and a
+// command to paste must not stop the traffic of the host without a word.
 func TestAResizeThatStallsIsNotForNow(t *testing.T) {
 	const netfilter = "proc/sys/net/netfilter/nf_conntrack_"
 	for entries, want := range map[string]string{
@@ -182,7 +183,7 @@ func TestAResizeThatStallsIsNotForNow(t *testing.T) {
 		"700000\n": "sysctl -w net.netfilter.nf_conntrack_buckets=262144   # when it is quiet: now tracked packets would wait for some 211ms",
 	} {
 		files := healthy()
-		files[netfilter+"max"], files[netfilter+"buckets"], files[netfilter+"count"] = "1048576\n", "65536\n", entries
+		files[netfilter+"max"], files[netfilter+"buckets"], files[netfilter+"count"] = "1048575\n", "65536\n", entries
 		p := newPatient(t, files)
 		p.checkTable()
 		p.checkSize()

@@ -126,10 +126,6 @@ const (
 	worthNoTrack = conntrack.Permyriad(2000)
 	// mostEntries is the largest limit that every kernel takes (INT_MAX).
 	mostEntries = 1<<31 - 1
-	// mostBuckets is the largest hash that every kernel makes (INT_MAX/8).
-	mostBuckets = 1 << 28
-	// hashPage is what the kernel rounds buckets up to.
-	hashPage = 512
 )
 
 // Advise sizes a permanent fix.
@@ -168,16 +164,16 @@ func (a *Advice) size(n *Need) {
 	default:
 		a.say("nf_conntrack_max %d: the peak of %d entries is to fill 60 %% of it", a.Max, n.Peak)
 	}
+	a.Buckets = max(conntrack.Buckets(a.Max, conntrack.EntriesPerBucket), n.Buckets)
 	if n.Budget.PerEntry > 0 {
 		a.say("a full table of that size takes about %d MiB (%d bytes an entry), and as much again in each other network namespace that fills",
-			(a.Max*n.Budget.PerEntry+a.Max*8)>>20, n.Budget.PerEntry)
+			(a.Max*n.Budget.PerEntry+a.Buckets*conntrack.BucketBytes)>>20, n.Budget.PerEntry)
 	}
-	a.Buckets = max(min((a.Max+hashPage-1)/hashPage*hashPage, mostBuckets), n.Buckets)
 	if a.Buckets == n.Buckets {
 		a.say("nf_conntrack_buckets stays %d: enough for that many entries", a.Buckets)
 		return
 	}
-	a.say("nf_conntrack_buckets %d: one bucket for each entry, as the kernel chooses since Linux 5.15; %d MiB", a.Buckets, a.Buckets*8>>20)
+	a.say("nf_conntrack_buckets %d: at most %d entries for each bucket, the ratio that ctwarden keeps; %d KiB", a.Buckets, conntrack.EntriesPerBucket, a.Buckets*conntrack.BucketBytes>>10)
 }
 
 // shorten chooses the timeouts of the cause.

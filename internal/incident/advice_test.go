@@ -30,40 +30,40 @@ func TestAdviceIsSized(t *testing.T) {
 		change func(*Need)
 		want   sizes
 	}{
-		"the peak fills 60 % of it, one bucket an entry": {
-			func(*Need) {}, sizes{200_704, 200_704, conntrack.Timeouts{conntrack.TCPTimeWait: 60}, 1},
+		"the peak fills 60 % of it, four entries a bucket": {
+			func(*Need) {}, sizes{200_704, 50_176, conntrack.Timeouts{conntrack.TCPTimeWait: 60}, 1},
 		},
 		"who was refused gets room as well": {
-			func(n *Need) { n.Refused = 60_000 }, sizes{300_032, 300_032, conntrack.Timeouts{conntrack.TCPTimeWait: 60}, 1},
+			func(n *Need) { n.Refused = 60_000 }, sizes{300_032, 75_264, conntrack.Timeouts{conntrack.TCPTimeWait: 60}, 1},
 		},
 		"the memory budget is not left, and it says so": {
-			func(n *Need) { n.Budget.Max = 100_000 }, sizes{100_000, 100_352, conntrack.Timeouts{conntrack.TCPTimeWait: 60}, 2},
+			func(n *Need) { n.Budget.Max = 100_000 }, sizes{100_000, 25_088, conntrack.Timeouts{conntrack.TCPTimeWait: 60}, 2},
 		},
 		"a limit that is large enough stays": {
-			func(n *Need) { n.Max = 1 << 20 }, sizes{1 << 20, 1 << 20, conntrack.Timeouts{conntrack.TCPTimeWait: 60}, 1},
+			func(n *Need) { n.Max = 1 << 20 }, sizes{1 << 20, 1 << 18, conntrack.Timeouts{conntrack.TCPTimeWait: 60}, 1},
 		},
 		"a limit above the budget is the administrator's": {
-			func(n *Need) { n.Max, n.Budget.Max = 1<<20, 1000 }, sizes{1 << 20, 1 << 20, conntrack.Timeouts{conntrack.TCPTimeWait: 60}, 1},
+			func(n *Need) { n.Max, n.Budget.Max = 1<<20, 1000 }, sizes{1 << 20, 1 << 18, conntrack.Timeouts{conntrack.TCPTimeWait: 60}, 1},
 		},
 		"more buckets than entries stay": {
 			func(n *Need) { n.Buckets = 1 << 20 }, sizes{200_704, 1 << 20, conntrack.Timeouts{conntrack.TCPTimeWait: 60}, 1},
 		},
 		"live load keeps its timeouts": {
-			func(n *Need) { n.Cause = policy.Load }, sizes{200_704, 200_704, conntrack.Timeouts{}, 1},
+			func(n *Need) { n.Cause = policy.Load }, sizes{200_704, 50_176, conntrack.Timeouts{}, 1},
 		},
 		"a timeout that is shorter already stays": {
-			func(n *Need) { n.Timeouts[conntrack.TCPTimeWait] = 30 }, sizes{200_704, 200_704, conntrack.Timeouts{}, 1},
+			func(n *Need) { n.Timeouts[conntrack.TCPTimeWait] = 30 }, sizes{200_704, 50_176, conntrack.Timeouts{}, 1},
 		},
 		"half-open connections are forgotten sooner": {
 			func(n *Need) { n.Cause = policy.HalfOpen },
-			sizes{200_704, 200_704, conntrack.Timeouts{conntrack.TCPSynSent: 60, conntrack.TCPSynRecv: 30}, 1},
+			sizes{200_704, 50_176, conntrack.Timeouts{conntrack.TCPSynSent: 60, conntrack.TCPSynRecv: 30}, 1},
 		},
 		"stale ones after a day, with what that breaks": {
-			func(n *Need) { n.Cause = policy.Stale }, sizes{200_704, 200_704, conntrack.Timeouts{conntrack.TCPEstablished: 86400}, 2},
+			func(n *Need) { n.Cause = policy.Stale }, sizes{200_704, 50_176, conntrack.Timeouts{conntrack.TCPEstablished: 86400}, 2},
 		},
 		"no number is beyond what a kernel takes": {
 			func(n *Need) { n.Peak, n.Refused, n.Budget = 1<<63, 1<<63, policy.Budget{} },
-			sizes{1<<31 - 1, 1 << 28, conntrack.Timeouts{conntrack.TCPTimeWait: 60}, 1},
+			sizes{1<<31 - 1, conntrack.MostBuckets, conntrack.Timeouts{conntrack.TCPTimeWait: 60}, 1},
 		},
 	}
 	for name, tt := range tests {
@@ -111,10 +111,10 @@ func TestFilesOfTheAdvice(t *testing.T) {
 	}
 	want := map[string][]string{
 		"sysctl.d/90-conntrack.conf": {
-			"net.netfilter.nf_conntrack_max = 200704", "net.netfilter.nf_conntrack_buckets = 200704",
+			"net.netfilter.nf_conntrack_max = 200704", "net.netfilter.nf_conntrack_buckets = 50176",
 			"net.netfilter.nf_conntrack_tcp_timeout_time_wait = 60",
 		},
-		"modprobe.d/90-conntrack.conf":     {"options nf_conntrack hashsize=200704"},
+		"modprobe.d/90-conntrack.conf":     {"options nf_conntrack hashsize=50176"},
 		"modules-load.d/90-conntrack.conf": {"nf_conntrack"},
 		"udev/rules.d/90-conntrack.rules": {
 			`ACTION=="add", SUBSYSTEM=="module", KERNEL=="nf_conntrack", RUN+="/usr/lib/systemd/systemd-sysctl --prefix=/net/netfilter"`,

@@ -37,7 +37,7 @@ func (h *Host) Apply(act policy.Action) policy.Outcome {
 		out.Took = time.Duration(h.entries()) * resizeCost
 		h.worst = max(h.worst, out.Took)
 		out = h.write(out, &h.buckets, PartBuckets)
-		h.buckets = roundBuckets(h.buckets)
+		h.buckets = conntrack.RoundBuckets(h.buckets)
 		out.After = h.buckets
 		return out
 	case policy.ShortenTimeout, policy.RestoreTimeout:
@@ -120,7 +120,7 @@ func (h *Host) Set(k Knob, value uint64) {
 	case PartMax:
 		h.max = value
 	case PartBuckets:
-		h.buckets = roundBuckets(max(value, 1))
+		h.buckets = conntrack.RoundBuckets(max(value, 1))
 	case PartTimeouts:
 		h.tables[0].timeouts[k.Timeout] = uint32(value)
 	}

@@ -132,7 +132,7 @@ func (p *parser) parseMachine(key string) error {
 		p.hasMax = true
 		m.Max, err = p.number(0, mostMax)
 	case "buckets":
-		m.Buckets, err = p.number(1, mostBuckets)
+		m.Buckets, err = p.number(1, conntrack.MostBuckets)
 	case "gc":
 		m.GC, err = p.duration(time.Millisecond, 5*time.Minute)
 	case "phase":
@@ -319,7 +319,7 @@ func (p *parser) finish() error {
 	if m.Buckets == 0 {
 		m.Buckets = m.Kernel.buckets(m.Memory)
 	}
-	m.Buckets = roundBuckets(m.Buckets)
+	m.Buckets = conntrack.RoundBuckets(m.Buckets)
 	if !p.hasMax {
 		m.Max = m.Kernel.max(m.Buckets)
 	}

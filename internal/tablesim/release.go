@@ -4,6 +4,8 @@ import (
 	"fmt"
 	"strconv"
 	"strings"
+
+	"github.com/ctwarden/ctwarden/internal/conntrack"
 )
 
 // A Release is a kernel release, as in 6.1. The zero Release behaves like the
@@ -98,7 +100,7 @@ func (r Release) buckets(memory uint64) uint64 {
 	case memory > gib:
 		return some
 	}
-	return max(roundBuckets(memory/16384/8), roundBuckets(least))
+	return max(conntrack.RoundBuckets(memory/16384/8), conntrack.RoundBuckets(least))
 }
 
 func (r Release) max(buckets uint64) uint64 {
@@ -107,6 +109,3 @@ func (r Release) max(buckets uint64) uint64 {
 	}
 	return 4 * buckets
 }
-
-// roundBuckets rounds up to whole pages of 512 buckets.
-func roundBuckets(n uint64) uint64 { return (n + 511) / 512 * 512 }

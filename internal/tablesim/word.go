@@ -13,7 +13,6 @@ import (
 // What a scenario may say at most.
 const (
 	mostMax     = 1<<32 - 1 // -1 on kernels that take it
-	mostBuckets = 1 << 28   // UINT_MAX/8 is what the oldest kernels take
 	mostEntries = 1 << 30
 	mostTimeout = 2147483 // INT_MAX/HZ at HZ 1000
 	mostRate    = 1e7
