@@ -160,6 +160,13 @@ func (k *Kernel) Ledger() Ledger {
 	return Ledger{Entries: k.ledger.sorted(), History: append([]Voided(nil), k.ledger.History...)}
 }
 
+// Protect returns what is protected: neither deleted nor aged.
+func (k *Kernel) Protect() conntrack.Protect {
+	k.watching.Lock()
+	defer k.watching.Unlock()
+	return k.protect
+}
+
 // SetProtect replaces what is protected, from the next action on.
 func (k *Kernel) SetProtect(p conntrack.Protect) {
 	k.watching.Lock()

@@ -16,6 +16,8 @@ type Count struct {
 	// deletable, more than Remaining seconds left a closing one ageable.
 	MinIdle, SynSentIdle time.Duration
 	Remaining            uint32
+	// Protect lists entries that are neither.
+	Protect conntrack.Protect
 
 	Summary Summary
 }
@@ -63,10 +65,10 @@ func (c *Count) Add(e *conntrack.Entry) {
 	if halfOpen {
 		s.HalfOpen++
 	}
-	if touchable && deletable(e) && idle >= c.need(e) {
+	if touchable && deletable(e) && idle >= c.need(e) && !c.Protect.Covers(e) {
 		s.Deletable++
 	}
-	if touchable && closing(e.State) && e.Timeout > c.Remaining {
+	if touchable && closing(e.State) && e.Timeout > c.Remaining && !c.Protect.Covers(e) {
 		s.Ageable++
 	}
 }

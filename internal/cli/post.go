@@ -245,7 +245,7 @@ func (p *post) census(ctx context.Context, l policy.Limits, o policy.Observation
 	count := census.New(census.Count{
 		Timeouts: o.Timeouts,
 		MinIdle:  l.Delete.MinIdle + idleRounding, SynSentIdle: l.Delete.SynSentIdle + idleRounding,
-		Remaining: l.Shorten.Floors[conntrack.TCPTimeWait],
+		Remaining: l.Shorten.Floors[conntrack.TCPTimeWait], Protect: p.kernel.Protect(),
 	}, rand.Uint64())
 	dumped, err := conn.Dump(ctx, ctnetlink.Query{Box: censusBox}, func(e *conntrack.Entry, _ *ctnetlink.Key) bool {
 		count.Add(e)

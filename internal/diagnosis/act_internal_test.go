@@ -135,6 +135,30 @@ func TestALookForeseesAResizeOnlyWhereChainsAreLong(t *testing.T) {
 	}
 }
 
+// TestProtectedEntriesAreNotCountedAsDeletable compares the count that the
+// policy plans by with what the deletion selects: all entries are protected.
+func TestProtectedEntriesAreNotCountedAsDeletable(t *testing.T) {
+	cfg := config.Default()
+	dns := strings.Repeat("ipv4 2 udp 17 1 src=10.0.0.1 dst=192.0.2.1 sport=4000 dport=53 [UNREPLIED] src=192.0.2.1 dst=10.0.0.1 sport=53 dport=4000\n", 1000)
+	closing := strings.Repeat(line("TIME_WAIT", 110, 1, 53), 1000)
+	for _, protect := range []conntrack.Protect{{}, {Ports: []conntrack.PortRange{{First: 53, Last: 53}}}} {
+		want := uint64(1000)
+		if protect.Ports != nil {
+			want = 0
+		}
+		look, err := ReadText(strings.NewReader(dns+closing), &cfg.Limits, protect)
+		if err != nil {
+			t.Fatal(err)
+		}
+		s := &look.Census.Summary
+		deleted, aged := look.remove.Entries().Fates[policy.FateEligible], look.age.Entries().Fates[policy.FateEligible]
+		if s.Deletable != want || deleted != want || s.Ageable != want || aged != want {
+			t.Errorf("protected %v: %d deletable and %d ageable, %d selected to delete and %d to age, want %d of each",
+				protect.Ports, s.Deletable, s.Ageable, deleted, aged, want)
+		}
+	}
+}
+
 func TestALookNotesWhatMustBeKnown(t *testing.T) {
 	look := sampled(t, func(*policy.Observation) {})
 	if notes := look.notes(); len(notes) != 0 {

@@ -78,7 +78,7 @@ func begin(from string, limits *policy.Limits, protect conntrack.Protect, o poli
 		Census: census.New(census.Count{
 			Timeouts: o.Timeouts,
 			MinIdle:  limits.Delete.MinIdle, SynSentIdle: limits.Delete.SynSentIdle,
-			Remaining: closing,
+			Remaining: closing, Protect: protect,
 		}, rand.Uint64()),
 		from: from, limits: *limits,
 		remove: remediate.Foresee(remove, protect, o.Timeouts),
