@@ -40,6 +40,7 @@ func arrows() map[string][]string {
 
 		"internal/ctnetlink/cttest": {"internal/ctnetlink", "internal/conntrack", "internal/netns"},
 		"test/tally":                {},
+		"test/qemu":                 {},
 		"test/arch":                 {},
 	}
 }

@@ -7,11 +7,13 @@ import (
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+
+	"github.com/ctwarden/ctwarden/test/qemu"
 )
 
 func TestListen(t *testing.T) {
-	const said = mark + "ready 6.1, systemd 252\r\nnoise\n" + mark + "ok install (3 s)\n" + mark + "FAIL remove\n--- dpkg -r\n" +
-		mark + "note 12 records\n" + mark + "reboot"
+	const said = qemu.Mark + "ready 6.1, systemd 252\r\nnoise\n" + qemu.Mark + "ok install (3 s)\n" + qemu.Mark + "FAIL remove\n--- dpkg -r\n" +
+		qemu.Mark + "note 12 records\n" + qemu.Mark + "reboot"
 	want := story{
 		ready: "6.1, systemd 252", verdicts: []verdict{{"install", true}, {"remove", false}},
 		notes: []string{"12 records"}, end: "reboot",

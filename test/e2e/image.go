@@ -9,6 +9,8 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
+
+	"github.com/ctwarden/ctwarden/test/qemu"
 )
 
 //go:embed guest.sh
@@ -104,7 +106,7 @@ func (s system) writeImage(ctx context.Context, root, name string, p packages) (
 
 func command(ctx context.Context, argv ...string) error {
 	if out, err := exec.CommandContext(ctx, argv[0], argv[1:]...).CombinedOutput(); err != nil {
-		return fmt.Errorf("%s: %w\n%s", strings.Join(argv, " "), err, lastLines(out, 20))
+		return fmt.Errorf("%s: %w\n%s", strings.Join(argv, " "), err, qemu.LastLines(out, 20))
 	}
 	return nil
 }

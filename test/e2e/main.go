@@ -11,12 +11,14 @@ import (
 	"path/filepath"
 	"strings"
 	"time"
+
+	"github.com/ctwarden/ctwarden/test/qemu"
 )
 
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
 	defer stop()
-	ok, err := run(ctx)
+	ok, err := proveAll(ctx)
 	if err != nil {
 		fmt.Fprintln(os.Stderr, "e2e: error:", err)
 	}
@@ -25,11 +27,11 @@ func main() {
 	}
 }
 
-func run(ctx context.Context) (ok bool, err error) {
+func proveAll(ctx context.Context) (ok bool, err error) {
 	names := flag.String("systems", "", "releases of Debian to boot, separated by spaces, and chroot and rpm (default: all)")
 	cache := flag.String("cache", ".cache/e2e", "directory for systems, disks, packages and logs")
 	memory := flag.Int("memory", 1536, "memory of a machine in MiB")
-	timeout := flag.Duration("timeout", 40*time.Minute, "time a machine may take, all its boots")
+	timeout := flag.Duration("timeout", 40*time.Minute, "time that one boot of a machine may take")
 	counts := flag.String("counts", "", "write passed, failed and skipped to this file")
 	flag.Parse()
 	if os.Geteuid() != 0 {
@@ -49,7 +51,7 @@ func run(ctx context.Context) (ok bool, err error) {
 	var sheet sheet
 	for _, s := range systems {
 		start := time.Now()
-		told, err := s.prove(ctx, *cache, built, machine{memory: *memory, timeout: *timeout, out: os.Stdout})
+		told, err := s.prove(ctx, *cache, built, qemu.Machine{Memory: *memory, Timeout: *timeout})
 		sheet.add("Debian "+s.name, told, err, time.Since(start))
 	}
 	for _, r := range roots {
@@ -68,24 +70,24 @@ func run(ctx context.Context) (ok bool, err error) {
 }
 
 // prove makes a fresh disk and boots it.
-func (s system) prove(ctx context.Context, cache string, p packages, m machine) (story, error) {
+func (s system) prove(ctx context.Context, cache string, p packages, m qemu.Machine) (story, error) {
 	root, err := s.fetch(ctx, cache)
 	if err != nil {
 		return story{}, err
 	}
-	if m.kernel, m.initrd, err = s.kernel(root); err != nil {
+	if m.Kernel, m.Initrd, err = s.kernel(root); err != nil {
 		return story{}, err
 	}
-	m.log = filepath.Join(cache, "log-"+s.name)
-	m.image = filepath.Join(m.log, "disk")
-	if err := os.MkdirAll(m.log, 0o755); err != nil {
+	dir := filepath.Join(cache, "log-"+s.name)
+	m.Disk, m.CommandLine = filepath.Join(dir, "disk"), "root=/dev/vda rw"
+	if err := os.MkdirAll(dir, 0o755); err != nil {
 		return story{}, err
 	}
-	if err := s.writeImage(ctx, root, m.image, p); err != nil {
+	if err := s.writeImage(ctx, root, m.Disk, p); err != nil {
 		return story{}, err
 	}
 	fmt.Printf("e2e: booting Debian %s\n", s.name)
-	return m.run(ctx)
+	return run(ctx, m, dir, os.Stdout)
 }
 
 // packages is what is proven: two versions, the second an upgrade of the first.
@@ -106,7 +108,7 @@ func buildPackages(ctx context.Context, cache string) (p packages, err error) {
 		cmd := exec.CommandContext(ctx, "packaging/build", "packages")
 		cmd.Env = append(os.Environ(), "ARCHES=amd64", "PKG_VERSION="+version, "DIST="+filepath.Join(cache, dir))
 		if out, err := cmd.CombinedOutput(); err != nil {
-			return p, fmt.Errorf("packaging/build: %w\n%s", err, lastLines(out, 20))
+			return p, fmt.Errorf("packaging/build: %w\n%s", err, qemu.LastLines(out, 20))
 		}
 	}
 	for name, pattern := range map[*string]string{

@@ -1,7 +1,6 @@
 package main
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -9,6 +8,8 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
+
+	"github.com/ctwarden/ctwarden/test/qemu"
 )
 
 // A system is a release of Debian.
@@ -77,7 +78,7 @@ func (s system) fetch(ctx context.Context, cache string) (root string, err error
 		"--essential-hook=" + initrdHook, s.suite, work, "http://deb.debian.org/debian",
 	}
 	if out, err := exec.CommandContext(ctx, "mmdebstrap", args...).CombinedOutput(); err != nil {
-		return "", errors.Join(fmt.Errorf("mmdebstrap: %w\n%s", err, lastLines(out, 20)), os.RemoveAll(work))
+		return "", errors.Join(fmt.Errorf("mmdebstrap: %w\n%s", err, qemu.LastLines(out, 20)), os.RemoveAll(work))
 	}
 	if err := os.Mkdir(filepath.Join(work, "e2e"), 0o755); err != nil {
 		return "", err
@@ -96,9 +97,4 @@ func (s system) kernel(root string) (image, initrd string, err error) {
 		return "", "", fmt.Errorf("%s has %d kernels, want 1 (%w)", root, len(images), err)
 	}
 	return images[0], strings.Replace(images[0], "vmlinuz-", "initrd.img-", 1), nil
-}
-
-func lastLines(text []byte, n int) string {
-	lines := strings.Split(string(bytes.TrimSpace(text)), "\n")
-	return strings.Join(lines[max(0, len(lines)-n):], "\n")
 }

@@ -5,23 +5,30 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"os/exec"
 	"strings"
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/ctwarden/ctwarden/test/qemu"
 )
 
-// The guest's words on the second serial port. mark is a byte that no test prints.
+// The verbs of the guest's messages, and what follows them.
 const (
-	mark     = "\x05"
-	sayReady = mark + "ready " // the kernel's release
-	sayBegin = mark + "begin " // a job's name
-	sayEnd   = mark + "end "   // a job's exit status and name
-	sayFail  = mark + "fail "  // why the guest gave up
-	sayDone  = mark + "done"
+	verbReady = "ready" // the kernel's release
+	verbBegin = "begin" // a job's name
+	verbEnd   = "end"   // a job's exit status and name
+	verbFail  = "fail"  // why the guest gave up
+	verbDone  = "done"  // nothing
 )
+
+// send writes a message. It begins a line, even where a program left one without its end.
+func send(port io.Writer, verb, rest string) {
+	fmt.Fprintf(port, "\n%s%s %s\n", qemu.Mark, verb, rest)
+}
 
 // testPort is the second serial port; the first is the kernel's console.
 const testPort = "/dev/ttyS1"
@@ -41,9 +48,9 @@ func runGuest() {
 		powerOff(port)
 	}
 	if err := runPlan(port); err != nil {
-		fmt.Fprintf(port, "\n%s%v\n", sayFail, err)
+		send(port, verbFail, err.Error())
 	} else {
-		fmt.Fprintf(port, "\n%s\n", sayDone)
+		send(port, verbDone, "")
 	}
 	powerOff(port)
 }
@@ -105,11 +112,11 @@ func runPlan(port *os.File) error {
 	if err != nil {
 		return err
 	}
-	fmt.Fprintf(port, "\n%s%s\n", sayReady, strings.TrimSpace(string(release)))
+	send(port, verbReady, strings.TrimSpace(string(release)))
 	for _, j := range p.Jobs {
-		fmt.Fprintf(port, "\n%s%s\n", sayBegin, j.Name)
+		send(port, verbBegin, j.Name)
 		status := runJob(port, j)
-		fmt.Fprintf(port, "\n%s%d %s\n", sayEnd, status, j.Name)
+		send(port, verbEnd, fmt.Sprintf("%d %s", status, j.Name))
 	}
 	return nil
 }

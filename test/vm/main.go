@@ -5,12 +5,15 @@ import (
 	"errors"
 	"flag"
 	"fmt"
+	"io"
 	"os"
 	"os/exec"
 	"os/signal"
 	"path/filepath"
 	"strings"
 	"time"
+
+	"github.com/ctwarden/ctwarden/test/qemu"
 )
 
 // guestArg is what the kernel's command line hands to init: it tells the guest from the host, which are one program.
@@ -69,9 +72,7 @@ func run(ctx context.Context) (ok bool, err error) {
 		}
 		start := time.Now()
 		column := column{kernel: k.name}
-		release, err := bootKernel(ctx, k, suite, machine{
-			memory: *memory, timeout: *timeout, log: filepath.Join(*cache, k.name), out: os.Stdout,
-		}, &column)
+		release, err := bootKernel(ctx, k, suite, filepath.Join(*cache, k.name), qemu.Machine{Memory: *memory, Timeout: *timeout}, &column)
 		column.release, column.err, column.took = release, err, time.Since(start)
 		if err != nil {
 			fmt.Fprintf(os.Stderr, "vm: error: kernel %s: %v\n", k.name, err)
@@ -91,28 +92,32 @@ func run(ctx context.Context) (ok bool, err error) {
 }
 
 // bootKernel fetches a kernel, boots it with the suite and fills the column with the results that arrived, which may
-// be some even when it returns an error.
-func bootKernel(ctx context.Context, k kernel, s suite, m machine, c *column) (release string, err error) {
-	root, err := k.fetch(ctx, filepath.Dir(m.log))
+// be some even when it returns an error. Its directory keeps what kernel and guest wrote.
+func bootKernel(ctx context.Context, k kernel, s suite, dir string, m qemu.Machine, c *column) (release string, err error) {
+	root, err := k.fetch(ctx, filepath.Dir(dir))
 	if err != nil {
 		return "", fmt.Errorf("fetch: %w", err)
 	}
-	image, dir, release, err := find(root)
+	image, moduleDir, release, err := find(root)
 	if err != nil {
 		return "", err
 	}
-	modules, err := loadOrder(dir)
+	modules, err := loadOrder(moduleDir)
 	if err != nil {
 		return release, fmt.Errorf("order modules: %w", err)
 	}
-	if err := os.MkdirAll(m.log, 0o755); err != nil {
+	if err := os.MkdirAll(dir, 0o755); err != nil {
 		return release, err
 	}
-	initrd := filepath.Join(m.log, "initrd")
+	initrd := filepath.Join(dir, "initrd")
 	if err := writeInitrd(initrd, s, modules); err != nil {
 		return release, fmt.Errorf("write initramfs: %w", err)
 	}
 	fmt.Printf("vm: booting %s\n", release)
-	c.results, err = m.boot(ctx, image, initrd)
-	return release, err
+	m.Kernel, m.Initrd, m.CommandLine = image, initrd, "-- "+guestArg
+	m.Console, m.Guest = filepath.Join(dir, "console.log"), filepath.Join(dir, "tests.log")
+	return release, m.Run(ctx, func(port io.Reader) error {
+		c.results, err = readResults(port, os.Stdout)
+		return err
+	})
 }

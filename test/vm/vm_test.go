@@ -18,32 +18,34 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/google/go-cmp/cmp/cmpopts"
+
+	"github.com/ctwarden/ctwarden/test/qemu"
 )
 
 const passingEvents = markTest + "=== RUN   TestA\n" + markTest + "--- PASS: TestA (0.00s)\n" + markTest + "PASS\n"
 
-func TestListen(t *testing.T) {
-	begin, end := sayBegin+"watcher\n", sayEnd+"0 watcher\n"
+func TestReadResults(t *testing.T) {
+	const begin, end, done = qemu.Mark + "begin watcher\n", qemu.Mark + "end 0 watcher\n", qemu.Mark + "done \n"
 	tests := map[string]struct {
 		said string
 		want []result
 		err  string
 	}{
 		"a job ends and the guest is done": {
-			said: begin + "hello\n" + end + sayDone + "\n",
+			said: begin + "hello\n" + end + done,
 			want: []result{{job: "watcher", ended: true, output: []byte("hello\n")}},
 		},
 		"carriage returns are no part of a word": {
-			said: strings.ReplaceAll(begin+end+sayDone+"\n", "\n", "\r\n"),
+			said: strings.ReplaceAll(begin+end+done, "\n", "\r\n"),
 			want: []result{{job: "watcher", ended: true}},
 		},
 		"a job fails with its status": {
-			said: begin + sayEnd + "2 watcher\n" + sayDone + "\n",
+			said: begin + qemu.Mark + "end 2 watcher\n" + done,
 			want: []result{{job: "watcher", ended: true, status: 2}},
 		},
 		"the machine ends in the middle of a job": {
 			said: begin + "hel",
-			want: []result{{job: "watcher", output: []byte("hel")}},
+			want: []result{{job: "watcher", output: []byte("hel\n")}},
 			err:  "the guest ended without a verdict",
 		},
 		"the machine ends after the last job and before the verdict": {
@@ -52,45 +54,21 @@ func TestListen(t *testing.T) {
 			err:  "the guest ended without a verdict",
 		},
 		"the end of another job is not this one's": {
-			said: begin + sayEnd + "0 remediate\n" + sayDone + "\n",
-			want: []result{{job: "watcher", output: []byte(sayEnd + "0 remediate\n")}},
+			said: begin + qemu.Mark + "end 0 remediate\n" + done,
+			want: []result{{job: "watcher"}},
 		},
 		"the guest says nothing":             {said: "", err: "the guest ended without a verdict"},
-		"the guest gives up and says why":    {said: sayFail + "load nf_tables: no such file\n", err: "load nf_tables: no such file"},
-		"done after giving up is not enough": {said: sayFail + "x\n" + sayDone + "\n", err: "x"},
+		"the guest gives up and says why":    {said: qemu.Mark + "fail " + "load nf_tables: no such file\n", err: "load nf_tables: no such file"},
+		"done after giving up is not enough": {said: qemu.Mark + "fail " + "x\n" + done, err: "x"},
 	}
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {
-			got, err := listen(strings.NewReader(tt.said), io.Discard)
+			got, err := readResults(strings.NewReader(tt.said), io.Discard)
 			if diff := cmp.Diff(tt.want, got, cmp.AllowUnexported(result{}), cmpopts.EquateEmpty()); diff != "" {
 				t.Errorf("results (-want +got):\n%s", diff)
 			}
 			if text := fmt.Sprint(err); text != tt.err && (err != nil || tt.err != "") {
 				t.Errorf("error = %q, want %q", text, tt.err)
-			}
-		})
-	}
-}
-
-func TestTrouble(t *testing.T) {
-	tests := map[string]struct {
-		console string
-		want    string
-	}{
-		"a quiet kernel": {"[    1.0] nf_conntrack: table full, dropping packet\n", ""},
-		"a panic": {
-			"[    9.1] Kernel panic - not syncing: sysrq triggered crash\r\n[ 9.2] CPU: 0\n",
-			"Kernel panic - not syncing: sysrq triggered crash",
-		},
-		"an oops":                              {"[    9.1] Oops: 0000 [#1] SMP\n", "Oops: 0000 [#1] SMP"},
-		"a soft lockup, which TCG earns":       {"[   9.1] watchdog: BUG: soft lockup - CPU#1 stuck for 22s!\n", ""},
-		"a null pointer":                       {"BUG: kernel NULL pointer dereference, address: 0\n", "BUG: kernel NULL pointer dereference, address: 0"},
-		"a stall of RCU, which TCG earns, too": {"rcu: INFO: rcu_sched self-detected stall on CPU\n", ""},
-	}
-	for name, tt := range tests {
-		t.Run(name, func(t *testing.T) {
-			if got := trouble([]byte(tt.console)); got != tt.want {
-				t.Errorf("trouble = %q, want %q", got, tt.want)
 			}
 		})
 	}
