@@ -35,9 +35,13 @@ REPRODUCIBLE := -trimpath -ldflags "-s -w -buildid= -X main.version=$(VERSION)"
 KERNELS ?=
 # Systems for `make e2e`, e.g. SYSTEMS="12 chroot rpm". Empty means all that test/e2e knows.
 SYSTEMS ?=
-# Where `make test` and `make kernels` leave their count, for CI.
-COUNTS ?=
+# Only the kernel tests that match this, e.g. ONLY=TestKmsg.
+ONLY ?=
+# A file for the end of each test, one a line as `go test -json` writes it, for CI.
+EVENTS ?=
 IS_ROOT := $(filter 0,$(shell id -u))
+# It runs `go test -json`, prints a line for each package, what failed, what was skipped and why, and counts.
+GOTESTSUM := CGO_ENABLED=0 $(GO) tool -modfile=tools/gotestsum.mod gotestsum --format=pkgname --format-hide-empty-pkg
 
 .PHONY: build
 build: ## static binary in bin/ctwarden
@@ -45,9 +49,9 @@ build: ## static binary in bin/ctwarden
 
 # The kernel has one nf_conntrack_max and one rate limit for its messages: as root, packages take turns.
 .PHONY: test
-test: ## all tests; those that need root are skipped without it, and the reasons are told
+test: ## all tests; those that need root are skipped without it, with the reason
 	@$(if $(IS_ROOT),,echo "make: kernel tests need root and are skipped: sudo make test")
-	CGO_ENABLED=0 $(GO) run ./test/run -counts="$(COUNTS)" -- -count=1 $(if $(IS_ROOT),-p=1) ./...
+	$(GOTESTSUM) --jsonfile-timing-events="$(EVENTS)" -- -count=1 $(if $(IS_ROOT),-p=1) ./...
 
 .PHONY: lint
 lint: ## gofmt, go vet and golangci-lint (which has staticcheck in it), at the versions of tools/lint.mod
@@ -67,7 +71,8 @@ demo: ## a fire drill on this kernel, as root: fill a table, watch ctwarden save
 .PHONY: kernels
 kernels: ## the kernel tests as root on Debian kernels in qemu; KERNELS="5.10 6.1" chooses
 	@tools/need qemu-system-x86=/usr/bin/qemu-system-x86_64 xz-utils=/usr/bin/xz ca-certificates=/etc/ssl/certs
-	$(GO) run ./test/vm -kernels="$(KERNELS)" -counts="$(COUNTS)"
+	$(GOTESTSUM) --jsonfile-timing-events="$(EVENTS)" --ignore-non-json-output-lines --raw-command -- \
+		$(GO) run ./test/vm -kernels="$(KERNELS)" -only="$(ONLY)"
 
 .PHONY: packages
 packages: ## deb and rpm for amd64 and arm64 in dist/, with checksums and bills of materials, the same bytes each time
@@ -88,7 +93,8 @@ packagelint: packages ## lintian, rpmlint, systemd-analyze and mandoc judge what
 .PHONY: e2e
 e2e: ## the packages on Debian systems in qemu and in roots, as root; SYSTEMS="12 chroot rpm" chooses
 	@tools/need qemu-system-x86=/usr/bin/qemu-system-x86_64 mmdebstrap=/usr/bin/mmdebstrap e2fsprogs=/sbin/mke2fs rpm=/usr/bin/rpm
-	$(GO) run ./test/e2e -systems="$(SYSTEMS)" -counts="$(COUNTS)"
+	$(GOTESTSUM) --jsonfile-timing-events="$(EVENTS)" --ignore-non-json-output-lines --raw-command -- \
+		$(GO) run ./test/e2e -systems="$(SYSTEMS)"
 
 .PHONY: release
 release: ## everything from a tag in dist/, with notes from CHANGELOG.md
@@ -124,9 +130,10 @@ long: ## as root, the tests that take minutes: a real journald, a real Prometheu
 		echo "make: error: a journald in a mount namespace and a flood in a network namespace of their own need root" >&2; \
 		echo "make: hint: sudo make long" >&2; exit 1; fi
 	@tools/need systemd=/usr/lib/systemd/systemd-journald libsystemd-dev=/usr/include/systemd/sd-journal.h gcc=/usr/bin/gcc
-	CTWARDEN_TEST_LONG=1 CGO_ENABLED=0 $(GO) run ./test/run -counts="$(COUNTS)" -- -count=1 -p=1 \
+	CTWARDEN_TEST_LONG=1 $(GOTESTSUM) --jsonfile-timing-events="$(EVENTS)" -- -count=1 -p=1 \
 		-run 'Prometheus|Journald|BothSources|Promises|Total|Synchronise' ./internal/cli ./watcher ./policy ./internal/tablesim
-	CTWARDEN_TEST_LONG=1 CGO_ENABLED=1 $(GO) run ./test/run -counts="$(addsuffix .journald,$(COUNTS))" -- -count=1 -tags journald ./watcher
+	CTWARDEN_TEST_LONG=1 $(GOTESTSUM) --jsonfile-timing-events="$(EVENTS:.json=-journald.json)" --raw-command -- \
+		env CGO_ENABLED=1 $(GO) test -json -count=1 -tags journald ./watcher
 
 # The gc of the kernel takes its time: a minute on today's, two before Linux 5.15.
 .PHONY: model

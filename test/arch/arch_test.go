@@ -50,8 +50,8 @@ func TestCheck(t *testing.T) {
 			"cmd/ctwarden/run.go", "package main\n" + imports("watcher", "remediate", "internal/loop"), nil,
 		},
 		"shipped code may not import test code": {
-			"watcher/kmsg.go", "package watcher\n" + imports("test/tally"),
-			[]string{"kmsg.go:2: watcher imports github.com/ctwarden/ctwarden/test/tally: only test/ imports test/"},
+			"watcher/kmsg.go", "package watcher\n" + imports("test/event"),
+			[]string{"kmsg.go:2: watcher imports github.com/ctwarden/ctwarden/test/event: only test/ imports test/"},
 		},
 		"a name that begins alike is another package": {
 			"watcher/kmsg.go", "package watcher\n" + imports("internal/conntrackx"),

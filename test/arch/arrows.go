@@ -39,7 +39,7 @@ func arrows() map[string][]string {
 		"internal/loop": {"policy", "internal/conntrack", "internal/census", "internal/audit", "internal/incident"},
 
 		"internal/ctnetlink/cttest": {"internal/ctnetlink", "internal/conntrack", "internal/netns"},
-		"test/tally":                {},
+		"test/event":                {},
 		"test/qemu":                 {},
 		"test/arch":                 {},
 	}

@@ -3,59 +3,57 @@ package main
 import (
 	"errors"
 	"io"
+	"regexp"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/ctwarden/ctwarden/test/qemu"
 )
 
-func TestListen(t *testing.T) {
-	const said = qemu.Mark + "ready 6.1, systemd 252\r\nnoise\n" + qemu.Mark + "ok install (3 s)\n" + qemu.Mark + "FAIL remove\n--- dpkg -r\n" +
+func TestReadChecks(t *testing.T) {
+	const port = qemu.Mark + "ready 6.1, systemd 252\r\nnoise\n" + qemu.Mark + "ok install (3 s)\n" + qemu.Mark + "FAIL remove\n--- dpkg -r\nno\n" +
 		qemu.Mark + "note 12 records\n" + qemu.Mark + "reboot"
-	want := story{
-		ready: "6.1, systemd 252", verdicts: []verdict{{"install", true}, {"remove", false}},
-		notes: []string{"12 records"}, end: "reboot",
+	want := result{
+		checks: []check{{name: "install", ok: true, took: 3 * time.Second}, {name: "remove", output: "--- dpkg -r\nno\n"}},
+		end:    "reboot",
 	}
-	if diff := cmp.Diff(want, listen(strings.NewReader(said), io.Discard), cmp.AllowUnexported(story{}, verdict{})); diff != "" {
-		t.Errorf("story (-want +got):\n%s", diff)
+	if diff := cmp.Diff(want, readChecks(strings.NewReader(port), io.Discard), cmp.AllowUnexported(result{}, check{})); diff != "" {
+		t.Errorf("result (-want +got):\n%s", diff)
 	}
 }
 
-func TestSheet(t *testing.T) {
-	good := story{verdicts: []verdict{{"install", true}}}
+func TestReport(t *testing.T) {
+	good, bad := check{name: "install", ok: true}, check{name: "remove"}
 	tests := map[string]struct {
-		told story
-		err  error
-		want string
-		ok   bool
+		checks []check
+		end    error
+		want   []string // the ends of the events of checks
+		ok     bool
 	}{
-		"all is well":                        {good, nil, "1 passed, 0 failed, 0 skipped", true},
-		"a check failed":                     {story{verdicts: []verdict{{"install", true}, {"remove", false}}}, nil, "1 passed, 1 failed, 0 skipped", false},
-		"the machine ended in the middle":    {good, errors.New("stopped"), "1 passed, 1 failed, 0 skipped", false},
-		"a machine that said nothing failed": {story{}, nil, "0 passed, 1 failed, 0 skipped", false},
+		"all is well":                        {[]check{good}, nil, []string{"pass install", "pass end"}, true},
+		"a check failed":                     {[]check{good, bad}, nil, []string{"pass install", "fail remove", "pass end"}, false},
+		"the machine ended in the middle":    {[]check{good}, errors.New("stopped"), []string{"pass install", "fail end"}, false},
+		"a machine that said nothing failed": {nil, nil, []string{"fail end"}, false},
 	}
+	ended := regexp.MustCompile(`"Action":"(pass|fail)","Package":"e2e:Debian 12","Test":"([^"]*)"`)
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {
-			var s sheet
-			s.add("Debian 12", tt.told, tt.err, 0)
-			if got, ok := s.total(); got != tt.want || ok != tt.ok {
-				t.Errorf("total = %q, %v, want %q, %v", got, ok, tt.want, tt.ok)
+			var out strings.Builder
+			ok, err := report(&out, "Debian 12", tt.checks, tt.end, 0)
+			if err != nil || ok != tt.ok {
+				t.Errorf("ok = %v, %v, want %v", ok, err, tt.ok)
+			}
+			var got []string
+			for _, m := range ended.FindAllStringSubmatch(out.String(), -1) {
+				got = append(got, m[1]+" "+m[2])
+			}
+			if diff := cmp.Diff(tt.want, got); diff != "" {
+				t.Errorf("checks (-want +got):\n%s", diff)
 			}
 		})
-	}
-	if _, ok := (&sheet{}).total(); ok {
-		t.Error("a sheet without a system is ok")
-	}
-}
-
-func TestCell(t *testing.T) {
-	c := column{told: story{verdicts: []verdict{{"twice", true}, {"twice", false}, {"once", true}}}}
-	for name, want := range map[string]string{"twice": "FAIL", "once": "ok", "never": "-"} {
-		if got := c.cell(name); got != want {
-			t.Errorf("cell(%q) = %q, want %q", name, got, want)
-		}
 	}
 }
 

@@ -32,7 +32,6 @@ func proveAll(ctx context.Context) (ok bool, err error) {
 	cache := flag.String("cache", ".cache/e2e", "directory for systems, disks, packages and logs")
 	memory := flag.Int("memory", 1536, "memory of a machine in MiB")
 	timeout := flag.Duration("timeout", 40*time.Minute, "time that one boot of a machine may take")
-	counts := flag.String("counts", "", "write passed, failed and skipped to this file")
 	flag.Parse()
 	if os.Geteuid() != 0 {
 		return false, errors.New("installing a system into a directory needs root")
@@ -48,43 +47,40 @@ func proveAll(ctx context.Context) (ok bool, err error) {
 	if err != nil {
 		return false, err
 	}
-	var sheet sheet
-	for _, s := range systems {
+	ok = true
+	prove := func(name string, run func() ([]check, error)) {
 		start := time.Now()
-		told, err := s.prove(ctx, *cache, built, qemu.Machine{Memory: *memory, Timeout: *timeout})
-		sheet.add("Debian "+s.name, told, err, time.Since(start))
+		checks, end := run()
+		passed, failure := report(os.Stdout, name, checks, end, time.Since(start))
+		ok, err = ok && passed, errors.Join(err, failure)
+	}
+	for _, s := range systems {
+		prove("Debian "+s.name, func() ([]check, error) {
+			return s.prove(ctx, *cache, built, qemu.Machine{Memory: *memory, Timeout: *timeout})
+		})
 	}
 	for _, r := range roots {
-		start := time.Now()
-		told, err := r.prove(ctx, *cache, built, os.Stdout)
-		sheet.add(r.name, told, err, time.Since(start))
-	}
-	if err := sheet.print(os.Stdout); err != nil {
-		return false, err
-	}
-	total, ok := sheet.total()
-	if *counts != "" {
-		err = os.WriteFile(*counts, []byte(total+"\n"), 0o644)
+		prove(r.name, func() ([]check, error) { return r.prove(ctx, *cache, built, os.Stdout) })
 	}
 	return ok, err
 }
 
 // prove makes a fresh disk and boots it.
-func (s system) prove(ctx context.Context, cache string, p packages, m qemu.Machine) (story, error) {
+func (s system) prove(ctx context.Context, cache string, p packages, m qemu.Machine) ([]check, error) {
 	root, err := s.fetch(ctx, cache)
 	if err != nil {
-		return story{}, err
+		return nil, err
 	}
 	if m.Kernel, m.Initrd, err = s.kernel(root); err != nil {
-		return story{}, err
+		return nil, err
 	}
 	dir := filepath.Join(cache, "log-"+s.name)
 	m.Disk, m.CommandLine = filepath.Join(dir, "disk"), "root=/dev/vda rw"
 	if err := os.MkdirAll(dir, 0o755); err != nil {
-		return story{}, err
+		return nil, err
 	}
 	if err := s.writeImage(ctx, root, m.Disk, p); err != nil {
-		return story{}, err
+		return nil, err
 	}
 	fmt.Printf("e2e: booting Debian %s\n", s.name)
 	return run(ctx, m, dir, os.Stdout)

@@ -38,18 +38,18 @@ func knownRoots() []root {
 }
 
 // prove runs the script in a fresh copy of the first system.
-func (r root) prove(ctx context.Context, cache string, p packages, out io.Writer) (told story, err error) {
+func (r root) prove(ctx context.Context, cache string, p packages, out io.Writer) (checks []check, err error) {
 	system, err := knownSystems()[0].fetch(ctx, cache)
 	if err != nil {
-		return told, err
+		return nil, err
 	}
 	dir := filepath.Join(cache, "copy-"+r.name)
 	if err := os.RemoveAll(dir); err != nil {
-		return told, err
+		return nil, err
 	}
 	defer func() { err = errors.Join(err, os.RemoveAll(dir)) }()
 	if err := command(ctx, "cp", "-a", system+"/.", dir); err != nil {
-		return told, err
+		return nil, err
 	}
 	fmt.Printf("e2e: installing into a root of its own: %s\n", r.name)
 	older, newer := r.packages(p)
@@ -59,17 +59,17 @@ func (r root) prove(ctx context.Context, cache string, p packages, out io.Writer
 	cmd.Stderr = out
 	port, err := cmd.StdoutPipe()
 	if err != nil {
-		return told, err
+		return nil, err
 	}
 	if err := cmd.Start(); err != nil {
-		return told, err
+		return nil, err
 	}
-	told = listen(port, out)
+	read := readChecks(port, out)
 	if err := cmd.Wait(); err != nil {
-		return told, fmt.Errorf("%s.sh: %w", r.name, err)
+		return read.checks, fmt.Errorf("%s.sh: %w", r.name, err)
 	}
-	if told.end != "done" {
-		return told, fmt.Errorf("%s.sh ended in the middle", r.name)
+	if read.end != "done" {
+		return read.checks, fmt.Errorf("%s.sh ended in the middle", r.name)
 	}
-	return told, nil
+	return read.checks, nil
 }

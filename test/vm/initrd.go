@@ -48,7 +48,7 @@ func writeInitrd(name string, s suite, modules []module) (err error) {
 		p.Modules = append(p.Modules, "/"+to)
 	}
 	for _, j := range s.jobs {
-		if j.unbuilt {
+		if j.unbuilt != nil {
 			continue
 		}
 		if err := archive.copyJob(j); err != nil {

@@ -41,7 +41,6 @@ func run(ctx context.Context) (ok bool, err error) {
 	only := flag.String("only", "", "run only the tests that match this expression")
 	memory := flag.Int("memory", 2048, "memory of a machine in MiB")
 	timeout := flag.Duration("timeout", 15*time.Minute, "time a machine may take, boot included")
-	counts := flag.String("counts", "", "write passed, failed and skipped to this file")
 	flag.Parse()
 	if flag.NArg() > 0 {
 		return false, fmt.Errorf("unexpected argument %q: the packages are listed in test/vm/suite.go", flag.Arg(0))
@@ -65,59 +64,52 @@ func run(ctx context.Context) (ok bool, err error) {
 	if err != nil {
 		return false, err
 	}
-	var sheet sheet
+	ok = true
 	for _, k := range kernels {
 		if errors.Is(ctx.Err(), context.Canceled) {
 			return false, ctx.Err()
 		}
-		start := time.Now()
 		column := column{kernel: k.name}
-		release, err := bootKernel(ctx, k, suite, filepath.Join(*cache, k.name), qemu.Machine{Memory: *memory, Timeout: *timeout}, &column)
-		column.release, column.err, column.took = release, err, time.Since(start)
+		start := time.Now()
+		column.results, column.err = bootKernel(ctx, k, suite, filepath.Join(*cache, k.name), qemu.Machine{Memory: *memory, Timeout: *timeout})
+		column.took = time.Since(start)
+		passed, err := column.report(os.Stdout, suite.jobs)
 		if err != nil {
-			fmt.Fprintf(os.Stderr, "vm: error: kernel %s: %v\n", k.name, err)
-		}
-		sheet.columns = append(sheet.columns, column)
-	}
-	if err := sheet.print(os.Stdout, suite.jobs); err != nil {
-		return false, err
-	}
-	total, ok := sheet.total(suite.jobs)
-	if *counts != "" {
-		if err := total.Keep(*counts); err != nil {
 			return false, err
 		}
+		ok = ok && passed
 	}
 	return ok, nil
 }
 
-// bootKernel fetches a kernel, boots it with the suite and fills the column with the results that arrived, which may
-// be some even when it returns an error. Its directory keeps what kernel and guest wrote.
-func bootKernel(ctx context.Context, k kernel, s suite, dir string, m qemu.Machine, c *column) (release string, err error) {
+// bootKernel fetches a kernel and boots it with the suite. It returns the results that arrived, which may be some even when
+// it returns an error. Its directory keeps what kernel and guest wrote.
+func bootKernel(ctx context.Context, k kernel, s suite, dir string, m qemu.Machine) (results []result, err error) {
 	root, err := k.fetch(ctx, filepath.Dir(dir))
 	if err != nil {
-		return "", fmt.Errorf("fetch: %w", err)
+		return nil, fmt.Errorf("fetch: %w", err)
 	}
 	image, moduleDir, release, err := find(root)
 	if err != nil {
-		return "", err
+		return nil, err
 	}
 	modules, err := loadOrder(moduleDir)
 	if err != nil {
-		return release, fmt.Errorf("order modules: %w", err)
+		return nil, fmt.Errorf("order modules: %w", err)
 	}
 	if err := os.MkdirAll(dir, 0o755); err != nil {
-		return release, err
+		return nil, err
 	}
-	initrd := filepath.Join(dir, "initrd")
-	if err := writeInitrd(initrd, s, modules); err != nil {
-		return release, fmt.Errorf("write initramfs: %w", err)
+	m.Kernel, m.Initrd, m.CommandLine = image, filepath.Join(dir, "initrd"), "-- "+guestArg
+	m.Console, m.Guest = filepath.Join(dir, "console.log"), filepath.Join(dir, "tests.log")
+	if err := writeInitrd(m.Initrd, s, modules); err != nil {
+		return nil, fmt.Errorf("write initramfs: %w", err)
 	}
 	fmt.Printf("vm: booting %s\n", release)
-	m.Kernel, m.Initrd, m.CommandLine = image, initrd, "-- "+guestArg
-	m.Console, m.Guest = filepath.Join(dir, "console.log"), filepath.Join(dir, "tests.log")
-	return release, m.Run(ctx, func(port io.Reader) error {
-		c.results, err = readResults(port, os.Stdout)
+	err = m.Run(ctx, func(port io.Reader) error {
+		var err error
+		results, err = readResults(port, os.Stdout)
 		return err
 	})
+	return results, err
 }

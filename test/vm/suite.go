@@ -37,8 +37,8 @@ type job struct {
 	Events bool
 
 	binary, testdata string
-	// unbuilt is set when there is no binary: the job fails on every kernel and the others still run.
-	unbuilt bool
+	// unbuilt is why there is no binary: the job fails on every kernel and the others still run. Nil: there is one.
+	unbuilt error
 	// narrowed is set when only some tests were asked for, which may be none of this package.
 	narrowed bool
 }
@@ -84,10 +84,7 @@ func buildSuite(ctx context.Context, root, bin, only string) (suite, error) {
 
 // add takes a job and how its build ended.
 func (s *suite) add(j job, build error) {
-	if build != nil {
-		fmt.Fprintln(os.Stderr, "vm: error:", build)
-		j.unbuilt = true
-	}
+	j.unbuilt = build
 	s.jobs = append(s.jobs, j)
 }
 

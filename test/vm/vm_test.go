@@ -14,7 +14,6 @@ import (
 	"slices"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/google/go-cmp/cmp/cmpopts"
@@ -22,7 +21,7 @@ import (
 	"github.com/ctwarden/ctwarden/test/qemu"
 )
 
-const passingEvents = markTest + "=== RUN   TestA\n" + markTest + "--- PASS: TestA (0.00s)\n" + markTest + "PASS\n"
+const passingOutput = markTest + "=== RUN   TestA\n" + markTest + "--- PASS: TestA (0.00s)\n" + markTest + "PASS\n"
 
 func TestReadResults(t *testing.T) {
 	const begin, end, done = qemu.Mark + "begin watcher\n", qemu.Mark + "end 0 watcher\n", qemu.Mark + "done \n"
@@ -74,58 +73,98 @@ func TestReadResults(t *testing.T) {
 	}
 }
 
-func TestSheet(t *testing.T) {
-	jobs := []job{{Name: "watcher", Events: true}}
+func TestReport(t *testing.T) {
+	const (
+		start = `{"Action":"start","Package":"6.1:watcher"}` + "\n"
+		pass  = start + `{"Action":"run","Package":"6.1:watcher","Test":"TestA"}
+{"Action":"output","Package":"6.1:watcher","Test":"TestA","Output":"=== RUN   TestA\n"}
+{"Action":"output","Package":"6.1:watcher","Test":"TestA","Output":"--- PASS: TestA (0.00s)\n"}
+{"Action":"pass","Package":"6.1:watcher","Test":"TestA"}
+{"Action":"output","Package":"6.1:watcher","Output":"PASS\n"}
+{"Action":"pass","Package":"6.1:watcher"}
+`
+		passed = `{"Action":"run","Package":"6.1:machine","Test":"end"}
+{"Action":"pass","Package":"6.1:machine","Test":"end"}
+{"Action":"pass","Package":"6.1:machine"}
+`
+		stopped = `{"Action":"run","Package":"6.1:machine","Test":"end"}
+{"Action":"output","Package":"6.1:machine","Test":"end","Output":"stopped\n"}
+{"Action":"fail","Package":"6.1:machine","Test":"end"}
+{"Action":"fail","Package":"6.1:machine"}
+`
+	)
+	failed := func(why string) string {
+		return start + `{"Action":"output","Package":"6.1:watcher","Output":"` + why + `\n"}` + "\n" + `{"Action":"fail","Package":"6.1:watcher"}` + "\n"
+	}
 	tests := map[string]struct {
-		jobs []job
+		job  job
 		in   column
-		text string
+		want string
 		ok   bool
 	}{
-		"tests passed": {jobs, column{results: []result{{"watcher", true, 0, []byte(passingEvents)}}}, "ok 1", true},
-		"nothing ran":  {jobs, column{results: []result{{"watcher", true, 0, nil}}}, "FAIL 1", false},
-		"nothing ran as only other tests were asked for": {
-			[]job{{Name: "watcher", Events: true, narrowed: true}}, column{results: []result{{"watcher", true, 0, nil}}}, "ok 0", true,
+		"tests passed": {
+			job{Name: "watcher", Events: true}, column{results: []result{{"watcher", true, 0, []byte(passingOutput)}}}, pass + passed, true,
 		},
-		"the job never ran": {jobs, column{}, "FAIL, not run", false},
-		"the job was not built": {
-			[]job{{Name: "watcher", unbuilt: true}}, column{}, "FAIL, not built", false,
+		"all passed and the machine failed": {
+			job{Name: "watcher", Events: true},
+			column{results: []result{{"watcher", true, 0, []byte(passingOutput)}}, err: errors.New("stopped")}, pass + stopped, false,
 		},
-		"a panic in a job": {jobs, column{results: []result{{"watcher", false, 0, nil}}}, "FAIL, did not end", false},
-		"a status without a failed test": {
-			jobs, column{results: []result{{"watcher", true, 2, []byte(passingEvents)}}}, "FAIL 1, exit 2", false,
+		"the job never ran": {
+			job{Name: "watcher", Events: true}, column{results: []result{{"remediate", true, 0, nil}}}, failed("not run") + passed, false,
 		},
-		"a failed test and status 0": {
-			jobs,
-			column{results: []result{{"watcher", true, 0, []byte(strings.Replace(passingEvents, "--- PASS", "--- FAIL", 1))}}},
-			"FAIL 1", false,
+		"a program passed": {
+			job{Name: "drill"}, column{results: []result{{"drill", true, 0, []byte("hello\n")}}},
+			`{"Action":"run","Package":"6.1:machine","Test":"drill"}
+{"Action":"output","Package":"6.1:machine","Test":"drill","Output":"hello\n\n"}
+{"Action":"pass","Package":"6.1:machine","Test":"drill"}
+` + passed, true,
 		},
-		"all jobs passed and the machine failed": {
-			jobs, column{results: []result{{"watcher", true, 0, []byte(passingEvents)}}, err: errors.New("stopped")}, "ok 1", false,
-		},
-		"a program that is no test passes by its status": {
-			[]job{{Name: "ctwarden drill"}}, column{results: []result{{"ctwarden drill", true, 0, nil}}}, "ok", true,
-		},
-		"a program that is no test fails by its status": {
-			[]job{{Name: "ctwarden drill"}}, column{results: []result{{"ctwarden drill", true, 1, nil}}}, "FAIL 1, exit 1", false,
+		"a program failed": {
+			job{Name: "drill"}, column{results: []result{{"drill", true, 1, nil}}},
+			`{"Action":"run","Package":"6.1:machine","Test":"drill"}
+{"Action":"output","Package":"6.1:machine","Test":"drill","Output":"exit status 1\n"}
+{"Action":"fail","Package":"6.1:machine","Test":"drill"}
+` + passed, false,
 		},
 	}
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {
-			if got := tt.in.cell(tt.jobs[0]).text; got != tt.text {
-				t.Errorf("cell = %q, want %q", got, tt.text)
+			var out strings.Builder
+			tt.in.kernel = "6.1"
+			ok, err := tt.in.report(&out, []job{tt.job})
+			if err != nil || ok != tt.ok {
+				t.Errorf("ok = %v, %v, want %v", ok, err, tt.ok)
 			}
-			total, ok := sheet{[]column{tt.in}}.total(tt.jobs)
-			if ok != tt.ok {
-				t.Errorf("ok = %v, want %v", ok, tt.ok)
-			}
-			if ok != (total.Failed == 0) {
-				t.Errorf("ok = %v with %s", ok, &total)
+			if diff := cmp.Diff(tt.want, out.String()); diff != "" {
+				t.Errorf("events (-want +got):\n%s", diff)
 			}
 		})
 	}
-	if _, ok := (sheet{}).total(jobs); ok {
-		t.Error("a sheet without a kernel is ok")
+}
+
+func TestFailure(t *testing.T) {
+	failing := []byte(strings.Replace(passingOutput, "--- PASS", "--- FAIL", 1))
+	tests := map[string]struct {
+		job  job
+		in   result
+		want string
+	}{
+		"tests passed":                       {job{Events: true}, result{"watcher", true, 0, []byte(passingOutput)}, ""},
+		"nothing ran":                        {job{Events: true}, result{"watcher", true, 0, nil}, "no test ran"},
+		"nothing was asked for":              {job{Events: true, narrowed: true}, result{"watcher", true, 0, nil}, ""},
+		"the job was not built":              {job{unbuilt: errors.New("undefined: x")}, result{}, "undefined: x"},
+		"a panic in a job":                   {job{Events: true}, result{"watcher", false, 0, nil}, "did not end"},
+		"a status without a failed test":     {job{Events: true}, result{"watcher", true, 2, []byte(passingOutput)}, "exit status 2"},
+		"a failed test and status 0":         {job{Events: true}, result{"watcher", true, 0, failing}, "exit status 0 in spite of a failed test"},
+		"a program passes by its status":     {job{}, result{"drill", true, 0, failing}, ""},
+		"a program that ended with status 1": {job{}, result{"drill", true, 1, nil}, "exit status 1"},
+	}
+	for name, tt := range tests {
+		t.Run(name, func(t *testing.T) {
+			if got := tt.job.failure(tt.in); got != tt.want {
+				t.Errorf("failure = %q, want %q", got, tt.want)
+			}
+		})
 	}
 }
 
@@ -287,28 +326,5 @@ func TestEveryKernelFacingPackageIsListed(t *testing.T) {
 	})
 	if err != nil {
 		t.Fatal(err)
-	}
-}
-
-func TestPrint(t *testing.T) {
-	var b strings.Builder
-	s := sheet{[]column{
-		{kernel: "5.10", release: "5.10.0-46", results: []result{{"watcher", true, 0, []byte(passingEvents)}}, took: 7 * time.Second},
-		{kernel: "6.1", release: "6.1.0-56", err: errors.New("stopped"), took: 9 * time.Second},
-	}}
-	if err := s.print(&b, []job{{Name: "watcher", Events: true}}); err != nil {
-		t.Fatal(err)
-	}
-	want := `
-         5.10       6.1
-         5.10.0-46  6.1.0-56
-watcher  ok 1       FAIL, not run
-machine  ok in 7s   FAIL in 9s
-
-watcher on 6.1:
-failed: FAIL, not run
-`
-	if diff := cmp.Diff(want, b.String()); diff != "" {
-		t.Errorf("table (-want +got):\n%s", diff)
 	}
 }
