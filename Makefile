@@ -54,7 +54,7 @@ test: ## all tests; those that need root are skipped without it, with the reason
 	$(GOTESTSUM) --jsonfile-timing-events="$(EVENTS)" -- -count=1 $(if $(IS_ROOT),-p=1) ./...
 
 # As root, the tests run without its rights: the user namespace has no other user than nobody, who owns root's caches there.
-# -short leaves out what waits, and keeps these results out of the cache of other runs, which does not tell users apart.
+# -short leaves out what waits, and keeps these results out of the cache of other runs, which does not distinguish users.
 .PHONY: check
 check: lint ## in a minute, as any user: format, vet, lint and the tests that need no root; a result stays until its code changes
 	$(if $(IS_ROOT),unshare --user --map-user=65534 --map-group=65534) env $(GOTESTSUM) --hide-summary=skipped -- -short ./...

@@ -52,7 +52,7 @@ left() {
 	find "$root" -xdev -path "$root/packages" -prune -o -name '*ctwarden*' -print | grep .
 }
 
-tell "ready $(in_root dpkg --version | head -1 | grep -oE '[0-9.]+[0-9]' | head -1)"
+report "ready $(in_root dpkg --version | head -1 | grep -oE '[0-9.]+[0-9]' | head -1)"
 check "modes and owners inside" plain_modes
 check "install in a chroot" in_root dpkg -i /packages/old.deb
 check "the user is there" system_user
@@ -94,4 +94,4 @@ check "the program runs" in_root ctwarden config check
 check "upgrade without systemd" in_root dpkg -i /packages/new.deb
 check "purge without systemd" in_root dpkg -P ctwarden
 check "nothing is left without systemd" not left
-tell done
+report done

@@ -33,10 +33,10 @@ func TestReport(t *testing.T) {
 		want   []string // the ends of the events of checks
 		ok     bool
 	}{
-		"all is well":                        {[]check{good}, nil, []string{"pass install", "pass end"}, true},
-		"a check failed":                     {[]check{good, bad}, nil, []string{"pass install", "fail remove", "pass end"}, false},
-		"the machine ended in the middle":    {[]check{good}, errors.New("stopped"), []string{"pass install", "fail end"}, false},
-		"a machine that said nothing failed": {nil, nil, []string{"fail end"}, false},
+		"all is well":                      {[]check{good}, nil, []string{"pass install", "pass end"}, true},
+		"a check failed":                   {[]check{good, bad}, nil, []string{"pass install", "fail remove", "pass end"}, false},
+		"the machine ended in the middle":  {[]check{good}, errors.New("stopped"), []string{"pass install", "fail end"}, false},
+		"a machine without a check failed": {nil, nil, []string{"fail end"}, false},
 	}
 	ended := regexp.MustCompile(`"Action":"(pass|fail)","Package":"e2e:Debian 12","Test":"([^"]*)"`)
 	for name, tt := range tests {
@@ -63,10 +63,10 @@ func TestChoose(t *testing.T) {
 		systems, roots int
 		ok             bool
 	}{
-		"no name chooses all":           {nil, 3, 2, true},
-		"a system and a root":           {[]string{"12", "rpm"}, 1, 1, true},
-		"a root alone boots nothing":    {[]string{"chroot"}, 0, 1, true},
-		"an unknown one chooses nobody": {[]string{"12", "10"}, 0, 0, false},
+		"no name chooses all":         {nil, 3, 2, true},
+		"a system and a root":         {[]string{"12", "rpm"}, 1, 1, true},
+		"a root alone boots nothing":  {[]string{"chroot"}, 0, 1, true},
+		"an unknown one chooses none": {[]string{"12", "10"}, 0, 0, false},
 	}
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {

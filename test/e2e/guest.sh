@@ -1,5 +1,5 @@
 #!/bin/bash
-# Runs in the machine, once each boot, as root. What it says to its standard output goes to the host: lines that begin
+# Runs in the machine, once each boot, as root. Its standard output goes to the host: lines that begin
 # with the byte 05 are for the program, the rest for people.
 set -uo pipefail
 cd /e2e || exit 1
@@ -8,7 +8,7 @@ unit=ctwarden.service
 
 # Also from within a check, whose own output goes elsewhere.
 exec 3>&1
-tell() { printf '\n\005%s\n' "$*" >&3; }
+report() { printf '\n\005%s\n' "$*" >&3; }
 
 # check NAME COMMAND...: one line of the table. The output is kept, where a full disk does not matter, and shown only of
 # what failed.
@@ -16,9 +16,9 @@ check() {
 	local name=$1 start=$SECONDS
 	shift
 	if "$@" >/run/e2e.output 2>&1; then
-		tell "ok $name ($((SECONDS - start)) s)"
+		report "ok $name ($((SECONDS - start)) s)"
 	else
-		tell "FAIL $name"
+		report "FAIL $name"
 		echo "--- $*"
 		tail -n 40 /run/e2e.output
 		journalctl -b --no-pager -n 15 -o cat 2>&1 | cut -c1-300
@@ -75,7 +75,7 @@ exposure() {
 	line=$(systemd-analyze --no-pager security $unit | tail -1)
 	echo "$line"
 	number=$(grep -oE '[0-9]+\.[0-9]+' <<<"$line")
-	tell "note exposure level $number of at most 2.5"
+	report "note exposure level $number of at most 2.5"
 	[[ -n $number && ${number/./} -le 25 ]]
 }
 
@@ -101,8 +101,8 @@ healthy() { systemctl is-active $unit && [[ $(systemctl --failed --no-legend | g
 verified() { ctwarden audit verify; }
 # agrees: what journald has of the records is what stands in the log.
 agrees() { journalctl --no-pager -b -u $unit -o json | ctwarden audit verify --journal -; }
-# Records that are cut off the end leave a whole chain: only the journal's copies tell.
-tells_a_cut() {
+# Records that are cut off the end leave a whole chain: only the journal's copies show it.
+detects_a_cut() {
 	head -n -3 /var/log/ctwarden/audit.jsonl >/run/cut.jsonl
 	ctwarden audit verify --log /run/cut.jsonl && not sh -c "journalctl --no-pager -b -u $unit -o json | ctwarden audit verify --log /run/cut.jsonl --journal -"
 }
@@ -123,7 +123,7 @@ network() {
 		ip -n outside address add 192.0.2.2/24 dev v1 && ip -n outside link set v1 up || return
 	track_flows
 }
-# track_flows [COMMAND...]: with the rule, in the namespace of the command. Nobody answers.
+# track_flows [COMMAND...]: with the rule, in the namespace of the command. There is no answer.
 track_flows() {
 	"$@" nft -f - <<-EOF
 		table ip e2e {
@@ -172,8 +172,8 @@ first_boot() {
 	check "and loads none" test ! -e /proc/sys/net/netfilter/nf_conntrack_max
 	check "exposure is at most 2.5" exposure
 	check "files belong to whom they should" owned
-	check "a member of the group may ask the socket" reachable
-	check "nobody else may" refused
+	check "a member of the group may query the socket" reachable
+	check "no other user may" refused
 	check "a second dpkg -i changes nothing" dpkg -i /e2e/old.deb
 	check "journalctl -x explains" wait_for 10 logs_explained
 	check "man pages are complete" test -f /usr/share/man/man8/ctwarden-run.8.gz -a -f /usr/share/man/man5/ctwarden.yaml.5.gz -a -x /usr/share/man/man8
@@ -183,7 +183,7 @@ first_boot() {
 	if ctwarden status --json | grep '"journald": {' >/dev/null; then
 		check "the journal is a source that lives" wait_for 20 journal_alive
 	else
-		tell "note this program does not listen to the journal"
+		report "note this program does not read the journal"
 	fi
 	check "a second namespace" network
 	printf 'raise:\n  ceiling: 16384\n' >>/etc/ctwarden/ctwarden.yaml
@@ -192,8 +192,8 @@ first_boot() {
 	check "the new configuration is recorded" wait_for 10 recorded '"kind":"config".*16384'
 	echo 'nonsense: 1' >>/etc/ctwarden/ctwarden.yaml
 	mark
-	check "a wrong configuration is told" systemctl reload $unit
-	check "and refused, the old one stays" wait_for 10 recorded '"kind":"config".*"error"'
+	check "reload a wrong configuration" systemctl reload $unit
+	check "it is refused, the old one stays" wait_for 10 recorded '"kind":"config".*"error"'
 	sed -i '$d' /etc/ctwarden/ctwarden.yaml
 	check "it is active still" active
 	systemctl reload $unit
@@ -202,17 +202,17 @@ first_boot() {
 	mark
 	flood 3000
 	check "the flood raises max" wait_for 60 did raise_max
-	tell "note max $(value nf_conntrack_max) after $(value nf_conntrack_count) entries"
+	report "note max $(value nf_conntrack_max) after $(value nf_conntrack_count) entries"
 	check "kill -9 in the middle" kill -9 "$(pid)"
 	check "systemd starts it again" wait_for 30 active
 	check "it knows what it had changed" wait_for 20 recorded '"kind":"start".*"ledger":\[\{'
 	check "timeouts are shortened" wait_for 90 did shorten_timeout
 	check "idle entries are deleted" wait_for 90 did delete_entries
-	check "the kernel's lines are heard" wait_for 60 recorded '"kind":"signal".*table full'
+	check "the kernel's lines are recorded" wait_for 60 recorded '"kind":"signal".*table full'
 	mark
 	check "upgrade in the flood" dpkg -i /e2e/new.deb
 	check "the new one is active" wait_for 30 active
-	check "it says the new version" sh -c 'ctwarden version && [ "$(ctwarden version)" != "ctwarden $(cat /e2e/old.version)" ]'
+	check "it prints the new version" sh -c 'ctwarden version && [ "$(ctwarden version)" != "ctwarden $(cat /e2e/old.version)" ]'
 	check "the changed conffile is kept" grep -q 'ceiling: 16384' /etc/ctwarden/ctwarden.yaml
 	check "it goes on where the old one was" wait_for 20 recorded '"kind":"start".*"ledger":\[\{'
 	mark
@@ -225,7 +225,7 @@ first_boot() {
 	check "the chain is whole over kill, upgrade and downgrade" verified
 	check "each start is in it" all_starts
 	check "the journal's copies agree with it" agrees
-	check "and tell when its end is cut off" tells_a_cut
+	check "and show when its end is cut off" detects_a_cut
 	administrator
 	since=2020-01-01T00:00:00Z
 	check "nothing was denied" not denied
@@ -239,16 +239,16 @@ first_boot() {
 	mark
 	systemctl reload $unit
 	check "it lives on a full disk" wait_for 10 healthy
-	check "status says that records can't be written" wait_for 60 record_refused
+	check "status reports that records can't be written" wait_for 60 record_refused
 	rm -f /var/filler
 	systemctl restart $unit
 	check "and goes on after it" wait_for 30 active
 	check "the chain is whole" verified
 	check "revert --print names the commands" sh -c 'ctwarden revert --print | grep nf_conntrack_max'
-	tell "note $(wc -l </var/log/ctwarden/audit.jsonl) records"
+	report "note $(wc -l </var/log/ctwarden/audit.jsonl) records"
 	kill "${servers[@]}"
 	echo second >/e2e/stage
-	tell reboot
+	report reboot
 	systemctl reboot
 }
 
@@ -259,7 +259,7 @@ intact() {
 	echo "$differs"
 	[[ -z $differs ]]
 }
-# all_starts: install, the same once more, kill -9, upgrade, downgrade; the versions tell which was which.
+# all_starts: install, the same once more, kill -9, upgrade, downgrade; the versions show which was which.
 all_starts() {
 	local versions old
 	versions=$(ctwarden --config /e2e/plain.yaml audit show --json --kind start | grep -oE '"version":"[^"]+"' | cut -d'"' -f4)
@@ -294,7 +294,7 @@ fill_disk() {
 bounds() {
 	systemctl show $unit -p MemoryCurrent -p MemoryPeak -p TasksCurrent -p NRestarts
 	grep -E 'VmHWM|Threads' "/proc/$(pid)/status"
-	tell "note peak resident set $(awk '/VmHWM/{print $2, $3}' "/proc/$(pid)/status"), $(awk '/Threads/{print $2}' "/proc/$(pid)/status") threads"
+	report "note peak resident set $(awk '/VmHWM/{print $2, $3}' "/proc/$(pid)/status"), $(awk '/Threads/{print $2}' "/proc/$(pid)/status") threads"
 	[[ $(awk '/VmHWM/{print $2}' "/proc/$(pid)/status") -lt 65536 ]]
 }
 
@@ -308,7 +308,7 @@ second_boot() {
 	check "it sees the table again" wait_for 20 sees_table
 	check "a second namespace" network
 	storms
-	check "a fresh daemon" scene
+	check "a fresh daemon" fresh_daemon
 	mark
 	flood 3000
 	check "the flood raises max again" wait_for 60 did raise_max
@@ -339,7 +339,7 @@ second_boot() {
 	check "every value is as before still" sh -c 'diff /e2e/settings.before /e2e/settings.after'
 	live_rpm
 	check "no unit has failed" test -z "$(systemctl --failed --no-legend --plain)"
-	tell done
+	report done
 	systemctl poweroff
 }
 
@@ -355,6 +355,6 @@ no_file() {
 . /e2e/metrics.sh
 . /e2e/live.sh
 
-tell "ready $(uname -r), systemd $(systemctl --version | awk 'NR==1{print $2}')"
+report "ready $(uname -r), systemd $(systemctl --version | awk 'NR==1{print $2}')"
 # `systemctl is-system-running --wait` would wait for this very job.
 if [[ $(cat /e2e/stage) == first ]]; then first_boot; else second_boot; fi

@@ -17,13 +17,13 @@ import (
 var guestScript []byte
 
 //go:embed storms.sh
-var storms string
+var stormsScript string
 
 //go:embed metrics.sh
-var metricsScene string
+var metricsScript string
 
 //go:embed live.sh
-var liveScene string
+var liveScript string
 
 // guestUnit runs the script when the system is up. It has no timeout: the machine has one.
 const guestUnit = `[Unit]
@@ -39,7 +39,7 @@ WantedBy=multi-user.target
 `
 
 // smallTable is filled in seconds by an emulated machine. In a hash with many empty buckets the kernel seldom finds an entry
-// to drop early, and then it says that the table is full.
+// to drop early, and then it reports a full table.
 const smallTable = "install nf_conntrack /sbin/modprobe --ignore-install nf_conntrack hashsize=65536" +
 	" && /sbin/sysctl -q -w net.netfilter.nf_conntrack_max=4096\n"
 
@@ -59,9 +59,9 @@ func (s system) writeImage(ctx context.Context, root, name string, p packages) (
 		"etc/modprobe.d/e2e.conf":        smallTable,
 		"etc/systemd/system/e2e.service": guestUnit,
 		"e2e/plain.yaml":                 "mode: enforce\n",
-		"e2e/storms.sh":                  storms,
-		"e2e/metrics.sh":                 metricsScene,
-		"e2e/live.sh":                    liveScene,
+		"e2e/storms.sh":                  stormsScript,
+		"e2e/metrics.sh":                 metricsScript,
+		"e2e/live.sh":                    liveScript,
 		"e2e/stage":                      "first\n",
 		"e2e/old.version":                p.oldVersion + "\n",
 	}

@@ -2,13 +2,13 @@
 # left. Debian's files belong to no rpm, so nothing here satisfies a dependency.
 
 r() { rpm --dbpath /var/lib/rpm "$@"; }
-# quiet fails, too, when something is said, but for what Debian's rpm says each time.
+# quiet fails, too, when something is printed, but for what Debian's rpm prints each time.
 quiet() {
-	local said
-	said=$("$@" 2>&1) || { echo "$said"; return 1; }
-	said=$(grep -vE '^rpm: (RPM should not be used directly|However assuming you know)' <<<"$said")
-	echo "$said"
-	[[ -z $said ]]
+	local output
+	output=$("$@" 2>&1) || { echo "$output"; return 1; }
+	output=$(grep -vE '^rpm: (RPM should not be used directly|However assuming you know)' <<<"$output")
+	echo "$output"
+	[[ -z $output ]]
 }
 enabled() { [[ $(systemctl is-enabled $unit) == enabled ]]; }
 as_packaged() { quiet r -V --nodeps ctwarden; }
@@ -40,7 +40,7 @@ live_rpm() {
 	check "live rpm: files belong to whom they should" owned
 	check "live rpm: rpm -V finds nothing beside a running daemon" as_packaged
 	check "live rpm: journalctl -x explains" wait_for 10 logs_explained
-	check "live rpm: a fresh daemon" scene
+	check "live rpm: a fresh daemon" fresh_daemon
 	mark
 	flood 3000
 	check "live rpm: the flood raises max" wait_for 60 eval 'raised && did raise_max'
@@ -69,7 +69,7 @@ live_rpm() {
 	check "live rpm: the chain goes on" verified
 	echo 'nonsense: 1' >>/etc/ctwarden/ctwarden.yaml
 	before=$(pid)
-	check "live rpm: a downgrade with a wrong configuration says so" eval \
+	check "live rpm: a downgrade with a wrong configuration reports it" eval \
 		'r -U --oldpackage --nodeps /e2e/old.rpm 2>&1 | grep "the running one of before goes on"'
 	check "live rpm: the daemon of before runs on" same_daemon "$before"
 	sed -i '$d' /etc/ctwarden/ctwarden.yaml

@@ -28,7 +28,7 @@ type result struct {
 	end    string
 }
 
-// run boots the machine until its guest is done: once more for each reboot that it asks for. The directory keeps what
+// run boots the machine until its guest is done: once more for each reboot that it starts. The directory keeps what
 // kernel and guest wrote.
 func run(ctx context.Context, m qemu.Machine, dir string, out io.Writer) (checks []check, err error) {
 	const boots = 2

@@ -1,5 +1,5 @@
 # The drop-in for metrics on the network, in the second boot, sourced by guest.sh: what docs/operations.md and the head of
-# the drop-in tell an administrator to do, and who is answered then.
+# the drop-in instruct an administrator to do, and who gets metrics then.
 
 certificate=/etc/ctwarden/cert.pem
 
@@ -26,21 +26,21 @@ answered() {
 	[[ $got == "$want" ]]
 }
 from_outside() { ip netns exec outside curl -fsS --max-time 5 --cacert $certificate -u 'prometheus:a good one' https://192.0.2.1:9871/metrics; }
-told() { grep -E '^ctwarden_table_max_entries(\{[^}]*\})? [1-9]' /run/page && grep -E '^ctwarden_build_info\{' /run/page; }
+served() { grep -E '^ctwarden_table_max_entries(\{[^}]*\})? [1-9]' /run/page && grep -E '^ctwarden_build_info\{' /run/page; }
 
 metrics_drop_in() {
 	local before good=(-u 'prometheus:a good one') url=https://127.0.0.1:9871
 	check "metrics: a certificate and a password" web_config
 	mark
-	check "metrics: without the drop-in" scene 'metrics: {listen: "0.0.0.0:9871", web_config: /etc/ctwarden/web.yaml}'
-	check "metrics: the daemon says that nobody is answered" wait_for 10 said 'no metrics on the network'
+	check "metrics: without the drop-in" fresh_daemon 'metrics: {listen: "0.0.0.0:9871", web_config: /etc/ctwarden/web.yaml}'
+	check "metrics: the daemon reports that no metrics are served" wait_for 10 printed 'no metrics on the network'
 	check "metrics: and nothing listens" not listens
 	check "metrics: the drop-in, installed as its comment says" drop_in metrics
 	check "metrics: the address listens" wait_for 10 listens
 	check "metrics: 200 with the password" answered 200 $url "${good[@]}"
-	check "metrics: and they are ctwarden's" told
+	check "metrics: and they are ctwarden's" served
 	check "metrics: 401 without one" answered 401 $url
-	check "metrics: which tells nothing" not told
+	check "metrics: without any metrics" not served
 	check "metrics: 401 with a wrong one" answered 401 $url -u 'prometheus:a bad one'
 	check "metrics: 400 without TLS" answered 400 http://127.0.0.1:9871 "${good[@]}"
 	check "metrics: another host gets no answer" not from_outside
@@ -54,12 +54,12 @@ metrics_drop_in() {
 	mark
 	check "metrics: an upgrade without the file of passwords" dpkg -i /e2e/new.deb
 	check "metrics: starts the new daemon" wait_for 30 restarted "$before"
-	check "metrics: which says that nobody is answered" wait_for 10 said 'no metrics on the network.*web.yaml'
-	check "metrics: and nobody is, without a password" not listens
+	check "metrics: which reports that no metrics are served" wait_for 10 printed 'no metrics on the network.*web.yaml'
+	check "metrics: and nothing listens without a password" not listens
 	mv /run/web.yaml /etc/ctwarden/web.yaml
 	check "metrics: with it again" eval 'systemctl restart $unit && wait_for 30 listens'
 	check "metrics: the drop-in is taken away" no_drop_in
 	check "metrics: nothing listens" not listens
 	rm /etc/ctwarden/{web.yaml,key.pem,cert.pem}
-	check "metrics: nor does anything without the setting" eval 'scene && not listens'
+	check "metrics: nor does anything without the setting" eval 'fresh_daemon && not listens'
 }

@@ -20,10 +20,10 @@ var rpmScript string
 //go:embed chroot.sh
 var chrootScript string
 
-// A root is a copy of a system in which packages are installed without a boot: no systemd runs there. What they ask of
-// one is proven by a machine.
+// A root is a copy of a system in which packages are installed without a boot: no systemd runs there. What they need
+// of one is proven by a machine.
 type root struct {
-	// name is that of the column, script what is run with the directory, the old and the new package.
+	// name is that of the system, script what is run with the directory, the old and the new package.
 	name, script string
 	packages     func(packages) (older, newer string)
 }

@@ -4,14 +4,14 @@ root=$1 old=$2 new=$3
 kind=${old##*.}
 export LC_ALL=C DEBIAN_FRONTEND=noninteractive
 
-tell() { printf '\005%s\n' "$*"; }
+report() { printf '\005%s\n' "$*"; }
 check() {
 	local name=$1
 	shift
 	if "$@" >/tmp/e2e-root.$$ 2>&1; then
-		tell "ok $kind: $name"
+		report "ok $kind: $name"
 	else
-		tell "FAIL $kind: $name"
+		report "FAIL $kind: $name"
 		tail -n 30 /tmp/e2e-root.$$
 	fi
 	rm -f /tmp/e2e-root.$$

@@ -4,13 +4,13 @@ mkdir -p "$root/var/lib/rpm"
 # Debian's files belong to no rpm, so nothing here satisfies a dependency.
 r() { rpm --root "$root" --dbpath /var/lib/rpm "$@"; }
 
-# quiet fails, too, when something is said, but for what Debian's rpm says each time.
+# quiet fails, too, when something is printed, but for what Debian's rpm prints each time.
 quiet() {
-	local said
-	said=$("$@" 2>&1) || { echo "$said"; return 1; }
-	said=$(grep -vE '^rpm: (RPM should not be used directly|However assuming you know)' <<<"$said")
-	echo "$said"
-	[[ -z $said ]]
+	local output
+	output=$("$@" 2>&1) || { echo "$output"; return 1; }
+	output=$(grep -vE '^rpm: (RPM should not be used directly|However assuming you know)' <<<"$output")
+	echo "$output"
+	[[ -z $output ]]
 }
 owners() {
 	in_root stat -c '%n %U:%G %a' /var/lib/ctwarden /var/log/ctwarden /etc/ctwarden /etc/ctwarden/ctwarden.yaml /usr/bin/ctwarden /usr/share/man/man8
@@ -44,7 +44,7 @@ all_owned() {
 	done < <(find "$root"/{etc,usr,var}/ -xdev -type d -path '*ctwarden*')
 }
 
-tell "ready rpm $(rpm --version | grep -oE '[0-9.]+')"
+report "ready rpm $(rpm --version | grep -oE '[0-9.]+')"
 check "digests are right" rpm -K --nosignature "$old"
 check "install" quiet r -i --nodeps "$root/packages/old.rpm"
 check "the user is there" system_user
@@ -78,4 +78,4 @@ echo 'disable *' >"$root/etc/systemd/system-preset/00-e2e.preset"
 check "install where an administrator's preset disables all" quiet r -i --nodeps "$root/packages/new.rpm"
 check "it stays disabled" not enabled
 check "and is removed" r -e ctwarden
-tell done
+report done

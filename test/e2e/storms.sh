@@ -1,4 +1,4 @@
-# Scenes of the second boot, sourced by guest.sh: floods while something else is wrong, too. Each begins with a calm table,
+# Tests of the second boot, sourced by guest.sh: floods while something else is wrong, too. Each begins with a calm table,
 # the kernel's own values, and a configuration and a daemon of its own.
 
 # Leases and calm take minutes by default; here they are to be seen to their end.
@@ -12,11 +12,11 @@ raise: {ceiling: 16384}
 
 drained() { [[ $(value nf_conntrack_count) -lt 1000 ]]; }
 
-# scene [TEXT]: TEXT is added to the configuration.
-scene() {
-	wait_for 120 drained && ctwarden revert --force --pause 0s --reason 'a scene ends' || return
+# fresh_daemon [TEXT]: a calm table, the kernel's own values and a daemon whose configuration TEXT is added to.
+fresh_daemon() {
+	wait_for 120 drained && ctwarden revert --force --pause 0s --reason 'a test ends' || return
 	printf '%s%s\n' "$pace" "${1:-}" >/etc/ctwarden/ctwarden.yaml
-	systemctl restart $unit && wait_for 30 active && ctwarden resume --reason 'a scene begins' &&
+	systemctl restart $unit && wait_for 30 active && ctwarden resume --reason 'a test begins' &&
 		wait_for 30 unchanged
 }
 unchanged() { [[ $(value nf_conntrack_max) == "$plain_max" && $(value nf_conntrack_udp_timeout) == "$plain_udp" ]]; }
@@ -24,11 +24,11 @@ raised() { [[ $(value nf_conntrack_max) -gt $plain_max ]]; }
 shortened() { [[ $(value nf_conntrack_udp_timeout) -lt $plain_udp ]]; }
 deleted() { recorded '"kind":"outcome".*"type":"delete_entries".*"ok":true.*"changed":[1-9]'; }
 journal_time() { sed 's/T/ /; s/Z/ UTC/' <<<"$since"; }
-# said EXPRESSION: the daemon said so on its standard error since the mark.
-said() { journalctl -b -u $unit --no-pager -o cat --since "$(journal_time)" | grep -E "$1" >/dev/null; }
+# printed EXPRESSION: the daemon wrote such a line to its standard error since the mark.
+printed() { journalctl -b -u $unit --no-pager -o cat --since "$(journal_time)" | grep -E "$1" >/dev/null; }
 # mirrored KIND: a record of the kind is in the journal since the mark.
 mirrored() { journalctl -b -t ctwarden --no-pager -o json --since "$(journal_time)" "CTWARDEN_KIND=$1" | grep . >/dev/null; }
-heard_from() { recorded "\"kind\":\"signal\".*\"source\":\"$1\""; }
+received_from() { recorded "\"kind\":\"signal\".*\"source\":\"$1\""; }
 
 # store auto|persistent|volatile: where journald keeps its files.
 store() {
@@ -39,23 +39,23 @@ store() {
 only_journal() { ctwarden status --json | grep '"journald": {' && ! ctwarden status --json | grep '"kmsg": {'; }
 renew_journal() { journalctl --sync && journalctl --rotate && journalctl --vacuum-size=1M && systemctl restart systemd-journald; }
 
-# storm_in_the_journal STORAGE: nothing but the journal is listened to.
+# storm_in_the_journal STORAGE: the journal is the only source.
 storm_in_the_journal() {
 	local s="journal $1"
 	check "$s: set up" store "$1"
-	check "$s: watch.kmsg off, watch.journald on" scene 'watch: {kmsg: off, journald: on}'
+	check "$s: watch.kmsg off, watch.journald on" fresh_daemon 'watch: {kmsg: off, journald: on}'
 	check "$s: it is the only source" wait_for 20 only_journal
 	mark
 	flood 3000
-	check "$s: the flood is heard through it" wait_for 60 heard_from journald
-	check "$s: and through nothing else" not heard_from kmsg
+	check "$s: the flood is received through it" wait_for 60 received_from journald
+	check "$s: and through nothing else" not received_from kmsg
 	check "$s: max is raised, in the kernel and the record" wait_for 60 eval 'raised && did raise_max'
 	check "$s: unreplied entries are deleted" wait_for 90 deleted
 	check "$s: timeouts are shortened, in the kernel and the record" wait_for 90 eval 'shortened && did shorten_timeout'
 	check "$s: nothing is denied" not denied
 	check "$s: rotate, vacuum and restart it in the flood" renew_journal
 	mark
-	check "$s: it is heard again" wait_for 90 heard_from journald
+	check "$s: lines are received again" wait_for 90 received_from journald
 	check "$s: and takes records again" wait_for 60 mirrored signal
 	calm
 	mark
@@ -83,8 +83,8 @@ held_for() { ctwarden status --json | grep "\"held\": \"$1\""; }
 is_full() { (($(value nf_conntrack_count) * 100 >= $(value nf_conntrack_max) * 95)); }
 same_daemon() { [[ $(pid) == "$1" ]]; }
 
-# gap_told: perhaps in two records, for a short one still finds room where a long one does not.
-gap_told() {
+# gap_recorded: perhaps in two records, for a short one still finds room where a long one does not.
+gap_recorded() {
 	local gaps
 	gaps=$(grep -E '"kind":"gap".*"reason":"not_durable"' /var/log/ctwarden/audit.jsonl)
 	echo "$gaps"
@@ -95,15 +95,15 @@ gap_told() {
 # record and it acts; without it there is none and it holds.
 storm_without_a_record() {
 	local before
-	check "no record: a fresh daemon" scene
+	check "no record: a fresh daemon" fresh_daemon
 	check "no record: the audit log is on a full disk" small_log
-	check "no record: status says so" wait_for 30 no_space
+	check "no record: status reports it" wait_for 30 no_space
 	check "no record: stop journald, too" stop_journal
 	before=$(pid)
 	mark
 	flood 3000
 	check "no record: the table is full" wait_for 60 is_full
-	check "no record: it holds, and says why" wait_for 30 held_for no_audit
+	check "no record: it holds, and reports why" wait_for 30 held_for no_audit
 	check "no record: nothing was changed" unchanged
 	check "no record: the daemon outlives journald" same_daemon "$before"
 	check "journal only: journald is back" start_journal
@@ -112,7 +112,7 @@ storm_without_a_record() {
 	check "journal only: and none in the file" not grep '"kind":"outcome"' /var/log/ctwarden/audit.jsonl
 	rm -f /var/log/ctwarden/filler
 	check "room again: the file goes on" wait_for 60 grep '"kind":"gap"' /var/log/ctwarden/audit.jsonl
-	check "room again: the gap says what is nowhere, and what is in the journal" wait_for 60 gap_told
+	check "room again: the gap counts what is nowhere, and what is in the journal" wait_for 60 gap_recorded
 	check "room again: the chain is whole" verified
 	calm
 	systemctl stop $unit && umount /var/log/ctwarden && systemctl start $unit
@@ -121,14 +121,14 @@ storm_without_a_record() {
 
 # storm_on_a_full_disk: the ledger can't be written, either, and without it nothing is changed.
 storm_on_a_full_disk() {
-	check "full disk: a fresh daemon" scene
+	check "full disk: a fresh daemon" fresh_daemon
 	check "full disk: fill it" fill_disk
 	mark
 	flood 3000
 	check "full disk: the table is full" wait_for 60 is_full
 	sleep 5
 	check "full disk: nothing was changed that could not be given back" unchanged
-	check "full disk: it lives, and says why" wait_for 30 eval "healthy && ctwarden status --json | grep -i 'no space'"
+	check "full disk: it lives, and reports why" wait_for 30 eval "healthy && ctwarden status --json | grep -i 'no space'"
 	rm -f /var/filler
 	check "full disk: it acts when there is room" wait_for 90 raised
 	calm
@@ -165,9 +165,9 @@ named() { recorded '"kind":"incident.open".*"netns_name":"tenant"'; }
 storm_next_door() {
 	check "another namespace: set up" tenant
 	mark
-	check "another namespace: netns.act without the drop-in" scene 'watch: {netns: all}
+	check "another namespace: netns.act without the drop-in" fresh_daemon 'watch: {netns: all}
 netns: {act: true}'
-	check "without the drop-in: the daemon says what is missing" wait_for 10 said 'CAP_SYS_ADMIN and CAP_SYS_PTRACE: /usr/share/ctwarden/netns.conf'
+	check "without the drop-in: the daemon reports what is missing" wait_for 10 printed 'CAP_SYS_ADMIN and CAP_SYS_PTRACE: /usr/share/ctwarden/netns.conf'
 	check "without the drop-in: so does status" eval "ctwarden status | grep 'netns.*needs CAP_SYS_ADMIN'"
 	mark
 	flood_tenant 3000
@@ -176,11 +176,11 @@ netns: {act: true}'
 	check "without the drop-in: nothing is changed in it" not tenant_shortened
 	calm
 	wait_for 90 tenant_drained
-	check "with the drop-in: a fresh daemon" scene 'watch: {netns: all}
+	check "with the drop-in: a fresh daemon" fresh_daemon 'watch: {netns: all}
 netns: {act: true}'
 	mark
 	check "with the drop-in: installed as its comment says" drop_in netns
-	check "with the drop-in: nothing is missing" not said CAP_SYS_ADMIN
+	check "with the drop-in: nothing is missing" not printed CAP_SYS_ADMIN
 	flood_tenant 3000
 	check "with the drop-in: the full namespace is named" wait_for 90 named
 	check "with the drop-in: max is raised for it" wait_for 60 raised
@@ -195,10 +195,10 @@ netns: {act: true}'
 
 # restarted PID: another process than that one is the daemon.
 restarted() { active && [[ $(pid) != "$1" && $(pid) != 0 ]]; }
-watchdog_barked() { journalctl -b -u $unit --no-pager -o cat | grep -i 'watchdog timeout'; }
+watchdog_fired() { journalctl -b -u $unit --no-pager -o cat | grep -i 'watchdog timeout'; }
 hung_daemon() {
 	local before stopped
-	check "a hung daemon: a fresh one" scene
+	check "a hung daemon: a fresh one" fresh_daemon
 	mark
 	flood 3000
 	check "a hung daemon: it has raised max" wait_for 60 raised
@@ -207,8 +207,8 @@ hung_daemon() {
 	stopped=$SECONDS
 	mark
 	check "a hung daemon: systemd starts another" wait_for 90 restarted "$before"
-	tell "note a hung daemon was replaced after $((SECONDS - stopped)) s"
-	check "a hung daemon: because of the watchdog" watchdog_barked
+	report "note a hung daemon was replaced after $((SECONDS - stopped)) s"
+	check "a hung daemon: because of the watchdog" watchdog_fired
 	check "a hung daemon: the new one goes on from the ledger" wait_for 20 recorded '"kind":"start".*"ledger":\[\{'
 	check "a hung daemon: max stays raised" raised
 	calm
@@ -221,7 +221,7 @@ failed_at_once() {
 }
 wrong_configuration() {
 	local before
-	check "a wrong configuration: a fresh daemon" scene
+	check "a wrong configuration: a fresh daemon" fresh_daemon
 	before=$(pid)
 	echo 'nonsense: 1' >>/etc/ctwarden/ctwarden.yaml
 	mark
@@ -231,9 +231,9 @@ wrong_configuration() {
 	check "a wrong configuration: another start fails" not systemctl restart $unit
 	sleep 5
 	check "a wrong configuration: at once, and for good" failed_at_once
-	check "a wrong configuration: the journal names file and line" said "/etc/ctwarden/ctwarden.yaml:$(wc -l </etc/ctwarden/ctwarden.yaml):1: nonsense: unknown key"
+	check "a wrong configuration: the journal names file and line" printed "/etc/ctwarden/ctwarden.yaml:$(wc -l </etc/ctwarden/ctwarden.yaml):1: nonsense: unknown key"
 	sed -i '$d' /etc/ctwarden/ctwarden.yaml
-	check "a wrong configuration: mended, it starts" systemctl start $unit
+	check "a wrong configuration: fixed, it starts" systemctl start $unit
 	check "a wrong configuration: and is active" active
 }
 

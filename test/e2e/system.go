@@ -44,7 +44,7 @@ func choose(names []string) (systems []system, roots []root, err error) {
 	return systems, roots, nil
 }
 
-// contents is what a machine needs beyond the minimum of Debian: rpm installs the other package, curl and openssl ask for
+// contents is what a machine needs beyond the minimum of Debian: rpm installs the other package, curl and openssl fetch
 // metrics.
 const contents = "systemd,systemd-sysv,dbus,kmod,iproute2,nftables,procps,linux-image-cloud-amd64,initramfs-tools," +
 	"rpm,curl,openssl"

@@ -36,7 +36,7 @@ const testPort = "/dev/ttyS1"
 // tableMax is what a kernel takes by itself from 4 GiB of memory on.
 const tableMax = "65536"
 
-// jobTimeout is longer than -test.timeout, so that a test binary has the time to say where it hangs.
+// jobTimeout is longer than -test.timeout, so that a test binary has the time to print where it hangs.
 const jobTimeout = 11 * time.Minute
 
 // runGuest is init of the machine: it never returns, as the kernel panics when init does.

@@ -15,7 +15,7 @@ import (
 // planPath is where the guest finds what it has to do.
 const planPath = "plan.json"
 
-// A plan is what the host asks of the guest.
+// A plan is what the guest does: the modules it loads and the jobs it runs.
 type plan struct {
 	Modules []string
 	Jobs    []job

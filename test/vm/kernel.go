@@ -41,7 +41,7 @@ func knownKernels() []kernel {
 	}
 }
 
-// chooseKernels returns the kernels with these names in the order asked for, all of them when there is no name.
+// chooseKernels returns the kernels with these names in this order, all of them when there is no name.
 func chooseKernels(names []string) ([]kernel, error) {
 	known := knownKernels()
 	if len(names) == 0 {
@@ -170,7 +170,7 @@ func (k kernel) packages(ctx context.Context, work string) ([]string, error) {
 	return append(image, dependencies(depends, "linux-(base|binary|modules)-[0-9]")...), nil
 }
 
-// dependencies finds the packages that begin with an expression in what `apt-cache depends` says.
+// dependencies finds the packages that begin with an expression in the output of `apt-cache depends`.
 func dependencies(depends, begin string) []string {
 	var names []string
 	for _, m := range regexp.MustCompile(`(?m)^\s*Depends: (`+begin+`\S*)$`).FindAllStringSubmatch(depends, -1) {

@@ -16,7 +16,7 @@ import (
 	"github.com/ctwarden/ctwarden/test/qemu"
 )
 
-// guestArg is what the kernel's command line hands to init: it tells the guest from the host, which are one program.
+// guestArg is what the kernel's command line hands to init: guest and host are one program.
 const guestArg = "guest"
 
 func main() {

@@ -25,7 +25,7 @@ func requiredModules() []string {
 }
 
 // optionalModules are loaded where the kernel has them: nft_counter went into nf_tables in 5.18, for example. There is no
-// modprobe in the machine, so whatever the kernel would ask it for must be loaded before.
+// modprobe in the machine, so whatever the kernel would request of it must be loaded before.
 func optionalModules() []string {
 	return []string{
 		"nft_counter", "nf_nat", "nft_nat", "nft_chain_nat", "nft_masq", "nft_reject_inet", "nft_limit",
@@ -33,7 +33,7 @@ func optionalModules() []string {
 	}
 }
 
-// softModules come first: libcrc32c of 5.10 asks the crypto layer for crc32c by name, which no dependency says.
+// softModules come first: libcrc32c of 5.10 requests crc32c of the crypto layer by name, which is in no list of dependencies.
 func softModules() []string { return []string{"crc32c_generic"} }
 
 // loadOrder reads the modules of a kernel and returns those that the tests need, dependencies first.

@@ -54,7 +54,7 @@ func readResults(port io.Reader, out io.Writer) ([]result, error) {
 		}
 	})
 	if failure == nil && !done {
-		failure = errors.New("the guest ended without a verdict")
+		failure = errors.New("the guest ended before it was done")
 	}
 	return results, failure
 }
@@ -62,7 +62,7 @@ func readResults(port io.Reader, out io.Writer) ([]result, error) {
 // markTest is what -test.v=test2json puts before the lines that are testing's own. See `go doc test2json`.
 const markTest = "\x16"
 
-// isFrame reports whether a line tells a person nothing: it is empty, or says that a test begins or goes on.
+// isFrame reports whether a line is of no use to a person: it is empty, or marks that a test begins or goes on.
 func isFrame(line string) bool {
 	return line == "" || strings.HasPrefix(line, markTest+"=== ")
 }

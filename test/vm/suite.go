@@ -39,7 +39,7 @@ type job struct {
 	binary, testdata string
 	// unbuilt is why there is no binary: the job fails on every kernel and the others still run. Nil: there is one.
 	unbuilt error
-	// narrowed is set when only some tests were asked for, which may be none of this package.
+	// narrowed is set when only some tests were selected, which may be none of this package.
 	narrowed bool
 }
 

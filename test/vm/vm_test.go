@@ -26,43 +26,43 @@ const passingOutput = markTest + "=== RUN   TestA\n" + markTest + "--- PASS: Tes
 func TestReadResults(t *testing.T) {
 	const begin, end, done = qemu.Mark + "begin watcher\n", qemu.Mark + "end 0 watcher\n", qemu.Mark + "done \n"
 	tests := map[string]struct {
-		said string
+		port string
 		want []result
 		err  string
 	}{
 		"a job ends and the guest is done": {
-			said: begin + "hello\n" + end + done,
+			port: begin + "hello\n" + end + done,
 			want: []result{{job: "watcher", ended: true, output: []byte("hello\n")}},
 		},
-		"carriage returns are no part of a word": {
-			said: strings.ReplaceAll(begin+end+done, "\n", "\r\n"),
+		"carriage returns are no part of a message": {
+			port: strings.ReplaceAll(begin+end+done, "\n", "\r\n"),
 			want: []result{{job: "watcher", ended: true}},
 		},
 		"a job fails with its status": {
-			said: begin + qemu.Mark + "end 2 watcher\n" + done,
+			port: begin + qemu.Mark + "end 2 watcher\n" + done,
 			want: []result{{job: "watcher", ended: true, status: 2}},
 		},
 		"the machine ends in the middle of a job": {
-			said: begin + "hel",
+			port: begin + "hel",
 			want: []result{{job: "watcher", output: []byte("hel\n")}},
-			err:  "the guest ended without a verdict",
+			err:  "the guest ended before it was done",
 		},
-		"the machine ends after the last job and before the verdict": {
-			said: begin + end,
+		"the machine ends after the last job and before the guest is done": {
+			port: begin + end,
 			want: []result{{job: "watcher", ended: true}},
-			err:  "the guest ended without a verdict",
+			err:  "the guest ended before it was done",
 		},
 		"the end of another job is not this one's": {
-			said: begin + qemu.Mark + "end 0 remediate\n" + done,
+			port: begin + qemu.Mark + "end 0 remediate\n" + done,
 			want: []result{{job: "watcher"}},
 		},
-		"the guest says nothing":             {said: "", err: "the guest ended without a verdict"},
-		"the guest gives up and says why":    {said: qemu.Mark + "fail " + "load nf_tables: no such file\n", err: "load nf_tables: no such file"},
-		"done after giving up is not enough": {said: qemu.Mark + "fail " + "x\n" + done, err: "x"},
+		"the port is empty":                  {port: "", err: "the guest ended before it was done"},
+		"the guest reports why it gives up":  {port: qemu.Mark + "fail " + "load nf_tables: no such file\n", err: "load nf_tables: no such file"},
+		"done after giving up is not enough": {port: qemu.Mark + "fail " + "x\n" + done, err: "x"},
 	}
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {
-			got, err := readResults(strings.NewReader(tt.said), io.Discard)
+			got, err := readResults(strings.NewReader(tt.port), io.Discard)
 			if diff := cmp.Diff(tt.want, got, cmp.AllowUnexported(result{}), cmpopts.EquateEmpty()); diff != "" {
 				t.Errorf("results (-want +got):\n%s", diff)
 			}
@@ -151,7 +151,7 @@ func TestFailure(t *testing.T) {
 	}{
 		"tests passed":                       {job{Events: true}, result{"watcher", true, 0, []byte(passingOutput)}, ""},
 		"nothing ran":                        {job{Events: true}, result{"watcher", true, 0, nil}, "no test ran"},
-		"nothing was asked for":              {job{Events: true, narrowed: true}, result{"watcher", true, 0, nil}, ""},
+		"no test was selected":               {job{Events: true, narrowed: true}, result{"watcher", true, 0, nil}, ""},
 		"the job was not built":              {job{unbuilt: errors.New("undefined: x")}, result{}, "undefined: x"},
 		"a panic in a job":                   {job{Events: true}, result{"watcher", false, 0, nil}, "did not end"},
 		"a status without a failed test":     {job{Events: true}, result{"watcher", true, 2, []byte(passingOutput)}, "exit status 2"},
