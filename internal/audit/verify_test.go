@@ -264,7 +264,11 @@ func TestEveryFlippedBitIsNoticed(t *testing.T) {
 	l.add(t, 3)
 	l.Close()
 	text := read(t, l.path)
-	for i := range text {
+	step := 1
+	if testing.Short() {
+		step = 11 // odd, so that each of the eight bits is flipped somewhere
+	}
+	for i := 0; i < len(text); i += step {
 		changed := bytes.Clone(text)
 		changed[i] ^= 1 << (i % 8)
 		verifyBytes(t, text, changed, l.Head())
