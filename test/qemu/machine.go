@@ -70,6 +70,7 @@ func (m Machine) Run(ctx context.Context, read func(port io.Reader) error) (err 
 
 func (m Machine) arguments() []string {
 	args := []string{
+		// Not "kvm" first: on a host that is a virtual machine itself, KVM may start and the guest never print a line.
 		"-accel", "tcg,thread=multi",
 		// Without CMPXCHG16B: the one of qemu 7.2 leaves wrong flags, and 6.12 allocates memory with it.
 		"-cpu", "max,cx16=off", "-smp", "2", "-m", strconv.Itoa(m.Memory),
