@@ -187,22 +187,6 @@ func TestRequestQuotesWords(t *testing.T) {
 	}
 }
 
-func TestIdentify(t *testing.T) {
-	tests := map[string]string{
-		"Apache License\n   Version 2.0, January 2004":                                                         "Apache-2.0",
-		"Permission is hereby granted, free\nof charge, to any":                                                "MIT",
-		"Redistribution and use in source and binary forms ... Neither the name of":                            "BSD-3-Clause",
-		"Redistribution and use in source and binary forms":                                                    "BSD-2-Clause",
-		"Permission to use, copy, modify, and/or distribute this software for any purpose with or without fee": "ISC",
-		"All rights reserved.": "",
-	}
-	for text, want := range tests {
-		if got := identify(text); got != want {
-			t.Errorf("identify(%q) = %q, want %q", text, got, want)
-		}
-	}
-}
-
 // TestCatalog proves that journalctl -x explains each kind of record, and nothing else.
 func TestCatalog(t *testing.T) {
 	text, err := os.ReadFile("../ctwarden.catalog")

@@ -23,17 +23,13 @@ func run() error {
 	flag.StringVar(&b.program, "program", "", "the built ctwarden, which must run on this machine")
 	flag.StringVar(&b.version, "version", "", "version of the package, as 1.2.3")
 	flag.StringVar(&b.changelog, "changelog", "CHANGELOG.md", "the changelog, which may be missing")
-	bom := flag.String("bom", "", "write the bill of materials of this program, which may be for another machine, and nothing else")
 	notes := flag.String("notes", "", "print the section of this version of the changelog, and nothing else")
 	date := flag.Int64("date", 0, "seconds since 1970 of the commit")
-	flag.StringVar(&b.out, "out", "", "directory or, with -bom, file to write")
+	flag.StringVar(&b.out, "out", "", "directory to write")
 	flag.Parse()
 	b.date = time.Unix(*date, 0).UTC()
-	switch {
-	case *notes != "":
+	if *notes != "" {
 		return b.printNotes(os.Stdout, *notes)
-	case *bom != "":
-		return b.writeBOM(*bom)
 	}
 	return b.writeAll()
 }
@@ -59,9 +55,6 @@ func (b build) writeAll() error {
 	}
 	if err := b.writeChangelog(); err != nil {
 		return fmt.Errorf("write changelog: %w", err)
-	}
-	if err := b.writeLicenses(); err != nil {
-		return fmt.Errorf("write licenses: %w", err)
 	}
 	return nil
 }
