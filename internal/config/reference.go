@@ -37,6 +37,24 @@ func Reference(w io.Writer) error {
 	return b.Flush()
 }
 
+// A Description is one key of the configuration as a person reads it.
+type Description struct {
+	Path    string // as in "levels.high.enter"
+	Default string // as the file has it
+	Takes   string // what may be written, as in "a share between 1% and 100%"
+	About   string // what it means
+}
+
+// Describe returns every key, in the order of the reference.
+func Describe() []Description {
+	c := Default()
+	var all []Description
+	for _, k := range keys() {
+		all = append(all, Description{Path: k.path, Default: k.yaml(&c), Takes: k.takes(), About: k.doc})
+	}
+	return all
+}
+
 // takes says what may be written.
 func (k key) takes() string {
 	if k.list {
@@ -78,14 +96,13 @@ protect:
   comes from, and ` + "`ctwarden config reference`" + ` prints all of this page as a commented file.
 - ` + "`systemctl reload ctwarden`" + ` takes a changed file as a whole, or keeps what is and says why.
 `)
-	c := Default()
 	group := ""
-	for _, k := range keys() {
-		if top, _, _ := strings.Cut(k.path, "."); top != group {
+	for _, k := range Describe() {
+		if top, _, _ := strings.Cut(k.Path, "."); top != group {
 			group = top
 			fmt.Fprintf(b, "\n## %s\n\n| key | default | takes | meaning |\n|---|---|---|---|\n", group)
 		}
-		fmt.Fprintf(b, "| `%s` | `%s` | %s | %s |\n", k.path, k.yaml(&c), k.takes(), k.doc)
+		fmt.Fprintf(b, "| `%s` | `%s` | %s | %s |\n", k.Path, k.Default, k.Takes, k.About)
 	}
 	b.WriteString("\n## What must hold between two keys\n\n")
 	for _, r := range rules() {
