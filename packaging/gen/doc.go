@@ -1,5 +1,5 @@
 // Command gen makes what a package holds beside the program: man pages, completions and the changelog.
 //
-// It asks the built program for its help and its reference, so a page says what this very program says. The same inputs
-// give the same bytes: no clock, no host name, no compression level of an installed tool.
+// The pages and completions are made from the command line of internal/cli and the keys of internal/config, so they cannot
+// differ from the program. The same inputs give the same bytes: no clock and no host name.
 package main

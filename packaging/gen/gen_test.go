@@ -3,6 +3,7 @@ package main
 import (
 	"bytes"
 	"os"
+	"path/filepath"
 	"regexp"
 	"slices"
 	"strings"
@@ -10,105 +11,63 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
 
 	"github.com/ctwarden/ctwarden/internal/audit"
-	"github.com/ctwarden/ctwarden/internal/config"
+	"github.com/ctwarden/ctwarden/internal/cli"
 )
 
-const auditHelp = `read and check the record
-
-Usage:
-  ctwarden audit [flags]
-  ctwarden audit [command]
-
-Examples:
-  ctwarden audit show   what happened
-    indented
-
-Available Commands:
-  show        print the record
-  verify      check the chain
-
-Flags:
-  -h, --help           help for audit
-      --kind strings   of these kinds
-                       and no others
-
-Global Flags:
-      --config string   configuration file
-
-Use "ctwarden audit [command] --help" for more information about a command.
-`
-
-func TestParseHelp(t *testing.T) {
-	want := help{
-		about:    "read and check the record",
-		usage:    []string{"ctwarden audit [flags]", "ctwarden audit [command]"},
-		examples: "ctwarden audit show   what happened\n  indented",
-		commands: []item{{"show", "print the record"}, {"verify", "check the chain"}},
-		flags:    []item{{"-h, --help", "help for audit"}, {"--kind strings", "of these kinds and no others"}},
-		global:   []item{{"--config string", "configuration file"}},
+// command returns a command of the program by its path, as in "audit verify".
+func command(t *testing.T, path string) *cobra.Command {
+	t.Helper()
+	words := strings.Fields(path)
+	c, rest, err := cli.New("1.2.3").Find(words)
+	if err != nil || len(rest) > 0 {
+		t.Fatalf("no command %q: %v", path, err)
 	}
-	if diff := cmp.Diff(want, parseHelp(auditHelp), cmp.AllowUnexported(help{}, item{})); diff != "" {
-		t.Errorf("help (-want +got):\n%s", diff)
+	return c
+}
+
+func TestFlags(t *testing.T) {
+	set := pflag.NewFlagSet("", pflag.ContinueOnError)
+	set.BoolP("help", "h", false, "help for audit")
+	set.StringSlice("kind", nil, "of these `kinds`")
+	set.Duration("every", time.Second, "how often")
+	want := []item{{"--every duration", "how often (default 1s)"}, {"-h, --help", "help for audit"}, {"--kind kinds", "of these kinds"}}
+	if diff := cmp.Diff(want, flags(set), cmp.AllowUnexported(item{})); diff != "" {
+		t.Errorf("flags (-want +got):\n%s", diff)
 	}
 }
 
-func TestParseReference(t *testing.T) {
-	const text = `# Every key, with its default.
-#
-# levels.high.enter is CTWARDEN_LEVELS_HIGH_ENTER: lists with commas.
-
-# Whether to act.
-# Takes one of observe, enforce.
-mode: enforce
-
-levels:
-  high:
-    # Fullness from which
-    # the level is high.
-    # Takes a share.
-    enter: 85%
-protect:
-  # Addresses.
-  cidr: []
-  # Ports.
-  ports:
-    - 22
-    - 6443
-`
-	want := []setting{
-		{"mode", "enforce", "Whether to act.", "Takes one of observe, enforce."},
-		{"levels.high.enter", "85%", "Fullness from which the level is high.", "Takes a share."},
-		{"protect.cidr", "[]", "Addresses.", ""},
-		{"protect.ports", "22 6443", "Ports.", ""},
-	}
-	if diff := cmp.Diff(want, parseReference(text), cmp.AllowUnexported(setting{})); diff != "" {
-		t.Errorf("settings (-want +got):\n%s", diff)
-	}
-}
-
-// TestManualHasEveryKey compares the page with the reference page, which lists every key in a table.
-func TestManualHasEveryKey(t *testing.T) {
-	var reference, page bytes.Buffer
-	if err := config.Reference(&reference); err != nil {
+// TestManual proves that each page has its sections.
+func TestManual(t *testing.T) {
+	b := build{version: "1.2.3", out: t.TempDir()}
+	if err := b.writeManual(cli.New(b.version)); err != nil {
 		t.Fatal(err)
 	}
-	if err := config.Markdown(&page); err != nil {
-		t.Fatal(err)
+	pages, err := filepath.Glob(b.out + "/man/man8/*.8")
+	if err != nil || len(pages) < 25 {
+		t.Fatalf("%d pages, error %v", len(pages), err)
 	}
-	var got, want []string
-	for _, s := range parseReference(reference.String()) {
-		got = append(got, s.path)
-		if s.about == "" || s.takes == "" {
-			t.Errorf("%s: about %q, takes %q", s.path, s.about, s.takes)
+	for _, page := range append(pages, b.out+"/man/man5/ctwarden.yaml.5") {
+		text, err := os.ReadFile(page)
+		if err != nil {
+			t.Fatal(err)
 		}
-	}
-	for _, m := range regexp.MustCompile("(?m)^\\| `([a-z_.0-9]+)` \\|").FindAllStringSubmatch(page.String(), -1) {
-		want = append(want, m[1])
-	}
-	if diff := cmp.Diff(want, got); diff != "" || len(want) < 20 {
-		t.Errorf("keys of the manual (-want +got):\n%s", diff)
+		sections := []string{"NAME", "SYNOPSIS", "DESCRIPTION", "OPTIONS", `"EXIT STATUS"`, `"SEE ALSO"`}
+		if strings.HasSuffix(page, ".5") {
+			sections = []string{"NAME", "SYNOPSIS", "DESCRIPTION", `"KEYS: MODE"`, "EXAMPLES", `"SEE ALSO"`}
+		}
+		at := 0
+		for _, section := range sections {
+			n := strings.Index(string(text)[at:], "\n.SH "+section+"\n")
+			if n < 0 {
+				t.Errorf("%s: no section %s after the one before it", filepath.Base(page), section)
+				continue
+			}
+			at += n
+		}
 	}
 }
 
@@ -234,19 +193,19 @@ func TestUnitSaysWhy(t *testing.T) {
 }
 
 func TestExitCodes(t *testing.T) {
-	names := func(path ...string) (names []string) {
-		for _, code := range exitCodes(path) {
+	names := func(path string) (names []string) {
+		for _, code := range exitCodes(command(t, path)) {
 			names = append(names, code.name)
 		}
 		return names
 	}
 	for _, tt := range []struct{ got, want []string }{
-		{names("ctwarden"), []string{"0", "1", "2", "3", "78"}},
-		{names("ctwarden", "config", "check"), []string{"0", "1", "2"}},
-		{names("ctwarden", "doctor"), []string{"0", "1", "2", "3"}},
-		{names("ctwarden", "audit", "verify"), []string{"0", "1", "2", "3"}},
-		{names("ctwarden", "run"), []string{"0", "1", "2", "78"}},
-		{names("ctwarden", "status"), []string{"0", "1", "2", "0 to 3"}},
+		{names(""), []string{"0", "1", "2", "3", "78"}},
+		{names("config check"), []string{"0", "1", "2"}},
+		{names("doctor"), []string{"0", "1", "2", "3"}},
+		{names("audit verify"), []string{"0", "1", "2", "3"}},
+		{names("run"), []string{"0", "1", "2", "78"}},
+		{names("status"), []string{"0", "1", "2", "0 to 3"}},
 	} {
 		if diff := cmp.Diff(tt.want, tt.got); diff != "" {
 			t.Errorf("exit codes (-want +got):\n%s", diff)
@@ -255,20 +214,20 @@ func TestExitCodes(t *testing.T) {
 }
 
 func TestFilesOfACommand(t *testing.T) {
-	names := func(path ...string) (names []string) {
-		for _, f := range files(path) {
+	names := func(path string) (names []string) {
+		for _, f := range files(command(t, path)) {
 			names = append(names, f.name[strings.LastIndex(f.name, "/")+1:])
 		}
 		return names
 	}
-	all := names("ctwarden")
+	all := names("")
 	for _, tt := range []struct{ got, want []string }{
-		{names("ctwarden", "version"), nil},
-		{names("ctwarden", "completion", "bash"), nil},
-		{names("ctwarden", "simulate"), []string{"ctwarden.yaml"}},
-		{names("ctwarden", "audit", "show"), []string{"ctwarden.yaml", "audit.jsonl"}},
-		{names("ctwarden", "revert"), []string{"ctwarden.yaml", "audit.jsonl", "ledger.json", "control.sock"}},
-		{names("ctwarden", "run"), all},
+		{names("version"), nil},
+		{names("completion bash"), nil},
+		{names("simulate"), []string{"ctwarden.yaml"}},
+		{names("audit show"), []string{"ctwarden.yaml", "audit.jsonl"}},
+		{names("revert"), []string{"ctwarden.yaml", "audit.jsonl", "ledger.json", "control.sock"}},
+		{names("run"), all},
 	} {
 		if diff := cmp.Diff(tt.want, tt.got); diff != "" || len(all) != 7 {
 			t.Errorf("files (-want +got):\n%s", diff)
@@ -277,15 +236,13 @@ func TestFilesOfACommand(t *testing.T) {
 }
 
 func TestSeeAlso(t *testing.T) {
-	group := []item{{"show", ""}, {"tail", ""}, {"help", ""}}
-	for _, tt := range []struct{ got, want string }{
-		{seeAlso([]string{"ctwarden", "audit"}, help{commands: group}, []item{{"audit", ""}, {"run", ""}}),
-			"ctwarden(8), ctwarden-audit-show(8), ctwarden-audit-tail(8), ctwarden.yaml(5)"},
-		{seeAlso([]string{"ctwarden", "audit", "tail"}, help{}, group[:2]), "ctwarden(8), ctwarden-audit(8), ctwarden-audit-show(8), ctwarden.yaml(5)"},
-		{seeAlso([]string{"ctwarden", "run"}, help{}, []item{{"audit", ""}, {"run", ""}}), "ctwarden(8), ctwarden.yaml(5)"},
+	for path, want := range map[string]string{
+		"config":       "ctwarden(8), ctwarden-config-check(8), ctwarden-config-reference(8), ctwarden-config-show(8), ctwarden.yaml(5)",
+		"config check": "ctwarden(8), ctwarden-config(8), ctwarden-config-reference(8), ctwarden-config-show(8), ctwarden.yaml(5)",
+		"run":          "ctwarden(8), ctwarden.yaml(5)",
 	} {
-		if tt.got != tt.want {
-			t.Errorf("see also %s, want %s", tt.got, tt.want)
+		if got := seeAlso(command(t, path)); got != want {
+			t.Errorf("%s: see also %s, want %s", path, got, want)
 		}
 	}
 }

@@ -2,13 +2,15 @@ package main
 
 import (
 	"bytes"
-	"compress/gzip"
 	"flag"
 	"fmt"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/ctwarden/ctwarden/internal/cli"
 )
 
 func main() {
@@ -20,7 +22,6 @@ func main() {
 
 func run() error {
 	var b build
-	flag.StringVar(&b.program, "program", "", "the built ctwarden, which must run on this machine")
 	flag.StringVar(&b.version, "version", "", "version of the package, as 1.2.3")
 	flag.StringVar(&b.changelog, "changelog", "CHANGELOG.md", "the changelog, which may be missing")
 	notes := flag.String("notes", "", "print the section of this version of the changelog, and nothing else")
@@ -36,22 +37,17 @@ func run() error {
 
 // A build is one run of gen.
 type build struct {
-	program, version, changelog, out string
-	date                             time.Time
+	version, changelog, out string
+	date                    time.Time
 }
 
 func (b build) writeAll() error {
-	if err := b.writeManual(); err != nil {
+	root := cli.New(b.version)
+	if err := b.writeManual(root); err != nil {
 		return fmt.Errorf("write man pages: %w", err)
 	}
-	for _, shell := range []string{"bash", "zsh", "fish"} {
-		script, err := b.ask("completion", shell)
-		if err != nil {
-			return err
-		}
-		if err := b.write("completion/ctwarden."+shell, script); err != nil {
-			return err
-		}
+	if err := b.writeCompletions(root); err != nil {
+		return fmt.Errorf("write completions: %w", err)
 	}
 	if err := b.writeChangelog(); err != nil {
 		return fmt.Errorf("write changelog: %w", err)
@@ -59,15 +55,23 @@ func (b build) writeAll() error {
 	return nil
 }
 
-// ask runs the program and returns what it prints. It gets no environment: CTWARDEN_* would change its answers.
-func (b build) ask(args ...string) ([]byte, error) {
-	cmd := exec.Command(b.program, args...)
-	cmd.Env = []string{"LC_ALL=C", "HOME=/nonexistent"}
-	text, err := cmd.Output()
-	if err != nil {
-		return nil, fmt.Errorf("ask %s %q: %w", b.program, args, err)
+func (b build) writeCompletions(root *cobra.Command) error {
+	var bash, zsh, fish bytes.Buffer
+	if err := root.GenBashCompletionV2(&bash, true); err != nil {
+		return err
 	}
-	return text, nil
+	if err := root.GenZshCompletion(&zsh); err != nil {
+		return err
+	}
+	if err := root.GenFishCompletion(&fish, true); err != nil {
+		return err
+	}
+	for shell, script := range map[string][]byte{"bash": bash.Bytes(), "zsh": zsh.Bytes(), "fish": fish.Bytes()} {
+		if err := b.write("completion/ctwarden."+shell, script); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 func (b build) write(name string, text []byte) error {
@@ -76,20 +80,4 @@ func (b build) write(name string, text []byte) error {
 		return err
 	}
 	return os.WriteFile(name, text, 0o644)
-}
-
-// writeGzip compresses as packages want their pages: without the name and the time of the file.
-func (b build) writeGzip(name string, text []byte) error {
-	var packed bytes.Buffer
-	w, err := gzip.NewWriterLevel(&packed, gzip.BestCompression)
-	if err != nil {
-		return err
-	}
-	if _, err := w.Write(text); err != nil {
-		return err
-	}
-	if err := w.Close(); err != nil {
-		return err
-	}
-	return b.write(name+".gz", packed.Bytes())
 }

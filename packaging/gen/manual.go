@@ -1,90 +1,100 @@
 package main
 
 import (
-	"fmt"
+	"cmp"
 	"slices"
 	"strings"
+
+	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
+
+	"github.com/ctwarden/ctwarden/internal/config"
 )
 
-// purpose is the NAME of the root's page; a command's is in the list of the one above it.
-const purpose = "keep the connection tracking table from filling"
-
 // writeManual writes a page for every command and one for the configuration file.
-func (b build) writeManual() error {
-	if err := b.writeCommand([]string{"ctwarden"}, purpose, nil); err != nil {
+func (b build) writeManual(root *cobra.Command) error {
+	if err := b.writeCommand(root); err != nil {
 		return err
 	}
-	reference, err := b.ask("config", "reference")
-	if err != nil {
-		return err
-	}
-	return b.writeGzip("man/man5/ctwarden.yaml.5", b.configPage(parseReference(string(reference))))
+	return b.write("man/man5/ctwarden.yaml.5", b.configPage(config.Describe()))
 }
 
-// writeCommand writes the page of a command, which is one of those beside it, and of those below it.
-func (b build) writeCommand(path []string, about string, beside []item) error {
-	text, err := b.ask(append(append([]string{}, path[1:]...), "--help")...)
-	if err != nil {
+// writeCommand writes the page of a command and of those below it.
+func (b build) writeCommand(c *cobra.Command) error {
+	if err := b.write("man/man8/"+pageName(c)+".8", b.commandPage(c)); err != nil {
 		return err
 	}
-	h := parseHelp(string(text))
-	if len(h.usage) == 0 {
-		return fmt.Errorf("help of %q has no usage: its shape changed", strings.Join(path, " "))
-	}
-	name := strings.Join(path, "-")
-	if err := b.writeGzip("man/man8/"+name+".8", b.commandPage(path, about, h, beside)); err != nil {
-		return err
-	}
-	for _, c := range h.commands {
-		if c.name == "help" {
-			continue
-		}
-		below := append(append([]string{}, path...), c.name)
-		if err := b.writeCommand(below, c.about, h.commands); err != nil {
+	for _, sub := range withPage(c.Commands()) {
+		if err := b.writeCommand(sub); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-func (b build) commandPage(path []string, about string, h help, beside []item) []byte {
+func pageName(c *cobra.Command) string { return strings.ReplaceAll(c.CommandPath(), " ", "-") }
+
+// withPage leaves out help, which has no page.
+func withPage(commands []*cobra.Command) []*cobra.Command {
+	return slices.DeleteFunc(slices.Clone(commands), func(c *cobra.Command) bool { return c.Name() == "help" })
+}
+
+func (b build) commandPage(c *cobra.Command) []byte {
+	// Cobra adds these when it runs a command.
+	c.InitDefaultHelpFlag()
+	c.InitDefaultVersionFlag()
 	var r roff
-	name := strings.Join(path, "-")
-	r.title(name, "8", b)
+	r.title(pageName(c), "8", b)
 	r.section("NAME")
-	r.text(name + " - " + about)
+	r.text(pageName(c) + " - " + c.Short)
 	r.section("SYNOPSIS")
-	for i, line := range h.usage {
-		if i > 0 {
-			r.request("br")
+	r.bold(c.UseLine())
+	var commands []item
+	if c.HasSubCommands() {
+		r.request("br")
+		r.bold(c.CommandPath() + " [command]")
+		for _, sub := range c.Commands() {
+			commands = append(commands, item{sub.Name(), sub.Short})
 		}
-		r.bold(line)
 	}
 	r.section("DESCRIPTION")
-	r.prose(h.about)
-	r.items("COMMANDS", h.commands)
-	r.items("OPTIONS", h.flags)
-	r.items("GLOBAL OPTIONS", h.global)
-	if h.examples != "" {
+	r.prose(cmp.Or(c.Long, c.Short))
+	r.items("COMMANDS", commands)
+	r.items("OPTIONS", flags(c.LocalFlags()))
+	r.items("GLOBAL OPTIONS", flags(c.InheritedFlags()))
+	if c.Example != "" {
 		r.section("EXAMPLES")
-		r.verbatim(h.examples)
+		r.verbatim(strings.TrimPrefix(strings.ReplaceAll("\n"+c.Example, "\n  ", "\n"), "\n"))
 	}
-	r.items("EXIT STATUS", exitCodes(path))
-	r.items("FILES", files(path))
+	r.items("EXIT STATUS", exitCodes(c))
+	r.items("FILES", files(c))
 	r.section("SEE ALSO")
-	r.text(seeAlso(path, h, beside))
+	r.text(seeAlso(c))
 	return r.bytes()
 }
 
+// An item is a command, a flag, an exit code or a file with its meaning.
+type item struct{ name, about string }
+
+// flags takes apart the list of pflag, which alone knows how a flag is shown: one a line, three spaces before its meaning.
+func flags(set *pflag.FlagSet) []item {
+	var items []item
+	for line := range strings.Lines(set.FlagUsages()) {
+		name, about, _ := strings.Cut(strings.TrimSpace(line), "   ")
+		items = append(items, item{name, strings.TrimSpace(about)})
+	}
+	return items
+}
+
 // exitCodes are those of every command, and what one has beyond them.
-func exitCodes(path []string) []item {
+func exitCodes(c *cobra.Command) []item {
 	codes := []item{
 		{"0", "Done."}, {"1", "An error, told on the standard error with a hint."},
 		{"2", "The command line was not understood."},
 	}
 	found := item{"3", "A check found something; it was printed."}
 	failed := item{"78", "The configuration is wrong (EX_CONFIG). The unit is not started again: another start would end the same."}
-	switch strings.Join(path, "-") {
+	switch pageName(c) {
 	case "ctwarden":
 		found.about = "A check found something: ctwarden-doctor(8), ctwarden-audit-verify(8)."
 		failed.about = "Of ctwarden-run(8): the configuration is wrong."
@@ -112,7 +122,8 @@ type file struct {
 }
 
 // files are those of a command and of the ones below it.
-func files(path []string) []item {
+func files(c *cobra.Command) []item {
+	path := strings.Fields(c.CommandPath())
 	all := []file{
 		{item{"/etc/ctwarden/ctwarden.yaml", "The configuration. Every key has a default, and the file may be missing."}, ""},
 		{item{"/var/log/ctwarden/audit.jsonl", "The audit log, rotated by ctwarden itself. Look at it with ctwarden-audit(8)."},
@@ -137,31 +148,26 @@ func files(path []string) []item {
 }
 
 // seeAlso names the pages above, below and, within a group, beside a command.
-func seeAlso(path []string, h help, beside []item) string {
+func seeAlso(c *cobra.Command) string {
 	var names []string
-	for n := 1; n < len(path); n++ {
-		names = append(names, strings.Join(path[:n], "-")+"(8)")
+	c.VisitParents(func(parent *cobra.Command) { names = append(names, pageName(parent)+"(8)") })
+	slices.Reverse(names)
+	var near []*cobra.Command
+	if parent := c.Parent(); parent != nil && parent.HasParent() {
+		near = parent.Commands()
 	}
-	above, last := path[:len(path)-1], path[len(path)-1]
-	if len(above) > 1 {
-		for _, c := range beside {
-			if c.name != last {
-				names = append(names, strings.Join(append(slices.Clone(above), c.name), "-")+"(8)")
-			}
+	for _, other := range withPage(append(slices.Clone(near), c.Commands()...)) {
+		if other != c {
+			names = append(names, pageName(other)+"(8)")
 		}
 	}
-	for _, c := range h.commands {
-		if c.name != "help" {
-			names = append(names, strings.Join(append(slices.Clone(path), c.name), "-")+"(8)")
-		}
-	}
-	if len(path) == 1 {
+	if !c.HasParent() {
 		names = append(names, "conntrack(8)", "journalctl(1)", "sysctl.d(5)")
 	}
 	return strings.Join(append(names, "ctwarden.yaml(5)"), ", ")
 }
 
-func (b build) configPage(keys []setting) []byte {
+func (b build) configPage(keys []config.Description) []byte {
 	var r roff
 	r.title("ctwarden.yaml", "5", b)
 	r.section("NAME")
@@ -180,12 +186,12 @@ guessed: unknown keys, keys set twice, values without a unit or out of bounds ar
 column. The daemon takes a changed file as a whole on "systemctl reload ctwarden", or keeps what is and says why.`)
 	group := ""
 	for _, k := range keys {
-		top, _, _ := strings.Cut(k.path, ".")
+		top, _, _ := strings.Cut(k.Path, ".")
 		if top != group {
 			group = top
 			r.section("KEYS: " + strings.ToUpper(top))
 		}
-		r.setting(k)
+		r.key(k)
 	}
 	r.section("EXAMPLES")
 	r.verbatim("mode: observe\nlevels:\n  high:\n    enter: 80%\n    leave: 75%\nprotect:\n  cidr: [10.0.0.0/8]")

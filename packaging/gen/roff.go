@@ -4,6 +4,8 @@ import (
 	"bytes"
 	"fmt"
 	"strings"
+
+	"github.com/ctwarden/ctwarden/internal/config"
 )
 
 // A roff is a man page being written. See man(7) of groff for the requests.
@@ -98,12 +100,10 @@ func (r *roff) items(section string, items []item) {
 	}
 }
 
-func (r *roff) setting(k setting) {
+func (r *roff) key(k config.Description) {
 	r.request("TP")
-	r.bold(k.path + ": " + k.value)
-	r.text(k.about)
-	if k.takes != "" {
-		r.request("br")
-		r.text(k.takes)
-	}
+	r.bold(k.Path + ": " + k.Default)
+	r.text(k.About)
+	r.request("br")
+	r.text("Takes " + k.Takes + ".")
 }
