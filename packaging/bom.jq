@@ -1,6 +1,6 @@
-# Completes what cyclonedx-gomod reads from a program: the time of the commit, and the licenses that go-licenses found
-# ($licenses, see licenses.tmpl). Its own detection of licenses names wrong ones. The hash of cyclonedx-gomod itself
-# depends on the machine that built it.
+# Adds to the output of cyclonedx-gomod the time of the commit ($date) and the licenses that go-licenses found ($licenses,
+# see licenses.tmpl): cyclonedx-gomod's own detection reports wrong ones. Removes the hash of cyclonedx-gomod itself, which
+# depends on the build machine.
 def license: . as $name
   | [$licenses | split("\n")[] | select(. != "") | split(" ") | select(.[0] == $name or (.[0] | startswith($name + "/"))) | .[3:] | join(" ")]
   | unique | join(" AND ")

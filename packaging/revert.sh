@@ -1,10 +1,9 @@
-# Without ctwarden nobody gives back what it changed, so it is given back now, even while the table is fuller than the
-# old max. What cannot be given back is no reason to stay installed; it is told, with the commands that would do it.
+# Restores the values that ctwarden changed, even if the table holds more entries than the old max: after the removal no
+# program would do it. A failure does not stop the removal; the commands that restore the values are printed.
 if ! $host ctwarden revert --force; then
-	# A configuration that can't be read must not keep values changed: the defaults know where the ledger is. /run has
-	# room where /tmp may have none.
+	# A wrong configuration must not prevent it: the defaults name the ledger. /run is a tmpfs; /tmp may be full.
 	if ! { plain=$(mktemp -p /run) && echo 'mode: enforce' >"$plain" && $host ctwarden --config "$plain" revert --force; }; then
-		echo "ctwarden: values of the kernel may still be changed; these commands put them back:" >&2
+		echo "ctwarden: some kernel values may still be changed; these commands restore them:" >&2
 		$host ctwarden --config "$plain" revert --print >&2 || true
 	fi
 	rm -f "$plain"

@@ -12,7 +12,7 @@ import (
 	"time"
 )
 
-// A release is one section of CHANGELOG.md. Its version is empty for what is not released yet.
+// A release is one section of CHANGELOG.md. Its version is empty for unreleased changes.
 type release struct {
 	version string
 	date    time.Time
@@ -69,8 +69,8 @@ func (b build) releases() ([]release, error) {
 	return parseChangelog(string(text))
 }
 
-// writeChangelog writes what nfpm makes the changelogs of both packages from. The newest entry is always that of this
-// package: a build between two releases has one of its own.
+// writeChangelog writes the input of nfpm for the changelogs of both packages. The newest entry is always that of this
+// package: a build between two releases gets its own.
 func (b build) writeChangelog() error {
 	releases, err := b.releases()
 	if err != nil {
@@ -102,7 +102,7 @@ func (b build) writeChangelog() error {
 	return b.write("changelog.yaml", text)
 }
 
-// maintainer signs the changelogs.
+// maintainer is the author of each changelog entry.
 const maintainer = "The ctwarden authors <ctwarden@users.noreply.github.com>"
 
 // An entry is one of github.com/goreleaser/chglog.
@@ -131,8 +131,8 @@ func newEntry(r release) entry {
 	return e
 }
 
-// wrap breaks a note into lines, which stand below each other in a changelog of Debian: nfpm puts nine letters before each
-// but the first, and lintian takes 80.
+// wrap breaks a note into lines for a changelog of Debian: nfpm indents each but the first by nine columns, and lintian
+// accepts 80.
 func wrap(text string) string {
 	var lines []string
 	line := ""
@@ -146,7 +146,7 @@ func wrap(text string) string {
 	return strings.Join(append(lines, line), "\n    ")
 }
 
-// printNotes prints the notes of a release, and fails when there are none: a release says what it changed.
+// printNotes prints the notes of a release, and fails if there are none.
 func (b build) printNotes(w io.Writer, version string) error {
 	releases, err := b.releases()
 	if err != nil {

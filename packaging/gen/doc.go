@@ -1,4 +1,4 @@
-// Command gen makes what a package holds beside the program: man pages, completions and the changelog.
+// Command gen writes the man pages, completions and changelog of a package.
 //
 // The pages and completions are made from the command line of internal/cli and the keys of internal/config, so they cannot
 // differ from the program. The same inputs give the same bytes: no clock and no host name.

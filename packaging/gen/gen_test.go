@@ -87,9 +87,9 @@ func TestParseChangelog(t *testing.T) {
 	}
 	for name, text := range map[string]string{
 		"a release without a date":       "## [1.2.0]\n",
-		"a day that is none":             "## [1.2.0] - 2026-13-20\n",
-		"a heading that is no version":   "## [1.2.0] yesterday\n",
-		"a date that is written another": "## 1.2.0 - 20.11.2026\n",
+		"an impossible day":              "## [1.2.0] - 2026-13-20\n",
+		"a heading without a version":    "## [1.2.0] yesterday\n",
+		"a date in another format":       "## 1.2.0 - 20.11.2026\n",
 	} {
 		if _, err := parseChangelog(text); err == nil {
 			t.Errorf("%s was accepted", name)
@@ -97,7 +97,7 @@ func TestParseChangelog(t *testing.T) {
 	}
 }
 
-// TestChangelogOfThisModule proves that what is there can be read.
+// TestChangelogOfThisModule proves that CHANGELOG.md parses.
 func TestChangelogOfThisModule(t *testing.T) {
 	b := build{changelog: "../../CHANGELOG.md"}
 	if _, err := b.releases(); err != nil {
@@ -116,7 +116,7 @@ func TestPrintNotes(t *testing.T) {
 	}
 	for _, version := range []string{"0.9.0", "2.0.0"} {
 		if err := b.printNotes(&out, version); err == nil {
-			t.Errorf("a release without notes, %s, was accepted", version)
+			t.Errorf("release %s has no notes and was accepted", version)
 		}
 	}
 }
@@ -158,7 +158,7 @@ func TestCatalog(t *testing.T) {
 		got = append(got, id)
 		head, body, ok := strings.Cut(rest, "\n\n")
 		if !ok || !strings.HasPrefix(head, "Subject: ") || len(strings.TrimSpace(body)) < 40 {
-			t.Errorf("entry %s has no subject or says nothing", id)
+			t.Errorf("entry %s has no subject or no text", id)
 		}
 	}
 	for _, k := range audit.Kinds() {
@@ -171,8 +171,8 @@ func TestCatalog(t *testing.T) {
 	}
 }
 
-// TestUnitSaysWhy proves that what the unit leaves out is told, and that what would break the job is left out.
-func TestUnitSaysWhy(t *testing.T) {
+// TestUnitGivesReasons proves that the unit leaves out each directive that would break the daemon, with a reason.
+func TestUnitGivesReasons(t *testing.T) {
 	text, err := os.ReadFile("../systemd/ctwarden.service")
 	if err != nil {
 		t.Fatal(err)
@@ -181,14 +181,14 @@ func TestUnitSaysWhy(t *testing.T) {
 		"PrivateNetwork", "PrivateUsers", "ProtectKernelLogs", "PrivateDevices", "ProcSubset", "DynamicUser", "RootDirectory",
 	} {
 		if regexp.MustCompile(`(?m)^` + directive + `=`).Match(text) {
-			t.Errorf("%s= breaks the job", directive)
+			t.Errorf("%s= breaks the daemon", directive)
 		}
 		if !regexp.MustCompile(`(?m)^# .*` + directive + `=.{10}`).Match(text) {
 			t.Errorf("%s= is left out without a reason", directive)
 		}
 	}
 	if got := regexp.MustCompile(`(?m)^RestartPreventExitStatus=(.*)$`).FindSubmatch(text); got == nil || string(got[1]) != "78" {
-		t.Errorf("RestartPreventExitStatus=%s: want 78, a wrong configuration, alone; a panic (2) must be followed by a restart", got)
+		t.Errorf("RestartPreventExitStatus=%s: want only 78, a wrong configuration; systemd must restart after a panic (2)", got)
 	}
 }
 
@@ -247,8 +247,8 @@ func TestSeeAlso(t *testing.T) {
 	}
 }
 
-// TestTextIsNoWiderThanASource has mandoc in mind, which tells of longer lines.
-func TestTextIsNoWiderThanASource(t *testing.T) {
+// TestTextFitsASourceLine: mandoc warns about longer lines.
+func TestTextFitsASourceLine(t *testing.T) {
 	var r roff
 	r.text(strings.Repeat("--json .config ", 40))
 	lines := strings.Split(strings.TrimRight(string(r.bytes()), "\n"), "\n")
@@ -263,10 +263,10 @@ func TestTextIsNoWiderThanASource(t *testing.T) {
 }
 
 func TestWrapLeavesRoomForDebian(t *testing.T) {
-	// Of words of two letters, so that a line can be as full as it gets.
+	// One-letter words fill each line as far as possible.
 	for line := range strings.Lines(wrap(strings.Repeat("a ", 200))) {
 		if line = strings.TrimRight(line, "\n"); len("   -     "+strings.TrimSpace(line)) > 80 {
-			t.Errorf("%d letters, which lintian finds too long: %q", len(line), line)
+			t.Errorf("%d columns, lintian accepts 80: %q", len(line), line)
 		}
 	}
 }

@@ -76,7 +76,7 @@ func (b build) commandPage(c *cobra.Command) []byte {
 // An item is a command, a flag, an exit code or a file with its meaning.
 type item struct{ name, about string }
 
-// flags takes apart the list of pflag, which alone knows how a flag is shown: one a line, three spaces before its meaning.
+// flags splits the list that pflag prints: one flag a line, three spaces before its meaning.
 func flags(set *pflag.FlagSet) []item {
 	var items []item
 	for line := range strings.Lines(set.FlagUsages()) {
@@ -86,14 +86,14 @@ func flags(set *pflag.FlagSet) []item {
 	return items
 }
 
-// exitCodes are those of every command, and what one has beyond them.
+// exitCodes returns the codes of every command and those of this one.
 func exitCodes(c *cobra.Command) []item {
 	codes := []item{
-		{"0", "Done."}, {"1", "An error, told on the standard error with a hint."},
+		{"0", "Done."}, {"1", "An error; standard error has the message and a hint."},
 		{"2", "The command line was not understood."},
 	}
-	found := item{"3", "A check found something; it was printed."}
-	failed := item{"78", "The configuration is wrong (EX_CONFIG). The unit is not started again: another start would end the same."}
+	found := item{"3", "A check found something and printed it."}
+	failed := item{"78", "The configuration is wrong (EX_CONFIG). systemd does not restart the unit: the next start would fail, too."}
 	switch pageName(c) {
 	case "ctwarden":
 		found.about = "A check found something: ctwarden-doctor(8), ctwarden-audit-verify(8)."
@@ -104,37 +104,37 @@ func exitCodes(c *cobra.Command) []item {
 	case "ctwarden-run":
 		return append(codes, failed)
 	case "ctwarden-config-check":
-		codes[1].about = "The configuration has mistakes, or can't be read."
+		codes[1].about = "The configuration has mistakes or cannot be read."
 	case "ctwarden-drill":
-		codes[1].about = "Something was not as it should be: a connection died, a value was not put back, or there could be no drill."
+		codes[1].about = "The drill failed: a connection died, a value was not restored, or the drill could not start."
 	case "ctwarden-revert":
-		codes[1].about = "A value could not be put back, or was held back, and why."
+		codes[1].about = "A value could not be restored; the message says why."
 	case "ctwarden-status":
 		return append(codes, item{"0 to 3", "With --nagios: OK, WARNING, CRITICAL, UNKNOWN."})
 	}
 	return codes
 }
 
-// A file is one that a person may look for, and the commands that read or write it; none is all of them.
+// A file is one that a person may look for. Commands lists those that read or write it; empty means all.
 type file struct {
 	item
 	commands string
 }
 
-// files are those of a command and of the ones below it.
+// files returns the files of a command and its subcommands.
 func files(c *cobra.Command) []item {
 	path := strings.Fields(c.CommandPath())
 	all := []file{
 		{item{"/etc/ctwarden/ctwarden.yaml", "The configuration. Every key has a default, and the file may be missing."}, ""},
-		{item{"/var/log/ctwarden/audit.jsonl", "The audit log, rotated by ctwarden itself. Look at it with ctwarden-audit(8)."},
+		{item{"/var/log/ctwarden/audit.jsonl", "The audit log, rotated by ctwarden itself. ctwarden-audit(8) reads it."},
 			"run audit incident recommend replay revert"},
-		{item{"/var/lib/ctwarden/ledger.json", "What was changed in the kernel, with the values before. ctwarden-revert(8) works by it."},
+		{item{"/var/lib/ctwarden/ledger.json", "The kernel values that ctwarden changed, with the values before. ctwarden-revert(8) restores them."},
 			"run status revert drill"},
 		{item{"/run/ctwarden/control.sock", "The control socket, for root and the group ctwarden."},
 			"run status pause resume reload revert metrics doctor"},
-		{item{"/usr/share/ctwarden/netns.conf", "A drop-in for the unit that lets the daemon enter the network namespaces of others."}, "run"},
-		{item{"/usr/share/ctwarden/metrics.conf", "A drop-in for the unit that lets the daemon answer on the network."}, "run"},
-		{item{"/usr/share/doc/ctwarden/operations.md", "What to do when one is woken by an alert, and what each message means."}, "run status"},
+		{item{"/usr/share/ctwarden/netns.conf", "A drop-in for the unit: lets the daemon act in other network namespaces."}, "run"},
+		{item{"/usr/share/ctwarden/metrics.conf", "A drop-in for the unit: lets the daemon serve metrics on the network."}, "run"},
+		{item{"/usr/share/doc/ctwarden/operations.md", "What to do after an alert, and what each message means."}, "run status"},
 	}
 	var chosen []item
 	for _, f := range all {
@@ -175,15 +175,16 @@ func (b build) configPage(keys []config.Description) []byte {
 	r.section("SYNOPSIS")
 	r.bold("/etc/ctwarden/ctwarden.yaml")
 	r.section("DESCRIPTION")
-	r.prose(`The file is YAML. Every key has a default, so it holds only what differs; it may be missing. Here a key is
-written with its sections, parted by dots: levels.high.enter is enter in the section high of the section levels.
+	r.prose(`The file is YAML. Every key has a default, so it holds only what differs; it may be missing. This page
+writes a key with its sections, separated by dots: levels.high.enter is enter in the section high of the section levels.
 
-Each key can also be set by an environment variable, which prevails over the file: levels.high.enter is
-CTWARDEN_LEVELS_HIGH_ENTER. Lists are written with commas there.
+An environment variable overrides the file: CTWARDEN_LEVELS_HIGH_ENTER sets levels.high.enter. It separates the items
+of a list by commas.
 
-A share is written with %, a duration with its unit (250ms, 1h30m, 90d), a size in B, KiB, MiB, GiB or TiB. Nothing is
-guessed: unknown keys, keys set twice, values without a unit or out of bounds are errors, told all at once with line and
-column. The daemon takes a changed file as a whole on "systemctl reload ctwarden", or keeps what is and says why.`)
+A share ends with %, a duration with its unit (250ms, 1h30m, 90d), a size with B, KiB, MiB, GiB or TiB. Unknown keys,
+duplicate keys, and values without a unit or out of bounds are errors; ctwarden reports all of them with line and column.
+"systemctl reload ctwarden" applies a changed file as a whole. If the file has an error, the daemon keeps the old
+configuration and logs the error.`)
 	group := ""
 	for _, k := range keys {
 		top, _, _ := strings.Cut(k.Path, ".")

@@ -13,7 +13,7 @@ type roff struct{ buf bytes.Buffer }
 
 func (r *roff) bytes() []byte { return r.buf.Bytes() }
 
-// escape keeps text from being read as requests, and a dash from becoming a hyphen that can't be pasted.
+// escape keeps roff from reading text as a request and from printing a dash as a hyphen, which a shell rejects.
 func escape(text string) string {
 	text = strings.NewReplacer(`\`, `\e`, "-", `\-`, "…", "...", "µ", `\[mc]`, "×", `\[mu]`, "≤", `\[<=]`).Replace(text)
 	if strings.HasPrefix(text, ".") || strings.HasPrefix(text, "'") {
@@ -25,7 +25,7 @@ func escape(text string) string {
 func (r *roff) request(name string, args ...string) {
 	r.buf.WriteString("." + name)
 	for _, a := range args {
-		// A quoted number is none.
+		// roff does not take a quoted number.
 		if a = strings.ReplaceAll(escape(a), `"`, `\(dq`); a == "" || strings.ContainsAny(a, " -") {
 			a = `"` + a + `"`
 		}
@@ -35,20 +35,20 @@ func (r *roff) request(name string, args ...string) {
 }
 
 func (r *roff) title(name, section string, b build) {
-	// Not escaped: a date is read with plain dashes.
+	// Not escaped: mandoc parses a date with plain dashes only.
 	fmt.Fprintf(&r.buf, ".TH %s %s %s \"ctwarden %s\" ctwarden\n",
 		strings.ToUpper(name), section, b.date.Format("2006-01-02"), b.version)
-	// No hyphens and no justification: much of the text is names.
+	// No hyphenation and no justification: much of the text is names.
 	r.request("nh")
 	r.request("ad", "l")
 }
 
 func (r *roff) section(name string) { r.request("SH", name) }
 
-// widest is the longest line of a source that mandoc -T lint is content with.
+// widest is the longest source line that mandoc -T lint accepts.
 const widest = 80
 
-// text writes words, in lines as short as a source should have; they are filled again when the page is read.
+// text writes words in lines that mandoc accepts. roff fills them again.
 func (r *roff) text(words string) {
 	line := ""
 	for word := range strings.FieldsSeq(words) {
@@ -63,7 +63,7 @@ func (r *roff) text(words string) {
 
 func (r *roff) bold(line string) { r.request("B", line) }
 
-// prose writes paragraphs; indented lines are kept as they are.
+// prose writes paragraphs and keeps indented lines as they are.
 func (r *roff) prose(text string) {
 	for i, paragraph := range strings.Split(text, "\n\n") {
 		if i > 0 {
@@ -87,7 +87,7 @@ func (r *roff) verbatim(text string) {
 	r.request("fi")
 }
 
-// items writes a section of terms and their meanings, or nothing when there are none.
+// items writes a section of terms and their meanings, or nothing if there are none.
 func (r *roff) items(section string, items []item) {
 	if len(items) == 0 {
 		return
