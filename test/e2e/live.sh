@@ -70,7 +70,7 @@ live_rpm() {
 	echo 'nonsense: 1' >>/etc/ctwarden/ctwarden.yaml
 	before=$(pid)
 	check "live rpm: a downgrade with a wrong configuration reports it" eval \
-		'r -U --oldpackage --nodeps /e2e/old.rpm 2>&1 | grep "the running one of before goes on"'
+		'r -U --oldpackage --nodeps /e2e/old.rpm 2>&1 | grep "the old daemon keeps running"'
 	check "live rpm: the daemon of before runs on" same_daemon "$before"
 	sed -i '$d' /etc/ctwarden/ctwarden.yaml
 	since=$begun

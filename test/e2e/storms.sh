@@ -226,7 +226,7 @@ wrong_configuration() {
 	echo 'nonsense: 1' >>/etc/ctwarden/ctwarden.yaml
 	mark
 	check "a wrong configuration: a reload keeps the old one" eval "systemctl reload $unit; wait_for 10 recorded 'reload refused: the old configuration stays'"
-	check "a wrong configuration: an upgrade keeps the old daemon" eval 'dpkg -i /e2e/new.deb 2>&1 | grep "the running one of before goes on"'
+	check "a wrong configuration: an upgrade keeps the old daemon" eval 'dpkg -i /e2e/new.deb 2>&1 | grep "the old daemon keeps running"'
 	check "a wrong configuration: which runs on" same_daemon "$before"
 	check "a wrong configuration: another start fails" not systemctl restart $unit
 	sleep 5
