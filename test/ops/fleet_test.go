@@ -123,7 +123,7 @@ func TestThePluginOfNodeProblemDetector(t *testing.T) {
 		"a warning is one where it is asked for": {"CONNTRACK WARNING - elevated | entries=1", 1, []string{"--warnings"}, 1, "WARNING - elevated\n"},
 		"a full table is a problem":              {"CONNTRACK CRITICAL - exhausted | entries=1", 2, nil, 1, "CRITICAL - exhausted\n"},
 		"unknown is unknown":                     {"CONNTRACK UNKNOWN - no", 3, nil, 2, "UNKNOWN - no\n"},
-		"no program is unknown":                  {"", 127, nil, 2, "ctwarden says nothing\n"},
+		"no program is unknown":                  {"", 127, nil, 2, "no output from ctwarden\n"},
 		"a long line is cut to 80 letters":       {"CONNTRACK OK - " + strings.Repeat("x", 200), 0, nil, 0, "OK - " + strings.Repeat("x", 75) + "\n"},
 	} {
 		fake := filepath.Join(t.TempDir(), "ctwarden")
