@@ -85,11 +85,11 @@ func TestPrometheusSeesAnIncident(t *testing.T) {
 		t.Fatal(err)
 	}
 	server.alert("CtwardenTableExhausted", true)
-	server.alert("CtwardenHandsTied", true)
+	server.alert("CtwardenBlocked", true)
 	server.alert("CtwardenBudgetNearlyUsed", true)
 	c.mustRun("resume")
 	server.alert("CtwardenPaused", false)
-	server.alert("CtwardenHandsTied", false)
+	server.alert("CtwardenBlocked", false)
 	server.until(`ctwarden_actions_total{result="ok"} > 0`, true)
 	server.until(`ctwarden_verdicts_total > 0`, true)
 	for _, query := range queries(t) {
@@ -238,7 +238,7 @@ func TestPrometheusSeesLostPackets(t *testing.T) {
 	t.Logf("%5.1f s  %d of %d flows were refused by the kernel", time.Since(server.began).Seconds(), flows.refused, flows.sent)
 	server.alert("CtwardenPacketsDropped", true)
 	server.alert("CtwardenTableExhausted", true)
-	server.alert("CtwardenHandsTied", true)
+	server.alert("CtwardenBlocked", true)
 	room := strconv.AppendUint(nil, 8*rampMax, 10)
 	if err := os.WriteFile("/proc/sys/net/netfilter/nf_conntrack_max", room, 0); err != nil {
 		t.Fatal(err)
@@ -246,5 +246,5 @@ func TestPrometheusSeesLostPackets(t *testing.T) {
 	server.alert("CtwardenFullSoon", false)
 	server.alert("CtwardenPacketsDropped", false)
 	server.alert("CtwardenTableExhausted", false)
-	server.alert("CtwardenHandsTied", false)
+	server.alert("CtwardenBlocked", false)
 }

@@ -56,12 +56,12 @@ func TestPrometheusSeesActsInVain(t *testing.T) {
 	disk := smallDisk(t, filepath.Join(c.dir, "state"))
 	c.startIn(stage.NS)
 	server := startPrometheus(t, stage.NS, secured(filepath.Join(c.dir, "ca.pem")))
-	server.alert("CtwardenDeaf", true)
+	server.alert("CtwardenNoKernelLog", true)
 	pid := strconv.Itoa(c.cmd.Process.Pid)
 	if text, err := exec.Command("nsenter", "--mount", "--target", pid, "umount", "/dev/kmsg").CombinedOutput(); err != nil {
 		t.Fatalf("%v: %s", err, text)
 	}
-	server.alert("CtwardenDeaf", false)
+	server.alert("CtwardenNoKernelLog", false)
 
 	// No claim can be kept, and without one the kernel is not touched.
 	disk.fill()
