@@ -21,7 +21,7 @@ func filled[T any](t *testing.T, name string, payload T) T {
 	t.Helper()
 	v := reflect.New(reflect.TypeOf(payload)).Elem()
 	fill(t, name, v)
-	value, ok := v.Interface().(T)
+	value, ok := reflect.TypeAssert[T](v)
 	if !ok {
 		t.Fatalf("%T is not a %s", payload, v.Type())
 	}
@@ -75,7 +75,7 @@ func fillKnown(name string, v reflect.Value) bool {
 		v.Set(reflect.ValueOf(policy.Moment(time.Duration(1000+number%9000) * 100 * time.Millisecond)))
 		return true
 	}
-	_, named := v.Interface().(encoding.TextMarshaler)
+	_, named := reflect.TypeAssert[encoding.TextMarshaler](v)
 	switch v.Kind() {
 	case reflect.Bool:
 		v.SetBool(true)
@@ -118,7 +118,7 @@ func fillFields(t *testing.T, name string, v reflect.Value) {
 		}
 	}
 	// A row is written against the time of the first one.
-	if s, ok := v.Addr().Interface().(*incident.Samples); ok {
+	if s, ok := reflect.TypeAssert[*incident.Samples](v.Addr()); ok {
 		s.Rows[1].At = s.Rows[0].At.Add(1500 * time.Millisecond)
 	}
 }
