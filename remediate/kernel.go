@@ -1,6 +1,7 @@
 package remediate
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -125,13 +126,11 @@ func (k *Kernel) open() (err error) {
 
 // see finds out which boot and which namespace this is.
 func (k *Kernel) see() error {
-	boot, err := os.ReadFile(filepath.Join(k.options.Proc, "sys/kernel/random/boot_id"))
+	boot, err := BootID(k.options.Proc)
 	if err != nil {
-		return fmt.Errorf("read boot id: %w", err)
+		return err
 	}
-	if k.boot = strings.TrimSpace(string(boot)); k.boot == "" {
-		return errors.New("read boot id: it is empty")
-	}
+	k.boot = boot
 	if k.options.Own == nil {
 		own, err := netns.Current()
 		if err != nil {
@@ -141,6 +140,20 @@ func (k *Kernel) see() error {
 		k.closers = append(k.closers, own.Close)
 	}
 	return nil
+}
+
+// BootID returns the kernel's name for this boot, by which a ledger is known to
+// be of it. Proc is where proc is mounted; "" is /proc.
+func BootID(proc string) (string, error) {
+	text, err := os.ReadFile(filepath.Join(cmp.Or(proc, "/proc"), "sys/kernel/random/boot_id"))
+	if err != nil {
+		return "", fmt.Errorf("read boot id: %w", err)
+	}
+	boot := strings.TrimSpace(string(text))
+	if boot == "" {
+		return "", errors.New("read boot id: it is empty")
+	}
+	return boot, nil
 }
 
 // Close gives the lock back. It leaves the kernel as it is.

@@ -9,9 +9,10 @@ import (
 	"syscall"
 	"time"
 
-	"github.com/ctwarden/ctwarden/internal/conntrack"
 	kmsg "github.com/euank/go-kmsg-parser/v2/kmsgparser"
 	"golang.org/x/sys/unix"
+
+	"github.com/ctwarden/ctwarden/internal/conntrack"
 )
 
 // Kmsg listens to the kernel log at /dev/kmsg, for ever. go-kmsg-parser stops

@@ -7,8 +7,9 @@ import (
 	"strconv"
 	"time"
 
-	"github.com/ctwarden/ctwarden/internal/conntrack"
 	"golang.org/x/sys/unix"
+
+	"github.com/ctwarden/ctwarden/internal/conntrack"
 )
 
 // A Past is what the kernel log held before Kmsg began to listen. The zero

@@ -13,9 +13,10 @@ import (
 	"strings"
 	"sync"
 
+	"golang.org/x/sys/unix"
+
 	"github.com/ctwarden/ctwarden/internal/conntrack"
 	"github.com/ctwarden/ctwarden/internal/netns"
-	"golang.org/x/sys/unix"
 )
 
 // A Roster knows the network namespaces of the host and how many entries each

@@ -10,8 +10,9 @@ import (
 	"strconv"
 	"time"
 
-	"github.com/ctwarden/ctwarden/internal/conntrack"
 	"golang.org/x/sys/unix"
+
+	"github.com/ctwarden/ctwarden/internal/conntrack"
 )
 
 // A Sweep is what one look at all namespaces found.

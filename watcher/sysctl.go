@@ -8,8 +8,9 @@ import (
 	"os"
 	"path/filepath"
 
-	"github.com/ctwarden/ctwarden/internal/conntrack"
 	"golang.org/x/sys/unix"
+
+	"github.com/ctwarden/ctwarden/internal/conntrack"
 )
 
 // Timeouts reads the timeouts that are in force in the namespace. One that

@@ -147,9 +147,12 @@ func openNamespace(name string) (ns *netns.NS, foreign bool, err error) {
 	if err != nil || name == "" {
 		return own, false, err
 	}
-	if ns, err = findNamespace(name); err != nil {
+	if ns, err = watcher.Find(name); err != nil {
 		err = errors.Join(err, own.Close())
+		_, ambiguous := errors.AsType[*watcher.AmbiguousError](err)
 		switch {
+		case ambiguous:
+			err = hint(err, "ctwarden diagnose --netns NUMBER")
 		case errors.Is(err, fs.ErrNotExist):
 			err = hint(err, "ip netns list; lsns -t net")
 		case errors.Is(err, fs.ErrPermission):

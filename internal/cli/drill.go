@@ -173,7 +173,7 @@ func (e *exercise) man(ctx context.Context) (err error) {
 	if err != nil {
 		return err
 	}
-	boot, err := bootID()
+	boot, err := remediate.BootID("")
 	if err != nil {
 		return err
 	}

@@ -7,7 +7,6 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
-	"strings"
 
 	"github.com/ctwarden/ctwarden/internal/loop"
 )
@@ -60,13 +59,4 @@ func writeKeepsake(dir, boot string, tables map[uint32]loop.Kept) error {
 		return fmt.Errorf("write state: %w", err)
 	}
 	return nil
-}
-
-// bootID returns the kernel's name for this boot.
-func bootID() (string, error) {
-	text, err := os.ReadFile("/proc/sys/kernel/random/boot_id")
-	if err != nil {
-		return "", fmt.Errorf("read boot id: %w", err)
-	}
-	return strings.TrimSpace(string(text)), nil
 }

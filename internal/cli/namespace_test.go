@@ -61,7 +61,7 @@ func TestDiagnoseFindsWhatIPNetnsMade(t *testing.T) {
 			t.Errorf("ip netns delete: %s", text)
 		}
 	})
-	ns, err := netns.Find(name)
+	ns, err := watcher.Find(name)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -76,43 +76,5 @@ func TestDiagnoseFindsWhatIPNetnsMade(t *testing.T) {
 	text := strings.Join(strings.Fields(run(t, "", "diagnose", "--netns", name)), " ")
 	if !strings.Contains(text, "table 700 of ") || !strings.Contains(text, fmt.Sprintf("netns %d (%s)", inode, name)) {
 		t.Errorf("diagnose --netns %s:\n%s", name, text)
-	}
-}
-
-func TestANamespaceIsFoundByWhatItIsCalled(t *testing.T) {
-	id := strings.Repeat("0123456789abcdef", 4)
-	ns := watcher.Namespace{Inode: 4026532001, Container: id, Called: "shop/web", Pod: "8d5b0a6c-0000-0000-0000-000000000000", Unit: "shop.service", Comm: "nginx"}
-	for name, want := range map[string]bool{
-		"shop/web": true, id: true, id[:12]: true, id[:5]: false, ns.Pod: true, "shop": true, "shop.service": true,
-		"nginx": false, "": false, "sho": false, "4026532001": true, "net:[4026532001]": true, "402653200": false,
-	} {
-		if isCalled(&ns, name) != want {
-			t.Errorf("is called %q: %t, want %t", name, !want, want)
-		}
-	}
-	ns.Guessed = true
-	if isCalled(&ns, "4026532001") {
-		t.Error("a guessed number is nobody's name")
-	}
-}
-
-// TestAVisitFindsWhatIsMountedAnywhere has a namespace without a process, in a
-// directory that nobody keeps namespaces in.
-func TestAVisitFindsWhatIsMountedAnywhere(t *testing.T) {
-	cttest.NeedRoot(t)
-	s := cttest.Mount(t, 1, func(int, *netns.NS) {})
-	v := visits{}
-	ns, err := v.find(s.Inodes[0])
-	if err != nil {
-		t.Fatal(err)
-	}
-	if again, err := v.find(s.Inodes[0]); err != nil || again != ns || ns.Inode() != s.Inodes[0] {
-		t.Errorf("found %v, then %v, %v", ns, again, err)
-	}
-	if err := v.close(); err != nil {
-		t.Error(err)
-	}
-	if _, err := (visits{}).find(1); err == nil {
-		t.Error("found a namespace that is not there")
 	}
 }

@@ -3,6 +3,8 @@ package cli
 import (
 	"fmt"
 	"testing"
+
+	"github.com/ctwarden/ctwarden/remediate"
 )
 
 func TestPhasesOfAFleetAreSpread(t *testing.T) {
@@ -30,7 +32,7 @@ func TestPhasesOfAFleetAreSpread(t *testing.T) {
 func TestTheDaemonDecidesByItsPhase(t *testing.T) {
 	c := newChild(t)
 	c.start(ownNetwork)
-	boot, err := bootID()
+	boot, err := remediate.BootID("")
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -22,6 +22,7 @@ import (
 	"github.com/ctwarden/ctwarden/internal/ui"
 	"github.com/ctwarden/ctwarden/policy"
 	"github.com/ctwarden/ctwarden/remediate"
+	"github.com/ctwarden/ctwarden/watcher"
 )
 
 func newRevert() *cobra.Command {
@@ -59,9 +60,9 @@ func askRevert(cmd *cobra.Command, a control.Ask, print bool) (err error) {
 	if err != nil {
 		return err
 	}
-	entered := visits{}
-	defer func() { err = errors.Join(err, entered.close()) }()
-	o := remediate.Options{Dir: cfg.State.Dir, Hash: cfg.Limits.Hash, Find: entered.find}
+	entered := watcher.Opened{}
+	defer func() { err = errors.Join(err, entered.Close()) }()
+	o := remediate.Options{Dir: cfg.State.Dir, Hash: cfg.Limits.Hash, Find: entered.Find}
 	if print {
 		return printCommands(cmd, o)
 	}

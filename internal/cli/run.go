@@ -135,7 +135,7 @@ type configRecord struct {
 func (d *running) open(ctx context.Context) (err error) {
 	d.since = time.Now()
 	cfg := d.cfg.Load()
-	if d.boot, err = bootID(); err != nil {
+	if d.boot, err = remediate.BootID(""); err != nil {
 		return err
 	}
 	for _, dir := range []string{cfg.State.Dir, filepath.Dir(cfg.Audit.Path), filepath.Dir(cfg.Control.Socket)} {

@@ -1,4 +1,4 @@
-package netns_test
+package watcher_test
 
 import (
 	"errors"
@@ -11,11 +11,13 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/ctwarden/ctwarden/internal/ctnetlink/cttest"
 	"github.com/ctwarden/ctwarden/internal/netns"
+	"github.com/ctwarden/ctwarden/watcher"
 )
 
 func TestFind(t *testing.T) {
-	ns := newNS(t)
+	ns := newNetNS(t)
 	path := "/proc/self/task/" + strconv.Itoa(ns.TID()) + "/ns/net"
 	own, err := netns.Current()
 	if err != nil {
@@ -29,7 +31,7 @@ func TestFind(t *testing.T) {
 		strconv.Itoa(os.Getpid()): own,
 		own.String():              own,
 	} {
-		found, err := netns.Find(name)
+		found, err := watcher.Find(name)
 		if err != nil {
 			t.Errorf("%s: %v", name, err)
 			continue
@@ -46,7 +48,7 @@ func TestFind(t *testing.T) {
 // TestFindByName names a namespace as ip netns does: by a file on which it is
 // mounted.
 func TestFindByName(t *testing.T) {
-	ns := newNS(t)
+	ns := newNetNS(t)
 	const dir = "/run/netns"
 	if err := os.MkdirAll(dir, 0o755); err != nil {
 		t.Fatal(err)
@@ -73,7 +75,7 @@ func TestFindByName(t *testing.T) {
 			t.Error(err)
 		}
 	})
-	found, err := netns.Find(filepath.Base(path))
+	found, err := watcher.Find(filepath.Base(path))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -85,7 +87,7 @@ func TestFindByName(t *testing.T) {
 
 func TestFindWhatIsNotThere(t *testing.T) {
 	for _, name := range []string{"", ".", "..", "no-such-name", "/no/such/path", "2147483647", "4294967295", "net:[1]", "net:[x]", "-1", fmt.Sprintf("net:[%d]", os.Getpid())} {
-		if ns, err := netns.Find(name); !errors.Is(err, fs.ErrNotExist) {
+		if ns, err := watcher.Find(name); !errors.Is(err, fs.ErrNotExist) {
 			if err == nil {
 				_ = ns.Close()
 			}
@@ -95,8 +97,29 @@ func TestFindWhatIsNotThere(t *testing.T) {
 			}
 		}
 	}
-	if ns, err := netns.Find("/proc/self/ns/mnt"); err == nil {
+	if ns, err := watcher.Find("/proc/self/ns/mnt"); err == nil {
 		_ = ns.Close()
 		t.Error("another kind of namespace was taken")
+	}
+}
+
+// TestOpenedFindsWhatIsMountedAnywhere has a namespace without a process, in a
+// directory that nobody keeps namespaces in.
+func TestOpenedFindsWhatIsMountedAnywhere(t *testing.T) {
+	cttest.NeedRoot(t)
+	s := cttest.Mount(t, 1, func(int, *netns.NS) {})
+	o := watcher.Opened{}
+	ns, err := o.Find(s.Inodes[0])
+	if err != nil {
+		t.Fatal(err)
+	}
+	if again, err := o.Find(s.Inodes[0]); err != nil || again != ns || ns.Inode() != s.Inodes[0] {
+		t.Errorf("found %v, then %v, %v", ns, again, err)
+	}
+	if err := o.Close(); err != nil {
+		t.Error(err)
+	}
+	if _, err := (watcher.Opened{}).Find(1); err == nil {
+		t.Error("found a namespace that is not there")
 	}
 }
