@@ -54,7 +54,7 @@ func TestCensusOfOneEach(t *testing.T) {
 	})
 	want := census.Summary{
 		Seen: 13, Unreplied: 7, Assured: 5, HalfOpen: 8, Closing: 3, TimeWait: 2,
-		Established: 2, Stale: 1, Loopback: 1, Deletable: 2, Ageable: 1,
+		Established: 2, Stale: 1, Loopback: 1, Translated: 3, Deletable: 2, Ageable: 1,
 	}
 	if diff := cmp.Diff(want, c.Summary); diff != "" {
 		t.Errorf("summary: -want +got\n%s", diff)

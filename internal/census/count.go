@@ -45,6 +45,9 @@ func (c *Count) Add(e *conntrack.Entry) {
 	if e.Orig.Src.IsLoopback() && e.Orig.Dst.IsLoopback() {
 		s.Loopback++
 	}
+	if e.Status&(conntrack.StatusSrcNAT|conntrack.StatusDstNAT) != 0 {
+		s.Translated++
+	}
 	halfOpen := unreplied
 	seconds, _ := c.idle(e)
 	idle := time.Duration(seconds) * time.Second

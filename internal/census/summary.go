@@ -33,6 +33,9 @@ type Summary struct {
 	Stale       uint64 `json:"stale"`
 	// Loopback counts entries between loopback addresses.
 	Loopback uint64 `json:"loopback"`
+	// Translated counts entries whose source or destination is translated
+	// (NAT). Logs before this field have 0.
+	Translated uint64 `json:"translated,omitempty"`
 	// Deletable counts unreplied entries that have been idle for long
 	// enough to be deleted, under the limits in force.
 	Deletable uint64 `json:"deletable"`
@@ -43,6 +46,13 @@ type Summary struct {
 
 // Share returns n as a share of the entries that were looked at.
 func (s Summary) Share(n uint64) conntrack.Permyriad { return conntrack.Share(n, s.Seen) }
+
+// someNAT is the share of translated entries from which a table is one of NAT.
+const someNAT = conntrack.Permyriad(100)
+
+// HasNAT reports whether so many entries are translated that NOTRACK for a port
+// would take the translation of some away: untracked packets have none.
+func (s Summary) HasNAT() bool { return s.Share(s.Translated) >= someNAT }
 
 // Scale estimates for a table of entries how many of them are of the kind of
 // which n were seen.
@@ -87,6 +97,7 @@ func (s *Summary) Merge(other Summary) {
 	s.Established += other.Established
 	s.Stale += other.Stale
 	s.Loopback += other.Loopback
+	s.Translated += other.Translated
 	s.Deletable += other.Deletable
 	s.Ageable += other.Ageable
 }

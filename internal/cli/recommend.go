@@ -15,7 +15,6 @@ import (
 
 	"github.com/ctwarden/ctwarden/internal/audit"
 	"github.com/ctwarden/ctwarden/internal/config"
-	"github.com/ctwarden/ctwarden/internal/diagnosis"
 	"github.com/ctwarden/ctwarden/internal/incident"
 	review "github.com/ctwarden/ctwarden/internal/report"
 	"github.com/ctwarden/ctwarden/internal/ui"
@@ -125,10 +124,7 @@ func needNow(ctx context.Context, cfg *config.Config) (need incident.Need, err e
 		Peak: o.Table.Entries, Max: o.Table.Max, Buckets: o.Table.Buckets, Budget: a.Budget,
 		Timeouts: o.Timeouts, Census: look.Census.Summary,
 	}
-	// What is translated can't be left untracked.
-	if !diagnosis.Translated(&need.Census, &look.Census.Make) {
-		need.Ports = incident.Dominant(look.Census.Top(mostPorts).Ports, need.Census)
-	}
+	need.Ports = incident.Dominant(look.Census.Top(mostPorts).Ports, need.Census)
 	ledger, err := remediate.ReadLedger(remediate.Options{Dir: cfg.State.Dir})
 	if err != nil && !errors.Is(err, fs.ErrPermission) && !errors.Is(err, fs.ErrNotExist) {
 		return need, err

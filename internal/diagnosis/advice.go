@@ -27,9 +27,6 @@ const (
 	worthAdvice = conntrack.Permyriad(1000)
 	// worthNoTrack is the one from which not to track a port is.
 	worthNoTrack = conntrack.Permyriad(2000)
-	// someNAT is the share of translated entries from which NOTRACK would take
-	// their translation away.
-	someNAT = conntrack.Permyriad(100)
 )
 
 // advise lists what an engineer should do, the cure before the larger table.
@@ -118,10 +115,10 @@ func adviseNoTrack(found *Diagnosis) []Advice {
 	if len(ports) == 0 {
 		return nil
 	}
-	if Translated(s, &found.Make) {
+	if s.HasNAT() {
 		return []Advice{{
 			Text: fmt.Sprintf("Most entries are about %s. They can't be left untracked as long as they are translated: %d entries are.",
-				strings.Join(ports, ", "), max(found.Make.SrcNAT, found.Make.DstNAT)),
+				strings.Join(ports, ", "), s.Translated),
 		}}
 	}
 	set := "{ " + strings.Join(sets, ", ") + " }"
@@ -138,12 +135,6 @@ func adviseNoTrack(found *Diagnosis) []Advice {
 		},
 		Breaks: "rules that match their state (established, related) and any NAT for these ports: accept both directions by port first",
 	}}
-}
-
-// Translated reports whether so many entries are translated that no port may be
-// proposed for NOTRACK: what is not tracked is not translated.
-func Translated(s *census.Summary, m *census.Make) bool {
-	return s.Share(max(m.SrcNAT, m.DstNAT)) >= someNAT
 }
 
 // adviseSources names who does not get, or does not give, an answer.

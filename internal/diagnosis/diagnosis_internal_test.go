@@ -10,7 +10,6 @@ import (
 	"testing"
 	"testing/iotest"
 
-	"github.com/ctwarden/ctwarden/internal/census"
 	"github.com/ctwarden/ctwarden/internal/config"
 	"github.com/ctwarden/ctwarden/policy"
 )
@@ -174,15 +173,6 @@ func TestATextThatEndsInAnErrorIsNotRead(t *testing.T) {
 	in := io.MultiReader(strings.NewReader(webServer()), iotest.ErrReader(fs.ErrPermission))
 	if look, err := ReadText(in, &cfg.Limits, cfg.Protect); look != nil || !errors.Is(err, fs.ErrPermission) {
 		t.Errorf("look %v, error %v", look, err)
-	}
-}
-
-func TestNotEveryTranslatedEntryForbidsNoTrack(t *testing.T) {
-	s := census.Summary{Seen: 1000}
-	for n, want := range map[uint64]bool{0: false, 9: false, 10: true, 1000: true} {
-		if Translated(&s, &census.Make{SrcNAT: n}) != want || Translated(&s, &census.Make{DstNAT: n}) != want {
-			t.Errorf("%d of 1000: translated is not %t", n, want)
-		}
 	}
 }
 

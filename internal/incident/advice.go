@@ -94,8 +94,12 @@ func (l *Look) ports() []Port {
 	return Dominant(l.Top.Ports, l.Summary)
 }
 
-// Dominant returns the TCP ports that are worth not to be tracked.
+// Dominant returns the TCP ports that are worth not to be tracked; none of a
+// table with NAT.
 func Dominant(top []census.Counted[census.Port], s census.Summary) []Port {
+	if s.HasNAT() {
+		return nil
+	}
 	var found []Port
 	for _, p := range top {
 		if share := s.Share(p.Count); p.Key.Proto == conntrack.ProtoTCP && share >= worthNoTrack && len(found) < 4 {

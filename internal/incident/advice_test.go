@@ -147,6 +147,23 @@ func TestLittleLoopbackIsTracked(t *testing.T) {
 	}
 }
 
+// TestTranslatedPortsAreTracked: NOTRACK takes the translation away, in the
+// report as in diagnose.
+func TestTranslatedPortsAreTracked(t *testing.T) {
+	top := census.Talkers{Ports: []census.Counted[census.Port]{{Key: census.Port{Proto: conntrack.ProtoTCP, Number: 443}, Count: 900}}}
+	for translated, want := range map[uint64]int{0: 1, 9: 1, 10: 0, 900: 0} {
+		i := Incident{ID: "X", After: &Look{Summary: census.Summary{Seen: 1000, Translated: translated}, Top: &top}}
+		need := i.Need()
+		rules := 0
+		for _, f := range Advise(need).Files {
+			rules += strings.Count(f.Text, "tcp dport 443 notrack")
+		}
+		if len(need.Ports) != want || (rules > 0) != (want > 0) {
+			t.Errorf("%d of 1000 entries translated: ports %v and %d rules", translated, need.Ports, rules)
+		}
+	}
+}
+
 func TestNameOfAnIncidentCanNotEndAComment(t *testing.T) {
 	i := Incident{ID: "X\nnet.ipv4.ip_forward = 1\r\u2028" + strings.Repeat("y", 1000), Start: time.Unix(0, 0)}
 	for _, f := range Advise(i.Need()).Files {
