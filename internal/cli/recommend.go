@@ -13,12 +13,13 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/ctwarden/ctwarden/internal/advice"
 	"github.com/ctwarden/ctwarden/internal/audit"
+	"github.com/ctwarden/ctwarden/internal/census"
 	"github.com/ctwarden/ctwarden/internal/config"
-	"github.com/ctwarden/ctwarden/internal/incident"
+	"github.com/ctwarden/ctwarden/internal/conntrack"
 	review "github.com/ctwarden/ctwarden/internal/report"
 	"github.com/ctwarden/ctwarden/internal/ui"
-	"github.com/ctwarden/ctwarden/policy"
 	"github.com/ctwarden/ctwarden/remediate"
 )
 
@@ -48,19 +49,19 @@ never over an existing file.`,
 			if path != "" && id == "" {
 				id = "last"
 			}
-			need, err := needOf(cmd, path, id)
+			facts, err := factsOf(cmd, path, id)
 			if err != nil {
 				return err
 			}
-			need.Ports = append(need.Ports, ports...)
-			advice := incident.Advise(need)
+			facts.Named = ports
+			fix := advice.New(facts)
 			switch {
 			case dir != "":
-				return writeAdvice(cmd.OutOrStdout(), dir, &advice)
+				return writeAdvice(cmd.OutOrStdout(), dir, &fix)
 			case asJSON:
-				return review.WriteJSON(cmd.OutOrStdout(), advice)
+				return review.WriteJSON(cmd.OutOrStdout(), fix)
 			}
-			return printAdvice(cmd.OutOrStdout(), &advice)
+			return printAdvice(cmd.OutOrStdout(), &fix)
 		},
 	}
 	logFlag(cmd, &path)
@@ -73,74 +74,67 @@ never over an existing file.`,
 }
 
 // parsePorts reads ports as in 80/tcp.
-func parsePorts(words []string) ([]incident.Port, error) {
-	var ports []incident.Port
+func parsePorts(words []string) ([]census.Port, error) {
+	var ports []census.Port
 	for _, word := range words {
 		digits, proto, _ := strings.Cut(word, "/")
 		n, err := strconv.ParseUint(digits, 10, 16)
-		if err != nil || n == 0 || proto != "tcp" && proto != "udp" {
+		number := conntrack.ProtoTCP
+		if proto == "udp" {
+			number = conntrack.ProtoUDP
+		}
+		if err != nil || n == 0 || proto != conntrack.ProtoName(number) {
 			return nil, fmt.Errorf("--notrack %q: expected a port such as 80/tcp or 53/udp", word)
 		}
-		ports = append(ports, incident.Port{Proto: proto, Number: uint16(n)})
+		ports = append(ports, census.Port{Proto: number, Number: uint16(n)})
 	}
 	return ports, nil
 }
 
-// needOf returns what to size the fix from.
-func needOf(cmd *cobra.Command, path, id string) (incident.Need, error) {
+// factsOf returns what to size the fix from.
+func factsOf(cmd *cobra.Command, path, id string) (advice.Facts, error) {
 	if id != "" {
 		path, err := logPath(cmd, path)
 		if err != nil {
-			return incident.Need{}, err
+			return advice.Facts{}, err
 		}
 		found, err := find(cmd.Context(), path, id)
 		if err != nil {
-			return incident.Need{}, err
+			return advice.Facts{}, err
 		}
-		return found.Need(), nil
+		return found.Facts(), nil
 	}
 	cfg, err := config.Load(source(cmd))
 	if err != nil {
-		return incident.Need{}, err
+		return advice.Facts{}, err
 	}
-	return needNow(cmd.Context(), cfg)
+	return factsNow(cmd.Context(), cfg)
 }
 
-// mostPorts is how many ports are considered for rules.
-const mostPorts = 8
-
-// needNow looks at the table of this host. The values that ctwarden has raised
-// do not count as the administrator's.
-func needNow(ctx context.Context, cfg *config.Config) (need incident.Need, err error) {
+// factsNow reads the table of this host. The values that ctwarden has raised do
+// not count as the administrator's.
+func factsNow(ctx context.Context, cfg *config.Config) (facts advice.Facts, err error) {
 	look, err := lookIntoKernel(ctx, cfg, "", false)
 	if look == nil || look.Observation.Table.Buckets == 0 {
-		return need, err
+		return facts, err
 	}
-	o := &look.Observation // without entries, the size alone is advised
-	var s policy.State
-	a := cfg.Limits.Assess(&s, o)
-	need = incident.Need{
-		Of:   "the table at " + o.At.UTC().Format("2006-01-02 15:04 UTC"),
-		Peak: o.Table.Entries, Max: o.Table.Max, Buckets: o.Table.Buckets, Budget: a.Budget,
-		Timeouts: o.Timeouts, Census: look.Census.Summary,
-	}
-	need.Ports = incident.Dominant(look.Census.Top(mostPorts).Ports, need.Census)
+	facts = look.Facts() // without entries, the size alone is advised
 	ledger, err := remediate.ReadLedger(remediate.Options{Dir: cfg.State.Dir})
 	if err != nil && !errors.Is(err, fs.ErrPermission) && !errors.Is(err, fs.ErrNotExist) {
-		return need, err
+		return facts, err
 	}
 	for _, e := range ledger.Entries {
 		switch e.Sysctl {
-		case "nf_conntrack_max":
-			need.Max = e.Original
-		case "nf_conntrack_buckets":
-			need.Buckets = e.Original
+		case conntrack.SysctlMax:
+			facts.Max = e.Original
+		case conntrack.SysctlBuckets:
+			facts.Buckets = e.Original
 		}
 	}
-	return need, nil
+	return facts, nil
 }
 
-func printAdvice(w io.Writer, a *incident.Advice) error {
+func printAdvice(w io.Writer, a *advice.Fix) error {
 	var b strings.Builder
 	for _, why := range a.Why {
 		fmt.Fprintf(&b, "# %s\n", audit.Sanitise(why))
@@ -158,7 +152,7 @@ func printAdvice(w io.Writer, a *incident.Advice) error {
 
 // writeAdvice writes the files below dir. If one is there already, nothing is
 // written.
-func writeAdvice(w io.Writer, dir string, a *incident.Advice) error {
+func writeAdvice(w io.Writer, dir string, a *advice.Fix) error {
 	root, err := openDir(dir)
 	if err != nil {
 		return err
@@ -198,7 +192,7 @@ func openDir(dir string) (*os.Root, error) {
 }
 
 // writeInto writes one new file; a symbolic link can't lead out of root.
-func writeInto(root *os.Root, f incident.File) error {
+func writeInto(root *os.Root, f advice.File) error {
 	if err := root.MkdirAll(filepath.Dir(f.Path), 0o755); err != nil {
 		return fmt.Errorf("make directory: %w", err)
 	}

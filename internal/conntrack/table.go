@@ -1,5 +1,7 @@
 package conntrack
 
+import "fmt"
+
 // A Table is one reading of the connection tracking table of one network
 // namespace. The zero Table says that nothing is tracked: no entries, no
 // limit.
@@ -108,6 +110,15 @@ func Share(part, whole uint64) Permyriad {
 		return most - 1
 	}
 	return Permyriad(share)
+}
+
+// Percent returns the share as text, rounded to whole percents but for what
+// would be 0 % or 100 % then.
+func (p Permyriad) Percent() string {
+	if whole := (p + 50) / 100; (whole > 0 && whole < 100) || p == 0 || p == 10000 {
+		return fmt.Sprintf("%d %%", whole)
+	}
+	return fmt.Sprintf("%.2f %%", float64(p)/100)
 }
 
 // Of returns the share p of whole, rounded down, saturating.

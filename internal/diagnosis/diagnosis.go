@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/ctwarden/ctwarden/internal/advice"
 	"github.com/ctwarden/ctwarden/internal/census"
 	"github.com/ctwarden/ctwarden/internal/conntrack"
 	"github.com/ctwarden/ctwarden/policy"
@@ -36,8 +37,8 @@ type Diagnosis struct {
 	Evidence []Share      `json:"evidence"`
 	// Acts are what ctwarden could do. Their entries are numbers for the
 	// whole table, estimated from a sample.
-	Acts   []Act    `json:"acts"`
-	Advice []Advice `json:"advice"`
+	Acts   []Act         `json:"acts"`
+	Advice []advice.Item `json:"advice"`
 	// Elsewhere ranks the other network namespaces, where the own one is
 	// diagnosed.
 	Elsewhere *Elsewhere `json:"elsewhere,omitempty"`
@@ -66,7 +67,7 @@ func (l *Look) Diagnose() *Diagnosis {
 	found := &Diagnosis{
 		From: l.from, At: o.At, Name: l.Name, Table: o.Table, Timeouts: o.Timeouts, Look: l.Reading,
 		Census: l.Census.Summary, Make: l.Census.Make, Top: l.Census.Top(topShown),
-		Evidence: []Share{}, Acts: []Act{}, Advice: []Advice{}, Notes: l.notes(), Elsewhere: l.Elsewhere,
+		Evidence: []Share{}, Acts: []Act{}, Advice: []advice.Item{}, Notes: l.notes(), Elsewhere: l.Elsewhere,
 	}
 	if l.from == fromKernel {
 		found.Level = a.Level.String()
@@ -80,8 +81,25 @@ func (l *Look) Diagnose() *Diagnosis {
 	found.Evidence = l.evidence()
 	found.Sentence = sentenceOf(found.Cause, &l.Census.Summary)
 	found.Acts = l.foresee(&a)
-	found.Advice = l.advise(found, &a)
+	facts := l.Facts()
+	facts.Cause = found.Cause
+	found.Advice = facts.Items()
 	return found
+}
+
+// Facts are what the permanent fix is made of, without the cause. A text does
+// not say max, hash and memory.
+func (l *Look) Facts() advice.Facts {
+	o := &l.Observation
+	f := advice.Facts{
+		Of: "the table at " + o.At.UTC().Format("2006-01-02 15:04 UTC"), Peak: o.Table.Entries,
+		Timeouts: o.Timeouts, Census: l.Census.Summary, Top: l.Census.Top(topShown),
+	}
+	if l.from == fromKernel {
+		a := l.limits.Assess(&policy.State{}, o)
+		f.Max, f.Buckets, f.Level, f.Budget = o.Table.Max, o.Table.Buckets, a.Level, a.Budget
+	}
+	return f
 }
 
 // causeIfFull asks the policy what it would hold for the cause if the table
@@ -118,7 +136,7 @@ func (l *Look) margin(n uint64) conntrack.Permyriad {
 
 // sentenceOf says the cause in words.
 func sentenceOf(c policy.Cause, s *census.Summary) string {
-	p := func(n uint64) string { return percent(s.Share(n)) }
+	p := func(n uint64) string { return s.Share(n).Percent() }
 	switch c {
 	case policy.Churn:
 		return fmt.Sprintf("churn: %s of the entries are connections that are closing, %s in TIME_WAIT; only %s are established",
@@ -130,14 +148,6 @@ func sentenceOf(c policy.Cause, s *census.Summary) string {
 	}
 	return fmt.Sprintf("load: live connections; %s of the entries are assured, %s closing, %s unanswered",
 		p(s.Assured), p(s.Closing), p(s.HalfOpen))
-}
-
-// percent rounds to whole percents, but for what would be 0 % or 100 % then.
-func percent(p conntrack.Permyriad) string {
-	if whole := (p + 50) / 100; (whole > 0 && whole < 100) || p == 0 || p == 10000 {
-		return fmt.Sprintf("%d %%", whole)
-	}
-	return fmt.Sprintf("%.2f %%", float64(p)/100)
 }
 
 // notes says what must be known to read the numbers rightly.

@@ -57,7 +57,7 @@ func (e *Elsewhere) print(s *screen, own uint64) {
 	s.say("elsewhere", "%d other network namespaces with %d entries", e.Namespaces, e.Entries)
 	for i := range e.Fullest {
 		t := &e.Fullest[i]
-		s.say("", "%d entries (%s of max): %s, netns %d", t.Entries, percent(t.Fullness), t.Name, t.Inode)
+		s.say("", "%d entries (%s of max): %s, netns %d", t.Entries, t.Fullness.Percent(), t.Name, t.Inode)
 	}
 	if len(e.Fullest) > 0 && e.Fullest[0].Entries > own {
 		s.say("", "the first is fuller than the table above: ctwarden diagnose --netns %s", e.Fullest[0].handle())

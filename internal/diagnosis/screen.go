@@ -70,10 +70,10 @@ func (d *Diagnosis) printHead(s *screen) {
 				name += " (" + d.Name + ")"
 			}
 		}
-		s.say("table", "%d of %d entries (%s) %s, %d buckets, level %s", t.Entries, t.Max, percent(t.Fullness()), name, t.Buckets, d.Level)
+		s.say("table", "%d of %d entries (%s) %s, %d buckets, level %s", t.Entries, t.Max, t.Fullness().Percent(), name, t.Buckets, d.Level)
 		how := "all of it"
 		if d.Census.Sampled {
-			how = fmt.Sprintf("a sample of %s; shares are within ±%.2f points, 95 times in 100", percent(conntrack.Share(d.Census.Seen, t.Entries)), float64(d.Look.Margin)/100)
+			how = fmt.Sprintf("a sample of %s; shares are within ±%.2f points, 95 times in 100", conntrack.Share(d.Census.Seen, t.Entries).Percent(), float64(d.Look.Margin)/100)
 		}
 		s.say("look", "%d entries in %s: %s", d.Census.Seen, d.Look.Took.Round(time.Millisecond), how)
 	}
@@ -152,7 +152,7 @@ func (d *Diagnosis) bars(s *screen, label string, rows []row) {
 			room := width - 2
 			drawn = ui.Bar(max(share.Of(uint64(room)), 1), uint64(room)) + " "
 		}
-		s.write(fmt.Sprintf("%-*s%-12s%7s %s%d", labelWidth, label, r.name, percent(share), drawn, r.n))
+		s.write(fmt.Sprintf("%-*s%-12s%7s %s%d", labelWidth, label, r.name, share.Percent(), drawn, r.n))
 		label = ""
 	}
 }
@@ -298,7 +298,7 @@ func printTalkers[K any](w io.Writer, d *Diagnosis, label string, top []census.C
 		if c.Error > 0 {
 			unsure = fmt.Sprintf("(%d at least)", c.Count-c.Error)
 		}
-		fmt.Fprintf(w, "%-*s%v\t%s\t%d %s\n", labelWidth, label, c.Key, percent(share), c.Count, unsure)
+		fmt.Fprintf(w, "%-*s%v\t%s\t%d %s\n", labelWidth, label, c.Key, share.Percent(), c.Count, unsure)
 		label = ""
 	}
 }

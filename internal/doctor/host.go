@@ -13,7 +13,9 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/ctwarden/ctwarden/internal/advice"
 	"github.com/ctwarden/ctwarden/internal/config"
+	"github.com/ctwarden/ctwarden/internal/conntrack"
 	"github.com/ctwarden/ctwarden/remediate"
 	"github.com/ctwarden/ctwarden/watcher"
 )
@@ -53,12 +55,16 @@ func (p *patient) checkFiles() {
 	}
 	for _, o := range watcher.ModuleOptions(p.root) {
 		n, err := strconv.ParseUint(o.Value, 10, 32)
-		// The kernel rounds up to whole pages.
-		if buckets := p.table.Table.Buckets; o.Sysctl == "hashsize" && (err != nil || n > buckets || buckets-n >= 512) {
-			differ++
-			p.add(Wrong, area, "hashsize", "sysctl -w net.netfilter.nf_conntrack_buckets="+o.Value,
-				"%s:%d says hashsize=%s, but there are %d buckets", o.File, o.Line, o.Value, buckets)
+		buckets := p.table.Table.Buckets
+		if o.Sysctl != "hashsize" || err == nil && conntrack.RoundBuckets(n) == buckets {
+			continue
 		}
+		differ++
+		mend := advice.SetNow(conntrack.SysctlBuckets, n)
+		if err != nil {
+			mend = advice.HashOption(buckets)
+		}
+		p.add(Wrong, area, "hashsize", mend, "%s:%d says hashsize=%s, but there are %d buckets", o.File, o.Line, o.Value, buckets)
 	}
 	if differ == 0 {
 		p.add(Fine, area, "sysctl.d, modprobe.d", "", "no line contradicts what is in force")

@@ -13,6 +13,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/ctwarden/ctwarden/internal/advice"
 	"github.com/ctwarden/ctwarden/internal/config"
 	"github.com/ctwarden/ctwarden/internal/conntrack"
 	"github.com/ctwarden/ctwarden/internal/ctnetlink"
@@ -48,7 +49,7 @@ func (p *patient) checkTable() bool {
 	p.add(Fine, area, "module", "", "nf_conntrack is loaded, on Linux %s", watcher.KernelRelease())
 	switch full := t.Fullness(); {
 	case t.Max == 0:
-		p.add(Wrong, area, "max", "sysctl -w net.netfilter.nf_conntrack_max=262144",
+		p.add(Wrong, area, "max", advice.SetNow(conntrack.SysctlMax, 262144),
 			"nf_conntrack_max is 0: no limit, so that a flood takes all memory; Linux 7.0 and later refuse it")
 	case full >= p.cfg.Limits.Levels.ElevatedEnter:
 		p.add(Wrong, area, "fill", "ctwarden diagnose", "%d of %d entries (%s)", t.Entries, t.Max, policy.Percent(full))
@@ -73,7 +74,7 @@ func (p *patient) checkSize() {
 	if t.Buckets > 0 {
 		ratio = (t.Max + t.Buckets - 1) / t.Buckets
 	}
-	mend := fmt.Sprintf("sysctl -w net.netfilter.nf_conntrack_buckets=%d", conntrack.Buckets(t.Max, cmp.Or(limits.Hash.MaxRatio, conntrack.EntriesPerBucket)))
+	mend := advice.SetNow(conntrack.SysctlBuckets, conntrack.Buckets(t.Max, cmp.Or(limits.Hash.MaxRatio, conntrack.EntriesPerBucket)))
 	stall := time.Duration(min(float64(t.Entries)*float64(limits.Hash.StallPerEntry), float64(time.Hour)))
 	if stall > limits.Hash.MaxStall {
 		mend += fmt.Sprintf("   # when it is quiet: now tracked packets would wait for some %s", stall.Round(time.Millisecond))

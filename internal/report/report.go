@@ -8,6 +8,7 @@ import (
 	"time"
 	"unicode/utf16"
 
+	"github.com/ctwarden/ctwarden/internal/advice"
 	"github.com/ctwarden/ctwarden/internal/audit"
 	"github.com/ctwarden/ctwarden/internal/incident"
 	"github.com/ctwarden/ctwarden/internal/ui"
@@ -23,7 +24,7 @@ type Report struct {
 	Written  time.Time         `json:"written"`
 	Incident incident.Incident `json:"incident"`
 	Without  incident.Estimate `json:"without_ctwarden"`
-	Advice   incident.Advice   `json:"advice"`
+	Advice   advice.Fix        `json:"advice"`
 	// Undo are the commands that put back what is still changed.
 	Undo []string `json:"undo"`
 }
@@ -34,7 +35,7 @@ const formatVersion = 1
 func New(i incident.Incident, now time.Time) *Report {
 	r := &Report{
 		Version: formatVersion, Written: now.UTC(), Incident: i, Without: i.Estimate(),
-		Advice: incident.Advise(i.Need()), Undo: []string{},
+		Advice: advice.New(i.Facts()), Undo: []string{},
 	}
 	r.Headline = headline(&i)
 	for n := range i.Changed {

@@ -23,17 +23,18 @@ func arrows() map[string][]string {
 		"internal/audit":     {"policy", "internal/conntrack", "internal/census"},
 		"internal/tablesim":  {"policy", "internal/conntrack", "internal/census"},
 		"internal/config":    {"policy", "internal/conntrack", "internal/census", "internal/ui"},
-		"internal/incident":  {"policy", "internal/conntrack", "internal/census"},
-		"internal/report":    {"policy", "internal/conntrack", "internal/census", "internal/audit", "internal/incident", "internal/ui"},
+		"internal/advice":    {"policy", "internal/conntrack", "internal/census"},
+		"internal/incident":  {"policy", "internal/conntrack", "internal/census", "internal/advice"},
+		"internal/report":    {"policy", "internal/advice", "internal/conntrack", "internal/census", "internal/audit", "internal/incident", "internal/ui"},
 		"internal/control":   {"policy", "internal/conntrack", "internal/audit", "internal/incident"},
 		"internal/metrics":   {"policy", "internal/conntrack", "internal/audit", "internal/loop"},
 		"internal/drill":     {"internal/netns"},
 		// remediate: its Foresee, which touches no kernel. watcher: a namespace and a sweep of them.
-		"internal/diagnosis": {"policy", "watcher", "remediate", "internal/conntrack", "internal/census", "internal/audit", "internal/ui"},
+		"internal/diagnosis": {"policy", "internal/advice", "watcher", "remediate", "internal/conntrack", "internal/census", "internal/audit", "internal/ui"},
 		// daemon: its Status, which is asked for through the socket.
 		"internal/doctor": {
 			"policy", "watcher", "remediate", "internal/conntrack", "internal/netns", "internal/ctnetlink", "internal/config",
-			"internal/audit", "internal/control", "internal/loop", "internal/ui",
+			"internal/audit", "internal/control", "internal/loop", "internal/ui", "internal/advice",
 		},
 		// census: its summary is what one of the functions returns that the daemon is given.
 		"internal/loop": {"policy", "internal/conntrack", "internal/census", "internal/audit", "internal/incident"},
@@ -60,7 +61,7 @@ func owners() map[string]string {
 
 // purePackages have no effects and no clock: same inputs, same results.
 func purePackages() []string {
-	return []string{"policy", "internal/census", "internal/incident", "internal/conntrack", "internal/tablesim"}
+	return []string{"policy", "internal/advice", "internal/census", "internal/incident", "internal/conntrack", "internal/tablesim"}
 }
 
 // pureImports is the part of the standard library that computes and does nothing else.

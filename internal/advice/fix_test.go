@@ -1,9 +1,9 @@
-package incident
+package advice
 
 import (
+	"fmt"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/google/go-cmp/cmp"
 
@@ -12,8 +12,8 @@ import (
 	"github.com/ctwarden/ctwarden/policy"
 )
 
-func need() Need {
-	return Need{
+func facts() Facts {
+	return Facts{
 		Of: "a test", Peak: 120_000, Max: 65_536, Buckets: 16_384, Cause: policy.Churn,
 		Timeouts: conntrack.Timeouts{conntrack.TCPTimeWait: 120, conntrack.TCPSynSent: 120, conntrack.TCPSynRecv: 60, conntrack.TCPEstablished: 432000},
 		Budget:   policy.Budget{Max: 2_000_000, Bytes: 800 << 20, PerEntry: 384},
@@ -27,50 +27,50 @@ func TestAdviceIsSized(t *testing.T) {
 		Warnings     int
 	}
 	tests := map[string]struct {
-		change func(*Need)
+		change func(*Facts)
 		want   sizes
 	}{
 		"the peak fills 60 % of it, four entries a bucket": {
-			func(*Need) {}, sizes{200_704, 50_176, conntrack.Timeouts{conntrack.TCPTimeWait: 60}, 1},
+			func(*Facts) {}, sizes{200_704, 50_176, conntrack.Timeouts{conntrack.TCPTimeWait: 60}, 1},
 		},
 		"who was refused gets room as well": {
-			func(n *Need) { n.Refused = 60_000 }, sizes{300_032, 75_264, conntrack.Timeouts{conntrack.TCPTimeWait: 60}, 1},
+			func(n *Facts) { n.Refused = 60_000 }, sizes{300_032, 75_264, conntrack.Timeouts{conntrack.TCPTimeWait: 60}, 1},
 		},
 		"the memory budget is not left, and it says so": {
-			func(n *Need) { n.Budget.Max = 100_000 }, sizes{100_000, 25_088, conntrack.Timeouts{conntrack.TCPTimeWait: 60}, 2},
+			func(n *Facts) { n.Budget.Max = 100_000 }, sizes{100_000, 25_088, conntrack.Timeouts{conntrack.TCPTimeWait: 60}, 2},
 		},
 		"a limit that is large enough stays": {
-			func(n *Need) { n.Max = 1 << 20 }, sizes{1 << 20, 1 << 18, conntrack.Timeouts{conntrack.TCPTimeWait: 60}, 1},
+			func(n *Facts) { n.Max = 1 << 20 }, sizes{1 << 20, 1 << 18, conntrack.Timeouts{conntrack.TCPTimeWait: 60}, 1},
 		},
 		"a limit above the budget is the administrator's": {
-			func(n *Need) { n.Max, n.Budget.Max = 1<<20, 1000 }, sizes{1 << 20, 1 << 18, conntrack.Timeouts{conntrack.TCPTimeWait: 60}, 1},
+			func(n *Facts) { n.Max, n.Budget.Max = 1<<20, 1000 }, sizes{1 << 20, 1 << 18, conntrack.Timeouts{conntrack.TCPTimeWait: 60}, 1},
 		},
 		"more buckets than entries stay": {
-			func(n *Need) { n.Buckets = 1 << 20 }, sizes{200_704, 1 << 20, conntrack.Timeouts{conntrack.TCPTimeWait: 60}, 1},
+			func(n *Facts) { n.Buckets = 1 << 20 }, sizes{200_704, 1 << 20, conntrack.Timeouts{conntrack.TCPTimeWait: 60}, 1},
 		},
 		"live load keeps its timeouts": {
-			func(n *Need) { n.Cause = policy.Load }, sizes{200_704, 50_176, conntrack.Timeouts{}, 1},
+			func(n *Facts) { n.Cause = policy.Load }, sizes{200_704, 50_176, conntrack.Timeouts{}, 1},
 		},
 		"a timeout that is shorter already stays": {
-			func(n *Need) { n.Timeouts[conntrack.TCPTimeWait] = 30 }, sizes{200_704, 50_176, conntrack.Timeouts{}, 1},
+			func(n *Facts) { n.Timeouts[conntrack.TCPTimeWait] = 30 }, sizes{200_704, 50_176, conntrack.Timeouts{}, 1},
 		},
 		"half-open connections are forgotten sooner": {
-			func(n *Need) { n.Cause = policy.HalfOpen },
+			func(n *Facts) { n.Cause = policy.HalfOpen },
 			sizes{200_704, 50_176, conntrack.Timeouts{conntrack.TCPSynSent: 60, conntrack.TCPSynRecv: 30}, 1},
 		},
 		"stale ones after a day, with what that breaks": {
-			func(n *Need) { n.Cause = policy.Stale }, sizes{200_704, 50_176, conntrack.Timeouts{conntrack.TCPEstablished: 86400}, 2},
+			func(n *Facts) { n.Cause = policy.Stale }, sizes{200_704, 50_176, conntrack.Timeouts{conntrack.TCPEstablished: 86400}, 2},
 		},
 		"no number is beyond what a kernel takes": {
-			func(n *Need) { n.Peak, n.Refused, n.Budget = 1<<63, 1<<63, policy.Budget{} },
+			func(n *Facts) { n.Peak, n.Refused, n.Budget = 1<<63, 1<<63, policy.Budget{} },
 			sizes{1<<31 - 1, conntrack.MostBuckets, conntrack.Timeouts{conntrack.TCPTimeWait: 60}, 1},
 		},
 	}
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {
-			n := need()
+			n := facts()
 			tt.change(&n)
-			a := Advise(n)
+			a := New(n)
 			if diff := cmp.Diff(tt.want, sizes{a.Max, a.Buckets, a.Timeouts, len(a.Warnings)}); diff != "" {
 				t.Errorf("advice (-want +got):\n%s\n%q", diff, a.Warnings)
 			}
@@ -79,9 +79,9 @@ func TestAdviceIsSized(t *testing.T) {
 }
 
 func TestAdviceThatIsBoundedSaysSoOnce(t *testing.T) {
-	n := need()
+	n := facts()
 	n.Budget.Max = 100_000
-	a := Advise(n)
+	a := New(n)
 	if got, want := a.Why[0], "nf_conntrack_max 100000: the peak of 120000 entries should fill 60 % of 200704, but that is beyond the bounds of ctwarden's configuration"; got != want {
 		t.Errorf("why %q, want %q", got, want)
 	}
@@ -99,11 +99,11 @@ func settings(f File) []string {
 }
 
 func TestFilesOfTheAdvice(t *testing.T) {
-	n := need()
+	n := facts()
 	n.Census = census.Summary{Seen: 100, Loopback: 40}
-	n.Ports = []Port{{Proto: "tcp", Number: 6379}, {Proto: "no such", Number: 1}}
+	n.Named = []census.Port{{Proto: conntrack.ProtoTCP, Number: 6379}, {Proto: conntrack.ProtoSCTP, Number: 1}}
 	got := map[string][]string{}
-	for _, f := range Advise(n).Files {
+	for _, f := range New(n).Files {
 		got[f.Path] = settings(f)
 		if f.About == "" || strings.HasPrefix(f.Path, "/") || strings.Contains(f.Path, "..") {
 			t.Errorf("file %+v", f)
@@ -138,9 +138,9 @@ func TestFilesOfTheAdvice(t *testing.T) {
 }
 
 func TestLittleLoopbackIsTracked(t *testing.T) {
-	n := need()
+	n := facts()
 	n.Census = census.Summary{Seen: 100, Loopback: 19}
-	for _, f := range Advise(n).Files {
+	for _, f := range New(n).Files {
 		if strings.Contains(f.Path, "notrack") {
 			t.Errorf("%s for 19 %% of the entries", f.Path)
 		}
@@ -152,63 +152,52 @@ func TestLittleLoopbackIsTracked(t *testing.T) {
 func TestTranslatedPortsAreTracked(t *testing.T) {
 	top := census.Talkers{Ports: []census.Counted[census.Port]{{Key: census.Port{Proto: conntrack.ProtoTCP, Number: 443}, Count: 900}}}
 	for translated, want := range map[uint64]int{0: 1, 9: 1, 10: 0, 900: 0} {
-		i := Incident{ID: "X", After: &Look{Summary: census.Summary{Seen: 1000, Translated: translated}, Top: &top}}
-		need := i.Need()
-		rules := 0
-		for _, f := range Advise(need).Files {
-			rules += strings.Count(f.Text, "tcp dport 443 notrack")
+		f := Facts{Cause: policy.Churn, Census: census.Summary{Seen: 1000, Translated: translated}, Top: top}
+		fix, rules := New(f), 0
+		for _, file := range fix.Files {
+			rules += strings.Count(file.Text, "tcp dport 443 notrack")
 		}
-		if len(need.Ports) != want || (rules > 0) != (want > 0) {
-			t.Errorf("%d of 1000 entries translated: ports %v and %d rules", translated, need.Ports, rules)
+		commands := strings.Count(fmt.Sprint(f.Items()), "dport { 443 } notrack")
+		if rules != 2*want || commands != 2*want {
+			t.Errorf("%d of 1000 entries translated: %d rules in files, %d in commands, want %d", translated, rules, commands, 2*want)
 		}
-	}
-}
-
-func TestNameOfAnIncidentCanNotEndAComment(t *testing.T) {
-	i := Incident{ID: "X\nnet.ipv4.ip_forward = 1\r\u2028" + strings.Repeat("y", 1000), Start: time.Unix(0, 0)}
-	for _, f := range Advise(i.Need()).Files {
-		if got := strings.Join(settings(f), "\n"); strings.Contains(got, "ip_forward") {
-			t.Errorf("%s: %s", f.Path, got)
+		const said = "Most entries are about tcp/443 (90 %). They can't be left untracked"
+		if warned := strings.Contains(fmt.Sprint(fix.Warnings), said); warned != (want == 0) || strings.Contains(fmt.Sprint(f.Items()), said) != warned {
+			t.Errorf("%d of 1000 entries translated: warnings %q", translated, fix.Warnings)
 		}
 	}
 }
 
-func TestEstimateWithoutChangesIsWhatWasCounted(t *testing.T) {
-	i := Incident{Losses: Losses{Packets: 7, Evicted: 3}}
-	want := Estimate{Known: true, NoRoom: Range{10, 10, 10}, Refused: Range{7, 7, 7}}
-	if diff := cmp.Diff(want, i.Estimate()); diff != "" {
-		t.Errorf("estimate (-want +got):\n%s", diff)
+func TestOnlyDominantPortsOfTCPAreUntracked(t *testing.T) {
+	port := func(proto uint8, number uint16, count uint64) census.Counted[census.Port] {
+		return census.Counted[census.Port]{Key: census.Port{Proto: proto, Number: number}, Count: count}
 	}
-}
-
-func TestEstimateOfASteadyClimb(t *testing.T) {
-	// 100 live connections a second come for 100 seconds; the limit of 2,000
-	// was raised in time. 8,000 would have found no room.
-	i := Incident{
-		Tally: Tally{Done: 1}, Before: &Look{Summary: census.Summary{Seen: 100, Assured: 100, Established: 100}},
-		Decisions: []Decision{{
-			Kind: Acted, Action: &policy.Action{Type: policy.RaiseMax},
-			Outcome: &policy.Outcome{Action: policy.Action{Type: policy.RaiseMax}, OK: true, Before: 2000, After: 20_000},
+	f := Facts{
+		Census: census.Summary{Seen: 100},
+		Top: census.Talkers{Ports: []census.Counted[census.Port]{
+			port(conntrack.ProtoUDP, 53, 41), port(conntrack.ProtoTCP, 6379, 40), port(conntrack.ProtoTCP, 80, 19),
 		}},
+		Named: []census.Port{{Proto: conntrack.ProtoUDP, Number: 4789}, {Proto: conntrack.ProtoTCP, Number: 6379}},
 	}
-	for n := range 101 {
-		i.Curve = append(i.Curve, Point{At: policy.Moment(time.Duration(n) * time.Second), Entries: uint64(n) * 100, Max: 20_000, Buckets: 2000})
+	want := []census.Port{{Proto: conntrack.ProtoTCP, Number: 6379}, {Proto: conntrack.ProtoUDP, Number: 4789}}
+	if diff := cmp.Diff(want, f.untracked()); diff != "" {
+		t.Errorf("untracked ports (-want +got):\n%s", diff)
 	}
-	i.First, i.Last = i.Curve[0], i.Curve[100]
-	want := Estimate{Known: true, Max: 2000, NoRoom: Range{5600, 8000, 11200}, Refused: Range{5600, 8000, 11200}}
-	if diff := cmp.Diff(want, i.Estimate()); diff != "" {
-		t.Errorf("estimate (-want +got):\n%s", diff)
+}
+
+// TestDiagnoseAndTheFixGiveTheSameNumbers: of the same facts.
+func TestDiagnoseAndTheFixGiveTheSameNumbers(t *testing.T) {
+	f := facts()
+	f.Level = policy.High
+	fix, items := New(f), fmt.Sprint(f.Items())
+	want := []string{Setting(conntrack.SysctlMax, fix.Max), Setting(conntrack.TCPTimeWait.Sysctl(), uint64(fix.Timeouts[conntrack.TCPTimeWait]))}
+	for _, line := range want {
+		if !strings.Contains(items, line) {
+			t.Errorf("no %q in %s", line, items)
+		}
 	}
-	sum := 0.0
-	arrivals := i.Arrivals(10)
-	for _, a := range arrivals {
-		sum += a.Number
-	}
-	if len(arrivals) > 10 || sum != 10_000 {
-		t.Errorf("%v arrivals in %d stretches, want 10,000 in at most 10", sum, len(arrivals))
-	}
-	i.Curve = i.Curve[:4]
-	if e := i.Estimate(); e.Known || e.Why == "" {
-		t.Errorf("an estimate from 4 readings: %+v", e)
+	f.Max, f.Peak = 262_144, 1000 // which stays
+	if fix := New(f); !strings.Contains(fmt.Sprint(f.Items()), Setting(conntrack.SysctlBuckets, fix.Buckets)) {
+		t.Errorf("not %d buckets in %+v", fix.Buckets, f.Items())
 	}
 }
