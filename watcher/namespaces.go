@@ -43,37 +43,12 @@ type watchedNamespace struct {
 	inode uint32
 	// sampler reads it from inside; nil: it is not permitted to be entered.
 	sampler *Sampler
-	// entries and seen: what it held at the last look, and when it last held
-	// much.
-	entries uint64
-	seen    policy.Moment
+	policy.Watched
 	failing bool // it could not be read
 }
 
-const (
-	// A namespace is watched from a tenth of max on: levels begin far above,
-	// and policy.Host counts those as able to fill.
-	watchedFrom = 10
-	// watchedFor is how long one is watched that holds less: an incident ends,
-	// and leases are given back, meanwhile.
-	watchedFor = 15 * time.Minute
-	// mostWatched bounds the namespaces that are watched; each costs the
-	// memory of a flight recorder, and a thread: the unit permits 64.
-	mostWatched = 24
-	// Sweeps take at most a third of a thousandth of the time, which leaves
-	// the rest of the idle budget to the daemon itself, but are not put off
-	// for ever. A line of the kernel about a namespace that is not watched
-	// brings the next one forward, unless sweeps took more than a hundredth of
-	// the time then: such lines can come without end.
-	sweepShare            = 3000
-	alarmedShare          = 100
-	leastSweep, mostSweep = time.Second, 2 * time.Minute
-	// So often it is looked whether somebody else still wants the namespaces
-	// that are held open, and all are swept while one of them is half full.
-	watchful              = 2 * time.Second
-	sweepsBetweenSearches = 4
-	alarmedBelow          = 90 // per cent of max: above, a line is no riddle
-)
+// sweepsBetweenSearches is how many sweeps read what the last search found.
+const sweepsBetweenSearches = 4
 
 // Patterns choose namespaces by what they are called, see Namespace.Matches.
 // The zero Patterns choose all.
@@ -142,10 +117,10 @@ func (n *Namespaces) note(entries map[uint32]uint64, own *policy.Observation) {
 			continue
 		}
 		w.failing = false
-		n.sweep.Entries = n.sweep.Entries - min(w.entries, n.sweep.Entries) + now
-		w.entries = now
-		if now >= own.Table.Max/watchedFrom {
-			w.seen = own.Now
+		n.sweep.Entries = n.sweep.Entries - min(w.Entries, n.sweep.Entries) + now
+		w.Entries = now
+		if now >= policy.WatchFrom(own.Table.Max) {
+			w.Seen = own.Now
 		}
 		kept = append(kept, w)
 	}
@@ -160,14 +135,13 @@ func (n *Namespaces) due(own *policy.Observation) bool {
 	if n.swept == 0 || own.Now.Since(n.swept) >= n.every || n.deserted(own.Now) {
 		return true
 	}
-	full := own.Table.Entries >= own.Table.Max/100*alarmedBelow
-	return !full && n.alarmed.Load() && own.Now.Since(n.swept) >= n.took*alarmedShare
+	return n.alarmed.Load() && policy.SweepAlarmed(own, n.took, own.Now.Since(n.swept))
 }
 
 // deserted reports whether one of those that are watched is kept by nothing
 // else any more, and has the next look search for it.
 func (n *Namespaces) deserted(now policy.Moment) bool {
-	if len(n.watched) == 0 || now.Since(n.checked) < watchful {
+	if len(n.watched) == 0 || now.Since(n.checked) < policy.WatchedAlive {
 		return false
 	}
 	n.checked = now
@@ -190,17 +164,18 @@ func (n *Namespaces) look(own *policy.Observation) {
 		}
 	}
 	n.searched++
-	n.sweep = n.roster.Sweep(max(1, own.Table.Max/watchedFrom))
+	n.sweep = n.roster.Sweep(policy.WatchFrom(own.Table.Max))
 	for _, w := range n.watched {
 		ns, _ := n.roster.Named(w.inode)
-		w.entries = ns.Entries // of which the sum is made
+		w.Entries = ns.Entries // of which the sum is made
 	}
 	n.swept, n.took = own.Now, time.Since(start)
-	n.every = min(max(leastSweep, n.took*sweepShare), mostSweep)
 	n.choose(own)
-	if slices.ContainsFunc(n.watched, func(w *watchedNamespace) bool { return w.entries >= own.Table.Max/2 }) {
-		n.every = min(n.every, watchful)
+	fullest := uint64(0)
+	for _, w := range n.watched {
+		fullest = max(fullest, w.Entries)
 	}
+	n.every = policy.SweepEvery(n.took, fullest, own.Table.Max)
 }
 
 // choose stops watching what is gone or calm, and begins with what holds much.
@@ -208,8 +183,8 @@ func (n *Namespaces) choose(own *policy.Observation) {
 	kept := n.watched[:0]
 	for _, w := range n.watched {
 		ns, here := n.roster.Named(w.inode)
-		idle := own.Now.Since(w.seen) >= watchedFor || !n.patterns.match(&ns)
-		if !here || idle && !n.claimed(w.inode) {
+		w.Claimed = n.claimed(w.inode)
+		if !here || w.Idle(own.Now) || !w.Claimed && !n.patterns.match(&ns) {
 			w.close()
 			continue
 		}
@@ -221,22 +196,22 @@ func (n *Namespaces) choose(own *policy.Observation) {
 		if !n.patterns.match(ns) || n.find(ns.Inode) != nil {
 			continue
 		}
-		if len(n.watched) >= mostWatched && !n.yield(ns.Entries) {
+		if len(n.watched) >= policy.MostWatched && !n.yield(ns.Entries) {
 			return // those that follow hold less
 		}
-		n.watch(ns.Inode, own.Now).entries = ns.Entries
+		n.watch(ns.Inode, own.Now).Entries = ns.Entries
 	}
 }
 
-// yield stops watching the one that holds least, for one that holds at least
-// twice as much. One with a value that is to be given back stays.
+// yield stops watching one that gives way to a namespace with that many
+// entries, and reports whether there is one.
 func (n *Namespaces) yield(entries uint64) bool {
-	least := -1
+	watched := make([]policy.Watched, len(n.watched))
 	for i, w := range n.watched {
-		if w.entries <= entries/2 && (least < 0 || w.entries < n.watched[least].entries) && !n.claimed(w.inode) {
-			least = i
-		}
+		w.Claimed = n.claimed(w.inode)
+		watched[i] = w.Watched
 	}
+	least := policy.GiveWay(watched, entries)
 	if least < 0 {
 		return false
 	}
@@ -256,7 +231,7 @@ func (n *Namespaces) SetPatterns(patterns Patterns) {
 // watch begins to watch a namespace, from inside where that is permitted.
 func (n *Namespaces) watch(inode uint32, now policy.Moment) *watchedNamespace {
 	ns, _ := n.roster.Named(inode)
-	w := &watchedNamespace{inode: inode, entries: ns.Entries, seen: now}
+	w := &watchedNamespace{inode: inode, Watched: policy.Watched{Entries: ns.Entries, Seen: now}}
 	if ns, err := n.roster.Open(inode); err == nil { // or else it is read from outside
 		w.sampler = NewSampler(ns, true)
 		w.sampler.Can = n.can
@@ -293,7 +268,7 @@ func (n *Namespaces) observeOne(w *watchedNamespace, own *policy.Observation) (p
 // that could fill.
 func (n *Namespaces) tables(own *policy.Observation) uint32 {
 	count := uint32(n.sweep.Filled)
-	if own.Table.Entries >= own.Table.Max/watchedFrom {
+	if own.Table.Entries >= policy.WatchFrom(own.Table.Max) {
 		count++
 	}
 	return max(count, 1)

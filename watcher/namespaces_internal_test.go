@@ -45,7 +45,7 @@ func (n *Namespaces) sweepFound(entries ...uint64) {
 	n.sweep = Sweep{}
 	for i, held := range entries {
 		if w := n.find(uint32(i + 1)); w != nil {
-			w.entries = held
+			w.Entries = held
 		}
 		ns, _ := n.roster.Named(uint32(i + 1))
 		ns.Entries = held
@@ -57,20 +57,20 @@ func (n *Namespaces) sweepFound(entries ...uint64) {
 // TestTheFullestIsWatchedWhereManyHoldMuch: as many as may be watched hold a
 // tenth of max, all the time.
 func TestTheFullestIsWatchedWhereManyHoldMuch(t *testing.T) {
-	n := fakeMounts(t, mostWatched+2)
+	n := fakeMounts(t, policy.MostWatched+2)
 	own := policy.Observation{Now: 1, Table: conntrack.Table{Max: 100_000}}
-	held := slices.Repeat([]uint64{12_000}, mostWatched)
+	held := slices.Repeat([]uint64{12_000}, policy.MostWatched)
 	choose := func() {
 		n.sweepFound(held...)
 		n.choose(&own)
 	}
 	choose()
-	if len(n.watched) != mostWatched {
-		t.Fatalf("%d are watched, want %d", len(n.watched), mostWatched)
+	if len(n.watched) != policy.MostWatched {
+		t.Fatalf("%d are watched, want %d", len(n.watched), policy.MostWatched)
 	}
 	held = append(held, 97_000)
 	choose()
-	if n.find(mostWatched+1) == nil || len(n.watched) != mostWatched {
+	if n.find(policy.MostWatched+1) == nil || len(n.watched) != policy.MostWatched {
 		t.Errorf("of %d that are watched the full one is not: its table is left to itself", len(n.watched))
 	}
 	before := n.inodes()
@@ -79,7 +79,7 @@ func TestTheFullestIsWatchedWhereManyHoldMuch(t *testing.T) {
 	if after := n.inodes(); !slices.Equal(before, after) {
 		t.Errorf("one that holds less than twice as much drove another out: %v, then %v", before, after)
 	}
-	held[mostWatched+1] = 98_000
+	held[policy.MostWatched+1] = 98_000
 	n.claimed = func(uint32) bool { return true }
 	choose()
 	if after := n.inodes(); !slices.Equal(before, after) {
@@ -87,7 +87,7 @@ func TestTheFullestIsWatchedWhereManyHoldMuch(t *testing.T) {
 	}
 	n.claimed = func(inode uint32) bool { return inode != 5 }
 	choose()
-	if n.find(5) != nil || n.find(mostWatched+2) == nil {
+	if n.find(5) != nil || n.find(policy.MostWatched+2) == nil {
 		t.Errorf("the only one without a claim was not driven out: %v", n.inodes())
 	}
 }
@@ -153,7 +153,7 @@ func TestOneReadingThatFailsEndsNothing(t *testing.T) {
 func TestTheSumFollowsThoseThatAreWatched(t *testing.T) {
 	n := fakeMounts(t, 2)
 	own := policy.Observation{Now: 1, Table: conntrack.Table{Max: 100_000}}
-	n.watch(1, own.Now).entries = 40
+	n.watch(1, own.Now).Entries = 40
 	n.sweep.Entries = 100
 	for _, held := range []uint64{70, 10, 0, 1 << 40} {
 		n.note(map[uint32]uint64{1: held}, &own)
@@ -172,7 +172,7 @@ func TestOneThatIsDrivenOutIsLeft(t *testing.T) {
 	}
 	w := n.watch(1, 1)
 	w.sampler = NewSampler(ns, true)
-	w.entries = 10
+	w.Entries = 10
 	if n.yield(19) {
 		t.Error("driven out by one that holds less than twice as much")
 	}

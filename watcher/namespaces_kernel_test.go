@@ -53,16 +53,16 @@ func TestADesertedNamespaceIsLetGo(t *testing.T) {
 	}
 	swept := all.swept
 	all.every = time.Hour // as with thousands of namespaces
-	if n := observe(watchful); n != 1 || all.swept != swept {
+	if n := observe(policy.WatchedAlive); n != 1 || all.swept != swept {
 		t.Errorf("%d are watched after a while, swept again: %t", n, all.swept != swept)
 	}
 	if err := unix.Unmount(s.Path(0), unix.MNT_DETACH); err != nil {
 		t.Fatal(err)
 	}
-	if n := observe(2*watchful - 1); n != 1 {
+	if n := observe(2*policy.WatchedAlive - 1); n != 1 {
 		t.Errorf("%d are watched before it was looked", n)
 	}
-	if n := observe(2 * watchful); n != 0 || all.find(s.Inodes[0]) != nil {
+	if n := observe(2 * policy.WatchedAlive); n != 0 || all.find(s.Inodes[0]) != nil {
 		t.Errorf("%d are watched when it is deserted", n)
 	}
 }
