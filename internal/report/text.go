@@ -6,8 +6,6 @@ import (
 	"io"
 	"strings"
 
-	"github.com/guptarohit/asciigraph"
-
 	"github.com/ctwarden/ctwarden/internal/incident"
 	"github.com/ctwarden/ctwarden/internal/ui"
 )
@@ -200,11 +198,7 @@ func (t *typist) curve(i *incident.Incident) {
 	}
 	width := t.paper.columns() - ui.PlotMargin
 	entries, limit := ui.Columns(points(i.Curve), width)
-	o := []asciigraph.Option{asciigraph.Height(12), asciigraph.Precision(0), asciigraph.LowerBound(0)}
-	if t.paper.Color {
-		o = append(o, asciigraph.SeriesColors(asciigraph.Blue, asciigraph.Red))
-	}
-	for line := range strings.Lines(asciigraph.PlotMany([][]float64{entries, limit}, o...)) {
+	for line := range strings.Lines(ui.Plot(entries, limit, 12, t.paper.Color, "")) {
 		t.line(strings.TrimRight(line, "\n"))
 	}
 	first, last := clock(i.First.Time), clock(i.Last.Time)

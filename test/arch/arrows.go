@@ -54,6 +54,7 @@ func owners() map[string]string {
 		"github.com/ti-mo/conntrack":             "internal/ctnetlink",
 		"github.com/euank/go-kmsg-parser/v2":     "watcher",
 		"github.com/coreos/go-systemd/v22":       "internal/cli, watcher, internal/audit, internal/loop",
+		"github.com/guptarohit/asciigraph":       "internal/ui",
 		"github.com/prometheus/client_golang":    "internal/metrics",
 		"github.com/prometheus/exporter-toolkit": "internal/control",
 	}
