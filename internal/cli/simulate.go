@@ -153,18 +153,18 @@ func curve(r *tablesim.Result, width, height int) string {
 	if len(r.Curve) == 0 {
 		return ""
 	}
+	entries, limit := ui.Columns(points(r.Curve), width)
 	end := r.Curve[len(r.Curve)-1].At
-	entries, limit := make([]float64, width), make([]float64, width)
-	at := 0
-	for i := range width {
-		now := time.Duration(float64(end) * float64(i) / float64(width-1))
-		for at+1 < len(r.Curve) && r.Curve[at+1].At <= now {
-			at++
-			entries[i] = max(entries[i], float64(r.Curve[at].Entries))
-		}
-		entries[i] = max(entries[i], float64(r.Curve[at].Entries))
-		limit[i] = float64(r.Curve[at].Max)
-	}
 	return ui.Plot(entries, limit, height, false,
 		audit.Sanitise(fmt.Sprintf("%s: max (upper line) and entries (lower line) over %s", r.Scenario, end.Round(time.Second))))
+}
+
+// points returns a simulated curve as it is drawn.
+func points(curve []tablesim.Point) []ui.Point {
+	drawn := make([]ui.Point, len(curve))
+	for n := range curve {
+		p := &curve[n]
+		drawn[n] = ui.Point{At: p.At, Entries: p.Entries, Max: p.Max, Level: p.Level.String()}
+	}
+	return drawn
 }

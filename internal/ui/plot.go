@@ -19,10 +19,12 @@ type Point struct {
 }
 
 // Columns takes the fullest point for each of width columns of time (2 at the
-// least, 400 at the most). Points must not be empty.
+// least, 400 at the most); a column without a point repeats the one before.
+// Points must not be empty.
 func Columns(points []Point, width int) (entries, limit []float64) {
 	width = max(min(width, 400), 2)
 	entries, limit = make([]float64, width), make([]float64, width)
+	filled := make([]bool, width)
 	start, end := points[0].At, points[len(points)-1].At
 	for n := range points {
 		p := &points[n]
@@ -32,9 +34,10 @@ func Columns(points []Point, width int) (entries, limit []float64) {
 		}
 		entries[c] = max(entries[c], float64(p.Entries))
 		limit[c] = max(limit[c], float64(p.Max))
+		filled[c] = true
 	}
 	for c := 1; c < width; c++ {
-		if limit[c] == 0 {
+		if !filled[c] {
 			entries[c], limit[c] = entries[c-1], limit[c-1]
 		}
 	}
