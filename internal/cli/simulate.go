@@ -164,7 +164,7 @@ func points(curve []tablesim.Point) []ui.Point {
 	drawn := make([]ui.Point, len(curve))
 	for n := range curve {
 		p := &curve[n]
-		drawn[n] = ui.Point{At: p.At, Entries: p.Entries, Max: p.Max, Level: p.Level.String()}
+		drawn[n] = ui.Point{At: p.At, Entries: p.Entries, Max: p.Max, Level: int(p.Level)}
 	}
 	return drawn
 }

@@ -211,7 +211,7 @@ func points(curve []incident.Point) []ui.Point {
 	drawn := make([]ui.Point, len(curve))
 	for n := range curve {
 		p := &curve[n]
-		drawn[n] = ui.Point{At: p.At.Since(curve[0].At), Entries: p.Entries, Max: p.Max, Level: p.Level.String(), Lost: p.Lost}
+		drawn[n] = ui.Point{At: p.At.Since(curve[0].At), Entries: p.Entries, Max: p.Max, Level: int(p.Level), Lost: p.Lost}
 	}
 	return drawn
 }

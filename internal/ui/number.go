@@ -99,3 +99,26 @@ func tickNumber(v float64) string {
 	}
 	return strconv.FormatFloat(v, 'f', -1, 64)
 }
+
+// tickTime returns a time for an axis whose labels are a step apart.
+func tickTime(at time.Time, step time.Duration) string {
+	switch {
+	case step >= 24*time.Hour:
+		return at.UTC().Format("Jan 2")
+	case step >= time.Minute:
+		return at.UTC().Format("15:04")
+	}
+	return at.UTC().Format("15:04:05")
+}
+
+// tickOffset returns a round duration for an axis, as in 1h30m.
+func tickOffset(d time.Duration) string {
+	text := d.String()
+	if strings.HasSuffix(text, "m0s") {
+		text = strings.TrimSuffix(text, "0s")
+	}
+	if strings.HasSuffix(text, "h0m") {
+		text = strings.TrimSuffix(text, "0m")
+	}
+	return text
+}

@@ -12,8 +12,8 @@ type Point struct {
 	// At is when, since the first point or any other origin.
 	At           time.Duration
 	Entries, Max uint64
-	// Level is the class of the level in a picture.
-	Level string
+	// Level counts those of a Chart from 0.
+	Level int
 	// Lost counts the packets lost up to then.
 	Lost uint64
 }
