@@ -71,9 +71,9 @@ func (k *Kernel) command(e *Entry) string {
 	note := k.compare(e)
 	set := fmt.Sprintf("sysctl -w net.netfilter.%s=%d", e.Sysctl, e.Original)
 	switch note.Kind {
-	case Returned, Rebooted, NamespaceGone, ModuleGone:
+	case NoteReturned, NoteRebooted, NoteNamespaceGone, NoteModuleGone:
 		return ""
-	case Foreign, Unknown:
+	case NoteForeign, NoteUnknown:
 		return comment(note.Sentence()) + ": " + set
 	}
 	if e.NetNS == 0 || k.shown(e.NetNS) == 0 {

@@ -153,7 +153,7 @@ func (v victim) recovered(t *testing.T, k *Kernel, originals map[string]uint64) 
 		t.Fatal(err)
 	}
 	for _, n := range claims.Notes {
-		if n.Kind != Kept && n.Kind != Returned {
+		if n.Kind != NoteKept && n.Kind != NoteReturned {
 			t.Errorf("note: %s", n.Sentence())
 		}
 	}

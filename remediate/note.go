@@ -8,22 +8,22 @@ type NoteKind uint8
 // The kinds.
 const (
 	// Kept: the value is what ctwarden wrote.
-	Kept NoteKind = iota + 1
+	NoteKept NoteKind = iota + 1
 	// Returned: the original stands there; the write never happened, or was
 	// undone. The entry is dropped.
-	Returned
+	NoteReturned
 	// Foreign: somebody else changed the value; it is theirs now.
-	Foreign
+	NoteForeign
 	// Rebooted: the entry is from another boot.
-	Rebooted
+	NoteRebooted
 	// NamespaceGone: the entry's namespace does not exist any more.
-	NamespaceGone
+	NoteNamespaceGone
 	// ModuleGone: nf_conntrack was unloaded, and its values with it.
-	ModuleGone
+	NoteModuleGone
 	// Unknown: the value could not be read now. The entry stays.
-	Unknown
+	NoteUnknown
 	// SetAside: the ledger could not be trusted; it was renamed.
-	SetAside
+	NoteSetAside
 )
 
 // names of the kinds, for the audit log.
@@ -80,21 +80,21 @@ func (n *Note) Sentence() string {
 		name += fmt.Sprintf(" of netns %d", n.NetNS)
 	}
 	switch n.Kind {
-	case Kept:
+	case NoteKept:
 		return fmt.Sprintf("%s is still %d, as ctwarden set it (originally %d)", name, n.Found, n.Original)
-	case Returned:
+	case NoteReturned:
 		return fmt.Sprintf("%s is %d, as it was originally", name, n.Original)
-	case Foreign:
+	case NoteForeign:
 		return fmt.Sprintf("%s was set to %d by somebody else (ctwarden wrote %d); left alone", name, n.Found, n.Written)
-	case Rebooted:
+	case NoteRebooted:
 		return name + " was changed before the last boot; nothing is left of that"
-	case NamespaceGone:
+	case NoteNamespaceGone:
 		return name + ": the network namespace is gone, and the change with it"
-	case ModuleGone:
+	case NoteModuleGone:
 		return name + ": nf_conntrack was unloaded, and the change is gone with it"
-	case Unknown:
+	case NoteUnknown:
 		return name + " can't be compared now: " + n.Error
-	case SetAside:
+	case NoteSetAside:
 		return fmt.Sprintf("the ledger can't be trusted (%s); it was set aside as %s", n.Error, n.Path)
 	}
 	return "nothing"

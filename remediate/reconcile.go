@@ -33,7 +33,7 @@ func (c *Claims) Seed(s *policy.State, netns uint32) {
 	}
 	for i := range c.Notes {
 		n := &c.Notes[i]
-		if n.Kind != Foreign {
+		if n.Kind != NoteForeign {
 			continue
 		}
 		if k := n.knob(s, netns); k != nil {
@@ -77,14 +77,14 @@ func (k *Kernel) Reconcile(ctx context.Context) (Claims, error) {
 		note := k.compare(&e)
 		c.Notes = append(c.Notes, note)
 		switch note.Kind {
-		case Kept:
+		case NoteKept:
 			// An interrupted write is settled by what stands there.
 			e.Written, e.ReadBack = note.Found, note.Found
 			ledger = ledger.with(e)
 			c.add(&e, note.NetNS)
-		case Returned:
+		case NoteReturned:
 			ledger = ledger.without(e.Sysctl, e.NetNS)
-		case Unknown:
+		case NoteUnknown:
 		default:
 			ledger = ledger.voided(e, note.Kind, note.Found)
 		}
@@ -116,33 +116,33 @@ func (c *Claims) add(e *Entry, netns uint32) {
 func (k *Kernel) compare(e *Entry) Note {
 	n := Note{Sysctl: e.Sysctl, NetNS: k.shown(e.NetNS), Original: e.Original, Written: e.Written}
 	if e.Boot != k.boot {
-		n.Kind = Rebooted
+		n.Kind = NoteRebooted
 		return n
 	}
 	if e.Fleeting && e.NetNS != k.options.Fleeting {
-		n.Kind = NamespaceGone
+		n.Kind = NoteNamespaceGone
 		return n
 	}
 	ns, err := k.find(e.NetNS)
 	if err != nil {
-		n.Kind, n.Error = Unknown, err.Error()
+		n.Kind, n.Error = NoteUnknown, err.Error()
 		if errors.Is(err, os.ErrNotExist) {
-			n.Kind, n.Error = NamespaceGone, ""
+			n.Kind, n.Error = NoteNamespaceGone, ""
 		}
 		return n
 	}
 	n.Found, err = k.read(ns, e.Sysctl)
 	switch {
 	case errors.Is(err, ErrNoConntrack) && k.hasSysctls():
-		n.Kind = ModuleGone
+		n.Kind = NoteModuleGone
 	case err != nil:
-		n.Kind, n.Error = Unknown, err.Error()
+		n.Kind, n.Error = NoteUnknown, err.Error()
 	case n.Found == e.Original:
-		n.Kind = Returned
+		n.Kind = NoteReturned
 	case e.owns(n.Found):
-		n.Kind = Kept
+		n.Kind = NoteKept
 	default:
-		n.Kind = Foreign
+		n.Kind = NoteForeign
 	}
 	return n
 }

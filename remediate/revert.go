@@ -48,16 +48,16 @@ func (k *Kernel) revert(e Entry, force bool) (out policy.Outcome, about bool) {
 	about = true
 	var err error
 	switch note.Kind {
-	case Kept:
+	case NoteKept:
 		err = k.putBack(&e, &out, force)
-	case Returned:
+	case NoteReturned:
 		out.OK = true
 		out.Note = "it was back already"
 		err = k.save(k.ledger.without(e.Sysctl, e.NetNS))
-	case Foreign:
+	case NoteForeign:
 		out.Foreign = true
-		err = k.save(k.ledger.voided(e, Foreign, note.Found))
-	case Unknown:
+		err = k.save(k.ledger.voided(e, NoteForeign, note.Found))
+	case NoteUnknown:
 		err = errors.New(note.Error)
 	default:
 		err = k.save(k.ledger.voided(e, note.Kind, note.Found))

@@ -188,7 +188,7 @@ func (s store) load() (Ledger, []Note, error) {
 	if asideErr != nil {
 		return Ledger{}, nil, errors.Join(err, asideErr)
 	}
-	return Ledger{}, []Note{{Kind: SetAside, Path: aside, Error: err.Error()}}, nil
+	return Ledger{}, []Note{{Kind: NoteSetAside, Path: aside, Error: err.Error()}}, nil
 }
 
 // setAside renames the ledger to a name that is free.

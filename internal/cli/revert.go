@@ -132,7 +132,7 @@ func revert(ctx context.Context, w io.Writer, cfg *config.Config, o remediate.Op
 		return err
 	}
 	for i := range claims.Notes {
-		if claims.Notes[i].Kind != remediate.Kept {
+		if claims.Notes[i].Kind != remediate.NoteKept {
 			fmt.Fprintln(w, claims.Notes[i].Sentence())
 		}
 	}
