@@ -9,6 +9,7 @@ import (
 	"strings"
 
 	"github.com/ctwarden/ctwarden/internal/conntrack"
+	"github.com/ctwarden/ctwarden/internal/record"
 	"github.com/ctwarden/ctwarden/internal/ui"
 )
 
@@ -71,9 +72,9 @@ func (k *Kernel) command(e *Entry) string {
 	note := k.compare(e)
 	set := fmt.Sprintf("sysctl -w net.netfilter.%s=%d", e.Sysctl, e.Original)
 	switch note.Kind {
-	case NoteReturned, NoteRebooted, NoteNamespaceGone, NoteModuleGone:
+	case record.NoteReturned, record.NoteRebooted, record.NoteNamespaceGone, record.NoteModuleGone:
 		return ""
-	case NoteForeign, NoteUnknown:
+	case record.NoteForeign, record.NoteUnknown:
 		return comment(note.Sentence()) + ": " + set
 	}
 	if e.NetNS == 0 || k.shown(e.NetNS) == 0 {

@@ -16,6 +16,7 @@ import (
 	"github.com/ctwarden/ctwarden/internal/conntrack"
 	"github.com/ctwarden/ctwarden/internal/ctnetlink/cttest"
 	"github.com/ctwarden/ctwarden/internal/netns"
+	"github.com/ctwarden/ctwarden/internal/record"
 	"github.com/ctwarden/ctwarden/policy"
 )
 
@@ -153,7 +154,7 @@ func (v victim) recovered(t *testing.T, k *Kernel, originals map[string]uint64) 
 		t.Fatal(err)
 	}
 	for _, n := range claims.Notes {
-		if n.Kind != NoteKept && n.Kind != NoteReturned {
+		if n.Kind != record.NoteKept && n.Kind != record.NoteReturned {
 			t.Errorf("note: %s", n.Sentence())
 		}
 	}

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/ctwarden/ctwarden/internal/conntrack"
+	"github.com/ctwarden/ctwarden/internal/record"
 	"github.com/ctwarden/ctwarden/policy"
 )
 
@@ -116,6 +117,6 @@ func (e *Entry) restore(netns uint32, from uint64) policy.Action {
 type Voided struct {
 	Entry
 	// Why says what ended the claim, Found what stood there then.
-	Why   NoteKind `json:"why"`
-	Found uint64   `json:"found,omitempty"`
+	Why   record.NoteKind `json:"why"`
+	Found uint64          `json:"found,omitempty"`
 }

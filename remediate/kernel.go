@@ -14,6 +14,7 @@ import (
 	"github.com/ctwarden/ctwarden/internal/conntrack"
 	"github.com/ctwarden/ctwarden/internal/ctnetlink"
 	"github.com/ctwarden/ctwarden/internal/netns"
+	"github.com/ctwarden/ctwarden/internal/record"
 	"github.com/ctwarden/ctwarden/policy"
 )
 
@@ -65,7 +66,7 @@ type Kernel struct {
 	store   store
 	lock    *os.File
 	boot    string
-	notes   []Note // of Open, for Reconcile
+	notes   []record.Note // of Open, for Reconcile
 	closers []func() error
 
 	mu     sync.Mutex // the ledger, and the order of writes

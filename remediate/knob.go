@@ -5,6 +5,7 @@ import (
 	"fmt"
 
 	"github.com/ctwarden/ctwarden/internal/netns"
+	"github.com/ctwarden/ctwarden/internal/record"
 	"github.com/ctwarden/ctwarden/policy"
 )
 
@@ -67,12 +68,12 @@ func (k *Kernel) intend(name string, netns uint32, incident string, out *policy.
 	ledger := k.ledger
 	e, known := ledger.find(name, netns)
 	if known && e.Boot != k.boot {
-		ledger = ledger.voided(e, NoteRebooted, out.Before)
+		ledger = ledger.voided(e, record.NoteRebooted, out.Before)
 		known = false
 	}
 	if known && !e.owns(out.Before) && out.Before != e.Original {
 		// Somebody else's value is what is put back later.
-		ledger = ledger.voided(e, NoteForeign, out.Before)
+		ledger = ledger.voided(e, record.NoteForeign, out.Before)
 		known = false
 	}
 	if !known {
@@ -113,7 +114,7 @@ func (k *Kernel) settle(ns *netns.NS, name string, out *policy.Outcome, earlier 
 		if after == out.Before {
 			return errors.Join(err, k.save(earlier))
 		}
-		return errors.Join(err, k.save(k.ledger.voided(e, NoteForeign, after)))
+		return errors.Join(err, k.save(k.ledger.voided(e, record.NoteForeign, after)))
 	}
 	e.ReadBack = after
 	settled := k.ledger.with(e)
@@ -138,7 +139,7 @@ func (k *Kernel) yield(name string, netns uint32, found uint64) error {
 	case e.Boot == k.boot && found == e.Original:
 		return k.save(k.ledger.without(name, netns))
 	}
-	return k.save(k.ledger.voided(e, NoteForeign, found))
+	return k.save(k.ledger.voided(e, record.NoteForeign, found))
 }
 
 // Yield ends the claim on a value that the policy found overridden, in the
@@ -159,5 +160,5 @@ func (k *Kernel) Yield(inode uint32, ov policy.Override) error {
 	if !known || e.Boot == k.boot && e.owns(ov.Found) {
 		return nil
 	}
-	return k.save(k.ledger.voided(e, NoteForeign, ov.Found))
+	return k.save(k.ledger.voided(e, record.NoteForeign, ov.Found))
 }

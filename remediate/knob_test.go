@@ -12,6 +12,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/ctwarden/ctwarden/internal/conntrack"
+	"github.com/ctwarden/ctwarden/internal/record"
 	"github.com/ctwarden/ctwarden/policy"
 )
 
@@ -294,7 +295,7 @@ func TestSomebodyElsesValueBecomesTheOriginal(t *testing.T) {
 	proc.set(maxName, 3000)
 	must(t, k, raise(3000, 4000))
 	l := k.Ledger()
-	if len(l.History) != 1 || l.History[0].Why != NoteForeign || l.History[0].Original != 1000 || l.History[0].Found != 3000 {
+	if len(l.History) != 1 || l.History[0].Why != record.NoteForeign || l.History[0].Original != 1000 || l.History[0].Found != 3000 {
 		t.Errorf("history %+v", l.History)
 	}
 	if _, err := k.Revert(t.Context(), false); err != nil {

@@ -8,6 +8,8 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+
+	"github.com/ctwarden/ctwarden/internal/record"
 )
 
 const (
@@ -58,7 +60,7 @@ func (l Ledger) without(sysctl string, netns uint32) Ledger {
 }
 
 // voided returns the ledger with the claim e moved to the history.
-func (l Ledger) voided(e Entry, why NoteKind, found uint64) Ledger {
+func (l Ledger) voided(e Entry, why record.NoteKind, found uint64) Ledger {
 	n := l.without(e.Sysctl, e.NetNS)
 	n.History = append(slices.Clone(l.History), Voided{Entry: e, Why: why, Found: found})
 	n.History = n.History[max(0, len(n.History)-historyMost):]

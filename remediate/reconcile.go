@@ -7,6 +7,7 @@ import (
 	"path/filepath"
 
 	"github.com/ctwarden/ctwarden/internal/conntrack"
+	"github.com/ctwarden/ctwarden/internal/record"
 	"github.com/ctwarden/ctwarden/policy"
 )
 
@@ -17,7 +18,7 @@ type Claims struct {
 	// Timeouts by namespace; 0 is ctwarden's own.
 	Timeouts map[uint32]policy.Knobs
 	// Notes are what a person should be told.
-	Notes []Note
+	Notes []record.Note
 }
 
 // Seed puts the claims into the state of a namespace's table. What the state
@@ -33,18 +34,18 @@ func (c *Claims) Seed(s *policy.State, netns uint32) {
 	}
 	for i := range c.Notes {
 		n := &c.Notes[i]
-		if n.Kind != NoteForeign {
+		if n.Kind != record.NoteForeign {
 			continue
 		}
-		if k := n.knob(s, netns); k != nil {
+		if k := knobOf(n, s, netns); k != nil {
 			claim(k, policy.Knob{Original: n.Original, Written: n.Written})
 		}
 	}
 }
 
-// knob is where the state of a namespace's table has the value of the note; nil
-// if it is that of another namespace.
-func (n *Note) knob(s *policy.State, netns uint32) *policy.Knob {
+// knobOf is where the state of a namespace's table has the value of the note;
+// nil if it is that of another namespace.
+func knobOf(n *record.Note, s *policy.State, netns uint32) *policy.Knob {
 	switch n.Sysctl {
 	case maxName:
 		return &s.Max
@@ -77,14 +78,14 @@ func (k *Kernel) Reconcile(ctx context.Context) (Claims, error) {
 		note := k.compare(&e)
 		c.Notes = append(c.Notes, note)
 		switch note.Kind {
-		case NoteKept:
+		case record.NoteKept:
 			// An interrupted write is settled by what stands there.
 			e.Written, e.ReadBack = note.Found, note.Found
 			ledger = ledger.with(e)
 			c.add(&e, note.NetNS)
-		case NoteReturned:
+		case record.NoteReturned:
 			ledger = ledger.without(e.Sysctl, e.NetNS)
-		case NoteUnknown:
+		case record.NoteUnknown:
 		default:
 			ledger = ledger.voided(e, note.Kind, note.Found)
 		}
@@ -113,36 +114,36 @@ func (c *Claims) add(e *Entry, netns uint32) {
 }
 
 // compare says what became of an entry.
-func (k *Kernel) compare(e *Entry) Note {
-	n := Note{Sysctl: e.Sysctl, NetNS: k.shown(e.NetNS), Original: e.Original, Written: e.Written}
+func (k *Kernel) compare(e *Entry) record.Note {
+	n := record.Note{Sysctl: e.Sysctl, NetNS: k.shown(e.NetNS), Original: e.Original, Written: e.Written}
 	if e.Boot != k.boot {
-		n.Kind = NoteRebooted
+		n.Kind = record.NoteRebooted
 		return n
 	}
 	if e.Fleeting && e.NetNS != k.options.Fleeting {
-		n.Kind = NoteNamespaceGone
+		n.Kind = record.NoteNamespaceGone
 		return n
 	}
 	ns, err := k.find(e.NetNS)
 	if err != nil {
-		n.Kind, n.Error = NoteUnknown, err.Error()
+		n.Kind, n.Error = record.NoteUnknown, err.Error()
 		if errors.Is(err, os.ErrNotExist) {
-			n.Kind, n.Error = NoteNamespaceGone, ""
+			n.Kind, n.Error = record.NoteNamespaceGone, ""
 		}
 		return n
 	}
 	n.Found, err = k.read(ns, e.Sysctl)
 	switch {
 	case errors.Is(err, ErrNoConntrack) && k.hasSysctls():
-		n.Kind = NoteModuleGone
+		n.Kind = record.NoteModuleGone
 	case err != nil:
-		n.Kind, n.Error = NoteUnknown, err.Error()
+		n.Kind, n.Error = record.NoteUnknown, err.Error()
 	case n.Found == e.Original:
-		n.Kind = NoteReturned
+		n.Kind = record.NoteReturned
 	case e.owns(n.Found):
-		n.Kind = NoteKept
+		n.Kind = record.NoteKept
 	default:
-		n.Kind = NoteForeign
+		n.Kind = record.NoteForeign
 	}
 	return n
 }

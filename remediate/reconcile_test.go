@@ -7,6 +7,7 @@ import (
 
 	"github.com/ctwarden/ctwarden/internal/conntrack"
 	"github.com/ctwarden/ctwarden/internal/netns"
+	"github.com/ctwarden/ctwarden/internal/record"
 	"github.com/ctwarden/ctwarden/policy"
 )
 
@@ -31,52 +32,52 @@ func TestReconcile(t *testing.T) {
 		value  uint64
 		find   func(uint32) (*netns.NS, error)
 		before func(fakeProc)
-		want   NoteKind
+		want   record.NoteKind
 		claim  policy.Knob // on max or buckets
 		kept   bool        // in the ledger
 		voided bool
 	}{
-		"still ours":                                 {base, 2000, nil, nil, NoteKept, policy.Knob{Original: 1000, Written: 2000}, true, false},
-		"put back by somebody":                       {base, 1000, nil, nil, NoteReturned, policy.Knob{}, false, false},
-		"raised further by somebody":                 {base, 2500, nil, nil, NoteForeign, policy.Knob{}, false, true},
-		"what was asked for is not what was made":    {with(func(e *Entry) { e.ReadBack = 2048 }), 2000, nil, nil, NoteForeign, policy.Knob{}, false, true},
-		"the first write was interrupted before":     {interrupted, 1000, nil, nil, NoteReturned, policy.Knob{}, false, false},
-		"the first write was interrupted after":      {interrupted, 2000, nil, nil, NoteKept, policy.Knob{Original: 1000, Written: 2000}, true, false},
-		"a later write was interrupted before":       {again, 2000, nil, nil, NoteKept, policy.Knob{Original: 1000, Written: 2000}, true, false},
-		"a later write was interrupted after":        {again, 3000, nil, nil, NoteKept, policy.Knob{Original: 1000, Written: 3000}, true, false},
-		"a later write was interrupted, then undone": {again, 1000, nil, nil, NoteReturned, policy.Knob{}, false, false},
-		"an interrupted resize that was rounded":     {buckets, 1024, nil, nil, NoteKept, policy.Knob{Original: 512, Written: 1024}, true, false},
+		"still ours":                                 {base, 2000, nil, nil, record.NoteKept, policy.Knob{Original: 1000, Written: 2000}, true, false},
+		"put back by somebody":                       {base, 1000, nil, nil, record.NoteReturned, policy.Knob{}, false, false},
+		"raised further by somebody":                 {base, 2500, nil, nil, record.NoteForeign, policy.Knob{}, false, true},
+		"what was asked for is not what was made":    {with(func(e *Entry) { e.ReadBack = 2048 }), 2000, nil, nil, record.NoteForeign, policy.Knob{}, false, true},
+		"the first write was interrupted before":     {interrupted, 1000, nil, nil, record.NoteReturned, policy.Knob{}, false, false},
+		"the first write was interrupted after":      {interrupted, 2000, nil, nil, record.NoteKept, policy.Knob{Original: 1000, Written: 2000}, true, false},
+		"a later write was interrupted before":       {again, 2000, nil, nil, record.NoteKept, policy.Knob{Original: 1000, Written: 2000}, true, false},
+		"a later write was interrupted after":        {again, 3000, nil, nil, record.NoteKept, policy.Knob{Original: 1000, Written: 3000}, true, false},
+		"a later write was interrupted, then undone": {again, 1000, nil, nil, record.NoteReturned, policy.Knob{}, false, false},
+		"an interrupted resize that was rounded":     {buckets, 1024, nil, nil, record.NoteKept, policy.Knob{Original: 512, Written: 1024}, true, false},
 		"another boot": {
-			with(func(e *Entry) { e.Boot = "another" }), 2000, nil, nil, NoteRebooted, policy.Knob{}, false, true,
+			with(func(e *Entry) { e.Boot = "another" }), 2000, nil, nil, record.NoteRebooted, policy.Knob{}, false, true,
 		},
 		"the namespace is gone": {
 			with(func(e *Entry) { e.Sysctl, e.NetNS = conntrack.UDP.Sysctl(), gone }), 0,
-			func(uint32) (*netns.NS, error) { return nil, os.ErrNotExist }, nil, NoteNamespaceGone, policy.Knob{}, false, true,
+			func(uint32) (*netns.NS, error) { return nil, os.ErrNotExist }, nil, record.NoteNamespaceGone, policy.Knob{}, false, true,
 		},
 		"the namespace can't be entered": {
 			with(func(e *Entry) { e.Sysctl, e.NetNS = conntrack.UDP.Sysctl(), gone }), 0,
-			func(uint32) (*netns.NS, error) { return nil, os.ErrPermission }, nil, NoteUnknown, policy.Knob{}, true, false,
+			func(uint32) (*netns.NS, error) { return nil, os.ErrPermission }, nil, record.NoteUnknown, policy.Knob{}, true, false,
 		},
 		"the namespace can't be entered, and ended with the drill that was killed": {
 			with(func(e *Entry) { e.Sysctl, e.NetNS, e.Fleeting = conntrack.UDP.Sysctl(), gone, true }), 0,
-			func(uint32) (*netns.NS, error) { return nil, os.ErrPermission }, nil, NoteNamespaceGone, policy.Knob{}, false, true,
+			func(uint32) (*netns.NS, error) { return nil, os.ErrPermission }, nil, record.NoteNamespaceGone, policy.Knob{}, false, true,
 		},
 		"nobody can find namespaces": {
-			with(func(e *Entry) { e.Sysctl, e.NetNS = conntrack.UDP.Sysctl(), gone }), 0, nil, nil, NoteUnknown, policy.Knob{}, true, false,
+			with(func(e *Entry) { e.Sysctl, e.NetNS = conntrack.UDP.Sysctl(), gone }), 0, nil, nil, record.NoteUnknown, policy.Knob{}, true, false,
 		},
 		"the module was unloaded": {
 			base, 2000, nil, func(p fakeProc) {
 				if err := os.RemoveAll(p.path("")); err != nil {
 					p.tb.Fatal(err)
 				}
-			}, NoteModuleGone, policy.Knob{}, false, true,
+			}, record.NoteModuleGone, policy.Knob{}, false, true,
 		},
 		"a sandbox hides proc/sys": {
 			base, 2000, nil, func(p fakeProc) {
 				if err := os.RemoveAll(p.root + "/sys/net"); err != nil {
 					p.tb.Fatal(err)
 				}
-			}, NoteUnknown, policy.Knob{}, true, false,
+			}, record.NoteUnknown, policy.Knob{}, true, false,
 		},
 	}
 	for name, tt := range tests {
@@ -168,7 +169,7 @@ func TestALedgerOfAnotherBootIsNotMixedIn(t *testing.T) {
 	}
 	wantValue(t, proc, maxName, 1000)
 	h := k.Ledger().History
-	if len(h) != 1 || h[0].Why != NoteRebooted {
+	if len(h) != 1 || h[0].Why != record.NoteRebooted {
 		t.Errorf("history %+v", h)
 	}
 }
@@ -194,7 +195,7 @@ func TestAValueChangedWhileCtwardenWasDownIsYieldedTo(t *testing.T) {
 	if claims.Max.Written != 0 || claims.Buckets.Written != 0 {
 		t.Errorf("claims on what is somebody else's: %+v", claims)
 	}
-	claims.Notes = append(claims.Notes, Note{Kind: NoteForeign, Sysctl: conntrack.UDP.Sysctl(), NetNS: inode, Original: 30, Written: 20, Found: 25})
+	claims.Notes = append(claims.Notes, record.Note{Kind: record.NoteForeign, Sysctl: conntrack.UDP.Sysctl(), NetNS: inode, Original: 30, Written: 20, Found: 25})
 	for _, netns := range []uint32{0, inode} {
 		limits, state := policy.Defaults(), policy.State{}
 		claims.Seed(&state, netns)

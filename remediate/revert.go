@@ -8,6 +8,7 @@ import (
 
 	"github.com/ctwarden/ctwarden/internal/conntrack"
 	"github.com/ctwarden/ctwarden/internal/netns"
+	"github.com/ctwarden/ctwarden/internal/record"
 	"github.com/ctwarden/ctwarden/policy"
 )
 
@@ -48,16 +49,16 @@ func (k *Kernel) revert(e Entry, force bool) (out policy.Outcome, about bool) {
 	about = true
 	var err error
 	switch note.Kind {
-	case NoteKept:
+	case record.NoteKept:
 		err = k.putBack(&e, &out, force)
-	case NoteReturned:
+	case record.NoteReturned:
 		out.OK = true
 		out.Note = "it was back already"
 		err = k.save(k.ledger.without(e.Sysctl, e.NetNS))
-	case NoteForeign:
+	case record.NoteForeign:
 		out.Foreign = true
-		err = k.save(k.ledger.voided(e, NoteForeign, note.Found))
-	case NoteUnknown:
+		err = k.save(k.ledger.voided(e, record.NoteForeign, note.Found))
+	case record.NoteUnknown:
 		err = errors.New(note.Error)
 	default:
 		err = k.save(k.ledger.voided(e, note.Kind, note.Found))

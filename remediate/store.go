@@ -10,6 +10,8 @@ import (
 	"syscall"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/ctwarden/ctwarden/internal/record"
 )
 
 const (
@@ -176,7 +178,7 @@ func (s store) read() (Ledger, error) {
 }
 
 // load is read, but sets a torn file aside and tells it.
-func (s store) load() (Ledger, []Note, error) {
+func (s store) load() (Ledger, []record.Note, error) {
 	l, err := s.read()
 	if err == nil {
 		return l, nil, nil
@@ -188,7 +190,7 @@ func (s store) load() (Ledger, []Note, error) {
 	if asideErr != nil {
 		return Ledger{}, nil, errors.Join(err, asideErr)
 	}
-	return Ledger{}, []Note{{Kind: NoteSetAside, Path: aside, Error: err.Error()}}, nil
+	return Ledger{}, []record.Note{{Kind: record.NoteSetAside, Path: aside, Error: err.Error()}}, nil
 }
 
 // setAside renames the ledger to a name that is free.

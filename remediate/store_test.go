@@ -12,6 +12,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/ctwarden/ctwarden/internal/conntrack"
+	"github.com/ctwarden/ctwarden/internal/record"
 	"github.com/ctwarden/ctwarden/policy"
 )
 
@@ -22,7 +23,7 @@ func sampleLedger() Ledger {
 	}
 	u := e
 	u.Sysctl, u.NetNS, u.Leased = conntrack.UDP.Sysctl(), 7, true
-	return Ledger{Entries: []Entry{u, e}, History: []Voided{{Entry: e, Why: NoteForeign, Found: 3}}}
+	return Ledger{Entries: []Entry{u, e}, History: []Voided{{Entry: e, Why: record.NoteForeign, Found: 3}}}
 }
 
 func encoded(tb testing.TB, l Ledger) []byte {
@@ -89,7 +90,7 @@ func TestALedgerThatCantBeTrustedIsSetAside(t *testing.T) {
 				if err != nil {
 					t.Fatal(err)
 				}
-				if len(claims.Notes) != 1 || claims.Notes[0].Kind != NoteSetAside || claims.Notes[0].Path != path+".torn-"+n {
+				if len(claims.Notes) != 1 || claims.Notes[0].Kind != record.NoteSetAside || claims.Notes[0].Path != path+".torn-"+n {
 					t.Errorf("notes %+v", claims.Notes)
 				}
 				must(t, k, raise(1000, 2000))
@@ -312,7 +313,7 @@ func TestAFullDiskStopsTheAction(t *testing.T) {
 func TestTheHistoryIsBounded(t *testing.T) {
 	var l Ledger
 	for i := range 3 * historyMost {
-		l = l.voided(Entry{Sysctl: maxName, Original: uint64(i)}, NoteRebooted, 0)
+		l = l.voided(Entry{Sysctl: maxName, Original: uint64(i)}, record.NoteRebooted, 0)
 	}
 	if len(l.History) != historyMost || l.History[historyMost-1].Original != 3*historyMost-1 {
 		t.Errorf("%d in the history, the last %+v", len(l.History), l.History[len(l.History)-1])
@@ -343,18 +344,18 @@ func FuzzDecodeLedger(f *testing.F) {
 }
 
 func TestNotesAreSentences(t *testing.T) {
-	for kind := NoteKept; kind <= NoteSetAside; kind++ {
-		n := Note{Kind: kind, Sysctl: maxName, NetNS: 7, Original: 1, Written: 2, Found: 3, Path: "p", Error: "e"}
+	for kind := record.NoteKept; kind <= record.NoteSetAside; kind++ {
+		n := record.Note{Kind: kind, Sysctl: maxName, NetNS: 7, Original: 1, Written: 2, Found: 3, Path: "p", Error: "e"}
 		if s := n.Sentence(); s == "nothing" || strings.HasSuffix(s, ".") {
 			t.Errorf("%s: %q", kind, s)
 		}
-		var back NoteKind
+		var back record.NoteKind
 		text, _ := kind.MarshalText()
 		if err := back.UnmarshalText(text); err != nil || back != kind {
 			t.Errorf("%s became %s, %v", kind, back, err)
 		}
 	}
-	if err := new(NoteKind).UnmarshalText([]byte("lost")); err == nil {
+	if err := new(record.NoteKind).UnmarshalText([]byte("lost")); err == nil {
 		t.Error("an unknown kind is no error")
 	}
 }

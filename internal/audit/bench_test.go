@@ -9,6 +9,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"github.com/ctwarden/ctwarden/internal/record"
 )
 
 func benchmarkAppend(b *testing.B, sync func(*os.File) error) {
@@ -17,7 +19,7 @@ func benchmarkAppend(b *testing.B, sync func(*os.File) error) {
 	payload := map[string]any{"level": "high", "entries": 250000, "max": 262144, "note": strings.Repeat("x", 300)}
 	b.ReportAllocs()
 	for b.Loop() {
-		if _, err := l.Append(KindSample, payload); err != nil {
+		if _, err := l.Append(raw(record.KindSample, payload)); err != nil {
 			b.Fatal(err)
 		}
 	}
@@ -39,9 +41,9 @@ func largeLog(b *testing.B, size int64) string {
 	var head Head
 	var buf bytes.Buffer
 	for written := int64(0); written < size; {
-		kind := KindSample
+		kind := record.KindSample
 		if head.Seq%50 == 0 {
-			kind = KindPlan
+			kind = record.KindPlan
 		}
 		r, err := seal(head, epoch.Add(time.Duration(head.Seq)*time.Second), kind, inner)
 		if err != nil {
@@ -91,10 +93,10 @@ func benchmarkRead(b *testing.B, f Filter, want bool) {
 
 func BenchmarkReadAll(b *testing.B) { benchmarkRead(b, Filter{}, true) }
 func BenchmarkReadKind(b *testing.B) {
-	benchmarkRead(b, Filter{Kinds: []Kind{KindPlan}}, true)
+	benchmarkRead(b, Filter{Kinds: []record.Kind{record.KindPlan}}, true)
 }
 func BenchmarkReadIncident(b *testing.B) {
-	benchmarkRead(b, Filter{Incident: "20261120-1", Kinds: []Kind{KindPlan}}, true)
+	benchmarkRead(b, Filter{Incident: "20261120-1", Kinds: []record.Kind{record.KindPlan}}, true)
 }
 func BenchmarkReadSince(b *testing.B) {
 	benchmarkRead(b, Filter{Since: epoch.AddDate(100, 0, 0)}, false)

@@ -3,6 +3,8 @@ package audit
 import (
 	"path/filepath"
 	"testing"
+
+	"github.com/ctwarden/ctwarden/internal/record"
 )
 
 // sealAll writes records with sound hashes, each after the head given.
@@ -17,13 +19,9 @@ func sealAll(t *testing.T, records ...Record) string {
 	return path
 }
 
-func after(t *testing.T, prev Head, kind Kind, payload any) Record {
+func after(t *testing.T, prev Head, kind record.Kind, payload any) Record {
 	t.Helper()
-	inner, err := encodePayload(payload)
-	if err != nil {
-		t.Fatal(err)
-	}
-	r, err := seal(prev, epoch, kind, inner)
+	r, err := sealPayload(prev, epoch, raw(kind, payload))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -32,15 +30,15 @@ func after(t *testing.T, prev Head, kind Kind, payload any) Record {
 
 // TestGapRecordsExplainOnlyTheirOwnGap: the hashes of each log are sound.
 func TestGapRecordsExplainOnlyTheirOwnGap(t *testing.T) {
-	one := after(t, Head{}, KindStart, nil)
-	four := Head{Seq: 4, Hash: Hash{4}}
-	gap := func(from, to uint64, h Hash) Record {
-		return after(t, four, KindGap, Gap{Reason: GapNotDurable, From: from, To: to, After: &h})
+	one := after(t, Head{}, record.KindStart, nil)
+	four := Head{Seq: 4, Hash: record.Hash{4}}
+	gap := func(from, to uint64, h record.Hash) Record {
+		return after(t, four, record.KindGap, record.Gap{Reason: record.GapNotDurable, From: from, To: to, After: &h})
 	}
-	five := after(t, four, KindSample, nil)
-	retained := func(last uint64, h Hash) []Record {
-		g := Gap{Reason: GapRetention, Segments: []RemovedSegment{{File: "x", First: 1, Last: last, LastHash: h}}}
-		return []Record{five, after(t, five.Head(), KindGap, g)}
+	five := after(t, four, record.KindSample, nil)
+	retained := func(last uint64, h record.Hash) []Record {
+		g := record.Gap{Reason: record.GapRetention, Segments: []record.RemovedSegment{{File: "x", First: 1, Last: last, LastHash: h}}}
+		return []Record{five, after(t, five.Head(), record.KindGap, g)}
 	}
 	tests := []struct {
 		name    string
@@ -50,13 +48,13 @@ func TestGapRecordsExplainOnlyTheirOwnGap(t *testing.T) {
 		{"the right gap", []Record{one, gap(2, 4, one.Hash)}, nil},
 		{"a gap that begins too late", []Record{one, gap(3, 4, one.Hash)}, []string{"removed 2-4"}},
 		{"a gap that ends too early", []Record{one, gap(2, 3, one.Hash)}, []string{"removed 2-4"}},
-		{"a gap after another record", []Record{one, gap(2, 4, Hash{9})}, []string{"removed 2-4"}},
+		{"a gap after another record", []Record{one, gap(2, 4, record.Hash{9})}, []string{"removed 2-4"}},
 		{"no gap record", []Record{one, five}, []string{"removed 2-4"}},
-		{"the right retention", retained(4, Hash{4}), nil},
-		{"retention of fewer records", retained(3, Hash{4}), []string{"removed 1-4"}},
-		{"retention of other records", retained(4, Hash{9}), []string{"removed 1-4"}},
-		{"a first record that follows another", []Record{after(t, Head{Hash: Hash{1}}, KindStart, nil)}, []string{"altered 1"}},
-		{"one removed, and the next one twice", []Record{one, after(t, Head{Seq: 2, Hash: Hash{2}}, KindSample, nil), after(t, Head{Seq: 2, Hash: Hash{2}}, KindSample, nil)}, []string{"removed 2", "inserted 3"}},
+		{"the right retention", retained(4, record.Hash{4}), nil},
+		{"retention of fewer records", retained(3, record.Hash{4}), []string{"removed 1-4"}},
+		{"retention of other records", retained(4, record.Hash{9}), []string{"removed 1-4"}},
+		{"a first record that follows another", []Record{after(t, Head{Hash: record.Hash{1}}, record.KindStart, nil)}, []string{"altered 1"}},
+		{"one removed, and the next one twice", []Record{one, after(t, Head{Seq: 2, Hash: record.Hash{2}}, record.KindSample, nil), after(t, Head{Seq: 2, Hash: record.Hash{2}}, record.KindSample, nil)}, []string{"removed 2", "inserted 3"}},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {

@@ -6,6 +6,8 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+
+	"github.com/ctwarden/ctwarden/internal/record"
 )
 
 // maxOdd bounds what the chain remembers of a log that is wrong in many
@@ -23,11 +25,11 @@ type chain struct {
 	unread  []entry // of files that can't be read at all
 	queued  *entry  // the line before the one added last
 	started bool
-	want    uint64 // the sequence number that comes next
-	head    Hash   // the hash of the record before, if joined
-	joined  bool   // head is known
-	before  Hash   // the hash that the last record carries as its prev
-	last    entry  // the last record in its place
+	want    uint64      // the sequence number that comes next
+	head    record.Hash // the hash of the record before, if joined
+	joined  bool        // head is known
+	before  record.Hash // the hash that the last record carries as its prev
+	last    entry       // the last record in its place
 
 	bad   []entry          // damaged lines since the last good record
 	early map[uint64]entry // good records that came before their turn
@@ -210,10 +212,10 @@ func (c *chain) compareKnown(cur entry) {
 func (c *chain) explain(cur entry) {
 	g := *cur.gap
 	switch g.Reason {
-	case GapDamaged, GapForeign:
+	case record.GapDamaged, record.GapForeign:
 		c.problem(Damaged, cur.Seq, 0, cur, fmt.Sprintf("%d bytes that were no records were moved to %s", g.Bytes, g.File))
 		return
-	case GapRetention:
+	case record.GapRetention:
 		for _, s := range g.Segments {
 			if c.start != nil && *c.start == (Head{Seq: s.Last, Hash: s.LastHash}) {
 				c.start = nil
@@ -245,7 +247,7 @@ func (c *chain) ahead(cur entry, next *entry) {
 		c.placeBad(cur.Seq)
 		c.accept(cur)
 	case c.bridges(cur):
-		if cur.gap.Reason == GapCut {
+		if cur.gap.Reason == record.GapCut {
 			c.problem(Removed, cur.gap.From, cur.gap.To, cur, "missing: the file was made shorter while the log was open")
 		}
 		c.accept(cur)
@@ -266,7 +268,7 @@ func (c *chain) ahead(cur entry, next *entry) {
 // bridges reports whether cur is the log's own record of the gap before it.
 func (c *chain) bridges(cur entry) bool {
 	g := cur.gap
-	return g != nil && (g.Reason == GapNotDurable || g.Reason == GapCut) && g.From == c.want && g.To == cur.Seq-1 &&
+	return g != nil && (g.Reason == record.GapNotDurable || g.Reason == record.GapCut) && g.From == c.want && g.To == cur.Seq-1 &&
 		g.After != nil && (!c.joined || *g.After == c.head)
 }
 

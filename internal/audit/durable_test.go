@@ -11,6 +11,8 @@ import (
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+
+	"github.com/ctwarden/ctwarden/internal/record"
 )
 
 func TestFailedSyncTakesTheRecordBack(t *testing.T) {
@@ -25,7 +27,7 @@ func TestFailedSyncTakesTheRecordBack(t *testing.T) {
 		}
 		return f.Sync()
 	}
-	if _, err := l.Append(KindPlan, nil); !errors.Is(err, ErrNotDurable) || !errors.Is(err, syscall.EIO) {
+	if _, err := l.Append(raw(record.KindPlan, nil)); !errors.Is(err, ErrNotDurable) || !errors.Is(err, syscall.EIO) {
 		t.Fatalf("error %v", err)
 	}
 	if diff := cmp.Diff(before, read(t, l.path)); diff != "" {
@@ -47,7 +49,7 @@ func TestDiskThatNeverSyncs(t *testing.T) {
 	l.add(t, 1)
 	l.sync = func(*os.File) error { return syscall.EIO }
 	for range 3 {
-		if _, err := l.Append(KindPlan, nil); !errors.Is(err, ErrNotDurable) {
+		if _, err := l.Append(raw(record.KindPlan, nil)); !errors.Is(err, ErrNotDurable) {
 			t.Fatalf("error %v", err)
 		}
 	}
@@ -72,7 +74,7 @@ func TestMirrorCountsWhereTheFileFails(t *testing.T) {
 	l.add(t, 2)
 	l.sync = func(*os.File) error { return syscall.EIO }
 	for range 2 {
-		if _, err := l.Append(KindPlan, nil); err != nil {
+		if _, err := l.Append(raw(record.KindPlan, nil)); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -80,7 +82,7 @@ func TestMirrorCountsWhereTheFileFails(t *testing.T) {
 		t.Errorf("health %+v", h)
 	}
 	mirrorErr = errors.New("journal is gone")
-	if _, err := l.Append(KindPlan, nil); !errors.Is(err, ErrNotDurable) {
+	if _, err := l.Append(raw(record.KindPlan, nil)); !errors.Is(err, ErrNotDurable) {
 		t.Errorf("error %v, want ErrNotDurable", err)
 	}
 	mirrorErr = nil
@@ -109,7 +111,7 @@ func TestMirrorThatRefusesDoesNotHurtTheFile(t *testing.T) {
 		t.Errorf("notices (-want +got):\n%s", diff)
 	}
 	l.sync = func(*os.File) error { return syscall.EIO }
-	if _, err := l.Append(KindSample, nil); !errors.Is(err, ErrNotDurable) {
+	if _, err := l.Append(raw(record.KindSample, nil)); !errors.Is(err, ErrNotDurable) {
 		t.Errorf("a record that is not mirrored: error %v", err)
 	}
 }
@@ -171,7 +173,7 @@ func fullThenFree(t *testing.T, path string, want error, free func()) {
 	pad := map[string]any{"pad": strings.Repeat("x", 1000)}
 	good, lost := 0, 0
 	for lost < 3 {
-		switch _, err := l.Append(KindSample, pad); {
+		switch _, err := l.Append(raw(record.KindSample, pad)); {
 		case err == nil && lost == 0:
 			good++
 		case errors.Is(err, ErrNotDurable) && errors.Is(err, want):
@@ -213,7 +215,7 @@ func TestTornLineOnAFullDisk(t *testing.T) {
 	}
 	l.reopen(t)
 	defer func() { l.Log.Close() }()
-	if _, err := l.Append(KindStart, nil); !errors.Is(err, ErrNotDurable) {
+	if _, err := l.Append(raw(record.KindStart, nil)); !errors.Is(err, ErrNotDurable) {
 		t.Fatalf("error %v, want ErrNotDurable", err)
 	}
 	if diff := cmp.Diff(text[:len(text)-30], read(t, l.path)); diff != "" {

@@ -8,6 +8,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/ctwarden/ctwarden/internal/record"
 )
 
 // exampleLog makes the records that docs/audit-log.md shows.
@@ -16,14 +18,14 @@ func exampleLog(t *testing.T) string {
 	now := time.Date(2026, 11, 20, 19, 0, 0, 123456789, time.UTC)
 	l := newLog(t, Options{Now: func() time.Time { now = now.Add(50 * time.Millisecond); return now }})
 	for _, r := range []struct {
-		kind    Kind
+		kind    record.Kind
 		payload string
 	}{
-		{KindStart, `{"version":"0.1.0"}`},
-		{KindSignal, `{"text":"nf_conntrack: table full, dropping packet","host":"gr\u00fcn"}`},
-		{KindOutcome, `{"action":{"type":"raise_max","netns":0,"from":262144,"to":327680,"reason":"dropping"},"ok":true,"before":262144,"after":327680}`},
+		{record.KindStart, `{"version":"0.1.0"}`},
+		{record.KindSignal, `{"text":"nf_conntrack: table full, dropping packet","host":"gr\u00fcn"}`},
+		{record.KindOutcome, `{"action":{"type":"raise_max","netns":0,"from":262144,"to":327680,"reason":"dropping"},"ok":true,"before":262144,"after":327680}`},
 	} {
-		if _, err := l.Append(r.kind, json.RawMessage(r.payload)); err != nil {
+		if _, err := l.Append(raw(r.kind, json.RawMessage(r.payload))); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -47,7 +49,7 @@ func TestDocumentShowsTheTruth(t *testing.T) {
 			t.Errorf("docs/audit-log.md does not show\n%s", line)
 		}
 	}
-	for _, k := range Kinds() {
+	for _, k := range record.Kinds() {
 		if !bytes.Contains(doc, []byte("| `"+string(k)+"` | `"+k.MessageID()+"` |")) {
 			t.Errorf("docs/audit-log.md does not list %s with message ID %s", k, k.MessageID())
 		}

@@ -10,6 +10,8 @@ import (
 	"strings"
 	"syscall"
 	"time"
+
+	"github.com/ctwarden/ctwarden/internal/record"
 )
 
 // asideNew ends the name of what was set aside and has no gap record yet. A
@@ -47,7 +49,7 @@ func (l *Log) compare() error {
 		return l.shrunk(info.Size())
 	case info.Size() > l.size:
 		if l.excess == "" {
-			l.excess = GapForeign
+			l.excess = record.GapForeign
 		}
 		return l.cutExcess(info.Size())
 	}
@@ -74,7 +76,7 @@ func (l *Log) shrunk(size int64) error {
 		l.first = 0
 	}
 	if end < size {
-		l.excess = GapDamaged
+		l.excess = record.GapDamaged
 		return l.cutExcess(size)
 	}
 	return nil
@@ -143,9 +145,9 @@ func (l *Log) adopt(f *os.File) error {
 	if end == info.Size() {
 		return nil
 	}
-	l.excess = GapDamaged
+	l.excess = record.GapDamaged
 	if tornRecord(io.NewSectionReader(f, end, info.Size()-end), info.Size()-end) {
-		l.excess = GapTorn
+		l.excess = record.GapTorn
 	}
 	if err := l.cutExcess(info.Size()); err != nil {
 		// A full disk has no room for the copy. The next record tries again.
@@ -198,7 +200,7 @@ func (l *Log) cutExcess(size int64) error {
 		return err
 	}
 	l.step("truncated")
-	l.addGap(Gap{Reason: l.excess, Bytes: size - l.size, File: name})
+	l.addGap(record.Gap{Reason: l.excess, Bytes: size - l.size, File: name})
 	l.excess = ""
 	return nil
 }
@@ -241,7 +243,7 @@ func (l *Log) setAside(size int64) error {
 		return err
 	}
 	l.step("set aside")
-	l.addGap(Gap{Reason: GapForeign, Bytes: size, File: name})
+	l.addGap(record.Gap{Reason: record.GapForeign, Bytes: size, File: name})
 	return l.openFile()
 }
 
@@ -262,14 +264,14 @@ func (l *Log) findAside() error {
 			return err
 		}
 		reason, _, _ := strings.Cut(what, "-")
-		if reason == string(GapTorn) || reason == string(GapForeign) {
-			l.addGap(Gap{Reason: GapReason(reason), Bytes: info.Size(), File: name})
+		if reason == string(record.GapTorn) || reason == string(record.GapForeign) {
+			l.addGap(record.Gap{Reason: record.GapReason(reason), Bytes: info.Size(), File: name})
 		}
 	}
 	return nil
 }
 
-func (l *Log) addGap(g Gap) {
+func (l *Log) addGap(g record.Gap) {
 	l.gaps = append(l.gaps, g)
 	l.notice(topicAside, fmt.Errorf("%d bytes of the audit log were set aside (%s) in %s", g.Bytes, g.Reason, l.beside(g.File)))
 }

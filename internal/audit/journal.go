@@ -1,6 +1,7 @@
 package audit
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"strconv"
@@ -8,6 +9,8 @@ import (
 	"time"
 
 	"github.com/coreos/go-systemd/v22/journal"
+
+	"github.com/ctwarden/ctwarden/internal/record"
 )
 
 var (
@@ -26,12 +29,6 @@ const sendTimeout = 500 * time.Millisecond
 // A Journal sends copies of records to journald. Its Mirror method is made
 // for Options.Mirror. The zero Journal is ready for use.
 type Journal struct {
-	// Message makes the text that people see; nil is Record.Sentence.
-	Message func(Record) string
-	// Fields adds fields of its own. A field whose name journald would
-	// refuse, or that Mirror sets itself, is an error. Nil adds none.
-	Fields func(Record) map[string]string
-
 	// send is for tests; nil is journald.
 	send    func(string, journal.Priority, map[string]string) error
 	timeout time.Duration
@@ -44,21 +41,16 @@ type Journal struct {
 // second for the length of an incident, they would push other programs'
 // messages out of the journal.
 func (j *Journal) Mirror(r Record) error {
-	if r.Kind == KindSample {
+	if r.Kind == record.KindSample {
 		return ErrNotMirrored
 	}
-	message := r.Sentence()
-	if j.Message != nil {
-		message = j.Message(r)
-	}
-	fields, err := j.fields(r)
+	p, err := r.Payload()
 	if err != nil {
 		return fmt.Errorf("send record %d to the journal: %w", r.Seq, err)
 	}
-	if message = Sanitise(message); message == "" {
-		message = string(r.Kind)
-	}
-	if err := j.deliver(message, r.Priority(), fields); err != nil {
+	h := p.Headline()
+	message := cmp.Or(r.sentence(h.Sentence), string(r.Kind))
+	if err := j.deliver(message, journal.Priority(h.Priority), fields(r, &h)); err != nil {
 		return fmt.Errorf("send record %d to the journal: %w", r.Seq, err)
 	}
 	return nil
@@ -111,8 +103,7 @@ func sendJournal(message string, p journal.Priority, fields map[string]string) e
 
 // fields returns the structured fields of r's copy. The record itself goes
 // along, so that the copy alone can be verified.
-func (j *Journal) fields(r Record) (map[string]string, error) {
-	f := r.facts()
+func fields(r Record, h *record.Headline) map[string]string {
 	fields := map[string]string{
 		"MESSAGE_ID":        r.Kind.MessageID(),
 		"SYSLOG_IDENTIFIER": "ctwarden",
@@ -123,52 +114,20 @@ func (j *Journal) fields(r Record) (map[string]string, error) {
 		"CTWARDEN_HASH":     r.Hash.String(),
 		"CTWARDEN_RECORD":   string(r.Line()),
 	}
-	action := f.action()
-	if len(f.Actions) > 0 {
-		action = f.Actions[0]
-	}
-	netns := plain(f.NetNS)
-	if netns == "" {
-		netns = plain(action.NetNS)
-	}
 	for name, value := range map[string]string{
-		"CTWARDEN_LEVEL":    f.Level,
-		"CTWARDEN_INCIDENT": f.Incident,
-		"CTWARDEN_VERDICT":  f.Verdict,
-		"CTWARDEN_HELD":     f.held(),
-		"CTWARDEN_ACTION":   action.Type,
-		"CTWARDEN_NETNS":    netns,
+		"CTWARDEN_LEVEL":    h.Level,
+		"CTWARDEN_INCIDENT": h.Incident,
+		"CTWARDEN_VERDICT":  h.Verdict,
+		"CTWARDEN_HELD":     h.Held,
+		"CTWARDEN_ACTION":   h.Action,
+		"CTWARDEN_NETNS":    h.NetNS,
 	} {
 		if value != "" {
 			fields[name] = Sanitise(value)
 		}
 	}
-	if _, would := f.acts(); would || f.Would || action.Would {
+	if h.Would {
 		fields["CTWARDEN_WOULD"] = "1"
 	}
-	if j.Fields == nil {
-		return fields, nil
-	}
-	for name, value := range j.Fields(r) {
-		if _, taken := fields[name]; taken || !validField(name) {
-			return nil, fmt.Errorf("field %q: name taken or not valid", name)
-		}
-		fields[name] = value
-	}
-	return fields, nil
-}
-
-// validField reports whether journald accepts a field of this name from a
-// client: at most 64 capitals, digits and underscores, with a capital first.
-// See journal_field_valid in systemd's src/libsystemd/sd-journal/journal-file.c.
-func validField(name string) bool {
-	if name == "" || len(name) > 64 || name[0] < 'A' || name[0] > 'Z' {
-		return false
-	}
-	for _, c := range []byte(name) {
-		if (c < 'A' || c > 'Z') && (c < '0' || c > '9') && c != '_' {
-			return false
-		}
-	}
-	return true
+	return fields
 }

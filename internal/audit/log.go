@@ -8,6 +8,8 @@ import (
 	"sync"
 	"syscall"
 	"time"
+
+	"github.com/ctwarden/ctwarden/internal/record"
 )
 
 var (
@@ -49,7 +51,7 @@ type Options struct {
 	// that it still has what the later ones need when retention has removed
 	// the earlier ones. It is called while the log is held: it must not call
 	// it. Nil carries nothing.
-	Carry func() (Kind, any)
+	Carry func() record.Payload
 }
 
 // A Log is an audit log that is open for writing. Its methods may be called
@@ -69,13 +71,13 @@ type Log struct {
 	head   Head // the last record of the chain
 	inFile Head // the last record of the chain that a file holds
 
-	half   bool      // bytes behind size are ours and no whole record
-	excess GapReason // bytes behind size are not ours; why
-	cut    bool      // the file lost records that it had
-	lost   uint64    // records that are nowhere since the last gap record
-	cause  error     // the first reason for that
-	gaps   []Gap     // to be written before the next record
-	retain bool      // look for segments to remove
+	half   bool             // bytes behind size are ours and no whole record
+	excess record.GapReason // bytes behind size are not ours; why
+	cut    bool             // the file lost records that it had
+	lost   uint64           // records that are nowhere since the last gap record
+	cause  error            // the first reason for that
+	gaps   []record.Gap     // to be written before the next record
+	retain bool             // look for segments to remove
 
 	unclosed unclosed
 	told     map[topic]string
@@ -158,15 +160,15 @@ func (l *Log) Health() Health {
 	return Health{Lost: l.lost, MirrorOnly: l.head.Seq - l.inFile.Seq, Err: l.cause}
 }
 
-// Append writes one record and returns when it is on the disk. The payload is
-// marshalled to a JSON object whose fields become the record's own; nil has
-// none. Errors: ErrPayload and ErrTooLong, for a payload that no record can
-// have, and ErrNotDurable.
-func (l *Log) Append(kind Kind, payload any) (Record, error) {
+// Append writes one record and returns when it is on the disk. The fields of
+// the payload's JSON become the record's own. Errors: ErrPayload and ErrTooLong,
+// for a payload that no record can have, and ErrNotDurable.
+func (l *Log) Append(p record.Payload) (Record, error) {
+	kind := p.Kind()
 	if !kind.Known() {
 		return Record{}, fmt.Errorf("append record: %w: unknown kind %q", ErrPayload, kind)
 	}
-	inner, err := encodePayload(payload)
+	inner, err := encodePayload(p)
 	if err != nil {
 		return Record{}, fmt.Errorf("append %s record: %w", kind, err)
 	}
@@ -181,9 +183,9 @@ func (l *Log) Append(kind Kind, payload any) (Record, error) {
 	if _, err := seal(l.head, at, kind, inner); err != nil {
 		return Record{}, fmt.Errorf("append %s record: %w", kind, err)
 	}
-	r, err := l.toFile(at, kind, inner)
+	r, err := l.toFile(at, p, inner)
 	if err != nil {
-		r, err = l.toMirror(at, kind, inner, err)
+		r, err = l.toMirror(at, p, inner, err)
 	} else {
 		l.mirror(r) //nolint:errcheck // said by notice; the file has it
 		if l.retain {
@@ -200,29 +202,31 @@ func (l *Log) Append(kind Kind, payload any) (Record, error) {
 // toFile writes one record, and before it whatever gaps are not recorded yet.
 // All go out in one write: on a disk that is nearly full, a gap record alone
 // would often fit where the record behind it does not.
-func (l *Log) toFile(at time.Time, kind Kind, inner []byte) (Record, error) {
+// A nil payload writes those gaps alone.
+func (l *Log) toFile(at time.Time, p record.Payload, inner []byte) (Record, error) {
 	if err := l.prepare(at); err != nil {
 		return Record{}, err
 	}
 	var batch []Record
 	head := l.head
 	for _, g := range l.owed() {
-		r, err := sealGap(head, at, g)
+		r, err := sealPayload(head, at, &g)
 		if err != nil {
 			return Record{}, err
 		}
 		batch = append(batch, r)
 		head = r.Head()
 	}
-	if r, ok := l.carried(head, at, kind); ok {
+	if r, ok := l.carried(head, at, p); ok {
 		batch = append(batch, r)
 		head = r.Head()
 	}
-	if kind != "" {
-		r, err := seal(head, at, kind, inner)
+	if p != nil {
+		r, err := seal(head, at, p.Kind(), inner)
 		if err != nil {
 			return Record{}, err
 		}
+		r.payload = p
 		batch = append(batch, r)
 	}
 	if err := l.write(batch); err != nil {
@@ -231,7 +235,7 @@ func (l *Log) toFile(at time.Time, kind Kind, inner []byte) (Record, error) {
 	last := batch[len(batch)-1]
 	l.head, l.inFile = last.Head(), last.Head()
 	l.settle()
-	if kind != "" {
+	if p != nil {
 		batch = batch[:len(batch)-1]
 	}
 	for _, r := range batch {
@@ -242,29 +246,26 @@ func (l *Log) toFile(at time.Time, kind Kind, inner []byte) (Record, error) {
 
 // carried returns the record that a new file begins with, unless it begins
 // with one of that kind. Without it the file is whole all the same.
-func (l *Log) carried(head Head, at time.Time, before Kind) (Record, bool) {
+func (l *Log) carried(head Head, at time.Time, before record.Payload) (Record, bool) {
 	if l.opts.Carry == nil || l.first != 0 || l.head.Seq == 0 {
 		return Record{}, false
 	}
-	kind, payload := l.opts.Carry()
-	if kind == before {
+	p := l.opts.Carry()
+	if before != nil && p.Kind() == before.Kind() {
 		return Record{}, false
 	}
-	inner, err := encodePayload(payload)
-	if err != nil {
-		return Record{}, false
-	}
-	r, err := seal(head, at, kind, inner)
+	r, err := sealPayload(head, at, p)
 	return r, err == nil
 }
 
 // toMirror is left when the file cannot be written, because of fileErr.
-func (l *Log) toMirror(at time.Time, kind Kind, inner []byte, fileErr error) (Record, error) {
+func (l *Log) toMirror(at time.Time, p record.Payload, inner []byte, fileErr error) (Record, error) {
 	if l.cause == nil {
 		l.cause = fileErr
 	}
 	l.notice(topicWrite, fmt.Errorf("write audit log: %w", fileErr))
-	r, err := seal(l.head, at, kind, inner)
+	r, err := seal(l.head, at, p.Kind(), inner)
+	r.payload = p
 	if err == nil && l.mirror(r) == nil {
 		l.head = r.Head()
 		return r, nil
@@ -347,7 +348,7 @@ func (l *Log) Close() error {
 	}
 	var err error
 	if len(l.owed()) > 0 {
-		_, err = l.toFile(l.opts.Now(), "", nil)
+		_, err = l.toFile(l.opts.Now(), nil, nil)
 	}
 	l.closeFile()
 	l.dir.Close()

@@ -9,13 +9,15 @@ import (
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+
+	"github.com/ctwarden/ctwarden/internal/record"
 )
 
 func TestCloseRecordsWhatIsMissing(t *testing.T) {
 	l := newLog(t, Options{})
 	l.add(t, 1)
 	l.sync = func(*os.File) error { return syscall.EIO }
-	if _, err := l.Append(KindPlan, nil); !errors.Is(err, ErrNotDurable) {
+	if _, err := l.Append(raw(record.KindPlan, nil)); !errors.Is(err, ErrNotDurable) {
 		t.Fatalf("error %v", err)
 	}
 	l.sync = (*os.File).Sync
@@ -23,7 +25,7 @@ func TestCloseRecordsWhatIsMissing(t *testing.T) {
 		t.Fatal(err)
 	}
 	wantChain(t, l.path, "1 sample, 2 gap not_durable lost 1")
-	if _, err := l.Append(KindStop, nil); !errors.Is(err, ErrNotDurable) {
+	if _, err := l.Append(raw(record.KindStop, nil)); !errors.Is(err, ErrNotDurable) {
 		t.Errorf("append to a closed log: error %v", err)
 	}
 }

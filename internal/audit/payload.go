@@ -1,67 +1,30 @@
 package audit
 
 import (
-	"bytes"
 	"encoding/json"
 	"errors"
 	"fmt"
-	"strings"
 	"unicode/utf16"
 	"unicode/utf8"
+
+	"github.com/ctwarden/ctwarden/internal/record"
 )
 
 // ErrPayload says that a payload cannot be a record: it is no JSON object, or
-// one of its fields has a name that every record uses already.
+// of a kind that this version does not write.
 var ErrPayload = errors.New("payload refused")
 
-var reserved = [...]string{"seq", "time", "kind", "prev", "hash"}
-
 // encodePayload returns the payload's fields without the braces, in printable
-// ASCII. A nil payload has none.
-func encodePayload(payload any) ([]byte, error) {
-	if payload == nil {
-		return nil, nil
-	}
-	text, err := json.Marshal(payload)
+// ASCII.
+func encodePayload(p record.Payload) ([]byte, error) {
+	text, err := json.Marshal(p)
 	if err != nil {
 		return nil, fmt.Errorf("%w: %w", ErrPayload, err)
 	}
-	if err := checkFields(text); err != nil {
-		return nil, err
+	if text[0] != '{' {
+		return nil, fmt.Errorf("%w: not a JSON object: %.40q", ErrPayload, text)
 	}
 	return appendASCII(nil, text[1:len(text)-1]), nil
-}
-
-// checkFields refuses what would make a record ambiguous. Names are compared
-// without regard to case because Go's own decoder matches them that way: a
-// field "Seq" would be read as the record's number.
-func checkFields(text []byte) error {
-	d := json.NewDecoder(bytes.NewReader(text))
-	if t, err := d.Token(); err != nil || t != json.Delim('{') {
-		return fmt.Errorf("%w: not a JSON object: %.40q", ErrPayload, text)
-	}
-	seen := make(map[string]bool)
-	for d.More() {
-		t, err := d.Token()
-		if err != nil {
-			return fmt.Errorf("%w: %w", ErrPayload, err)
-		}
-		name, _ := t.(string)
-		for _, r := range reserved {
-			if strings.EqualFold(name, r) {
-				return fmt.Errorf("%w: field %q belongs to the record", ErrPayload, name)
-			}
-		}
-		if seen[name] {
-			return fmt.Errorf("%w: field %q occurs twice", ErrPayload, name)
-		}
-		seen[name] = true
-		var skip json.RawMessage
-		if err := d.Decode(&skip); err != nil {
-			return fmt.Errorf("%w: field %q: %w", ErrPayload, name, err)
-		}
-	}
-	return nil
 }
 
 // appendASCII escapes whatever is not printable ASCII. In valid, compact JSON
@@ -70,9 +33,13 @@ func checkFields(text []byte) error {
 // a reader with another idea of UTF-8.
 func appendASCII(dst, src []byte) []byte {
 	for len(src) > 0 {
-		if c := src[0]; c >= 0x20 && c < 0x7f {
-			dst = append(dst, c)
-			src = src[1:]
+		plain := 0
+		for plain < len(src) && src[plain] >= 0x20 && src[plain] < 0x7f {
+			plain++
+		}
+		if plain > 0 {
+			dst = append(dst, src[:plain]...)
+			src = src[plain:]
 			continue
 		}
 		r, n := utf8.DecodeRune(src)

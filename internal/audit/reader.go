@@ -10,6 +10,8 @@ import (
 	"iter"
 	"slices"
 	"time"
+
+	"github.com/ctwarden/ctwarden/internal/record"
 )
 
 // A Filter chooses records. The zero Filter chooses all.
@@ -23,7 +25,7 @@ type Filter struct {
 	// Last, unless it is 0, chooses records up to this sequence number only.
 	Last uint64
 	// Kinds are the kinds to choose; none chooses every kind.
-	Kinds []Kind
+	Kinds []record.Kind
 	// Incident is the value of the payload's field "incident".
 	Incident string
 }
@@ -162,16 +164,9 @@ func (m *matcher) match(line []byte) (Record, bool, error) {
 	if err != nil {
 		return Record{}, false, err
 	}
-	return r, m.incident == nil || r.ofIncident(m.filter.Incident), nil
-}
-
-// ofIncident confirms what a search in the text found: the field could stand
-// deeper in the payload, or in a string.
-func (r Record) ofIncident(id string) bool {
-	var p struct {
-		Incident string `json:"incident"`
-	}
-	return r.Decode(&p) == nil && p.Incident == id
+	// What the search in the text found could stand deeper in the payload, or in
+	// a string.
+	return r, m.incident == nil || record.Incident(line) == m.filter.Incident, nil
 }
 
 // Last returns the last intact record of the log at path, and false if it

@@ -12,6 +12,8 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+
+	"github.com/ctwarden/ctwarden/internal/record"
 )
 
 // seqs reads what f chooses.
@@ -29,19 +31,19 @@ func seqs(t *testing.T, path string, f Filter) (got []uint64) {
 func TestFilter(t *testing.T) {
 	l := newLog(t, Options{SegmentSize: 700})
 	for i, p := range []struct {
-		kind    Kind
+		kind    record.Kind
 		payload any
 	}{
-		{KindStart, nil},
-		{KindIncidentOpen, map[string]any{"incident": "a\u00e4-1"}},
-		{KindPlan, map[string]any{"incident": "a\u00e4-1", "level": "high"}},
-		{KindPlan, map[string]any{"incident": "a\u00e4-10"}},
-		{KindHold, map[string]any{"state": map[string]any{"incident": "a\u00e4-1"}}},
-		{KindSignal, map[string]any{"text": `"incident":"aä-1"`}},
-		{KindOutcome, map[string]any{"incident": 7}},
-		{KindStop, nil},
+		{record.KindStart, nil},
+		{record.KindIncidentOpen, map[string]any{"incident": "a\u00e4-1"}},
+		{record.KindPlan, map[string]any{"incident": "a\u00e4-1", "level": "high"}},
+		{record.KindPlan, map[string]any{"incident": "a\u00e4-10"}},
+		{record.KindHold, map[string]any{"state": map[string]any{"incident": "a\u00e4-1"}}},
+		{record.KindSignal, map[string]any{"text": `"incident":"aä-1"`}},
+		{record.KindOutcome, map[string]any{"incident": 7}},
+		{record.KindStop, nil},
 	} {
-		if _, err := l.Append(p.kind, p.payload); err != nil {
+		if _, err := l.Append(raw(p.kind, p.payload)); err != nil {
 			t.Fatalf("record %d: %v", i+1, err)
 		}
 	}
@@ -54,11 +56,11 @@ func TestFilter(t *testing.T) {
 		{"since, which is included", Filter{Since: epoch.Add(6 * time.Second)}, []uint64{6, 7, 8}},
 		{"until, which is not", Filter{Until: epoch.Add(3 * time.Second)}, []uint64{1, 2}},
 		{"a time in another zone", Filter{Since: epoch.Add(8 * time.Second).In(time.FixedZone("", 7200))}, []uint64{8}},
-		{"kinds", Filter{Kinds: []Kind{KindStop, KindPlan}}, []uint64{3, 4, 8}},
+		{"kinds", Filter{Kinds: []record.Kind{record.KindStop, record.KindPlan}}, []uint64{3, 4, 8}},
 		{"behind a record", Filter{After: 6}, []uint64{7, 8}},
 		{"up to a record, with those of its segment behind it left out", Filter{After: 1, Last: 3}, []uint64{2, 3}},
 		{"an incident, by the field of the payload itself", Filter{Incident: "a\u00e4-1"}, []uint64{2, 3}},
-		{"an incident and a kind", Filter{Incident: "a\u00e4-1", Kinds: []Kind{KindPlan}}, []uint64{3}},
+		{"an incident and a kind", Filter{Incident: "a\u00e4-1", Kinds: []record.Kind{record.KindPlan}}, []uint64{3}},
 		{"nothing", Filter{Incident: "none"}, nil},
 	}
 	for _, tt := range tests {
@@ -236,14 +238,14 @@ func TestFollow(t *testing.T) {
 func TestFollowSeesWhatWasWrittenAfterTheMove(t *testing.T) {
 	l := newLog(t, Options{})
 	l.add(t, 2)
-	f := follow(t, l.path, Filter{Kinds: []Kind{KindSample}, After: 1})
+	f := follow(t, l.path, Filter{Kinds: []record.Kind{record.KindSample}, After: 1})
 	if got := f.tick(); got != "2" {
 		t.Errorf("got %q", got)
 	}
 	rename(t, l.path, l.path+".1")
 	f.tick()
 	// A writer that looked just before the move writes once more to the old file.
-	r, err := seal(l.head, epoch, KindSample, nil)
+	r, err := seal(l.head, epoch, record.KindSample, nil)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -3,12 +3,15 @@ package audit
 import (
 	"bytes"
 	"crypto/sha256"
+	"encoding/hex"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"math"
 	"strconv"
 	"time"
+
+	"github.com/ctwarden/ctwarden/internal/record"
 )
 
 // MaxLine bounds a record's line in bytes, its newline included. A write of
@@ -31,6 +34,8 @@ const (
 	tagHash = `","hash":"`
 	tagEnd  = `"}`
 
+	hashText = 2 * len(record.Hash{}) // a hash in hexadecimal
+
 	// tailText is how many bytes of a line follow the payload.
 	tailText = len(tagPrev) + hashText + len(tagHash) + hashText + len(tagEnd)
 )
@@ -46,20 +51,21 @@ var (
 )
 
 // A Record is one line of the log. Its payload is decoded on demand, because
-// most readers look at few of many records.
+// most readers need few of many records.
 type Record struct {
 	// Seq counts the records of a chain from 1.
 	Seq uint64
 	// Time is when the record was made, by the host's clock, in UTC. It may
 	// run backwards from one record to the next; Seq does not.
 	Time time.Time
-	Kind Kind
+	Kind record.Kind
 	// Prev is the Hash of the record before, zero for the first.
-	Prev Hash
-	Hash Hash
+	Prev record.Hash
+	Hash record.Hash
 
-	line []byte // without its newline
-	body int    // where the payload begins in line, at its comma
+	line    []byte         // without its newline
+	body    int            // where the payload begins in line, at its comma
+	payload record.Payload // of a record that was just written, else nil
 }
 
 // Line returns the record as it stands in the file, without its newline. It
@@ -69,9 +75,22 @@ func (r Record) Line() []byte { return r.line }
 // Head returns the point in the chain that the record makes.
 func (r Record) Head() Head { return Head{Seq: r.Seq, Hash: r.Hash} }
 
-// Payload returns the payload as a JSON object of its own, without the five
-// fields that every record has.
-func (r Record) Payload() json.RawMessage {
+// Payload returns the payload: the one that was written, or what is read from
+// the line, at every call anew.
+func (r Record) Payload() (record.Payload, error) {
+	if r.payload != nil {
+		return r.payload, nil
+	}
+	p, err := record.Decode(r.Kind, r.line)
+	if err != nil {
+		return nil, fmt.Errorf("read record %d: %w", r.Seq, err)
+	}
+	return p, nil
+}
+
+// JSON returns the payload as a JSON object of its own, without the five fields
+// that every record has.
+func (r Record) JSON() json.RawMessage {
 	inner := r.inner()
 	p := make([]byte, 0, len(inner)+2)
 	p = append(p, '{')
@@ -79,12 +98,25 @@ func (r Record) Payload() json.RawMessage {
 	return append(p, '}')
 }
 
-// Decode stores the payload in v as encoding/json does.
-func (r Record) Decode(v any) error {
-	if err := json.Unmarshal(r.Payload(), v); err != nil {
-		return fmt.Errorf("decode payload of record %d: %w", r.Seq, err)
+// maxSentence bounds a sentence in bytes: a few terminal lines.
+const maxSentence = 1024
+
+// Sentence returns in one line for people what the record is about, without its
+// time and kind. It is sanitised.
+func (r Record) Sentence() string { return r.sentence(record.Text(r.Kind, r.line)) }
+
+func (r Record) sentence(text string) string {
+	if text == "" && r.Kind != record.KindGap {
+		text = record.Pairs(r.JSON())
 	}
-	return nil
+	return Clip(Sanitise(text), maxSentence)
+}
+
+// AppendText appends one line for people to dst: time (in the zone of r.Time),
+// kind and sentence, sanitised, with a newline.
+func (r Record) AppendText(dst []byte) []byte {
+	dst = r.Time.AppendFormat(dst, "2006-01-02 15:04:05.000Z07:00")
+	return fmt.Appendf(dst, "  %-14s  %s\n", r.Kind, r.Sentence())
 }
 
 // Clone returns a copy that shares no memory with r.
@@ -103,7 +135,7 @@ func (r Record) inner() []byte {
 }
 
 // seal makes the record that follows prev: the line is final.
-func seal(prev Head, at time.Time, kind Kind, inner []byte) (Record, error) {
+func seal(prev Head, at time.Time, kind record.Kind, inner []byte) (Record, error) {
 	if prev.Seq == math.MaxUint64 {
 		return Record{}, errors.New("sequence numbers are used up")
 	}
@@ -127,10 +159,10 @@ func seal(prev Head, at time.Time, kind Kind, inner []byte) (Record, error) {
 		line = append(line, inner...)
 	}
 	line = append(line, tagPrev...)
-	line = r.Prev.append(line)
+	line = hex.AppendEncode(line, r.Prev[:])
 	r.Hash = sha256.Sum256(append(line, tagEnd...))
 	line = append(line, tagHash...)
-	line = r.Hash.append(line)
+	line = hex.AppendEncode(line, r.Hash[:])
 	line = append(line, tagEnd...)
 	if len(line)+1 > MaxLine {
 		return Record{}, fmt.Errorf("%w: %d bytes", ErrTooLong, len(line)+1)
@@ -143,7 +175,7 @@ func seal(prev Head, at time.Time, kind Kind, inner []byte) (Record, error) {
 type header struct {
 	seq  uint64
 	time []byte // timeLayout, unchecked but for its length
-	kind Kind
+	kind record.Kind
 	body int
 }
 
@@ -175,11 +207,11 @@ func parseHeader(line []byte) (header, bool) {
 	if !ok {
 		return h, false
 	}
-	end := bytes.IndexByte(rest[:min(len(rest), maxKind+1)], '"')
+	end := bytes.IndexByte(rest[:min(len(rest), record.MaxKind+1)], '"')
 	if end < 0 {
 		return h, false
 	}
-	h.kind, ok = kindOf(rest[:end])
+	h.kind, ok = record.ParseKind(rest[:end])
 	h.body = len(line) - len(rest) + end + 1
 	return h, ok
 }
@@ -206,11 +238,11 @@ func (h header) record(line []byte) (Record, error) {
 		return Record{}, errNotRecord
 	}
 	tail, ok = bytes.CutPrefix(tail, []byte(tagPrev))
-	if !ok || !r.Prev.decode(tail[:hashText]) {
+	if !ok || r.Prev.UnmarshalText(tail[:hashText]) != nil {
 		return Record{}, errNotRecord
 	}
 	tail, ok = bytes.CutPrefix(tail[hashText:], []byte(tagHash))
-	if !ok || !r.Hash.decode(tail[:hashText]) || string(tail[hashText:]) != tagEnd {
+	if !ok || r.Hash.UnmarshalText(tail[:hashText]) != nil || string(tail[hashText:]) != tagEnd {
 		return Record{}, errNotRecord
 	}
 	return r, nil

@@ -8,6 +8,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/ctwarden/ctwarden/internal/record"
 )
 
 // findHead finds the last record in all segments: the chain goes on there,
@@ -103,8 +105,8 @@ func renameNoReplace(from, to string) error {
 
 // owed returns the gaps that the file does not tell of yet. The one that
 // joins the chain over missing records comes first.
-func (l *Log) owed() []Gap {
-	var gaps []Gap
+func (l *Log) owed() []record.Gap {
+	var gaps []record.Gap
 	if l.lost > 0 || l.inFile != l.head {
 		gaps = append(gaps, l.missing())
 	}
@@ -125,10 +127,10 @@ func (l *Log) settle() {
 }
 
 // missing describes the records between the last one in the file and the head.
-func (l *Log) missing() Gap {
-	g := Gap{Reason: GapNotDurable, Lost: l.lost}
+func (l *Log) missing() record.Gap {
+	g := record.Gap{Reason: record.GapNotDurable, Lost: l.lost}
 	if l.cut {
-		g.Reason = GapCut
+		g.Reason = record.GapCut
 	}
 	if l.cause != nil {
 		g.Error = Clip(l.cause.Error(), 1024)
@@ -140,13 +142,15 @@ func (l *Log) missing() Gap {
 	return g
 }
 
-// sealGap makes the gap record that follows prev.
-func sealGap(prev Head, at time.Time, g Gap) (Record, error) {
-	inner, err := encodePayload(g)
+// sealPayload makes the record that follows prev.
+func sealPayload(prev Head, at time.Time, p record.Payload) (Record, error) {
+	inner, err := encodePayload(p)
 	if err != nil {
 		return Record{}, err
 	}
-	return seal(prev, at, KindGap, inner)
+	r, err := seal(prev, at, p.Kind(), inner)
+	r.payload = p
+	return r, err
 }
 
 // removeOld removes the oldest segments that are no longer to be kept, after
@@ -163,7 +167,7 @@ func (l *Log) removeOld(at time.Time) {
 	if err != nil || len(removed) == 0 {
 		return
 	}
-	r, err := sealGap(l.head, at, Gap{Reason: GapRetention, Segments: removed})
+	r, err := sealPayload(l.head, at, &record.Gap{Reason: record.GapRetention, Segments: removed})
 	if err == nil {
 		err = l.write([]Record{r})
 	}
@@ -191,7 +195,7 @@ const maxRemoved = 200
 // expired returns the segments to remove: from the oldest on, until the rest
 // fits, and never behind one that must stay. Files that logrotate moved are
 // logrotate's to remove.
-func (l *Log) expired(at time.Time) ([]RemovedSegment, error) {
+func (l *Log) expired(at time.Time) ([]record.RemovedSegment, error) {
 	segments, err := openSegments(l.path)
 	if err != nil {
 		return nil, err
@@ -201,7 +205,7 @@ func (l *Log) expired(at time.Time) ([]RemovedSegment, error) {
 	for _, s := range segments {
 		total += s.Size
 	}
-	var removed []RemovedSegment
+	var removed []record.RemovedSegment
 	for _, s := range segments {
 		_, own := segmentNumber(l.path, s.File)
 		if s.Current || !own || len(removed) == maxRemoved {
@@ -221,7 +225,7 @@ func (l *Log) expired(at time.Time) ([]RemovedSegment, error) {
 			break
 		}
 		total -= s.Size
-		removed = append(removed, RemovedSegment{
+		removed = append(removed, record.RemovedSegment{
 			File: s.File, First: s.First, Last: last.Seq, LastHash: last.Hash, Bytes: s.Size,
 		})
 	}

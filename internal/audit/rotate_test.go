@@ -13,6 +13,8 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+
+	"github.com/ctwarden/ctwarden/internal/record"
 )
 
 func TestRotation(t *testing.T) {
@@ -56,13 +58,13 @@ func TestEachFileCarriesWhatItNeeds(t *testing.T) {
 	now := epoch
 	l := newLog(t, Options{
 		Now: func() time.Time { return now }, SegmentAge: time.Hour, KeepAge: 90 * time.Minute,
-		Carry: func() (Kind, any) { return KindConfig, map[string]string{"digest": "abc"} },
+		Carry: func() record.Payload { return raw(record.KindConfig, map[string]string{"digest": "abc"}) },
 	})
 	for range 4 {
 		l.add(t, 1)
 		now = now.Add(time.Hour)
 	}
-	if _, err := l.Append(KindConfig, map[string]string{"digest": "def"}); err != nil {
+	if _, err := l.Append(raw(record.KindConfig, map[string]string{"digest": "def"})); err != nil {
 		t.Fatal(err)
 	}
 	segments, err := Segments(l.path)
@@ -183,9 +185,9 @@ func rename(t *testing.T, from, to string) {
 
 func TestRetentionBySize(t *testing.T) {
 	l := newLog(t, Options{SegmentSize: 1, KeepSize: 3000})
-	incident := func(kind Kind, name string) {
+	incident := func(kind record.Kind, name string) {
 		t.Helper()
-		if _, err := l.Append(kind, map[string]string{"incident": name}); err != nil {
+		if _, err := l.Append(raw(kind, map[string]string{"incident": name})); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -198,14 +200,14 @@ func TestRetentionBySize(t *testing.T) {
 		return segments[0].First
 	}
 	l.add(t, 2)
-	incident(KindIncidentOpen, "A") // record 3
+	incident(record.KindIncidentOpen, "A") // record 3
 	l.add(t, 1)
-	incident(KindIncidentOpen, "B") // record 5
+	incident(record.KindIncidentOpen, "B") // record 5
 	l.add(t, 20)
 	if n := first(); n != 3 {
 		t.Errorf("two incidents are open, the first of them since record 3: the log begins with record %d", n)
 	}
-	incident(KindIncidentClose, "A")
+	incident(record.KindIncidentClose, "A")
 	l.add(t, 1)
 	if n := first(); n != 5 {
 		t.Errorf("B is open since record 5: the log begins with record %d", n)
@@ -218,7 +220,7 @@ func TestRetentionBySize(t *testing.T) {
 	if n := first(); n != 5 {
 		t.Errorf("B goes on after a restart: the log begins with record %d, want 5", n)
 	}
-	incident(KindIncidentClose, "B")
+	incident(record.KindIncidentClose, "B")
 	l.add(t, 2)
 	if n := first(); n <= 5 {
 		t.Errorf("nothing was removed: the first record is %d", n)
@@ -226,7 +228,7 @@ func TestRetentionBySize(t *testing.T) {
 	l.reopen(t)
 	l.add(t, 1)
 	r := wantOK(t, l.path, l.Head())
-	if n := len(r.Explained); n == 0 || r.Explained[n-1].Reason != GapRetention {
+	if n := len(r.Explained); n == 0 || r.Explained[n-1].Reason != record.GapRetention {
 		t.Errorf("explained %+v", r.Explained)
 	}
 	// A segment that retention did not remove is missed.
@@ -343,14 +345,14 @@ func dieAt(t *testing.T, step string) {
 			t.Fatal(err)
 		}
 		for range 9 {
-			if r, err := l.Append(KindSample, map[string]int{"round": round}); err == nil {
+			if r, err := l.Append(raw(record.KindSample, map[string]int{"round": round})); err == nil {
 				if _, err := fmt.Fprintf(acks, "%s\n", r.Line()); err != nil {
 					t.Fatal(err)
 				}
 			}
 		}
 		l.sync = func(*os.File) error { l.sync = (*os.File).Sync; return errors.New("no") }
-		l.Append(KindPlan, nil) //nolint:errcheck // it is to fail
+		l.Append(raw(record.KindPlan, nil)) //nolint:errcheck // it is to fail
 		l.Close()
 		tail := []byte(`{"seq":`)
 		if round%2 == 1 {

@@ -7,8 +7,9 @@ import (
 	"time"
 	"unicode/utf8"
 
-	"github.com/coreos/go-systemd/v22/journal"
 	"github.com/google/go-cmp/cmp"
+
+	"github.com/ctwarden/ctwarden/internal/record"
 )
 
 func TestSanitise(t *testing.T) {
@@ -42,9 +43,9 @@ func TestClip(t *testing.T) {
 	}
 }
 
-func sealed(t testing.TB, kind Kind, payload string) Record {
+func sealed(t testing.TB, kind record.Kind, payload string) Record {
 	t.Helper()
-	inner, err := encodePayload(json.RawMessage(payload))
+	inner, err := encodePayload(raw(kind, json.RawMessage(payload)))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -55,6 +56,15 @@ func sealed(t testing.TB, kind Kind, payload string) Record {
 	return r
 }
 
+func priority(t *testing.T, r Record) record.Priority {
+	t.Helper()
+	p, err := r.Payload()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return p.Headline().Priority
+}
+
 func TestSentenceAndPriority(t *testing.T) {
 	const (
 		raise   = `{"type":"raise_max","netns":0,"from":1000,"to":2000,"reason":"full_soon"}`
@@ -62,37 +72,32 @@ func TestSentenceAndPriority(t *testing.T) {
 		restore = `{"type":"restore_timeout","knob":"udp_timeout","from":20,"to":30,"reason":"calm"}`
 	)
 	tests := []struct {
-		kind    Kind
+		kind    record.Kind
 		payload string
 		want    string
-		p       journal.Priority
+		p       record.Priority
 	}{
-		{KindStart, `{"version":"1.0","mode":"enforce"}`, "version=1.0 mode=enforce", journal.PriInfo},
-		{KindPlan, `{"level":"high","actions":[` + raise + `]}`, "level=high", journal.PriWarning},
-		{KindPlan, `{"level":"high","actions":[` + would + `]}`, "level=high", journal.PriNotice},
-		{KindPlan, `{"level":"calm","actions":[` + restore + `]}`, "level=calm", journal.PriNotice},
-		{KindPlan, `{"level":"high","held":"budget"}`, "level=high held=budget", journal.PriInfo},
-		{KindPlan, `{"level":"calm","held":"none"}`, "level=calm held=none", journal.PriInfo},
-		{KindPlan, `{"level":7,"actions":{"a":1}}`, "level=7", journal.PriInfo},
-		{KindOutcome, `{"action":` + raise + `,"ok":true,"before":1000,"after":2000}`, "ok=true before=1000 after=2000", journal.PriWarning},
-		{KindOutcome, `{"action":` + restore + `,"ok":true}`, "ok=true", journal.PriNotice},
-		{KindOutcome, `{"action":"raise_max","ok":false,"error":"permission denied"}`, `action=raise_max ok=false error="permission denied"`, journal.PriErr},
-		{KindOutcome, `{"action":"raise_max"}`, "action=raise_max", journal.PriWarning},
-		{KindVerdict, `{"action":"raise_max","verdict":"helped","before":9,"after":5}`, "action=raise_max verdict=helped before=9 after=5", journal.PriInfo},
-		{KindVerdict, `{"action":"raise_max","verdict":"no_effect"}`, "action=raise_max verdict=no_effect", journal.PriWarning},
-		{KindVerdict, `{"type":"raise_max","result":"worse","before":{"fill":1},"after":{"fill":2}}`, "type=raise_max result=worse", journal.PriWarning},
-		{KindHold, `{"held":"breaker"}`, "held=breaker", journal.PriWarning},
-		{KindHold, `{"held":{"reason":"budget"}}`, "", journal.PriWarning},
-		{KindLevel, `{"level":"exhausted","from":"high"}`, "level=exhausted from=high", journal.PriErr},
-		{KindLevel, `{"level":"elevated"}`, "level=elevated", journal.PriNotice},
-		{KindLevel, `{"level":"calm"}`, "level=calm", journal.PriInfo},
-		{KindSignal, `{"text":"table full, \"dropping\" \u001b[2J","nested":{"a":1}}`, `table full, "dropping" \x1b[2J`, journal.PriWarning},
-		{KindSample, `{"entries":5}`, "entries=5", journal.PriDebug},
-		{KindBreaker, `{}`, "", journal.PriErr},
-		{KindGap, `{"reason":"not_durable","lost":2,"from":3,"to":4,"error":"disk"}`, "2 records were lost, records 3 to 4 are in the journal only: disk", journal.PriWarning},
-		{KindGap, `{"reason":"torn","bytes":9,"file":"x"}`, "9 bytes of the audit log were set aside in x (torn)", journal.PriWarning},
-		{KindGap, `{"reason":"retention"}`, "retention", journal.PriNotice},
-		{KindGap, `{"reason":"later"}`, "later", journal.PriWarning},
+		{record.KindStart, `{"version":"1.0","mode":"enforce"}`, "version=1.0 mode=enforce", record.Info},
+		{record.KindPlan, `{"level":"high","actions":[` + raise + `]}`, "level=high", record.Warning},
+		{record.KindPlan, `{"level":"high","actions":[` + would + `]}`, "level=high", record.Notice},
+		{record.KindPlan, `{"level":"calm","actions":[` + restore + `]}`, "level=calm", record.Notice},
+		{record.KindPlan, `{"level":"high","held":"budget"}`, "level=high held=budget", record.Info},
+		{record.KindOutcome, `{"action":` + raise + `,"ok":true,"before":1000,"after":2000}`, "ok=true before=1000 after=2000", record.Warning},
+		{record.KindOutcome, `{"action":` + restore + `,"ok":true}`, "ok=true", record.Notice},
+		{record.KindVerdict, `{"type":"raise_max","result":"worse","before":{"fill":1},"after":{"fill":2}}`, "type=raise_max result=worse", record.Warning},
+		{record.KindVerdict, `{"type":"raise_max","result":"helped"}`, "type=raise_max result=helped", record.Info},
+		{record.KindVerdict, `{"type":"raise_max","result":"no_effect"}`, "type=raise_max result=no_effect", record.Warning},
+		{record.KindLevel, `{"from":"high","level":"exhausted"}`, "from=high level=exhausted", record.Error},
+		{record.KindOutcome, `{"action":{"type":"raise_max"},"ok":false,"error":"permission denied"}`, `ok=false error="permission denied"`, record.Error},
+		{record.KindHold, `{"held":"breaker"}`, "held=breaker", record.Warning},
+		{record.KindLevel, `{"level":"elevated"}`, "level=elevated", record.Notice},
+		{record.KindLevel, `{"level":"calm"}`, "level=calm", record.Info},
+		{record.KindSignal, `{"text":"table full, \"dropping\" \u001b[2J","nested":{"a":1}}`, `table full, "dropping" \x1b[2J`, record.Warning},
+		{record.KindBreaker, `{}`, "", record.Error},
+		{record.KindGap, `{"reason":"not_durable","lost":2,"from":3,"to":4,"error":"disk"}`, "2 records were lost, records 3 to 4 are in the journal only: disk", record.Warning},
+		{record.KindGap, `{"reason":"torn","bytes":9,"file":"x"}`, "9 bytes of the audit log were set aside in x (torn)", record.Warning},
+		{record.KindGap, `{"reason":"retention"}`, "retention", record.Notice},
+		{record.KindGap, `{"reason":"later"}`, "later", record.Warning},
 	}
 	for _, tt := range tests {
 		t.Run(string(tt.kind)+" "+tt.payload, func(t *testing.T) {
@@ -100,12 +105,12 @@ func TestSentenceAndPriority(t *testing.T) {
 			if diff := cmp.Diff(tt.want, r.Sentence()); diff != "" {
 				t.Errorf("sentence (-want +got):\n%s", diff)
 			}
-			if got := r.Priority(); got != tt.p {
+			if got := priority(t, r); got != tt.p {
 				t.Errorf("priority %d, want %d", got, tt.p)
 			}
 		})
 	}
-	text := string(sealed(t, KindHold, `{"held":"budget"}`).AppendText(nil))
+	text := string(sealed(t, record.KindHold, `{"held":"budget"}`).AppendText(nil))
 	if want := "2026-11-20 19:00:00.000Z  hold            held=budget\n"; text != want {
 		t.Errorf("text %q, want %q", text, want)
 	}
@@ -113,19 +118,19 @@ func TestSentenceAndPriority(t *testing.T) {
 
 func TestReadingsAreToldInWords(t *testing.T) {
 	for payload, want := range map[string]string{
-		`{"before":true,"samples":[[0,10,100,1],[1,90,100,1],[2,80,200,1]]}`: "3 readings: from 10 to 80 entries, at the most 90 of 100, before the incident",
-		`{"samples":[[0,10,100,1]]}`:                                         "1 readings: from 10 to 10 entries, at the most 10 of 100",
-		`{"samples":[[0],["x"]],"wall":"then"}`:                              "wall=then",
-		`{"samples":[[0],[1]]}`:                                              "2 readings: from 0 to 0 entries, at the most 0 of 0",
+		`{"at":"1s","before":true,"samples":[[0,10,100,1,0,0,0,0,0,-1,0],[1,90,100,1,0,0,0,0,0,-1,0],[2,80,200,1,0,0,0,0,0,-1,0]]}`: "3 readings: from 10 to 80 entries, at the most 90 of 100, before the incident",
+		`{"at":"1s","samples":[[0,10,100,1,0,0,0,0,0,-1,0]]}`:                                                                       "1 readings: from 10 to 10 entries, at the most 10 of 100",
+		`{"samples":[[0],["x"]],"wall":"then"}`:                                                                                     "wall=then",
+		`{"at":"1s","samples":[]}`:                                                                                                  "at=1s",
 	} {
-		if got := sealed(t, KindSample, payload).Sentence(); got != want {
+		if got := sealed(t, record.KindSample, payload).Sentence(); got != want {
 			t.Errorf("%s is %q, want %q", payload, got, want)
 		}
 	}
 }
 
 func TestTimeIsToldWithItsZone(t *testing.T) {
-	r := sealed(t, KindHold, `{"text":"held"}`)
+	r := sealed(t, record.KindHold, `{"text":"held"}`)
 	for zone, want := range map[*time.Location]string{time.UTC: "19:00:00.123Z  hold", time.FixedZone("IST", 5*3600+1800): "00:30:00.123+05:30  hold"} {
 		r.Time = time.Date(2026, 11, 20, 19, 0, 0, 123456789, time.UTC).In(zone)
 		if got := string(r.AppendText(nil)); !strings.Contains(got, want) {

@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+
+	"github.com/ctwarden/ctwarden/internal/record"
 )
 
 // unclosed are the incidents that have begun and not ended, by name, with the
@@ -14,11 +16,11 @@ type unclosed map[string]uint64
 
 // note takes a record into account that was just appended.
 func (u unclosed) note(r Record) {
-	if r.Kind != KindIncidentOpen && r.Kind != KindIncidentClose {
+	if r.Kind != record.KindIncidentOpen && r.Kind != record.KindIncidentClose {
 		return
 	}
-	name := r.facts().Incident
-	if r.Kind == KindIncidentClose {
+	name := record.Incident(r.line)
+	if r.Kind == record.KindIncidentClose {
 		delete(u, name)
 	} else if _, known := u[name]; !known && name != "" {
 		u[name] = r.Seq
@@ -77,7 +79,7 @@ func (s *segmentFile) beginnings() (unclosed, error) {
 		return nil, err
 	}
 	found := unclosed{}
-	m := newMatcher(Filter{Kinds: []Kind{KindIncidentOpen}})
+	m := newMatcher(Filter{Kinds: []record.Kind{record.KindIncidentOpen}})
 	readLines(context.Background(), newLines(r), s.File, m, func(r Record, lineErr error) bool {
 		switch _, damaged := errors.AsType[*LineError](lineErr); {
 		case lineErr == nil:

@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"io"
 	"slices"
+
+	"github.com/ctwarden/ctwarden/internal/record"
 )
 
 // A ProblemKind says what is wrong with a log.
@@ -71,7 +73,7 @@ type Result struct {
 	Segments int `json:"segments"`
 	// Explained are the gaps that the log itself recorded: torn lines,
 	// records that only the mirror has, segments removed by retention.
-	Explained []Gap `json:"explained,omitempty"`
+	Explained []record.Gap `json:"explained,omitempty"`
 	// Problems are in the order of their records. More counts those beyond
 	// Verifier.MaxProblems.
 	Problems []Problem `json:"problems,omitempty"`
@@ -164,10 +166,9 @@ func (v Verifier) entry(e *entry, text []byte, c *chain) {
 		return
 	}
 	e.Head, e.prev = r.Head(), r.Prev
-	if r.Kind == KindGap {
-		var g Gap
-		if r.Decode(&g) == nil {
-			e.gap = &g
+	if r.Kind == record.KindGap {
+		if p, err := r.Payload(); err == nil {
+			e.gap, _ = p.(*record.Gap)
 		}
 	}
 	c.result.Records++
@@ -181,8 +182,8 @@ func (v Verifier) entry(e *entry, text []byte, c *chain) {
 // An entry is what the chain needs to know of a line.
 type entry struct {
 	Head
-	prev Hash
-	gap  *Gap
+	prev record.Hash
+	gap  *record.Gap
 	file string
 	line int
 	flaw error // why the line is no intact record; Seq is then a guess or 0

@@ -8,6 +8,8 @@ import (
 	"path/filepath"
 
 	"github.com/ctwarden/ctwarden/internal/audit"
+	"github.com/ctwarden/ctwarden/internal/record"
+	"github.com/ctwarden/ctwarden/policy"
 )
 
 // Each record carries the hash of the one before it, so that a changed record
@@ -34,8 +36,8 @@ func appendAndVerify() error {
 	if err != nil {
 		return err
 	}
-	for _, level := range []string{"elevated", "high"} {
-		if _, err := l.Append(audit.KindLevel, map[string]string{"level": level}); err != nil {
+	for _, level := range []policy.Level{policy.Elevated, policy.High} {
+		if _, err := l.Append(&record.Level{Level: level}); err != nil {
 			return err
 		}
 	}

@@ -12,6 +12,8 @@ import (
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+
+	"github.com/ctwarden/ctwarden/internal/record"
 )
 
 // wantProblems compares the problems as "kind seq" or "kind seq-to".
@@ -66,7 +68,7 @@ func nineLines(t testing.TB) (path string, lines [][]byte, heads []Head) {
 	l := newLog(t, Options{})
 	l.add(t, 1)
 	for range 8 {
-		if _, err := l.Append(KindSample, map[string]int{"entries": 1000}); err != nil {
+		if _, err := l.Append(raw(record.KindSample, map[string]int{"entries": 1000})); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -254,7 +256,7 @@ func verifyBytes(t *testing.T, original, changed []byte, head Head) {
 		t.Fatal(err)
 	}
 	defer l.Close()
-	if _, err := l.Append(KindStart, nil); err != nil {
+	if _, err := l.Append(raw(record.KindStart, nil)); err != nil {
 		t.Fatal(err)
 	}
 }
@@ -296,7 +298,7 @@ func FuzzVerify(f *testing.F) {
 }
 
 func FuzzParse(f *testing.F) {
-	r, err := seal(Head{}, epoch, KindStart, []byte(`"a":1`))
+	r, err := seal(Head{}, epoch, record.KindStart, []byte(`"a":1`))
 	if err != nil {
 		f.Fatal(err)
 	}
@@ -312,6 +314,5 @@ func FuzzParse(f *testing.F) {
 			t.Errorf("sealed again: %v\n%s\n%s", err, line, again.line)
 		}
 		r.Sentence()
-		r.Priority()
 	})
 }

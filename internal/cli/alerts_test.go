@@ -12,10 +12,10 @@ import (
 	"testing"
 	"time"
 
-	"github.com/ctwarden/ctwarden/internal/audit"
 	"github.com/ctwarden/ctwarden/internal/ctnetlink/cttest"
 	"github.com/ctwarden/ctwarden/internal/drill"
 	"github.com/ctwarden/ctwarden/internal/netns"
+	"github.com/ctwarden/ctwarden/internal/record"
 )
 
 // startIn runs the daemon in a namespace.
@@ -155,7 +155,7 @@ func takeOver(t *testing.T, c *child, ns *netns.NS) {
 	t.Helper()
 	r, _ := c.status()
 	if len(r.Changed) == 0 {
-		t.Fatalf("no timeout was shortened: %s", c.records(audit.KindOutcome))
+		t.Fatalf("no timeout was shortened: %s", c.records(record.KindOutcome))
 	}
 	e := r.Changed[0]
 	err := ns.Do(func() error {

@@ -18,10 +18,11 @@ import (
 	"github.com/ctwarden/ctwarden/internal/audit"
 	"github.com/ctwarden/ctwarden/internal/config"
 	"github.com/ctwarden/ctwarden/internal/incident"
+	"github.com/ctwarden/ctwarden/internal/record"
 )
 
 // openAudit opens the audit log, with a copy in the journal where there is one.
-func openAudit(cfg *config.Config, say *slog.Logger, carry func() (audit.Kind, any)) (*audit.Log, error) {
+func openAudit(cfg *config.Config, say *slog.Logger, carry func() record.Payload) (*audit.Log, error) {
 	o := audit.Options{
 		Carry:       carry,
 		SegmentSize: int64(cfg.Audit.MaxSize), SegmentAge: cfg.Audit.MaxAge,
@@ -97,9 +98,9 @@ func (c *choice) filter(now time.Time) (audit.Filter, error) {
 		return f, fmt.Errorf("--since %s is not before --until %s", c.since, c.until)
 	}
 	for _, name := range c.kinds {
-		kind := audit.Kind(name)
+		kind := record.Kind(name)
 		if !kind.Known() {
-			return f, fmt.Errorf("unknown kind %q: expected one of %s", name, listed(audit.Kinds()))
+			return f, fmt.Errorf("unknown kind %q: expected one of %s", name, listed(record.Kinds()))
 		}
 		f.Kinds = append(f.Kinds, kind)
 	}

@@ -1,7 +1,6 @@
 package cli
 
 import (
-	"cmp"
 	"errors"
 	"fmt"
 	"io"
@@ -12,6 +11,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/ctwarden/ctwarden/internal/audit"
+	"github.com/ctwarden/ctwarden/internal/record"
 	review "github.com/ctwarden/ctwarden/internal/report"
 	"github.com/ctwarden/ctwarden/policy"
 )
@@ -161,49 +161,36 @@ func (d *redecider) others() []otherPolicy {
 
 func (d *redecider) check(r audit.Record) error {
 	switch r.Kind {
-	case audit.KindConfig:
-		var c configRecord
-		if err := r.Decode(&c); err != nil {
-			return err
+	case record.KindConfig:
+	case record.KindPlan, record.KindHold, record.KindBreaker:
+		if version := record.PolicyVersion(r.Line()); version != policy.Version {
+			d.plans[version]++
+			return nil
 		}
-		if c.Limits.Digest() != c.Digest {
+	default:
+		return nil
+	}
+	payload, err := r.Payload()
+	if err != nil {
+		return err
+	}
+	switch p := payload.(type) {
+	case *record.Config:
+		if p.Limits.Digest() != p.Digest {
 			return errors.New("the limits do not have the digest that the record gives")
 		}
-		d.limits[c.Digest] = c.Limits
-	case audit.KindPlan, audit.KindHold, audit.KindBreaker:
-		return d.again(r)
+		d.limits[p.Digest] = p.Limits
+	case *record.Plan:
+		return d.again(&p.Decision)
+	case *record.Hold:
+		return d.again(&p.Decision)
+	case *record.Breaker:
+		return d.again(&p.Decision)
 	}
 	return nil
 }
 
-// decidedBy says by which version of the policy a plan was decided.
-type decidedBy struct {
-	Version int `json:"policy_version"`
-}
-
-// firstPolicy is the version of plans whose records name none.
-const firstPolicy = 1
-
-func (d *redecider) again(r audit.Record) error {
-	var recorded struct {
-		Limits      string             `json:"limits"`
-		State       policy.State       `json:"state"`
-		Observation policy.Observation `json:"observation"`
-		policy.Plan
-		decidedBy
-	}
-	err := r.Decode(&recorded)
-	by := recorded.decidedBy
-	if err != nil && r.Decode(&by) != nil { // the state of another version may be no state here
-		return err
-	}
-	if version := cmp.Or(by.Version, firstPolicy); version != policy.Version {
-		d.plans[version]++
-		return nil
-	}
-	if err != nil {
-		return err
-	}
+func (d *redecider) again(recorded *record.Decision) error {
 	limits, ok := d.limits[recorded.Limits]
 	if !ok {
 		return errors.New("the limits of this plan are not in the log (removed by retention?)")

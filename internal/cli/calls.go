@@ -7,9 +7,8 @@ import (
 	"fmt"
 	"time"
 
-	"github.com/ctwarden/ctwarden/internal/audit"
 	"github.com/ctwarden/ctwarden/internal/control"
-	"github.com/ctwarden/ctwarden/internal/loop"
+	"github.com/ctwarden/ctwarden/internal/record"
 	"github.com/ctwarden/ctwarden/internal/ui"
 	"github.com/ctwarden/ctwarden/policy"
 )
@@ -33,20 +32,6 @@ type revertedAnswer struct {
 	Until time.Time `json:"paused_until,omitzero"`
 }
 
-// revertRecord is the record before values are put back on request. Their
-// outcomes follow, one record each.
-type revertRecord struct {
-	loop.Asked
-	Force bool   `json:"force,omitempty"`
-	Text  string `json:"text"`
-}
-
-// revertedRecord says what became of one value.
-type revertedRecord struct {
-	policy.Outcome
-	Text string `json:"text"`
-}
-
 // calls are what the socket offers.
 func (d *running) calls() control.Calls {
 	return control.Calls{
@@ -62,8 +47,8 @@ func (d *running) calls() control.Calls {
 	}
 }
 
-func askedBy(by control.Peer, ask control.Ask) loop.Asked {
-	return loop.Asked{Reason: ask.Reason, For: ask.For, UID: by.UID, PID: by.PID}
+func askedBy(by control.Peer, ask control.Ask) record.Requester {
+	return record.Requester{Reason: ask.Reason, For: ask.For, UID: by.UID, PID: by.PID}
 }
 
 // pause holds every decision for a while. A pause without an end would be one
@@ -97,7 +82,7 @@ func (d *running) revert(ctx context.Context, by control.Peer, ask control.Ask) 
 	if len(d.post.kernel.Ledger().Entries) == 0 {
 		asked.For = 0
 		text := fmt.Sprintf("uid %d asks to put every value back, and none is changed: %s", by.UID, cmp.Or(ask.Reason, "no reason given"))
-		if err := d.post.record(audit.KindRevert, revertRecord{asked, ask.Force, text}); err != nil {
+		if err := d.post.record(&record.Revert{Requester: asked, Force: ask.Force, Text: text}); err != nil {
 			d.say.Error("record a revert of nothing", "error", err)
 		}
 		return answer, nil
@@ -113,8 +98,8 @@ func (d *running) revert(ctx context.Context, by control.Peer, ask control.Ask) 
 	var err error
 	between := d.post.loop.Between(ctx, func() (left func(*policy.State, uint32)) {
 		// No audit, no action.
-		err = d.post.record(audit.KindRevert, revertRecord{
-			asked, ask.Force, fmt.Sprintf("uid %d asks to put every value back: %s", by.UID, cmp.Or(ask.Reason, "no reason given")),
+		err = d.post.record(&record.Revert{
+			Requester: asked, Force: ask.Force, Text: fmt.Sprintf("uid %d asks to put every value back: %s", by.UID, cmp.Or(ask.Reason, "no reason given")),
 		})
 		if err != nil {
 			return d.claimed(ctx)
@@ -123,7 +108,7 @@ func (d *running) revert(ctx context.Context, by control.Peer, ask control.Ask) 
 		d.post.refresh()
 		for i := range answer.Outcomes {
 			o := &answer.Outcomes[i]
-			err = errors.Join(err, d.post.record(audit.KindOutcome, revertedRecord{*o, o.Sentence()}))
+			err = errors.Join(err, d.post.record(&record.Outcome{Outcome: *o, Text: o.Sentence()}))
 		}
 		return d.claimed(ctx)
 	})

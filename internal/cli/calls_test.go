@@ -15,11 +15,12 @@ import (
 	"github.com/ctwarden/ctwarden/internal/audit"
 	"github.com/ctwarden/ctwarden/internal/conntrack"
 	"github.com/ctwarden/ctwarden/internal/control"
+	"github.com/ctwarden/ctwarden/internal/record"
 	"github.com/ctwarden/ctwarden/policy"
 )
 
 // records returns what the audit log of the child holds of a kind.
-func (c *child) records(kind audit.Kind) string {
+func (c *child) records(kind record.Kind) string {
 	c.t.Helper()
 	text, code := c.run("audit", "show", "--json", "--kind", string(kind))
 	if code != 0 {
@@ -39,7 +40,7 @@ func TestAPauseIsAskedForAndAudited(t *testing.T) {
 	if text, _ := c.run("status"); !strings.Contains(text, "paused by a person") || !strings.Contains(text, "ctwarden resume") {
 		t.Errorf("status does not say who holds it and how to go on:\n%s", text)
 	}
-	if text := c.records(audit.KindPause); !strings.Contains(text, `"reason":"new rules"`) ||
+	if text := c.records(record.KindPause); !strings.Contains(text, `"reason":"new rules"`) ||
 		!strings.Contains(text, `"for_ns":3600000000000`) || !strings.Contains(text, `"uid":0`) || !strings.Contains(text, `"pid":`) {
 		t.Errorf("the record of the pause: %s", text)
 	}
@@ -54,7 +55,7 @@ func TestAPauseIsAskedForAndAudited(t *testing.T) {
 		t.Errorf("resume: exit %d\n%s", code, text)
 	}
 	c.holds(policy.HeldCalm)
-	if text := c.records(audit.KindResume); !strings.Contains(text, `"reason":"done"`) {
+	if text := c.records(record.KindResume); !strings.Contains(text, `"reason":"done"`) {
 		t.Errorf("the record of the resumption: %s", text)
 	}
 }
@@ -90,10 +91,10 @@ func TestARevertOfNothingLeavesTheHostGuarded(t *testing.T) {
 		t.Fatalf("revert: exit %d\n%s", code, text)
 	}
 	c.holds(policy.HeldCalm)
-	if text := c.records(audit.KindPause); strings.Contains(text, `"kind":"pause"`) {
+	if text := c.records(record.KindPause); strings.Contains(text, `"kind":"pause"`) {
 		t.Errorf("the daemon was paused: %s", text)
 	}
-	if text := c.records(audit.KindRevert); !strings.Contains(text, `"reason":"night shift"`) {
+	if text := c.records(record.KindRevert); !strings.Contains(text, `"reason":"night shift"`) {
 		t.Errorf("the record of the revert: %s", text)
 	}
 }
@@ -112,7 +113,7 @@ func TestAReloadSaysWhatIsWrong(t *testing.T) {
 		t.Errorf("reload: exit %d\n%s", code, text)
 	}
 	c.until("the mode is another", func(r *report) bool { return r.Mode == policy.Observe })
-	if text := c.records(audit.KindConfig); !strings.Contains(text, `"by":{"uid":0`) {
+	if text := c.records(record.KindConfig); !strings.Contains(text, `"by":{"uid":0`) {
 		t.Errorf("the records of the configuration: %s", text)
 	}
 }
@@ -134,7 +135,7 @@ func TestAReloadSaysWhatTakesARestart(t *testing.T) {
 		}
 	}
 	c.eventually("configuration loaded anew, but watch.netns as it was: that takes a restart")
-	if text := c.records(audit.KindConfig); !strings.Contains(text, `"restart":["watch.netns"]`) {
+	if text := c.records(record.KindConfig); !strings.Contains(text, `"restart":["watch.netns"]`) {
 		t.Errorf("the records of the configuration: %s", text)
 	}
 }
@@ -146,7 +147,7 @@ func TestRevertThroughTheSocketPutsAValueBack(t *testing.T) {
 	limits := policy.Defaults()
 	limits.NoHostWide = true
 	p, start := newPost(t, stage, limits)
-	var kinds []audit.Kind
+	var kinds []record.Kind
 	p.told = func(r audit.Record) { kinds = append(kinds, r.Kind) }
 	d := &running{say: p.say, post: *p}
 	now, err := p.look.Observe() // before the loop does: a Sampler is for one goroutine
@@ -176,8 +177,8 @@ func TestRevertThroughTheSocketPutsAValueBack(t *testing.T) {
 	}
 	stop()
 	// A turn in between says that it holds, which is not what this is about.
-	kinds = slices.DeleteFunc(kinds[max(slices.Index(kinds, audit.KindPause), 0):], func(k audit.Kind) bool { return k == audit.KindHold })
-	if diff := cmp.Diff([]audit.Kind{audit.KindPause, audit.KindRevert, audit.KindOutcome}, kinds); diff != "" {
+	kinds = slices.DeleteFunc(kinds[max(slices.Index(kinds, record.KindPause), 0):], func(k record.Kind) bool { return k == record.KindHold })
+	if diff := cmp.Diff([]record.Kind{record.KindPause, record.KindRevert, record.KindOutcome}, kinds); diff != "" {
 		t.Errorf("records (-want +got):\n%s", diff)
 	}
 }

@@ -12,6 +12,7 @@ import (
 	"github.com/spf13/pflag"
 
 	"github.com/ctwarden/ctwarden/internal/audit"
+	"github.com/ctwarden/ctwarden/internal/record"
 	"github.com/ctwarden/ctwarden/internal/tablesim"
 	"github.com/ctwarden/ctwarden/policy"
 	"github.com/ctwarden/ctwarden/watcher"
@@ -90,19 +91,15 @@ func incidentNames(ctx context.Context, path string) []cobra.Completion {
 	// A log of another host may hold anything, and a shell takes the name.
 	plain := regexp.MustCompile(`^[A-Za-z0-9._-]+$`)
 	var names []cobra.Completion
-	for r, err := range audit.Read(ctx, path, audit.Filter{Kinds: []audit.Kind{audit.KindIncidentOpen}}) {
-		var opened struct {
-			Incident string `json:"incident"`
-			Text     string `json:"text"`
-		}
+	for r, err := range audit.Read(ctx, path, audit.Filter{Kinds: []record.Kind{record.KindIncidentOpen}}) {
 		if _, damaged := errors.AsType[*audit.LineError](err); damaged {
 			continue
 		}
 		if err != nil {
 			break
 		}
-		if r.Decode(&opened) == nil && plain.MatchString(opened.Incident) {
-			names = append(names, cobra.CompletionWithDesc(opened.Incident, audit.Sanitise(opened.Text)))
+		if id := record.Incident(r.Line()); plain.MatchString(id) {
+			names = append(names, cobra.CompletionWithDesc(id, r.Sentence()))
 		}
 	}
 	slices.Reverse(names)
@@ -113,7 +110,7 @@ func incidentNames(ctx context.Context, path string) []cobra.Completion {
 func offerKinds(_ *cobra.Command, _ []string, word string) ([]cobra.Completion, cobra.ShellCompDirective) {
 	before := word[:strings.LastIndex(word, ",")+1]
 	var offers []cobra.Completion
-	for _, k := range audit.Kinds() {
+	for _, k := range record.Kinds() {
 		offers = append(offers, before+string(k))
 	}
 	slices.Sort(offers)

@@ -7,6 +7,7 @@ import (
 	"testing"
 
 	"github.com/ctwarden/ctwarden/internal/audit"
+	"github.com/ctwarden/ctwarden/internal/record"
 	"github.com/ctwarden/ctwarden/internal/tablesim"
 )
 
@@ -63,7 +64,7 @@ func TestAShellIsOfferedNoCommands(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, id := range []string{"$(reboot)", "INC 1; reboot", "INC-20261120T190000Z"} {
-		if _, err := log.Append(audit.KindIncidentOpen, map[string]string{"incident": id, "text": "a\x1b[2Jb"}); err != nil {
+		if _, err := log.Append(&record.IncidentOpen{Edge: record.Edge{Incident: id, Text: "a\x1b[2Jb"}}); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -78,7 +79,7 @@ func TestAShellIsOfferedNoCommands(t *testing.T) {
 
 func TestAShellIsOfferedValues(t *testing.T) {
 	var kinds, more []string
-	for _, k := range audit.Kinds() {
+	for _, k := range record.Kinds() {
 		kinds, more = append(kinds, string(k)), append(more, "plan,"+string(k))
 	}
 	slices.Sort(kinds)

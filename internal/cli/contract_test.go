@@ -13,31 +13,25 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
-	"github.com/ctwarden/ctwarden/internal/audit"
 	"github.com/ctwarden/ctwarden/internal/census"
-	"github.com/ctwarden/ctwarden/internal/config"
 	"github.com/ctwarden/ctwarden/internal/conntrack"
-	"github.com/ctwarden/ctwarden/internal/incident"
-	"github.com/ctwarden/ctwarden/internal/loop"
+	"github.com/ctwarden/ctwarden/internal/record"
 	"github.com/ctwarden/ctwarden/policy"
-	"github.com/ctwarden/ctwarden/remediate"
 )
 
 // payloads are the payloads of every kind, and below them the objects within
 // that docs/audit-log.md names.
 func payloads() map[string]any {
 	all := map[string]any{
-		"start": startRecord{}, "stop": stopRecord{}, "config": configRecord{}, "missed": missedRecord{}, "revert": revertRecord{}, "gap": audit.Gap{},
-
 		"actions[]": policy.Action{}, "action": policy.Action{}, "outcome.entries": policy.Entries{}, "outcome.entries.samples[]": policy.Sample{},
 		"verdict.before": policy.Figures{}, "verdict.after": policy.Figures{}, "census.top": census.Talkers{},
 		"census.top.sources[]": census.Counted[census.Port]{}, "observation": policy.Observation{}, "observation.table": conntrack.Table{},
 		"observation.memory": policy.Memory{}, "observation.host": policy.Host{}, "observation.kernel": policy.Kernel{}, "counters": conntrack.Counters{},
-		"budget": policy.Budget{}, "start.ledger[]": remediate.Note{}, "config.changes[]": config.Change{}, "config.by": loop.Asked{},
-		"gap.segments[]": audit.RemovedSegment{},
+		"budget": policy.Budget{}, "start.ledger[]": record.Note{}, "config.changes[]": record.Change{}, "config.by": record.Requester{},
+		"gap.segments[]": record.RemovedSegment{},
 	}
-	for kind, payload := range loop.Payloads() {
-		all[string(kind)] = payload
+	for _, kind := range record.Kinds() {
+		all[string(kind)] = reflect.ValueOf(record.Empty(kind)).Elem().Interface()
 	}
 	return all
 }
@@ -56,7 +50,7 @@ func TestEveryFieldOfARecordIsDocumented(t *testing.T) {
 	for name, payload := range payloads() {
 		written[name] = fieldsOf(t, payload)
 	}
-	for _, kind := range audit.Kinds() {
+	for _, kind := range record.Kinds() {
 		if written[string(kind)] == nil {
 			t.Errorf("nobody writes a %s", kind)
 		}
@@ -95,7 +89,7 @@ func documentedFields(text string) map[string][]string {
 // of this type.
 func fieldsOf(t *testing.T, v any) []string {
 	t.Helper()
-	if s, ok := v.(incident.Samples); ok { // it writes its JSON itself
+	if s, ok := v.(record.Samples); ok { // it writes its JSON itself
 		s.Incident, s.NetNS, s.Before = "x", 1, true
 		text, err := json.Marshal(s)
 		var names map[string]json.RawMessage

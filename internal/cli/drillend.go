@@ -14,8 +14,8 @@ import (
 	"time"
 
 	"github.com/ctwarden/ctwarden/internal/audit"
-	"github.com/ctwarden/ctwarden/internal/loop"
 	"github.com/ctwarden/ctwarden/internal/netns"
+	"github.com/ctwarden/ctwarden/internal/record"
 	"github.com/ctwarden/ctwarden/policy"
 )
 
@@ -45,24 +45,21 @@ type score struct {
 func (s *score) note(r audit.Record) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	switch r.Kind {
-	case audit.KindSignal:
+	payload, err := r.Payload()
+	if err != nil {
+		s.failed = append(s.failed, err.Error())
+		return
+	}
+	switch p := payload.(type) {
+	case *record.Signal:
 		s.heard++
-	case audit.KindOutcome:
-		var out policy.Outcome
-		if err := r.Decode(&out); err != nil {
-			s.failed = append(s.failed, err.Error())
-			return
+	case *record.Outcome:
+		s.outcome(&p.Outcome)
+	case *record.Verdict:
+		if s.verdicts == nil {
+			s.verdicts = map[policy.ActionType]policy.Result{}
 		}
-		s.outcome(&out)
-	case audit.KindVerdict:
-		var v policy.Verdict
-		if err := r.Decode(&v); err == nil {
-			if s.verdicts == nil {
-				s.verdicts = map[policy.ActionType]policy.Result{}
-			}
-			s.verdicts[v.Type] = v.Result
-		}
+		s.verdicts[p.Type] = p.Result
 	}
 }
 
@@ -110,15 +107,15 @@ func (s *score) complete() bool {
 func (e *exercise) putBack() error {
 	const force = true
 	p := &e.post
-	err := p.record(audit.KindRevert, revertRecord{
-		loop.Asked{Reason: "the drill is over", UID: uint32(os.Getuid()), PID: int32(os.Getpid())}, force,
-		"the drill puts every value back",
+	err := p.record(&record.Revert{
+		Requester: record.Requester{Reason: "the drill is over", UID: uint32(os.Getuid()), PID: int32(os.Getpid())},
+		Force:     force, Text: "the drill puts every value back",
 	})
 	outcomes, revertErr := p.kernel.Revert(context.Background(), force)
 	err = errors.Join(err, revertErr)
 	for i := range outcomes {
 		out := &outcomes[i]
-		err = errors.Join(err, p.record(audit.KindOutcome, revertedRecord{*out, out.Sentence()}))
+		err = errors.Join(err, p.record(&record.Outcome{Outcome: *out, Text: out.Sentence()}))
 		if !out.OK {
 			err = errors.Join(err, fmt.Errorf("put back: %s", out.Sentence()))
 		}

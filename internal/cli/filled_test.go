@@ -10,7 +10,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/ctwarden/ctwarden/internal/incident"
+	"github.com/ctwarden/ctwarden/internal/record"
 	"github.com/ctwarden/ctwarden/policy"
 )
 
@@ -118,7 +118,7 @@ func fillFields(t *testing.T, name string, v reflect.Value) {
 		}
 	}
 	// A row is written against the time of the first one.
-	if s, ok := reflect.TypeAssert[*incident.Samples](v.Addr()); ok {
+	if s, ok := reflect.TypeAssert[*record.Samples](v.Addr()); ok {
 		s.Rows[1].At = s.Rows[0].At.Add(1500 * time.Millisecond)
 	}
 }

@@ -10,6 +10,7 @@ import (
 	"strings"
 
 	"github.com/ctwarden/ctwarden/internal/audit"
+	"github.com/ctwarden/ctwarden/internal/record"
 )
 
 // parseHead reads a record known from elsewhere, as SEQ:HASH.
@@ -21,7 +22,7 @@ func parseHead(text string) (audit.Head, error) {
 		return head, fmt.Errorf("--head %q: expected SEQ:HASH", text)
 	}
 	head.Seq = number
-	head.Hash, err = audit.ParseHash(hash)
+	head.Hash, err = record.ParseHash(hash)
 	return head, err
 }
 

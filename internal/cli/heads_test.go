@@ -12,6 +12,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/ctwarden/ctwarden/internal/audit"
+	"github.com/ctwarden/ctwarden/internal/record"
 )
 
 // journalOf is what journalctl -o json prints of the copies of a log, samples
@@ -24,7 +25,7 @@ func journalOf(t *testing.T, path string) string {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if r.Kind == audit.KindSample {
+		if r.Kind == record.KindSample {
 			continue
 		}
 		line, err := json.Marshal(map[string]string{
@@ -40,7 +41,7 @@ func journalOf(t *testing.T, path string) string {
 
 // anew writes a log whose chain is whole, but other than it was from the first
 // record of a kind on.
-func anew(t *testing.T, path string, from audit.Kind) string {
+func anew(t *testing.T, path string, from record.Kind) string {
 	t.Helper()
 	other := filepath.Join(t.TempDir(), "audit.jsonl")
 	log, err := audit.Open(other, audit.Options{})
@@ -54,11 +55,11 @@ func anew(t *testing.T, path string, from audit.Kind) string {
 		if err != nil {
 			t.Fatal(err)
 		}
-		payload := r.Payload()
+		payload := r.JSON()
 		if begun = begun || r.Kind == from; begun {
 			payload = bytes.Replace(payload, []byte(`"text":"`), []byte(`"text":"not `), 1)
 		}
-		if _, err := log.Append(r.Kind, payload); err != nil {
+		if _, err := log.Append(&record.Other{Name: r.Kind, JSON: payload}); err != nil {
 			t.Fatal(err)
 		}
 		seq = r.Seq
@@ -79,7 +80,7 @@ func TestVerifyComparesWithTheJournal(t *testing.T) {
 		t.Errorf("an intact log: %s", out)
 	}
 	// Times differ, so that the other log differs from its first record on.
-	rewritten := anew(t, drillLog, audit.KindRevert)
+	rewritten := anew(t, drillLog, record.KindRevert)
 	out, _ := told(t, exitFound, "audit", "verify", "--no-redecide", "--log", rewritten, "--journal", journal)
 	if !strings.HasPrefix(out, "record 1 rewritten (audit.jsonl line 1)") {
 		t.Errorf("a log that was written anew: %s", out)
@@ -121,11 +122,11 @@ func TestADisputeIsSaidInWords(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer log.Close()
-	for r, err := range audit.Read(t.Context(), drillLog, audit.Filter{Kinds: []audit.Kind{audit.KindConfig, audit.KindPlan}}) {
+	for r, err := range audit.Read(t.Context(), drillLog, audit.Filter{Kinds: []record.Kind{record.KindConfig, record.KindPlan}}) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if _, err := log.Append(r.Kind, json.RawMessage(bytes.Replace(r.Payload(), []byte(`"to":524288`), []byte(`"to":600000`), 1))); err != nil {
+		if _, err := log.Append(&record.Other{Name: r.Kind, JSON: bytes.Replace(r.JSON(), []byte(`"to":524288`), []byte(`"to":600000`), 1)}); err != nil {
 			t.Fatal(err)
 		}
 	}

@@ -2,6 +2,7 @@ package cli
 
 import (
 	"bytes"
+	"encoding/json"
 	"os"
 	"path/filepath"
 	"strings"
@@ -10,6 +11,7 @@ import (
 	"unicode/utf8"
 
 	"github.com/ctwarden/ctwarden/internal/audit"
+	"github.com/ctwarden/ctwarden/internal/record"
 )
 
 // writeHostile writes a log in which every text that comes from outside is the
@@ -24,27 +26,31 @@ func writeHostile(tb testing.TB, text string) string {
 	id, moment := "INC-"+text, "1h0m"
 	table := map[string]any{"entries": 900, "max": 1000, "netns": 7, "buckets": 1000}
 	for _, r := range []struct {
-		kind    audit.Kind
+		kind    record.Kind
 		payload map[string]any
 	}{
-		{audit.KindStart, map[string]any{"version": text, "kernel": text, "boot_id": text, "mode": text, "text": text}},
-		{audit.KindConfig, map[string]any{"digest": text, "limits": map[string]any{"mode": text}, "error": text, "text": text}},
-		{audit.KindIncidentOpen, map[string]any{"incident": id, "netns": 7, "netns_name": text, "moment": moment, "entries": 900, "max": 1000, "text": text}},
-		{audit.KindSignal, map[string]any{"incident": id, "netns": 7, "count": 1, "source": text, "text": text}},
-		{audit.KindPlan, map[string]any{
+		{record.KindStart, map[string]any{"version": text, "kernel": text, "boot_id": text, "mode": text, "text": text}},
+		{record.KindConfig, map[string]any{"digest": text, "limits": map[string]any{"mode": text}, "error": text, "text": text}},
+		{record.KindIncidentOpen, map[string]any{"incident": id, "netns": 7, "netns_name": text, "moment": moment, "entries": 900, "max": 1000, "text": text}},
+		{record.KindSignal, map[string]any{"incident": id, "netns": 7, "count": 1, "source": text, "text": text}},
+		{record.KindPlan, map[string]any{
 			"incident": id, "netns": 7, "level": "high", "cause": "load", "limits": text, "text": text,
 			"observation": map[string]any{"now": moment, "table": table}, "actions": []any{map[string]any{"type": "raise_max", "from": 1, "to": 2, "reason": "full_soon"}},
 		}},
-		{audit.KindOutcome, map[string]any{"incident": id, "action": map[string]any{"type": "raise_max"}, "error": text, "note": text, "text": text}},
-		{audit.KindHold, map[string]any{"incident": id, "netns": 7, "level": "high", "held": text, "text": text}},
-		{audit.KindOverride, map[string]any{"netns": 7, "type": "raise_max", "likely": text, "text": text}},
-		{audit.KindGap, map[string]any{"reason": "damaged", "bytes": 1, "file": text, "error": text}},
-		{audit.KindPause, map[string]any{"reason": text}},
-		{audit.KindCensus, map[string]any{"incident": id, "netns": 7, "seen": 1, "top": text, "text": text}},
-		{audit.KindLevel, map[string]any{"incident": text, "netns": 8, "level": text, "text": text}},
-		{audit.KindIncidentClose, map[string]any{"incident": id, "netns": 7, "moment": "1h1m", "text": text}},
+		{record.KindOutcome, map[string]any{"incident": id, "action": map[string]any{"type": "raise_max"}, "error": text, "note": text, "text": text}},
+		{record.KindHold, map[string]any{"incident": id, "netns": 7, "level": "high", "held": text, "text": text}},
+		{record.KindOverride, map[string]any{"netns": 7, "type": "raise_max", "likely": text, "text": text}},
+		{record.KindGap, map[string]any{"reason": "damaged", "bytes": 1, "file": text, "error": text}},
+		{record.KindPause, map[string]any{"reason": text}},
+		{record.KindCensus, map[string]any{"incident": id, "netns": 7, "seen": 1, "top": text, "text": text}},
+		{record.KindLevel, map[string]any{"incident": text, "netns": 8, "level": text, "text": text}},
+		{record.KindIncidentClose, map[string]any{"incident": id, "netns": 7, "moment": "1h1m", "text": text}},
 	} {
-		if _, err := log.Append(r.kind, r.payload); err != nil {
+		fields, err := json.Marshal(r.payload)
+		if err != nil {
+			tb.Fatal(err)
+		}
+		if _, err := log.Append(&record.Other{Name: r.kind, JSON: fields}); err != nil {
 			// A payload longer than a line is refused: the next one may fit.
 			tb.Logf("%s: %v", r.kind, err)
 		}

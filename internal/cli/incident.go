@@ -85,7 +85,7 @@ func group(ctx context.Context, path string, f audit.Filter, g *incident.Grouper
 			return err
 		}
 		records++
-		g.Add(incident.Event{Seq: r.Seq, Time: r.Time, Kind: string(r.Kind), Line: r.Line()})
+		g.Add(incident.Event{Seq: r.Seq, Time: r.Time, Kind: r.Kind, Line: r.Line()})
 	}
 	return noLog(path, records, strange)
 }

@@ -10,6 +10,7 @@ import (
 	"github.com/ctwarden/ctwarden/internal/audit"
 	"github.com/ctwarden/ctwarden/internal/config"
 	"github.com/ctwarden/ctwarden/internal/loop"
+	"github.com/ctwarden/ctwarden/internal/record"
 	"github.com/ctwarden/ctwarden/policy"
 	"github.com/ctwarden/ctwarden/remediate"
 )
@@ -29,7 +30,7 @@ func TestRetentionSparesAnIncidentThatGoesOnAfterARestart(t *testing.T) {
 			fill := func(log *audit.Log, n int) {
 				t.Helper()
 				for range n {
-					if _, err := log.Append(audit.KindSample, map[string]int{"entries": 1}); err != nil {
+					if _, err := log.Append(&record.Samples{}); err != nil {
 						t.Fatal(err)
 					}
 				}
@@ -38,7 +39,7 @@ func TestRetentionSparesAnIncidentThatGoesOnAfterARestart(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			if _, err := log.Append(audit.KindIncidentOpen, map[string]string{"incident": "A"}); err != nil {
+			if _, err := log.Append(&record.IncidentOpen{Edge: record.Edge{Incident: "A"}}); err != nil {
 				t.Fatal(err)
 			}
 			fill(log, 2)
@@ -85,7 +86,7 @@ func TestEveryFileSaysWhichLimitsAreInForce(t *testing.T) {
 	limits := cfg.Limits
 	plan := limits.Decide(&policy.State{}, &policy.Assessment{})
 	for range 2 {
-		if _, err := log.Append(audit.KindPlan, map[string]any{"digest": limits.Digest(), "plan": plan}); err != nil {
+		if _, err := log.Append(&record.Plan{Decision: record.Decision{Limits: limits.Digest(), Plan: plan}}); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -95,8 +96,11 @@ func TestEveryFileSaysWhichLimitsAreInForce(t *testing.T) {
 			t.Fatal(err)
 		}
 		kinds = append(kinds, string(r.Kind))
-		var c configRecord
-		if r.Kind == audit.KindConfig && (r.Decode(&c) != nil || c.Digest != limits.Digest() || c.Limits.Digest() != c.Digest) {
+		p, err := r.Payload()
+		if err != nil {
+			t.Fatal(err)
+		}
+		if c, ok := p.(*record.Config); ok && (c.Digest != limits.Digest() || c.Limits.Digest() != c.Digest) {
 			t.Errorf("record %+v", c)
 		}
 	}

@@ -16,6 +16,7 @@ import (
 
 	"github.com/ctwarden/ctwarden/internal/audit"
 	"github.com/ctwarden/ctwarden/internal/control"
+	"github.com/ctwarden/ctwarden/internal/record"
 	"github.com/ctwarden/ctwarden/policy"
 	"github.com/ctwarden/ctwarden/remediate"
 )
@@ -104,7 +105,7 @@ func TestEveryWordHasItsLine(t *testing.T) {
 
 func TestEveryKindIsOnThePageOfTheLog(t *testing.T) {
 	text := page(t, "../../docs/audit-log.md")
-	for _, k := range audit.Kinds() {
+	for _, k := range record.Kinds() {
 		if !strings.Contains(text, "| `"+string(k)+"` |") {
 			t.Errorf("no line for %s", k)
 		}

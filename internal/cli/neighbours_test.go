@@ -19,6 +19,7 @@ import (
 	"github.com/ctwarden/ctwarden/internal/conntrack"
 	"github.com/ctwarden/ctwarden/internal/ctnetlink/cttest"
 	"github.com/ctwarden/ctwarden/internal/netns"
+	"github.com/ctwarden/ctwarden/internal/record"
 	"github.com/ctwarden/ctwarden/policy"
 	"github.com/ctwarden/ctwarden/remediate"
 	"github.com/ctwarden/ctwarden/watcher"
@@ -146,15 +147,13 @@ func TestTheFullOneOfTwoHundredIsServedAndTheOthersKeepEveryEntry(t *testing.T) 
 	var acts []policy.Action
 	apply := make(chan struct{}, 1)
 	p.told = func(r audit.Record) {
-		if r.Kind != audit.KindOutcome {
-			return
-		}
-		var body struct {
-			Action policy.Action `json:"action"`
-			OK     bool          `json:"ok"`
-		}
-		if err := r.Decode(&body); err != nil {
+		payload, err := r.Payload()
+		if err != nil {
 			t.Error(err)
+		}
+		body, ok := payload.(*record.Outcome)
+		if !ok {
+			return
 		}
 		mu.Lock()
 		defer mu.Unlock()

@@ -14,6 +14,7 @@ import (
 
 	"github.com/ctwarden/ctwarden/internal/audit"
 	"github.com/ctwarden/ctwarden/internal/incident"
+	"github.com/ctwarden/ctwarden/internal/record"
 	review "github.com/ctwarden/ctwarden/internal/report"
 )
 
@@ -87,7 +88,7 @@ func TestAChangeOfAnOldLogIsFound(t *testing.T) {
 
 // TestAnOldLogIsRead counts the records by kind.
 func TestAnOldLogIsRead(t *testing.T) {
-	got := map[audit.Kind]int{}
+	got := map[record.Kind]int{}
 	for r, err := range audit.Read(t.Context(), filepath.Join(oldLogs(t), "audit.jsonl"), audit.Filter{}) {
 		if err != nil {
 			t.Fatal(err)
@@ -97,7 +98,7 @@ func TestAnOldLogIsRead(t *testing.T) {
 			t.Errorf("record %d, %s, has no sentence", r.Seq, r.Kind)
 		}
 	}
-	want := map[audit.Kind]int{
+	want := map[record.Kind]int{
 		"census": 7, "config": 18, "hold": 5, "incident.open": 1, "incident.close": 1, "level": 4, "outcome": 8, "override": 1,
 		"pause": 2, "plan": 4, "resume": 2, "revert": 1, "sample": 8, "start": 2, "stop": 2, "verdict": 4,
 	}

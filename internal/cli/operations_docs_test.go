@@ -9,6 +9,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/ctwarden/ctwarden/internal/audit"
+	"github.com/ctwarden/ctwarden/internal/record"
 	"github.com/ctwarden/ctwarden/policy"
 	"github.com/ctwarden/ctwarden/remediate"
 )
@@ -24,7 +25,7 @@ func TestTheScreenOfTheHandbookIsTheOneOfStatus(t *testing.T) {
 	if !found {
 		t.Fatal("the page shows no status")
 	}
-	hash, err := audit.ParseHash("3b8c2d5a64f5" + strings.Repeat("0", 52))
+	hash, err := record.ParseHash("3b8c2d5a64f5" + strings.Repeat("0", 52))
 	if err != nil {
 		t.Fatal(err)
 	}

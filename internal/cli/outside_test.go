@@ -17,6 +17,7 @@ import (
 	"github.com/ctwarden/ctwarden/internal/ctnetlink/cttest"
 	"github.com/ctwarden/ctwarden/internal/drill"
 	"github.com/ctwarden/ctwarden/internal/netns"
+	"github.com/ctwarden/ctwarden/internal/record"
 	"github.com/ctwarden/ctwarden/policy"
 	"github.com/ctwarden/ctwarden/remediate"
 	"github.com/ctwarden/ctwarden/watcher"
@@ -132,8 +133,8 @@ func TestNoRepliedEntryIsDeleted(t *testing.T) {
 
 	var deleted atomic.Uint64
 	p.told = func(r audit.Record) {
-		var out policy.Outcome
-		if r.Kind == audit.KindOutcome && r.Decode(&out) == nil && out.Action.Type == policy.DeleteEntries {
+		payload, _ := r.Payload()
+		if out, ok := payload.(*record.Outcome); ok && out.Action.Type == policy.DeleteEntries {
 			deleted.Add(out.Changed)
 		}
 	}
@@ -202,7 +203,7 @@ func TestObserveChangesNothing(t *testing.T) {
 	p, start := newPost(t, stage, limits)
 	var would atomic.Int64
 	p.told = func(r audit.Record) {
-		if r.Kind == audit.KindOutcome && bytes.Contains(r.Line(), []byte(`"would":true`)) {
+		if r.Kind == record.KindOutcome && bytes.Contains(r.Line(), []byte(`"would":true`)) {
 			would.Add(1)
 		}
 	}

@@ -8,6 +8,7 @@ import (
 	"testing"
 
 	"github.com/ctwarden/ctwarden/internal/audit"
+	"github.com/ctwarden/ctwarden/internal/record"
 )
 
 // TestPlansOfAnotherPolicyAreCountedApart writes the old log anew, with plans
@@ -68,18 +69,20 @@ func rewritten(t *testing.T, fields map[string]any) string {
 			t.Fatal(err)
 		}
 		var payload map[string]any
-		if err := json.Unmarshal(r.Payload(), &payload); err != nil {
+		text := r.JSON()
+		if err := json.Unmarshal(text, &payload); err != nil {
 			t.Fatal(err)
 		}
-		var write any = r.Payload()
-		if r.Kind == audit.KindPlan || r.Kind == audit.KindHold {
+		if r.Kind == record.KindPlan || r.Kind == record.KindHold {
 			if fields["held"] != nil {
 				delete(payload, "actions")
 			}
 			maps.Copy(payload, fields)
-			write = payload
+			if text, err = json.Marshal(payload); err != nil {
+				t.Fatal(err)
+			}
 		}
-		if _, err := log.Append(r.Kind, write); err != nil {
+		if _, err := log.Append(&record.Other{Name: r.Kind, JSON: text}); err != nil {
 			t.Fatal(err)
 		}
 	}

@@ -16,6 +16,7 @@ import (
 	"github.com/ctwarden/ctwarden/internal/ctnetlink"
 	"github.com/ctwarden/ctwarden/internal/loop"
 	"github.com/ctwarden/ctwarden/internal/netns"
+	"github.com/ctwarden/ctwarden/internal/record"
 	"github.com/ctwarden/ctwarden/policy"
 	"github.com/ctwarden/ctwarden/remediate"
 	"github.com/ctwarden/ctwarden/watcher"
@@ -167,10 +168,10 @@ func (p *post) refresh() {
 	}
 }
 
-func (p *post) record(kind audit.Kind, payload any) error {
-	record, err := p.log.Append(kind, payload)
+func (p *post) record(payload record.Payload) error {
+	r, err := p.log.Append(payload)
 	if err == nil && p.told != nil {
-		p.told(record)
+		p.told(r)
 	}
 	return err
 }
@@ -197,12 +198,6 @@ func (p *post) drain() []policy.Signal {
 	return signals
 }
 
-type missedRecord struct {
-	Source watcher.Source `json:"source"`
-	watcher.Missed
-	Text string `json:"text"`
-}
-
 // missed records what the kernel said while nobody listened. It is too late to
 // act on it.
 func (p *post) missed(source watcher.Source, m watcher.Missed) {
@@ -211,7 +206,10 @@ func (p *post) missed(source watcher.Source, m watcher.Missed) {
 	if m.Lost > 0 {
 		text += fmt.Sprintf("; before, %d lines of its log were overwritten unread", m.Lost)
 	}
-	if err := p.record(audit.KindMissed, missedRecord{source, m, text}); err != nil {
+	err := p.record(&record.Missed{
+		Source: string(source), Count: m.Count, First: m.First, Last: m.Last, Boot: m.Boot, Lost: m.Lost, Text: text,
+	})
+	if err != nil {
 		p.say.Error("record what was missed", "error", err)
 	}
 }

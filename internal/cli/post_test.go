@@ -10,6 +10,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/ctwarden/ctwarden/internal/audit"
+	"github.com/ctwarden/ctwarden/internal/record"
 	"github.com/ctwarden/ctwarden/watcher"
 )
 
@@ -26,17 +27,18 @@ func TestWhatWasMissedIsRecordedAndNotPassedOn(t *testing.T) {
 	p.missed(watcher.SourceKmsg, missed)
 	missed.Lost = 0
 	p.missed(watcher.SourceJournald, missed)
-	if len(told) != 2 || told[0].Kind != audit.KindMissed || told[1].Kind != audit.KindMissed {
+	if len(told) != 2 || told[0].Kind != record.KindMissed || told[1].Kind != record.KindMissed {
 		t.Fatalf("told %+v", told)
 	}
-	for i, want := range []missedRecord{
-		{watcher.SourceKmsg, watcher.Missed{Count: 3, First: first, Last: first.Add(time.Hour), Boot: "b00t", Lost: 40}, ""},
-		{watcher.SourceJournald, missed, ""},
+	for i, want := range []record.Missed{
+		{Source: "kmsg", Count: 3, First: first, Last: first.Add(time.Hour), Boot: "b00t", Lost: 40},
+		{Source: "journald", Count: 3, First: first, Last: first.Add(time.Hour), Boot: "b00t"},
 	} {
-		var got missedRecord
-		if err := told[i].Decode(&got); err != nil {
+		payload, err := told[i].Payload()
+		if err != nil {
 			t.Fatal(err)
 		}
+		got := *payload.(*record.Missed)
 		text := got.Text
 		got.Text = ""
 		if diff := cmp.Diff(want, got); diff != "" {

@@ -9,9 +9,8 @@ import (
 
 	sd "github.com/coreos/go-systemd/v22/daemon"
 
-	"github.com/ctwarden/ctwarden/internal/audit"
 	"github.com/ctwarden/ctwarden/internal/config"
-	"github.com/ctwarden/ctwarden/internal/loop"
+	"github.com/ctwarden/ctwarden/internal/record"
 	"github.com/ctwarden/ctwarden/watcher"
 )
 
@@ -33,13 +32,13 @@ func (d *running) reloads(ctx context.Context, hups <-chan os.Signal) {
 }
 
 // reload takes a whole new configuration, or none of it.
-func (d *running) reload(ctx context.Context, by *loop.Asked) error {
+func (d *running) reload(ctx context.Context, by *record.Requester) error {
 	d.reloading.Lock()
 	defer d.reloading.Unlock()
 	old := d.cfg.Load()
 	cfg, err := config.Load(d.src)
 	if err != nil {
-		return errors.Join(err, d.post.record(audit.KindConfig, configRecord{
+		return errors.Join(err, d.post.record(&record.Config{
 			Digest: old.Limits.Digest(), Limits: old.Limits, Error: err.Error(), By: by,
 			Text: "reload refused: the old configuration stays",
 		}))
@@ -50,7 +49,7 @@ func (d *running) reload(ctx context.Context, by *loop.Asked) error {
 		text += ", but " + strings.Join(restart, ", ") + " as it was: that takes a restart"
 	}
 	// The record comes first: plans under the new limits name it.
-	err = d.post.record(audit.KindConfig, configRecord{
+	err = d.post.record(&record.Config{
 		Digest: cfg.Limits.Digest(), Limits: cfg.Limits, Changes: changes, Restart: restart, By: by, Text: text,
 	})
 	if err != nil {

@@ -14,11 +14,10 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"github.com/ctwarden/ctwarden/internal/audit"
 	"github.com/ctwarden/ctwarden/internal/config"
 	"github.com/ctwarden/ctwarden/internal/control"
-	"github.com/ctwarden/ctwarden/internal/loop"
 	"github.com/ctwarden/ctwarden/internal/netns"
+	"github.com/ctwarden/ctwarden/internal/record"
 	"github.com/ctwarden/ctwarden/internal/ui"
 	"github.com/ctwarden/ctwarden/policy"
 	"github.com/ctwarden/ctwarden/remediate"
@@ -132,14 +131,14 @@ func revert(ctx context.Context, w io.Writer, cfg *config.Config, o remediate.Op
 		return err
 	}
 	for i := range claims.Notes {
-		if claims.Notes[i].Kind != remediate.NoteKept {
+		if claims.Notes[i].Kind != record.NoteKept {
 			fmt.Fprintln(w, claims.Notes[i].Sentence())
 		}
 	}
 	if len(kernel.Ledger().Entries) == 0 {
 		return printReverted(w, nil)
 	}
-	record, done, err := recordRevert(cfg, a)
+	add, done, err := recordRevert(cfg, a)
 	if err != nil && !a.Force {
 		return hint(fmt.Errorf("no audit, no action: %w", err),
 			"ctwarden revert --force   # although it can't be recorded", "ctwarden revert --print")
@@ -147,7 +146,7 @@ func revert(ctx context.Context, w io.Writer, cfg *config.Config, o remediate.Op
 	defer func() { err = errors.Join(err, done()) }()
 	outcomes, err := kernel.Revert(ctx, a.Force)
 	for i := range outcomes {
-		err = errors.Join(err, record(&outcomes[i]))
+		err = errors.Join(err, add(&outcomes[i]))
 	}
 	return errors.Join(err, printReverted(w, outcomes))
 }
@@ -155,25 +154,25 @@ func revert(ctx context.Context, w io.Writer, cfg *config.Config, o remediate.Op
 // recordRevert records that values are about to be put back, and returns what
 // records each outcome, and what closes the audit log. Both may be called when
 // there is an error, and then do nothing.
-func recordRevert(cfg *config.Config, a control.Ask) (record func(*policy.Outcome) error, done func() error, err error) {
-	record, done = func(*policy.Outcome) error { return nil }, func() error { return nil }
+func recordRevert(cfg *config.Config, a control.Ask) (add func(*policy.Outcome) error, done func() error, err error) {
+	add, done = func(*policy.Outcome) error { return nil }, func() error { return nil }
 	// No daemon may ever have run here: what is put back is a drill's.
 	if err := os.MkdirAll(filepath.Dir(cfg.Audit.Path), 0o750); err != nil {
-		return record, done, fmt.Errorf("make directory: %w", err)
+		return add, done, fmt.Errorf("make directory: %w", err)
 	}
 	log, err := openAudit(cfg, voiceLog(io.Discard), nil)
 	if err != nil {
-		return record, done, err
+		return add, done, err
 	}
-	by := loop.Asked{Reason: a.Reason, UID: uint32(os.Getuid()), PID: int32(os.Getpid())}
-	_, err = log.Append(audit.KindRevert, revertRecord{
-		by, a.Force, fmt.Sprintf("uid %d puts every value back, without a daemon: %s", by.UID, cmp.Or(a.Reason, "no reason given")),
+	by := record.Requester{Reason: a.Reason, UID: uint32(os.Getuid()), PID: int32(os.Getpid())}
+	_, err = log.Append(&record.Revert{
+		Requester: by, Force: a.Force, Text: fmt.Sprintf("uid %d puts every value back, without a daemon: %s", by.UID, cmp.Or(a.Reason, "no reason given")),
 	})
 	if err != nil {
-		return record, log.Close, err
+		return add, log.Close, err
 	}
 	return func(out *policy.Outcome) error {
-		_, err := log.Append(audit.KindOutcome, revertedRecord{*out, out.Sentence()})
+		_, err := log.Append(&record.Outcome{Outcome: *out, Text: out.Sentence()})
 		return err
 	}, log.Close, nil
 }

@@ -15,12 +15,12 @@ import (
 func TestARevertWithoutADaemonIsRecorded(t *testing.T) {
 	cfg := config.Default()
 	cfg.Audit.Path = filepath.Join(t.TempDir(), "audit.jsonl")
-	record, done, err := recordRevert(&cfg, control.Ask{Reason: "the flood is over"})
+	add, done, err := recordRevert(&cfg, control.Ask{Reason: "the flood is over"})
 	if err != nil {
 		t.Fatal(err)
 	}
 	out := policy.Outcome{Action: policy.Action{Type: policy.RestoreMax, From: 2, To: 1}, OK: true, Before: 2, After: 1}
-	if err := record(&out); err != nil {
+	if err := add(&out); err != nil {
 		t.Fatal(err)
 	}
 	if err := done(); err != nil {
@@ -46,11 +46,11 @@ func TestARevertThatCannotBeRecordedSaysSo(t *testing.T) {
 		t.Fatal(err)
 	}
 	cfg.Audit.Path = filepath.Join(dir, "audit.jsonl")
-	record, done, err := recordRevert(&cfg, control.Ask{})
+	add, done, err := recordRevert(&cfg, control.Ask{})
 	if err == nil {
 		t.Fatal("no error")
 	}
-	if err := record(&policy.Outcome{}); err != nil {
+	if err := add(&policy.Outcome{}); err != nil {
 		t.Error(err)
 	}
 	if err := done(); err != nil {

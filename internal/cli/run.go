@@ -17,12 +17,11 @@ import (
 	sd "github.com/coreos/go-systemd/v22/daemon"
 	"github.com/spf13/cobra"
 
-	"github.com/ctwarden/ctwarden/internal/audit"
 	"github.com/ctwarden/ctwarden/internal/config"
 	"github.com/ctwarden/ctwarden/internal/loop"
 	"github.com/ctwarden/ctwarden/internal/metrics"
 	"github.com/ctwarden/ctwarden/internal/netns"
-	"github.com/ctwarden/ctwarden/policy"
+	"github.com/ctwarden/ctwarden/internal/record"
 	"github.com/ctwarden/ctwarden/remediate"
 	"github.com/ctwarden/ctwarden/watcher"
 )
@@ -78,7 +77,7 @@ func runDaemon(ctx context.Context, version string, src config.Source, cfg *conf
 	d.post.run(ctx)
 	reloads.Wait() // what it still records comes before the end
 	d.notify(sd.SdNotifyStopping)
-	return d.post.record(audit.KindStop, stopRecord{"the kernel's values stay as they are"})
+	return d.post.record(&record.Stop{Text: "the kernel's values stay as they are"})
 }
 
 // running is the daemon with what it has open.
@@ -102,33 +101,6 @@ type running struct {
 	// if it does not ask; pinged is when it was told.
 	watchdog time.Duration
 	pinged   time.Time
-}
-
-type startRecord struct {
-	Version string `json:"version"`
-	Kernel  string `json:"kernel"`
-	Boot    string `json:"boot_id"`
-	Mode    string `json:"mode"`
-	// Ledger says what became of the values that an earlier run changed.
-	Ledger []remediate.Note `json:"ledger,omitempty"`
-	Text   string           `json:"text"`
-}
-
-type stopRecord struct {
-	Text string `json:"text"`
-}
-
-type configRecord struct {
-	Digest  string          `json:"digest"`
-	Limits  policy.Limits   `json:"limits"`
-	Changes []config.Change `json:"changes,omitempty"`
-	// Restart are the keys whose value, other than at the start, takes effect
-	// only after a restart.
-	Restart []string `json:"restart,omitempty"`
-	Error   string   `json:"error,omitempty"`
-	// By is who asked for it through the socket; SIGHUP has no name.
-	By   *loop.Asked `json:"by,omitempty"`
-	Text string      `json:"text"`
 }
 
 // open opens everything, the audit log first: no audit, no action.
@@ -221,20 +193,20 @@ func (d *running) remembered() map[uint32]loop.Kept {
 
 // inForce is the record by which the plans behind it are decided again, should
 // the one of the start be gone by then.
-func (d *running) inForce() (audit.Kind, any) {
+func (d *running) inForce() record.Payload {
 	cfg := d.cfg.Load()
-	return audit.KindConfig, configRecord{Digest: cfg.Limits.Digest(), Limits: cfg.Limits, Text: "the limits in force, for this file of the log"}
+	return &record.Config{Digest: cfg.Limits.Digest(), Limits: cfg.Limits, Text: "the limits in force, for this file of the log"}
 }
 
 // recordStart records who begins, and under which limits: every plan names
 // theirs.
-func (p *post) recordStart(boot string, cfg *config.Config, notes []remediate.Note) error {
+func (p *post) recordStart(boot string, cfg *config.Config, notes []record.Note) error {
 	return errors.Join(
-		p.record(audit.KindStart, startRecord{
-			p.version, watcher.KernelRelease(), boot, cfg.Limits.Mode.String(), notes,
-			fmt.Sprintf("ctwarden %s starts on Linux %s, mode %s", p.version, watcher.KernelRelease(), cfg.Limits.Mode),
+		p.record(&record.Start{
+			Version: p.version, Kernel: watcher.KernelRelease(), Boot: boot, Mode: cfg.Limits.Mode.String(), Ledger: notes,
+			Text: fmt.Sprintf("ctwarden %s starts on Linux %s, mode %s", p.version, watcher.KernelRelease(), cfg.Limits.Mode),
 		}),
-		p.record(audit.KindConfig, configRecord{
+		p.record(&record.Config{
 			Digest: cfg.Limits.Digest(), Limits: cfg.Limits, Changes: config.Diff(config.Default(), *cfg),
 			Text: "the limits in force",
 		}),

@@ -11,8 +11,8 @@ import (
 	"testing"
 	"time"
 
-	"github.com/ctwarden/ctwarden/internal/audit"
 	"github.com/ctwarden/ctwarden/internal/control"
+	"github.com/ctwarden/ctwarden/internal/record"
 	"github.com/ctwarden/ctwarden/policy"
 )
 
@@ -66,7 +66,7 @@ func TestTheKernelSaysWhoAsks(t *testing.T) {
 		t.Fatalf("a member of the group: exit %d\n%s", code, text)
 	}
 	want := fmt.Sprintf(`"uid":%d,"pid":%d`, nobody, pid)
-	if got := c.records(audit.KindPause); !strings.Contains(got, want) || !strings.Contains(got, `"reason":"a member asks"`) {
+	if got := c.records(record.KindPause); !strings.Contains(got, want) || !strings.Contains(got, `"reason":"a member asks"`) {
 		t.Errorf("no %s in the record %s", want, got)
 	}
 	text, code, _ = c.as(syscall.Credential{Uid: nobody, Gid: nobody}, "resume")

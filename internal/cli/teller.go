@@ -9,6 +9,7 @@ import (
 
 	"github.com/ctwarden/ctwarden/internal/audit"
 	"github.com/ctwarden/ctwarden/internal/loop"
+	"github.com/ctwarden/ctwarden/internal/record"
 	"github.com/ctwarden/ctwarden/internal/ui"
 	"github.com/ctwarden/ctwarden/policy"
 	"github.com/ctwarden/ctwarden/watcher"
@@ -87,9 +88,9 @@ func (t *teller) record(r audit.Record) {
 		return
 	}
 	switch r.Kind {
-	case audit.KindSample: // the fill is told as it is
+	case record.KindSample: // the fill is told as it is
 		return
-	case audit.KindStart, audit.KindConfig: // begin says it, and they come before
+	case record.KindStart, record.KindConfig: // begin says it, and they come before
 		return
 	}
 	t.line("%-8s %s", strings.TrimPrefix(string(r.Kind), "incident."), r.Sentence())

@@ -7,6 +7,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/ctwarden/ctwarden/internal/config"
+	"github.com/ctwarden/ctwarden/internal/record"
 	"github.com/ctwarden/ctwarden/policy"
 )
 
@@ -16,7 +17,7 @@ func TestDiff(t *testing.T) {
 	to.Limits.Levels.HighEnter = 8650
 	to.Protect.Networks = []netip.Prefix{netip.MustParsePrefix("10.0.0.0/8")}
 	to.Protect.Zones = []uint16{} // nothing, as before
-	want := []config.Change{
+	want := []record.Change{
 		{Key: "mode", From: "enforce", To: "observe"},
 		{Key: "levels.high.enter", From: "85%", To: "86.5%"},
 		{Key: "protect.cidr", From: "[]", To: "[10.0.0.0/8]"},

@@ -129,3 +129,12 @@ func (p Permyriad) Of(whole uint64) uint64 {
 	}
 	return q*uint64(p) + r*uint64(p)/10000
 }
+
+// Fuller reports whether a table of n entries of most is fuller than another.
+// Where max differs, the share counts; without a max (0), the number.
+func Fuller(n, most, other, otherMost uint64) bool {
+	if most == otherMost || most == 0 || otherMost == 0 {
+		return n > other
+	}
+	return Share(n, most) > Share(other, otherMost)
+}

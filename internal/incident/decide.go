@@ -1,147 +1,84 @@
 package incident
 
 import (
-	"encoding/json"
-	"fmt"
-	"math"
-
-	"github.com/ctwarden/ctwarden/internal/conntrack"
+	"github.com/ctwarden/ctwarden/internal/record"
 	"github.com/ctwarden/ctwarden/policy"
 )
 
-func (g *Grouper) looked(i *Incident, e Event) error {
+func (g *Grouper) looked(i *Incident, e Event, c *record.Census) {
 	if g.Depth != Whole {
-		return nil
+		return
 	}
-	look := &Look{}
-	if err := json.Unmarshal(e.Line, look); err != nil {
-		return err
-	}
-	look.Time = e.Time
-	if top := look.Top; top != nil {
+	look := &Look{Time: e.Time, Summary: c.Summary}
+	if top := c.Top; top.Sources != nil || top.Networks != nil || top.Destinations != nil || top.Ports != nil {
 		top.Sources = top.Sources[:min(len(top.Sources), mostTop)]
 		top.Networks = top.Networks[:min(len(top.Networks), mostTop)]
 		top.Destinations = top.Destinations[:min(len(top.Destinations), mostTop)]
 		top.Ports = top.Ports[:min(len(top.Ports), mostTop)]
 		top.Zones = nil
+		look.Top = &top
 	}
 	if i.Before == nil {
 		i.Before = look
 	} else {
 		i.After = look
 	}
-	return nil
 }
 
-// sketched reports whether the flight recorder tells all that a list needs, but
-// for a peak between its readings.
-func (g *Grouper) sketched(i *Incident) bool { return g.Depth == Figures && len(i.sampled.points) > 1 }
-
-// glimpse reads of a table what its peak is told by.
-func glimpse(table []byte, t *conntrack.Table) error {
-	return eachField(table, func(name, value []byte) error {
-		switch string(name) {
-		case "entries":
-			t.Entries = number(value)
-		case "max":
-			t.Max = number(value)
-		case "buckets":
-			t.Buckets = number(value)
-		}
-		return nil
-	})
-}
-
-// observed takes what a plan was decided on in.
-func (g *Grouper) observed(i *Incident, e Event, f *fields) (policy.Moment, error) {
-	var o struct {
-		Now   policy.Moment   `json:"now"`
-		Table conntrack.Table `json:"table"`
-	}
-	if f.observation == nil || g.Depth == Outline {
-		return 0, nil
-	}
-	sketched := g.sketched(i)
-	err := eachField(f.observation, func(name, value []byte) error {
-		switch string(name) {
-		case "now":
-			return o.Now.UnmarshalText([]byte(unquoted(value)))
-		case "table":
-			if sketched {
-				return glimpse(value, &o.Table)
-			}
-			return json.Unmarshal(value, &o.Table)
-		}
-		return nil
-	})
-	if err != nil {
-		return 0, fmt.Errorf("observation: %w", err)
+// observed takes in what a plan was decided on.
+func (g *Grouper) observed(i *Incident, e Event, d *record.Decision) {
+	o := &d.Observation
+	if g.Depth == Outline || o.Now == 0 {
+		return
 	}
 	i.moment(o.Now)
 	t := &o.Table
-	p := Point{Time: e.Time, At: o.Now, Entries: t.Entries, Max: t.Max, Buckets: t.Buckets, Level: f.Level}
-	if sketched {
-		g.told(i, p, nil)
-		return o.Now, nil
+	g.told(i, Point{Time: e.Time, At: o.Now, Entries: t.Entries, Max: t.Max, Buckets: t.Buckets, Level: d.Level}, &t.Counters)
+	if g.Depth == Whole && !i.Scene.known() {
+		i.Scene = Scene{Timeouts: o.Timeouts, Memory: o.Memory, Host: o.Host, Budget: d.Budget, Kernel: o.Kernel}
 	}
-	g.told(i, p, &t.Counters)
-	if i.Scene.known() || g.Depth != Whole {
-		return o.Now, nil
-	}
-	if err := json.Unmarshal(f.observation, &i.Scene); err != nil {
-		return 0, fmt.Errorf("observation: %w", err)
-	}
-	if f.budget != nil {
-		err = json.Unmarshal(f.budget, &i.Scene.Budget)
-	}
-	return o.Now, err
 }
 
-func (g *Grouper) planned(i *Incident, e Event, f *fields) error {
-	i.named(f.Cause)
-	now, err := g.observed(i, e, f)
-	if err != nil {
-		return err
+func (g *Grouper) planned(e Event, p *record.Decision) {
+	i := g.about(p.Incident, p.NetNS, &e)
+	if i == nil {
+		return
 	}
+	i.Level = max(i.Level, p.Level)
+	i.named(p.Cause)
+	g.observed(i, e, p)
 	d := Decision{
-		Seq: e.Seq, Time: e.Time, At: now, Level: f.Level, Cause: f.Cause, Hold: f.Held, Text: f.Text, Kind: Held,
+		Seq: e.Seq, Time: e.Time, At: p.Observation.Now, Level: p.Level, Cause: p.Cause, Hold: p.Held, Text: p.Text, Kind: Held,
 	}
 	switch e.Kind {
-	case "breaker":
+	case record.KindBreaker:
 		i.Tally.Breakers++
 		d.Kind = Tripped
 		g.tell(i, d)
-		return nil
-	case "hold":
+	case record.KindHold:
 		i.Tally.Holds++
 		g.tell(i, d)
-		return nil
-	}
-	if g.Depth != Whole {
-		return nil
-	}
-	var actions []policy.Action
-	if f.actions != nil {
-		if err := json.Unmarshal(f.actions, &actions); err != nil {
-			return fmt.Errorf("actions: %w", err)
+	default:
+		d.Kind = Acted
+		for n := range p.Actions {
+			d.Action = &p.Actions[n]
+			d.Text = d.Action.Sentence()
+			g.tell(i, d)
 		}
 	}
-	d.Kind = Acted
-	for n := range actions {
-		d.Action = &actions[n]
-		d.Text = actions[n].Sentence()
-		i.decided(d)
-	}
-	return nil
 }
 
-func (g *Grouper) outcome(i *Incident, e Event, f *fields) error {
-	out, err := f.outcome()
-	if err == nil && g.Depth == Whole {
-		err = json.Unmarshal(e.Line, &out)
+// outcome takes in what the kernel said to an action. Outside of any incident
+// that is the giving back of a value, or the hash made larger in calm.
+func (g *Grouper) outcome(e Event, p *record.Outcome) {
+	out := p.Outcome
+	if p.Incident == "" {
+		g.knobs.wrote(&out, nil, e.Time)
+		return
 	}
-	if err != nil {
-		return err
+	i := g.about(p.Incident, 0, &e)
+	if i == nil {
+		return
 	}
 	switch act := &out.Action; {
 	case act.Would:
@@ -156,39 +93,14 @@ func (g *Grouper) outcome(i *Incident, e Event, f *fields) error {
 	}
 	g.knobs.wrote(&out, i, e.Time)
 	if g.Depth != Whole {
-		return nil
+		return
 	}
 	i.Sacrificed.add(&out)
 	if d := i.awaiting(&out.Action); d != nil {
 		d.Outcome = &out
-		return nil
+		return
 	}
 	i.decided(Decision{Seq: e.Seq, Time: e.Time, Kind: Acted, Action: &out.Action, Outcome: &out, Text: out.Action.Sentence()})
-	return nil
-}
-
-// outcome returns what an outcome says of a kernel value. Of an act on entries
-// it leaves out what became of each.
-func (f *fields) outcome() (policy.Outcome, error) {
-	out := policy.Outcome{OK: f.OK, Foreign: f.Foreign, Before: f.Before, After: f.After}
-	act := &out.Action
-	err := eachField(f.action, func(name, value []byte) error {
-		switch string(name) {
-		case "type":
-			return act.Type.UnmarshalText([]byte(unquoted(value)))
-		case "knob":
-			return act.Knob.UnmarshalText([]byte(unquoted(value)))
-		case "netns":
-			act.NetNS = uint32(min(number(value), math.MaxUint32))
-		case "would":
-			act.Would = string(value) == "true"
-		}
-		return nil
-	})
-	if err != nil {
-		return out, fmt.Errorf("action: %w", err)
-	}
-	return out, nil
 }
 
 // awaiting finds the decision whose outcome this is.
@@ -226,12 +138,8 @@ func (s *Sacrificed) add(out *policy.Outcome) {
 	s.Samples = append(s.Samples, out.Entries.Samples[:min(room, len(out.Entries.Samples))]...)
 }
 
-func (g *Grouper) judged(i *Incident, e Event, f *fields) error {
-	var result policy.Result
-	if err := result.UnmarshalText([]byte(unquoted(f.result))); err != nil {
-		return fmt.Errorf("result: %w", err)
-	}
-	switch result {
+func (g *Grouper) judged(i *Incident, e Event, p *record.Verdict) {
+	switch p.Result {
 	case policy.Helped:
 		i.Tally.Helped++
 	case policy.NoEffect:
@@ -241,54 +149,13 @@ func (g *Grouper) judged(i *Incident, e Event, f *fields) error {
 	case policy.Inconclusive:
 		i.Tally.Inconclusive++
 	}
-	switch {
-	case g.Depth == Outline:
-		return nil
-	case g.sketched(i) && f.after != nil:
-		return g.figured(i, e, f.after)
-	}
-	var v policy.Verdict
-	if err := json.Unmarshal(e.Line, &v); err != nil {
-		return err
-	}
-	p, counters := figures(&v.After, policy.Calm)
-	p.Time = e.Time
-	g.told(i, p, &counters)
+	v := p.Verdict
+	after, counters := figures(&v.After, policy.Calm)
+	after.Time = e.Time
+	g.told(i, after, &counters)
 	for n := range i.Decisions {
 		if d := &i.Decisions[n]; d.Action != nil && d.Action.Type == v.Type && d.At == v.ActedAt {
 			d.Verdict = &v
 		}
 	}
-	return nil
-}
-
-// figured takes from a verdict what a list needs of its reading.
-func (g *Grouper) figured(i *Incident, e Event, figures []byte) error {
-	p := Point{Time: e.Time}
-	err := eachField(figures, func(name, value []byte) error {
-		switch string(name) {
-		case "at":
-			return p.At.UnmarshalText([]byte(unquoted(value)))
-		case "entries":
-			p.Entries = number(value)
-		case "max":
-			p.Max = number(value)
-		}
-		return nil
-	})
-	if err == nil {
-		g.told(i, p, nil)
-	}
-	return err
-}
-
-func (g *Grouper) overruled(i *Incident, e Event, f *fields) error {
-	var ov policy.Override
-	if err := json.Unmarshal(e.Line, &ov); err != nil {
-		return err
-	}
-	g.knobs.lost(f.NetNS, &ov)
-	i.Tally.Overrides++
-	g.tell(i, Decision{Seq: e.Seq, Time: e.Time, Kind: Overruled, Text: f.Text})
-	return nil
 }

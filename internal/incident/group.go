@@ -1,12 +1,13 @@
 package incident
 
 import (
-	"encoding/json"
 	"fmt"
 	"iter"
 	"slices"
 	"time"
 
+	"github.com/ctwarden/ctwarden/internal/conntrack"
+	"github.com/ctwarden/ctwarden/internal/record"
 	"github.com/ctwarden/ctwarden/policy"
 )
 
@@ -56,9 +57,19 @@ type Grouper struct {
 	open      map[uint32]*Incident // by namespace
 	names     map[string]*Incident // nil: it was forgotten
 	knobs     knobs
-	daemon    startFields
-	limits    []byte  // of the last config record, in JSON
-	samples   Samples // its memory is used again
+	daemon    record.Start
+	limits    *policy.Limits // of the last config record
+	digest    string         // of these limits
+	skimmer   record.Skimmer
+}
+
+// An Event is one record of the audit log.
+type Event struct {
+	Seq  uint64
+	Time time.Time
+	Kind record.Kind
+	// Line is the whole record, a JSON object. It is not kept.
+	Line []byte
 }
 
 // A Depth is how much is kept of an incident. A long log is read faster and in
@@ -79,7 +90,10 @@ const (
 // Whole returns a Grouper that keeps this incident whole, and no other. It is
 // to be fed again with the records of the log from i.Seq to i.LastSeq.
 func (i *Incident) Whole() *Grouper {
-	return &Grouper{one: i, daemon: startFields{i.Version, i.Kernel, i.boot, i.Mode}, limits: i.limits}
+	return &Grouper{
+		one: i, daemon: record.Start{Version: i.Version, Kernel: i.Kernel, Boot: i.boot, Mode: i.Mode},
+		limits: i.limits, digest: i.digest,
+	}
 }
 
 // Points kept of a curve: for a graph on paper, and for a line of a list.
@@ -94,9 +108,35 @@ func (g *Grouper) Add(e Event) {
 	if g.open == nil {
 		g.open, g.names, g.knobs = map[uint32]*Incident{}, map[string]*Incident{}, knobs{}
 	}
-	if err := g.absorb(e); err != nil {
-		g.gap(&e, fmt.Sprintf("record %d (%s) can't be read: %v", e.Seq, e.Kind, err))
+	switch e.Kind {
+	case record.KindStop, record.KindMissed:
+		return
+	case record.KindGap:
+		g.gap(&e, "records are missing from the log here: see ctwarden audit verify")
+		return
 	}
+	p, err := g.decode(&e)
+	if err != nil {
+		g.gap(&e, fmt.Sprintf("record %d (%s) can't be read: %v", e.Seq, e.Kind, err))
+		if e.Kind == record.KindConfig {
+			g.limits = nil
+		}
+		// A later version may name causes and actions that this one does not
+		// know. What can be read of such a record counts.
+		if p, err = g.skimmer.Skim(e.Kind, e.Line); err != nil {
+			return
+		}
+	}
+	g.absorb(e, p)
+}
+
+// decode reads as much of a record as is kept of it.
+func (g *Grouper) decode(e *Event) (record.Payload, error) {
+	g.skimmer.NoRows = g.Depth == Outline
+	if g.Depth == Whole && e.Kind != record.KindSample {
+		return record.Decode(e.Kind, e.Line)
+	}
+	return g.skimmer.Skim(e.Kind, e.Line)
 }
 
 // Damaged notes a line of the log that is no record.
@@ -163,12 +203,8 @@ func (g *Grouper) finished(i *Incident) Incident {
 	if !i.settled {
 		out.draw(g.points())
 	}
-	if g.Depth == Whole && i.limits != nil {
-		// They were read when they were recorded.
-		out.Limits = &policy.Limits{}
-		if json.Unmarshal(i.limits, out.Limits) != nil {
-			out.Limits = nil
-		}
+	if g.Depth == Whole {
+		out.Limits = i.limits
 	}
 	return out
 }
@@ -186,44 +222,54 @@ func (g *Grouper) settle(i *Incident) {
 
 // belongs returns the incident that a record is about: the one it names, or
 // else the open one of its namespace.
-func (g *Grouper) belongs(f *fields, e *Event) *Incident {
-	if f.Incident == "" {
-		return g.open[f.NetNS]
+func (g *Grouper) belongs(id string, netns uint32, e *Event) *Incident {
+	if id == "" {
+		return g.open[netns]
 	}
-	if i, known := g.names[f.Incident]; known {
+	if i, known := g.names[id]; known {
 		return i
 	}
-	if g.one != nil && !g.one.is(f.Incident) {
+	if g.one != nil && !g.one.is(id) {
 		return nil
 	}
-	i := g.begin(f, e)
-	if i.ID == f.Incident {
+	i := g.begin(id, netns, e)
+	if i.ID == id {
 		i.Partial = true
 	}
 	return i
 }
 
+// about returns the incident that a record is about, and notes the record; nil
+// if there is none.
+func (g *Grouper) about(id string, netns uint32, e *Event) *Incident {
+	i := g.belongs(id, netns, e)
+	if i != nil {
+		i.touch(e)
+	}
+	return i
+}
+
 // begin begins an incident, or continues the one before.
-func (g *Grouper) begin(f *fields, e *Event) *Incident {
+func (g *Grouper) begin(id string, netns uint32, e *Event) *Incident {
 	at := e.Time
-	before := g.open[f.NetNS]
+	before := g.open[netns]
 	if before != nil && before.Status == Open {
 		before.Status = Interrupted
 	}
 	if before != nil && before.boot == g.daemon.Boot && !at.Before(before.Start) && at.Sub(before.End) <= MergeWithin &&
 		len(before.Merged) < mostNames {
-		before.Merged = append(before.Merged, f.Incident)
+		before.Merged = append(before.Merged, id)
 		before.Status = Open
-		g.names[f.Incident] = before
+		g.names[id] = before
 		return before
 	}
 	g.settle(before)
 	i := &Incident{
-		ID: f.Incident, NetNS: f.NetNS, Status: Open, Seq: e.Seq, Start: at, End: at, boot: g.daemon.Boot,
-		Version: g.daemon.Version, Kernel: g.daemon.Kernel, Mode: g.daemon.Mode, limits: g.limits,
+		ID: id, NetNS: netns, Status: Open, Seq: e.Seq, Start: at, End: at, boot: g.daemon.Boot,
+		Version: g.daemon.Version, Kernel: g.daemon.Kernel, Mode: g.daemon.Mode, limits: g.limits, digest: g.digest,
 	}
 	g.incidents = append(g.incidents, i)
-	g.open[f.NetNS], g.names[i.ID] = i, i
+	g.open[netns], g.names[i.ID] = i, i
 	if g.Keep > 0 && len(g.incidents) > g.Keep {
 		g.forget(at)
 	}
@@ -315,7 +361,7 @@ func (i *Incident) draw(most int) {
 	i.First, i.Last, i.Losses = t.points[0], t.points[len(t.points)-1], t.losses
 	i.Peak = peak(t.points)
 	i.Curve = t.atMost(most)
-	if p := peak(i.told.points); fuller(p.Entries, p.Max, i.Peak.Entries, i.Peak.Max) {
+	if p := peak(i.told.points); conntrack.Fuller(p.Entries, p.Max, i.Peak.Entries, i.Peak.Max) {
 		i.Peak = p
 	}
 }

@@ -12,6 +12,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"github.com/ctwarden/ctwarden/internal/record"
 	"github.com/ctwarden/ctwarden/policy"
 )
 
@@ -21,9 +22,9 @@ func lines(t testing.TB, text []byte) []Event {
 	var events []Event
 	for scan := bufio.NewScanner(bytes.NewReader(text)); scan.Scan(); {
 		var e struct {
-			Seq  uint64    `json:"seq"`
-			Time time.Time `json:"time"`
-			Kind string    `json:"kind"`
+			Seq  uint64      `json:"seq"`
+			Time time.Time   `json:"time"`
+			Kind record.Kind `json:"kind"`
 		}
 		line := bytes.Clone(scan.Bytes())
 		if err := json.Unmarshal(line, &e); err != nil {
@@ -57,7 +58,7 @@ func (d *diary) write(kind, format string, args ...any) *diary {
 	d.now = d.now.Add(time.Second)
 	seq := uint64(len(d.events) + 1)
 	line := fmt.Sprintf(`{"seq":%d,"time":%q,"kind":%q,%s}`, seq, d.now.Format(time.RFC3339Nano), kind, fmt.Sprintf(format, args...))
-	d.events = append(d.events, Event{Seq: seq, Time: d.now, Kind: kind, Line: []byte(line)})
+	d.events = append(d.events, Event{Seq: seq, Time: d.now, Kind: record.Kind(kind), Line: []byte(line)})
 	return d
 }
 
@@ -240,17 +241,18 @@ func overrule(d *diary) *diary {
 }
 
 func revert(d *diary) *diary {
-	return d.write("revert", `"uid":0,"outcomes":[{"action":{"type":"restore_max","from":2000,"to":1000},"ok":true,"before":2000,"after":1000}]`)
+	return d.write("revert", `"uid":0,"text":"uid 0 puts every value back"`).
+		write("outcome", `"action":{"type":"restore_max","from":2000,"to":1000},"ok":true,"before":2000,"after":1000`)
 }
 
 func TestWhatAPersonAskedForIsTold(t *testing.T) {
-	d := newDiary().open("A", 0).write("pause", `"reason":"deploying","uid":0`).write("resume", `"uid":0`).
+	d := newDiary().open("A", 0).write("pause", `"uid":0,"text":"uid 0 pauses it"`).write("resume", `"uid":0,"text":"uid 0 lets it go on"`).
 		write("revert", `"reason":"x","text":"uid 0 puts every value back"`)
 	var got []string
 	for _, d := range d.group(Grouper{})[0].Decisions {
 		got = append(got, d.Text)
 	}
-	want := []string{"a person paused ctwarden: deploying", "a person told ctwarden to go on", "uid 0 puts every value back"}
+	want := []string{"uid 0 pauses it", "uid 0 lets it go on", "uid 0 puts every value back"}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("told (-want +got):\n%s", diff)
 	}
@@ -288,15 +290,15 @@ func TestDrillIsOneIncident(t *testing.T) {
 
 func FuzzGrouper(f *testing.F) {
 	for _, e := range drill(f) {
-		f.Add(e.Kind, e.Line, e.Line, int64(1))
+		f.Add(string(e.Kind), e.Line, e.Line, int64(1))
 	}
 	f.Add("start", []byte(`{"boot_id":"x"}`), []byte(`{"incident":"`), int64(-1))
 	f.Fuzz(func(t *testing.T, kind string, first, second []byte, span int64) {
 		g := Grouper{Keep: 2}
 		at := time.Unix(1e9, 0)
-		g.Add(Event{Seq: 1, Time: at, Kind: kind, Line: first})
+		g.Add(Event{Seq: 1, Time: at, Kind: record.Kind(kind), Line: first})
 		g.Add(Event{Seq: 2, Time: at, Kind: "incident.open", Line: []byte(`{"incident":"A"}`)})
-		g.Add(Event{Seq: 3, Time: at.Add(time.Duration(span)), Kind: kind, Line: second})
+		g.Add(Event{Seq: 3, Time: at.Add(time.Duration(span)), Kind: record.Kind(kind), Line: second})
 		g.Add(Event{Seq: 4, Time: at, Kind: "sample", Line: second})
 		found := slices.Collect(g.Newest())
 		for i := range found {

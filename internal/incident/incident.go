@@ -84,7 +84,8 @@ type Incident struct {
 	// says. They stand in its config records.
 	Limits *policy.Limits `json:"-"`
 
-	limits []byte // those of the config record, in JSON
+	limits *policy.Limits // those of the config record
+	digest string         // of these limits
 
 	// settled says that the curve is drawn, and what it is drawn from gone.
 	settled bool

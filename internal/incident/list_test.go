@@ -84,7 +84,7 @@ func TestWhatGoesOnIsNotForgotten(t *testing.T) {
 // again by its outline: only the records between its first and its last.
 func TestAnIncidentReadAgainIsTheSame(t *testing.T) {
 	config := func(d *diary, retry int) *diary {
-		return d.write("config", `"digest":"x","limits":{"breaker":{"acts":%d}},"text":"the limits in force"`, retry)
+		return d.write("config", `"digest":"%d","limits":{"breaker":{"acts":%d}},"text":"the limits in force"`, retry, retry)
 	}
 	d := newDiary().start("1")
 	config(d, 7).open("A", 0).plan("A", policy.Load, 900, 0).raised("A", 1000, 2000).open("N", 9).plan("N", policy.Churn, 500, 0)

@@ -4,6 +4,7 @@ import (
 	"slices"
 
 	"github.com/ctwarden/ctwarden/internal/conntrack"
+	"github.com/ctwarden/ctwarden/internal/record"
 	"github.com/ctwarden/ctwarden/policy"
 )
 
@@ -64,7 +65,7 @@ func (t *track) thin() {
 	for i := 0; i+1 < len(t.points); i += 2 {
 		a, b := t.points[i], t.points[i+1]
 		p := a
-		if fuller(b.Entries, b.Max, a.Entries, a.Max) {
+		if conntrack.Fuller(b.Entries, b.Max, a.Entries, a.Max) {
 			p = b
 		}
 		p.Lost, p.Evicted, p.Level = b.Lost, b.Evicted, max(a.Level, b.Level)
@@ -91,7 +92,7 @@ func (t *track) atMost(n int) []Point {
 func peak(points []Point) Point {
 	var most Point
 	for i := range points {
-		if p := &points[i]; i == 0 || fuller(p.Entries, p.Max, most.Entries, most.Max) {
+		if p := &points[i]; i == 0 || conntrack.Fuller(p.Entries, p.Max, most.Entries, most.Max) {
 			most = *p
 		}
 	}
@@ -99,7 +100,7 @@ func peak(points []Point) Point {
 }
 
 // point returns the place of a sample in a curve.
-func (s *Samples) point(i int) (Point, conntrack.Counters) {
+func point(s *record.Samples, i int) (Point, conntrack.Counters) {
 	row := &s.Rows[i]
 	return Point{
 		Time: s.Wall.Add(row.At.Since(s.Rows[0].At)), At: row.At,

@@ -8,8 +8,8 @@ import (
 	"testing/synctest"
 	"time"
 
-	"github.com/ctwarden/ctwarden/internal/audit"
 	"github.com/ctwarden/ctwarden/internal/loop"
+	"github.com/ctwarden/ctwarden/internal/record"
 	"github.com/ctwarden/ctwarden/policy"
 )
 
@@ -114,8 +114,8 @@ func TestAHungStepIsSilent(t *testing.T) {
 			}
 		},
 		"a record that does not come back": func(e *loop.Edges, hang func()) {
-			record := e.Record
-			e.Record = func(kind audit.Kind, payload any) error { hang(); return record(kind, payload) }
+			write := e.Record
+			e.Record = func(p record.Payload) error { hang(); return write(p) }
 		},
 	}
 	for name, hangIn := range tests {
@@ -175,7 +175,7 @@ func TestALongTurnIsAliveBetweenItsTables(t *testing.T) {
 		edges, p, limits := beating(w)
 		limits.Mode = policy.Observe
 		var records int
-		observe, record := edges.Observe, edges.Record
+		observe, write := edges.Observe, edges.Record
 		edges.Observe = func(ctx context.Context) ([]policy.Observation, error) {
 			all, err := observe(ctx)
 			for len(all) < tables {
@@ -185,10 +185,10 @@ func TestALongTurnIsAliveBetweenItsTables(t *testing.T) {
 			}
 			return all, err
 		}
-		edges.Record = func(kind audit.Kind, payload any) error {
+		edges.Record = func(p record.Payload) error {
 			records++
 			time.Sleep(slow)
-			return record(kind, payload)
+			return write(p)
 		}
 		runFor(t, loop.New(edges, limits, nil), time.Second)
 		turn := time.Duration(records) * slow

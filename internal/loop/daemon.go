@@ -9,8 +9,8 @@ import (
 	"sync/atomic"
 	"time"
 
-	"github.com/ctwarden/ctwarden/internal/audit"
 	"github.com/ctwarden/ctwarden/internal/census"
+	"github.com/ctwarden/ctwarden/internal/record"
 	"github.com/ctwarden/ctwarden/policy"
 )
 
@@ -33,7 +33,7 @@ type Edges struct {
 	// Apply carries out one action and says what the kernel said.
 	Apply func(ctx context.Context, incident string, action policy.Action) policy.Outcome
 	// Record makes a record durable. Its error means that it is not.
-	Record func(kind audit.Kind, payload any) error
+	Record func(record.Payload) error
 	// Yield notes that a value belongs to somebody else now, so that it is
 	// not put back later. Nil: there is nobody to tell.
 	Yield func(netns uint32, ov policy.Override) error
@@ -134,37 +134,29 @@ func (d *Daemon) ask(ctx context.Context, fn func()) error {
 	}
 }
 
-// Asked says who asked for something, and why.
-type Asked struct {
-	Reason string        `json:"reason,omitempty"`
-	For    time.Duration `json:"for_ns,omitempty"`
-	UID    uint32        `json:"uid"`
-	PID    int32         `json:"pid,omitempty"`
-}
-
 // Pause holds every decision for a while.
-func (d *Daemon) Pause(ctx context.Context, by Asked) error {
+func (d *Daemon) Pause(ctx context.Context, by record.Requester) error {
 	text := fmt.Sprintf("uid %d pauses it for %s: %s", by.UID, by.For, cmp.Or(by.Reason, "no reason given"))
-	return d.change(ctx, audit.KindPause, askedRecord{by, text}, func(s *policy.State) {
+	return d.change(ctx, &record.Pause{Requester: by, Text: text}, func(s *policy.State) {
 		_, now := d.edges.Now()
 		s.Pause(now, by.For)
 	})
 }
 
 // Resume ends a pause and closes the breaker.
-func (d *Daemon) Resume(ctx context.Context, by Asked) error {
+func (d *Daemon) Resume(ctx context.Context, by record.Requester) error {
 	text := fmt.Sprintf("uid %d lets it go on: %s", by.UID, cmp.Or(by.Reason, "no reason given"))
-	return d.change(ctx, audit.KindResume, askedRecord{by, text}, (*policy.State).Resume)
+	return d.change(ctx, &record.Resume{Requester: by, Text: text}, (*policy.State).Resume)
 }
 
 // change does to every state what somebody asked for, so that a restart
 // remembers it, and records who asked.
-func (d *Daemon) change(ctx context.Context, kind audit.Kind, asked askedRecord, fn func(*policy.State)) error {
+func (d *Daemon) change(ctx context.Context, asked record.Payload, fn func(*policy.State)) error {
 	var err error
 	stopped := d.ask(ctx, func() {
 		d.states(func(_ uint32, s *policy.State) { fn(s) })
 		d.keep()
-		err = d.edges.Record(kind, asked)
+		err = d.edges.Record(asked)
 	})
 	return errors.Join(stopped, err)
 }

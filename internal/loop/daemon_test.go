@@ -10,10 +10,10 @@ import (
 	"testing/synctest"
 	"time"
 
-	"github.com/ctwarden/ctwarden/internal/audit"
 	"github.com/ctwarden/ctwarden/internal/census"
 	"github.com/ctwarden/ctwarden/internal/conntrack"
 	"github.com/ctwarden/ctwarden/internal/loop"
+	"github.com/ctwarden/ctwarden/internal/record"
 	"github.com/ctwarden/ctwarden/policy"
 )
 
@@ -28,7 +28,7 @@ type world struct {
 	rate    float64
 	census  census.Summary
 	records []string
-	kinds   []audit.Kind
+	kinds   []record.Kind
 	refuse  error // of Record
 	applied []policy.Action
 	yielded int
@@ -48,14 +48,14 @@ func (w *world) edges() loop.Edges {
 		},
 		Observe: w.observe,
 		Apply:   w.apply,
-		Record: func(kind audit.Kind, payload any) error {
+		Record: func(payload record.Payload) error {
 			w.mu.Lock()
 			defer w.mu.Unlock()
 			if w.refuse != nil {
 				return w.refuse
 			}
-			w.kinds = append(w.kinds, kind)
-			w.records = append(w.records, fmt.Sprintf("%s %s", time.Since(w.start).Round(time.Second), kind))
+			w.kinds = append(w.kinds, payload.Kind())
+			w.records = append(w.records, fmt.Sprintf("%s %s", time.Since(w.start).Round(time.Second), payload.Kind()))
 			return nil
 		},
 		Yield: func(uint32, policy.Override) error { w.yielded++; return nil },
@@ -133,7 +133,7 @@ func (w *world) refuseWith(err error) {
 	w.refuse = err
 }
 
-func (w *world) count(kind audit.Kind) int {
+func (w *world) count(kind record.Kind) int {
 	n := 0
 	for _, k := range w.kinds {
 		if k == kind {
@@ -154,7 +154,7 @@ func TestRampIsRaisedBeforeAPacketIsLost(t *testing.T) {
 		if len(w.applied) == 0 || w.applied[0].Type != policy.RaiseMax {
 			t.Errorf("applied %v, want a raise first", w.applied)
 		}
-		if w.count(audit.KindPlan) != w.count(audit.KindOutcome) || w.count(audit.KindIncidentOpen) != 1 {
+		if w.count(record.KindPlan) != w.count(record.KindOutcome) || w.count(record.KindIncidentOpen) != 1 {
 			t.Errorf("records: %v", w.records)
 		}
 	})
@@ -202,7 +202,7 @@ func TestObserveOnlyTells(t *testing.T) {
 		if len(w.applied) != 0 {
 			t.Errorf("applied %v in observe mode", w.applied)
 		}
-		if w.count(audit.KindPlan) == 0 || w.count(audit.KindOutcome) != w.count(audit.KindPlan) {
+		if w.count(record.KindPlan) == 0 || w.count(record.KindOutcome) != w.count(record.KindPlan) {
 			t.Errorf("records %v, want the same plans as in enforce", w.records)
 		}
 	})
@@ -250,7 +250,7 @@ func TestLineAboutAnotherNamespaceIsNotOurs(t *testing.T) {
 		if len(w.applied) != 0 {
 			t.Errorf("applied %v to a table that is not full", w.applied)
 		}
-		if w.count(audit.KindSignal) != 1 || w.count(audit.KindHold) != 1 {
+		if w.count(record.KindSignal) != 1 || w.count(record.KindHold) != 1 {
 			t.Errorf("records %v, want the line and the hold", w.records)
 		}
 	})
@@ -261,7 +261,7 @@ func TestPauseHoldsAndResumeActs(t *testing.T) {
 		w := newWorld(t)
 		w.rate = 5000
 		w.run(policy.Defaults(), nil, 20*time.Second, func(d *loop.Daemon) {
-			by := loop.Asked{Reason: "maintenance", For: time.Hour, UID: 0, PID: 1}
+			by := record.Requester{Reason: "maintenance", For: time.Hour, UID: 0, PID: 1}
 			if err := d.Pause(t.Context(), by); err != nil {
 				t.Fatal(err)
 			}
@@ -292,14 +292,14 @@ func TestTheStatusFollowsWhatWasAsked(t *testing.T) {
 		}
 		w.run(limits, nil, time.Second, func(d *loop.Daemon) {
 			time.Sleep(10*time.Second + limits.Sampling.Calm/2) // between two looks
-			if err := d.Pause(t.Context(), loop.Asked{Reason: "maintenance", For: time.Hour}); err != nil {
+			if err := d.Pause(t.Context(), record.Requester{Reason: "maintenance", For: time.Hour}); err != nil {
 				t.Fatal(err)
 			}
 			time.Sleep(limits.Sampling.Min)
 			if held := d.Status().Tables[0].Held; held != policy.HeldPaused {
 				t.Errorf("paused, and the status says %q", held)
 			}
-			if err := d.Resume(t.Context(), loop.Asked{}); err != nil {
+			if err := d.Resume(t.Context(), record.Requester{}); err != nil {
 				t.Fatal(err)
 			}
 			time.Sleep(limits.Sampling.Min)
@@ -315,7 +315,7 @@ func TestAskingAStoppedDaemon(t *testing.T) {
 		w := newWorld(t)
 		var stopped *loop.Daemon
 		w.run(policy.Defaults(), nil, time.Second, func(d *loop.Daemon) { stopped = d })
-		if err := stopped.Resume(t.Context(), loop.Asked{}); !errors.Is(err, loop.ErrStopped) {
+		if err := stopped.Resume(t.Context(), record.Requester{}); !errors.Is(err, loop.ErrStopped) {
 			t.Errorf("error %v, want %v", err, loop.ErrStopped)
 		}
 	})
@@ -333,7 +333,7 @@ func TestForeignLoweringIsYieldedOnce(t *testing.T) {
 			w.table.Max = 100_000
 			w.table.Entries = 99_000
 		})
-		if w.yielded != 1 || w.count(audit.KindOverride) != 1 {
+		if w.yielded != 1 || w.count(record.KindOverride) != 1 {
 			t.Errorf("yielded %d times, records %v", w.yielded, w.records)
 		}
 		if w.table.Max != 100_000 {
@@ -353,13 +353,13 @@ func TestAPauseIsKeptForTheNextStart(t *testing.T) {
 		ended := make(chan struct{})
 		go func() { defer close(ended); d.Run(ctx) }()
 		synctest.Wait()
-		if err := d.Pause(ctx, loop.Asked{For: time.Hour}); err != nil {
+		if err := d.Pause(ctx, record.Requester{For: time.Hour}); err != nil {
 			t.Fatal(err)
 		}
 		if kept.State.PausedUntil == 0 {
 			t.Error("a restart would forget the pause")
 		}
-		if err := d.Resume(ctx, loop.Asked{}); err != nil {
+		if err := d.Resume(ctx, record.Requester{}); err != nil {
 			t.Fatal(err)
 		}
 		if kept.State.PausedUntil != 0 {
@@ -433,7 +433,7 @@ func TestTheBreakerIsRecordedOnce(t *testing.T) {
 		limits.Breaker.Acts = 1
 		w.set(3000, 60_000)
 		w.run(limits, nil, 10*time.Minute, nil)
-		if n := w.count(audit.KindBreaker); len(w.applied) != 1 || n != 1 {
+		if n := w.count(record.KindBreaker); len(w.applied) != 1 || n != 1 {
 			t.Errorf("%d acts and %d breakers recorded, want one of each", len(w.applied), n)
 		}
 	})
@@ -452,7 +452,7 @@ func TestAHoldThatLastsIsRecordedNowAndThen(t *testing.T) {
 				t.Errorf("held %q: %q", s.Held, s.HeldText)
 			}
 		})
-		if n := w.count(audit.KindHold); len(w.applied) > 0 || n < 5 || n > 10 {
+		if n := w.count(record.KindHold); len(w.applied) > 0 || n < 5 || n > 10 {
 			t.Errorf("%d acts, %d holds recorded in 21 minutes, want one or two each five", len(w.applied), n)
 		}
 	})

@@ -8,9 +8,9 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
-	"github.com/ctwarden/ctwarden/internal/audit"
 	"github.com/ctwarden/ctwarden/internal/conntrack"
 	"github.com/ctwarden/ctwarden/internal/loop"
+	"github.com/ctwarden/ctwarden/internal/record"
 	"github.com/ctwarden/ctwarden/policy"
 )
 
@@ -30,7 +30,7 @@ func TestANamespaceThatComesBackIsRemembered(t *testing.T) {
 			time.Sleep(3 * time.Second)
 			h.set(func() { h.order = []uint32{0} })
 			time.Sleep(3 * time.Second)
-			if err := d.Pause(t.Context(), loop.Asked{For: time.Minute}); err != nil { // which saves
+			if err := d.Pause(t.Context(), record.Requester{For: time.Minute}); err != nil { // which saves
 				t.Error(err)
 			}
 			if diff := cmp.Diff(own.HandsOffUntil, saved[7].State.HandsOffUntil); diff != "" {
@@ -50,7 +50,7 @@ func TestANamespaceThatComesBackIsRemembered(t *testing.T) {
 			}
 			h.set(func() { h.order = []uint32{0} })
 			time.Sleep(3 * time.Second)
-			if err := d.Resume(t.Context(), loop.Asked{}); err != nil {
+			if err := d.Resume(t.Context(), record.Requester{}); err != nil {
 				t.Error(err)
 			}
 			if err := d.Between(t.Context(), func() func(*policy.State, uint32) { return nil }); err != nil {
@@ -76,7 +76,7 @@ func TestAnIncidentThatEndedWithItsNamespaceIsNotKept(t *testing.T) {
 		ctx, cancel := context.WithTimeout(t.Context(), 3*time.Second)
 		defer cancel()
 		loop.New(edges, policy.Defaults(), kept).Run(ctx)
-		if n := h.count(audit.KindIncidentClose, "INC-1"); n != 1 {
+		if n := h.count(record.KindIncidentClose, "INC-1"); n != 1 {
 			t.Errorf("ended %d times, want once", n)
 		}
 		if saved == nil || saved[7].Incident != "" {
@@ -123,7 +123,7 @@ func TestWhatIsRememberedIsBounded(t *testing.T) {
 		edges.Save = func(k map[uint32]loop.Kept) error { saved = k; return nil }
 		h.runAs(t, edges, policy.Defaults(), nil, kept, func(d *loop.Daemon) {
 			time.Sleep(3 * time.Second)
-			if err := d.Resume(t.Context(), loop.Asked{}); err != nil {
+			if err := d.Resume(t.Context(), record.Requester{}); err != nil {
 				t.Error(err)
 			}
 		})
@@ -153,7 +153,7 @@ func TestAValueThatIsAsItWasIsNobodysAct(t *testing.T) {
 			time.Sleep(3 * time.Second)
 			h.set(func() { h.order, udp = []uint32{0, 7}, 30 })
 			time.Sleep(3 * time.Second)
-			if n := h.count(audit.KindOverride, ""); n != 0 {
+			if n := h.count(record.KindOverride, ""); n != 0 {
 				t.Errorf("%d overrides are told of", n)
 			}
 			if knob := d.Status().Tables[1].State.Timeouts[conntrack.UDP]; knob != (policy.Knob{}) {

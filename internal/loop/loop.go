@@ -5,7 +5,7 @@ import (
 	"slices"
 	"time"
 
-	"github.com/ctwarden/ctwarden/internal/audit"
+	"github.com/ctwarden/ctwarden/internal/record"
 	"github.com/ctwarden/ctwarden/policy"
 )
 
@@ -151,7 +151,7 @@ func hostWide(plan *policy.Plan, outcomes []policy.Outcome) bool {
 // audit, no action: a plan that could not be recorded is held, and one whose
 // outcome could not be goes no further.
 func (d *Daemon) act(ctx context.Context, t *table, p *policy.Plan) []policy.Outcome {
-	err := d.edges.Record(audit.KindPlan, d.planRecord(t, p))
+	err := d.edges.Record(&record.Plan{Decision: d.decision(t, p)})
 	d.told("record", err)
 	if err != nil {
 		p.Actions, p.Held = nil, policy.HeldNoAudit
@@ -164,7 +164,7 @@ func (d *Daemon) act(ctx context.Context, t *table, p *policy.Plan) []policy.Out
 			out = d.edges.Apply(ctx, t.incident, action)
 		}
 		outcomes = append(outcomes, out)
-		err := d.edges.Record(audit.KindOutcome, outcomeRecord{Incident: t.incident, Outcome: out, Text: out.Sentence()})
+		err := d.edges.Record(&record.Outcome{Incident: t.incident, Outcome: out, Text: out.Sentence()})
 		d.told("record", err)
 		if err != nil {
 			break

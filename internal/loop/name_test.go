@@ -5,8 +5,8 @@ import (
 	"testing/synctest"
 	"time"
 
-	"github.com/ctwarden/ctwarden/internal/audit"
 	"github.com/ctwarden/ctwarden/internal/loop"
+	"github.com/ctwarden/ctwarden/internal/record"
 )
 
 func TestIncidentsOfOneSecondHaveTwoNames(t *testing.T) {
@@ -18,7 +18,7 @@ func TestIncidentsOfOneSecondHaveTwoNames(t *testing.T) {
 		})
 		const second = "INC-20000101T000000Z"
 		for name, want := range map[string]int{second: 3, second + "-7": 1, second + "-8": 1} {
-			if got := h.count(audit.KindIncidentOpen, name); got != want {
+			if got := h.count(record.KindIncidentOpen, name); got != want {
 				t.Errorf("%d incidents are called %s, want %d: %v", got, name, want, h.records)
 			}
 		}

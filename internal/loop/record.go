@@ -4,107 +4,9 @@ import (
 	"fmt"
 	"time"
 
-	"github.com/ctwarden/ctwarden/internal/audit"
-	"github.com/ctwarden/ctwarden/internal/census"
-	"github.com/ctwarden/ctwarden/internal/incident"
+	"github.com/ctwarden/ctwarden/internal/record"
 	"github.com/ctwarden/ctwarden/policy"
 )
-
-// The payloads of the records that the loop writes. Their field names are a
-// contract: docs/audit-log.md.
-
-type planRecord struct {
-	Incident string `json:"incident,omitempty"`
-	NetNS    uint32 `json:"netns,omitempty"`
-	// Limits is the digest of the limits in force; the config record that
-	// has it holds them whole.
-	Limits string `json:"limits"`
-	// PolicyVersion is the policy.Version that decided; the records of the
-	// first version have none.
-	PolicyVersion int                `json:"policy_version"`
-	Level         policy.Level       `json:"level"`
-	Cause         policy.Cause       `json:"cause"`
-	Would         bool               `json:"would,omitempty"`
-	State         policy.State       `json:"state"`
-	Observation   policy.Observation `json:"observation"`
-	Budget        policy.Budget      `json:"budget"`
-	policy.Plan
-	Text string `json:"text"`
-}
-
-type outcomeRecord struct {
-	Incident string `json:"incident,omitempty"`
-	policy.Outcome
-	Text string `json:"text"`
-}
-
-type levelRecord struct {
-	Incident string       `json:"incident,omitempty"`
-	NetNS    uint32       `json:"netns,omitempty"`
-	From     policy.Level `json:"from"`
-	Level    policy.Level `json:"level"`
-	Entries  uint64       `json:"entries"`
-	Max      uint64       `json:"max"`
-	Text     string       `json:"text"`
-}
-
-type incidentRecord struct {
-	Incident string        `json:"incident"`
-	NetNS    uint32        `json:"netns,omitempty"`
-	Moment   policy.Moment `json:"moment"`
-	Entries  uint64        `json:"entries"`
-	Max      uint64        `json:"max"`
-	// Name is what people call the namespace, unless it is the own one.
-	Name string `json:"netns_name,omitempty"`
-	Text string `json:"text"`
-}
-
-type verdictRecord struct {
-	Incident string `json:"incident,omitempty"`
-	NetNS    uint32 `json:"netns,omitempty"`
-	policy.Verdict
-	Text string `json:"text"`
-}
-
-type overrideRecord struct {
-	NetNS uint32 `json:"netns,omitempty"`
-	policy.Override
-	// Likely is who probably wrote the value.
-	Likely string `json:"likely,omitempty"`
-	Text   string `json:"text"`
-}
-
-type signalRecord struct {
-	Incident string `json:"incident,omitempty"`
-	policy.Signal
-	Text string `json:"text"`
-}
-
-type censusRecord struct {
-	Incident string `json:"incident,omitempty"`
-	NetNS    uint32 `json:"netns,omitempty"`
-	census.Summary
-	// Top has the keys with the most entries, masked as configured.
-	Top  census.Talkers `json:"top,omitzero"`
-	Text string         `json:"text"`
-}
-
-type askedRecord struct {
-	Asked
-	Text string `json:"text"`
-}
-
-// Payloads returns an empty payload of each kind that the loop writes. Their
-// fields are a contract, which docs/audit-log.md lists and a test compares.
-func Payloads() map[audit.Kind]any {
-	return map[audit.Kind]any{
-		audit.KindPlan: planRecord{}, audit.KindHold: planRecord{}, audit.KindBreaker: planRecord{},
-		audit.KindOutcome: outcomeRecord{}, audit.KindVerdict: verdictRecord{}, audit.KindOverride: overrideRecord{},
-		audit.KindLevel: levelRecord{}, audit.KindSignal: signalRecord{}, audit.KindCensus: censusRecord{},
-		audit.KindIncidentOpen: incidentRecord{}, audit.KindIncidentClose: incidentRecord{}, audit.KindSample: incident.Samples{},
-		audit.KindPause: askedRecord{}, audit.KindResume: askedRecord{},
-	}
-}
 
 // recordChanges records what a plan tells besides its actions: the level, the
 // incident, verdicts, overrides, and a hold that is new and not ordinary.
@@ -114,43 +16,45 @@ func (d *Daemon) recordChanges(t *table, p *policy.Plan) {
 	level := a.Level
 	if level != t.level && t.level == policy.Calm {
 		t.incident = d.incidentName(t)
-		d.record(audit.KindIncidentOpen, d.incidentRecord(t, &a.Observation, "begins"))
+		d.record(&record.IncidentOpen{Edge: d.edge(t, &a.Observation, "begins")})
 	}
 	if level != t.level {
-		d.record(audit.KindLevel, levelRecord{
-			t.incident, t.netns, t.level, level, table.Entries, table.Max, a.Sentence(),
+		d.record(&record.Level{
+			Incident: t.incident, NetNS: t.netns, From: t.level, Level: level,
+			Entries: table.Entries, Max: table.Max, Text: a.Sentence(),
 		})
 	}
 	for i := range p.Verdicts {
 		v := &p.Verdicts[i]
-		d.record(audit.KindVerdict, verdictRecord{t.incident, t.netns, *v, v.Sentence()})
+		d.record(&record.Verdict{Incident: t.incident, NetNS: t.netns, Verdict: *v, Text: v.Sentence()})
 	}
 	for i := range p.Overrides {
 		ov := &p.Overrides[i]
-		r := overrideRecord{t.netns, *ov, "", ov.Sentence()}
+		r := &record.Override{NetNS: t.netns, Override: *ov, Text: ov.Sentence()}
 		if d.edges.Writer != nil {
 			r.Likely = d.edges.Writer(ov.Sysctl(), ov.Found)
 			r.Text += ", probably by " + r.Likely
 		}
-		d.record(audit.KindOverride, r)
+		d.record(r)
 	}
 	if p.Trips {
-		d.record(audit.KindBreaker, d.planRecord(t, p))
+		d.record(&record.Breaker{Decision: d.decision(t, p)})
 	}
 	if level != t.level {
 		clear(t.heldAt)
 	}
 	d.recordHold(t, p)
 	if level == policy.Calm && t.level != policy.Calm {
-		d.record(audit.KindIncidentClose, d.incidentRecord(t, &a.Observation, "is over"))
+		d.record(&record.IncidentClose{Edge: d.edge(t, &a.Observation, "is over")})
 		t.incident = ""
 	}
 	t.level = level
 }
 
-// incidentRecord tells that the incident of a table begins or is over.
-func (d *Daemon) incidentRecord(t *table, o *policy.Observation, what string) incidentRecord {
-	r := incidentRecord{
+// edge is the payload of the record that the incident of a table begins or is
+// over.
+func (d *Daemon) edge(t *table, o *policy.Observation, what string) record.Edge {
+	r := record.Edge{
 		Incident: t.incident, NetNS: t.netns, Moment: o.Now, Entries: o.Table.Entries, Max: o.Table.Max,
 		Text: "incident " + t.incident + " " + what,
 	}
@@ -180,16 +84,16 @@ func (d *Daemon) recordHold(t *table, p *policy.Plan) {
 		t.heldAt = make(map[policy.Hold]policy.Moment)
 	}
 	t.heldAt[p.Held] = now
-	d.record(audit.KindHold, d.planRecord(t, p))
+	d.record(&record.Hold{Decision: d.decision(t, p)})
 }
 
-func (d *Daemon) record(kind audit.Kind, payload any) {
-	d.told("record", d.edges.Record(kind, payload))
+func (d *Daemon) record(p record.Payload) {
+	d.told("record", d.edges.Record(p))
 }
 
-func (d *Daemon) planRecord(t *table, p *policy.Plan) planRecord {
+func (d *Daemon) decision(t *table, p *policy.Plan) record.Decision {
 	a := &p.Assessment
-	r := planRecord{
+	r := record.Decision{
 		Incident: t.incident, NetNS: t.netns, Limits: d.limits.Digest(), PolicyVersion: policy.Version,
 		Level: a.Level, Cause: a.Cause, State: t.state, Observation: a.Observation,
 		Budget: a.Budget, Plan: *p,
@@ -225,7 +129,7 @@ func (d *Daemon) recordCensus(t *table, look *Look) {
 	text := fmt.Sprintf("of %d entries looked at %s are unreplied, %s closing, %s established; %d may be deleted, %d aged",
 		c.Seen, policy.Percent(c.Share(c.Unreplied)), policy.Percent(c.Share(c.Closing)),
 		policy.Percent(c.Share(c.Established)), c.Deletable, c.Ageable)
-	d.record(audit.KindCensus, censusRecord{t.incident, t.netns, *c, look.Top, text})
+	d.record(&record.Census{Incident: t.incident, NetNS: t.netns, Summary: *c, Top: look.Top, Text: text})
 }
 
 func (d *Daemon) recordSignal(t *table, s *policy.Signal) {
@@ -236,7 +140,7 @@ func (d *Daemon) recordSignal(t *table, s *policy.Signal) {
 	if s.Count > 1 {
 		text += fmt.Sprintf(" (%d times)", s.Count)
 	}
-	d.record(audit.KindSignal, signalRecord{t.incident, *s, text})
+	d.record(&record.Signal{Incident: t.incident, Signal: *s, Text: text})
 }
 
 // incidentName names an incident after the second it began in: sortable, and

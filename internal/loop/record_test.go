@@ -13,10 +13,9 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
-	"github.com/ctwarden/ctwarden/internal/audit"
 	"github.com/ctwarden/ctwarden/internal/census"
-	"github.com/ctwarden/ctwarden/internal/incident"
 	"github.com/ctwarden/ctwarden/internal/loop"
+	"github.com/ctwarden/ctwarden/internal/record"
 	"github.com/ctwarden/ctwarden/policy"
 )
 
@@ -50,13 +49,13 @@ func TestWhatIsOnlyToldSaysWould(t *testing.T) {
 		if len(h.applied) > 0 {
 			t.Errorf("did %+v", h.applied)
 		}
-		if h.count(audit.KindPlan, "Text:would set nf_conntrack_max") != 1 || h.count(audit.KindPlan, "(97000 of 100000 entries (97.0%), exhausted") != 1 {
+		if h.count(record.KindPlan, "Text:would set nf_conntrack_max") != 1 || h.count(record.KindPlan, "(97000 of 100000 entries (97.0%), exhausted") != 1 {
 			t.Errorf("no plan says what it would do, and when: %v", h.records)
 		}
-		if h.count(audit.KindOutcome, "OK:true") != 1 {
+		if h.count(record.KindOutcome, "OK:true") != 1 {
 			t.Errorf("no outcome says that nothing was done: %v", h.records)
 		}
-		if h.count(audit.KindPlan, fmt.Sprintf("PolicyVersion:%d ", policy.Version)) != 1 {
+		if h.count(record.KindPlan, fmt.Sprintf("PolicyVersion:%d ", policy.Version)) != 1 {
 			t.Errorf("the plan does not name the version of the policy: %v", h.records)
 		}
 	})
@@ -70,7 +69,7 @@ func TestAHoldIsRecordedAgainAtAnotherLevel(t *testing.T) {
 		h.runAs(t, h.edges(), full(), nil, nil, func(d *loop.Daemon) {
 			time.Sleep(10 * time.Second)
 			held := d.Status().Tables[0].Held
-			n := h.count(audit.KindHold, "")
+			n := h.count(record.KindHold, "")
 			if n != 1 {
 				t.Errorf("%d records of one hold: %v", n, h.records)
 			}
@@ -80,7 +79,7 @@ func TestAHoldIsRecordedAgainAtAnotherLevel(t *testing.T) {
 				t.Fatalf("held %s, then %s: this test is about one hold", held, d.Status().Tables[0].Held)
 			}
 		})
-		if n := h.count(audit.KindHold, ""); n != 2 {
+		if n := h.count(record.KindHold, ""); n != 2 {
 			t.Errorf("%d records of a hold at two levels, want 2: %v", n, h.records)
 		}
 	})
@@ -113,7 +112,7 @@ func TestALineIsRecordedOnceWithItsCount(t *testing.T) {
 			synctest.Wait()
 			elsewhere = d.Status().Tables[0].Assessment.Observation.Elsewhere
 			time.Sleep(time.Second)
-			if one, all := h.count(audit.KindSignal, "in netns 7, dropping packet (3 times)"), h.count(audit.KindSignal, ""); one != 1 || all != 1 {
+			if one, all := h.count(record.KindSignal, "in netns 7, dropping packet (3 times)"), h.count(record.KindSignal, ""); one != 1 || all != 1 {
 				t.Errorf("%d records of the line, %d of lines", one, all)
 			}
 			lines.add(policy.Signal{Count: 1, Source: "kmsg"})
@@ -122,7 +121,7 @@ func TestALineIsRecordedOnceWithItsCount(t *testing.T) {
 		if elsewhere != 0 {
 			t.Error("the own table was told of a line that another one was given")
 		}
-		if n := h.count(audit.KindSignal, "full, dropping packet"); n != 2 || h.count(audit.KindSignal, "times") != 1 {
+		if n := h.count(record.KindSignal, "full, dropping packet"); n != 2 || h.count(record.KindSignal, "times") != 1 {
 			t.Errorf("%d records of a line without a name about two tables that are nearly full: %v", n, h.records)
 		}
 	})
@@ -137,7 +136,7 @@ func TestIncidentsOfTwoSecondsNeedNoNumber(t *testing.T) {
 			h.set(func() { h.fill[8] = 80_000 })
 			time.Sleep(3 * time.Second)
 		})
-		if n := h.count(audit.KindIncidentOpen, ""); n != 2 || h.count(audit.KindIncidentOpen, "Z-") != 0 {
+		if n := h.count(record.KindIncidentOpen, ""); n != 2 || h.count(record.KindIncidentOpen, "Z-") != 0 {
 			t.Errorf("%d incidents: %v", n, h.records)
 		}
 	})
@@ -227,7 +226,7 @@ func TestTheOthersDoNotWaitForWhatWasChangedForAll(t *testing.T) {
 				t.Errorf("half a second on, the full table is %s", level)
 			}
 		})
-		if n := h.count(audit.KindOverride, ""); n != 1 {
+		if n := h.count(record.KindOverride, ""); n != 1 {
 			t.Errorf("%d overrides: this test is about one", n)
 		}
 	})
@@ -244,10 +243,10 @@ func TestTheFlightRecorderHasTheLastSecond(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				h := newHost(100_000, 0, 7)
 				h.fill[7] = 80_000
-				var rows []incident.Sample
+				var rows []record.Sample
 				edges := h.edges()
-				edges.Record = func(kind audit.Kind, payload any) error {
-					if samples, ok := payload.(incident.Samples); ok {
+				edges.Record = func(payload record.Payload) error {
+					if samples, ok := payload.(*record.Samples); ok {
 						rows = append(rows, samples.Rows...)
 					}
 					return nil
@@ -281,8 +280,8 @@ func TestWithoutATableNothingIsSampled(t *testing.T) {
 			return all, err
 		}
 		before := 0
-		edges.Record = func(kind audit.Kind, payload any) error {
-			if samples, ok := payload.(incident.Samples); ok && samples.Before {
+		edges.Record = func(payload record.Payload) error {
+			if samples, ok := payload.(*record.Samples); ok && samples.Before {
 				before += len(samples.Rows)
 			}
 			return nil
@@ -317,8 +316,8 @@ func TestAPlanStopsWhereItsOutcomesCanNotBeRecorded(t *testing.T) {
 				w.census = census.Summary{Seen: 97_000, Unreplied: 90_000, HalfOpen: 90_000}
 				edges := w.edges()
 				disk := error(nil)
-				edges.Record = func(kind audit.Kind, _ any) error {
-					if kind == audit.KindOutcome && c.full {
+				edges.Record = func(payload record.Payload) error {
+					if payload.Kind() == record.KindOutcome && c.full {
 						disk = errors.New("no space left on device")
 					}
 					return disk

@@ -4,15 +4,14 @@ import (
 	"slices"
 	"time"
 
-	"github.com/ctwarden/ctwarden/internal/audit"
-	"github.com/ctwarden/ctwarden/internal/incident"
+	"github.com/ctwarden/ctwarden/internal/record"
 	"github.com/ctwarden/ctwarden/policy"
 )
 
 // The flight recorder keeps the last five minutes of a table in memory. When
 // an incident opens they are recorded, and from then on every second of it.
 const (
-	ringSize = incident.MaxSamples
+	ringSize = record.MaxSamples
 	// batch is how many samples make a record: each record is an fsync.
 	batch = 10
 	// An incident that lasts is thinned out: ten times after an hour, and
@@ -24,17 +23,17 @@ const (
 // A recorder is the flight recorder of one table. The zero recorder is empty.
 type recorder struct {
 	// ring holds the samples of the time before, the oldest at next.
-	ring []incident.Sample
+	ring []record.Sample
 	next int
 	// incident is the open one, since when it began.
 	incident string
 	since    policy.Moment
 	// pending are the samples of the incident named by owner that are in no
 	// record yet.
-	pending []incident.Sample
+	pending []record.Sample
 	owner   string
 	// open is the sample of the stretch that is not over yet, if there is one.
-	open    incident.Sample
+	open    record.Sample
 	started bool
 }
 
@@ -44,7 +43,7 @@ func (d *Daemon) fly(t *table) {
 	r := &t.recorder
 	a := &t.plan.Assessment
 	if !a.Observation.Absent {
-		r.note(incident.SampleOf(a))
+		r.note(record.SampleOf(a))
 	}
 	if t.incident == r.incident {
 		if len(r.pending) >= batch {
@@ -74,7 +73,7 @@ func (r *recorder) interval(now policy.Moment) time.Duration {
 }
 
 // note joins a look to the open stretch, or begins the next one.
-func (r *recorder) note(s incident.Sample) {
+func (r *recorder) note(s record.Sample) {
 	if r.started && s.At >= r.open.At && s.At.Since(r.open.At) < r.interval(s.At) {
 		r.open = r.open.Join(s)
 		return
@@ -97,7 +96,7 @@ func (r *recorder) end() {
 		if r.owner != r.incident {
 			r.pending, r.owner = r.pending[:0], r.incident
 		}
-		if len(r.pending) == incident.MaxSamples {
+		if len(r.pending) == record.MaxSamples {
 			// The audit log has been refusing records for minutes.
 			r.pending = append(r.pending[:0], r.pending[1:]...)
 		}
@@ -112,7 +111,7 @@ func (d *Daemon) unload(t *table) {
 	rows := slices.Concat(r.ring[r.next:], r.ring[:r.next])
 	r.ring, r.next = nil, 0
 	if len(rows) > 0 {
-		d.record(audit.KindSample, d.samples(t, r.incident, rows, true))
+		d.record(d.samples(t, r.incident, rows, true))
 	}
 }
 
@@ -122,16 +121,16 @@ func (d *Daemon) flush(t *table) {
 	if len(r.pending) == 0 {
 		return
 	}
-	err := d.edges.Record(audit.KindSample, d.samples(t, r.owner, r.pending, false))
+	err := d.edges.Record(d.samples(t, r.owner, r.pending, false))
 	d.told("record", err)
 	if err == nil {
 		r.pending = r.pending[:0]
 	}
 }
 
-func (d *Daemon) samples(t *table, name string, rows []incident.Sample, before bool) incident.Samples {
+func (d *Daemon) samples(t *table, name string, rows []record.Sample, before bool) *record.Samples {
 	wall, now := d.edges.Now()
-	return incident.Samples{
+	return &record.Samples{
 		Incident: name, NetNS: t.netns, Before: before,
 		Wall: wall.Add(-now.Since(rows[0].At)).UTC().Round(time.Millisecond), Rows: rows,
 	}

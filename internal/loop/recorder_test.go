@@ -11,17 +11,17 @@ import (
 
 	"github.com/ctwarden/ctwarden/internal/audit"
 	"github.com/ctwarden/ctwarden/internal/census"
-	"github.com/ctwarden/ctwarden/internal/incident"
 	"github.com/ctwarden/ctwarden/internal/loop"
+	"github.com/ctwarden/ctwarden/internal/record"
 	"github.com/ctwarden/ctwarden/policy"
 )
 
 // A flight is what a world's daemon recorded about an incident, as a reader of
 // the log finds it.
 type flight struct {
-	kinds  []audit.Kind
-	before []incident.Sample
-	during []incident.Sample
+	kinds  []record.Kind
+	before []record.Sample
+	during []record.Sample
 	names  []string
 	most   int // bytes of the longest record
 }
@@ -32,13 +32,13 @@ func fly(t *testing.T, w *world, calm, rush, rest time.Duration) *flight {
 	t.Helper()
 	f := &flight{}
 	edges := w.edges()
-	record := edges.Record
-	edges.Record = func(kind audit.Kind, payload any) error {
-		if err := record(kind, payload); err != nil {
+	write := edges.Record
+	edges.Record = func(payload record.Payload) error {
+		if err := write(payload); err != nil {
 			return err
 		}
-		f.kinds = append(f.kinds, kind)
-		if kind == audit.KindSample {
+		f.kinds = append(f.kinds, payload.Kind())
+		if payload.Kind() == record.KindSample {
 			f.read(t, payload)
 		}
 		return nil
@@ -64,7 +64,7 @@ func (f *flight) read(t *testing.T, payload any) {
 		t.Fatal(err)
 	}
 	f.most = max(f.most, len(text))
-	var s incident.Samples
+	var s record.Samples
 	if err := json.Unmarshal(text, &s); err != nil {
 		t.Fatal(err)
 	}
@@ -103,7 +103,7 @@ func TestFlightRecorderHoldsFiveMinutesBeforeAndAllOfTheIncident(t *testing.T) {
 			t.Errorf("a record of %d bytes does not fit a line", f.most)
 		}
 		for i, kind := range f.kinds {
-			if kind == audit.KindSample && i > 0 && f.kinds[i-1] == audit.KindPlan {
+			if kind == record.KindSample && i > 0 && f.kinds[i-1] == record.KindPlan {
 				t.Errorf("a sample was recorded between plan and outcome: %v", f.kinds)
 			}
 		}
@@ -138,12 +138,12 @@ func TestTheRecordThinsTheLooksOfALongIncidentOut(t *testing.T) {
 			looks++
 			return loop.Look{Summary: census.Summary{Seen: 80_000, Assured: 80_000}}, nil
 		}
-		record := edges.Record
-		edges.Record = func(kind audit.Kind, payload any) error {
-			if kind == audit.KindCensus {
+		write := edges.Record
+		edges.Record = func(payload record.Payload) error {
+			if payload.Kind() == record.KindCensus {
 				recorded++
 			}
-			return record(kind, payload)
+			return write(payload)
 		}
 		ctx, cancel := context.WithTimeout(t.Context(), 26*time.Hour)
 		defer cancel()
@@ -207,8 +207,8 @@ func TestASampleStandsForAllLooksOfItsSecond(t *testing.T) {
 			return o, err
 		}
 		f := &flight{}
-		edges.Record = func(kind audit.Kind, payload any) error {
-			if kind == audit.KindSample {
+		edges.Record = func(payload record.Payload) error {
+			if payload.Kind() == record.KindSample {
 				f.read(t, payload)
 			}
 			return nil

@@ -7,8 +7,8 @@ import (
 	"math"
 	"slices"
 
-	"github.com/ctwarden/ctwarden/internal/audit"
 	"github.com/ctwarden/ctwarden/internal/census"
+	"github.com/ctwarden/ctwarden/internal/record"
 	"github.com/ctwarden/ctwarden/policy"
 )
 
@@ -90,7 +90,7 @@ func (d *Daemon) letGo(t *table, why string) {
 	}
 	t.recorder.end()
 	d.flush(t)
-	d.record(audit.KindIncidentClose, d.incidentRecord(t, &t.plan.Assessment.Observation, why))
+	d.record(&record.IncidentClose{Edge: d.edge(t, &t.plan.Assessment.Observation, why)})
 	t.incident = ""
 }
 

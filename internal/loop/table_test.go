@@ -11,9 +11,9 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
-	"github.com/ctwarden/ctwarden/internal/audit"
 	"github.com/ctwarden/ctwarden/internal/conntrack"
 	"github.com/ctwarden/ctwarden/internal/loop"
+	"github.com/ctwarden/ctwarden/internal/record"
 	"github.com/ctwarden/ctwarden/policy"
 )
 
@@ -30,7 +30,7 @@ type host struct {
 
 // told is one record, its payload as Go prints it.
 type told struct {
-	kind audit.Kind
+	kind record.Kind
 	text string
 }
 
@@ -67,11 +67,11 @@ func (h *host) edges() loop.Edges {
 			}
 			return policy.Outcome{Action: act, OK: true, Before: act.From, After: act.To}
 		},
-		Record: func(kind audit.Kind, payload any) error {
+		Record: func(payload record.Payload) error {
 			text := fmt.Sprintf("%+v", payload)
 			h.mu.Lock()
 			defer h.mu.Unlock()
-			h.records = append(h.records, told{kind, text})
+			h.records = append(h.records, told{payload.Kind(), text})
 			return nil
 		},
 		Name: func(netns uint32) string { return fmt.Sprintf("web-%d", netns) },
@@ -85,7 +85,7 @@ func (h *host) set(fn func()) {
 }
 
 // count counts the records of a kind that contain a text.
-func (h *host) count(kind audit.Kind, text string) int {
+func (h *host) count(kind record.Kind, text string) int {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	n := 0
@@ -157,16 +157,16 @@ func TestAnIncidentEndsWithItsNamespace(t *testing.T) {
 				t.Errorf("%d tables", n)
 			}
 		})
-		if n := h.count(audit.KindIncidentClose, "is over: the namespace is gone, or holds little, in web-7"); n != 1 {
+		if n := h.count(record.KindIncidentClose, "is over: the namespace is gone, or holds little, in web-7"); n != 1 {
 			t.Errorf("%d incidents closed by the end of web-7, want 1", n)
 		}
-		if n := h.count(audit.KindIncidentOpen, "begins, in web-7"); n != 1 {
+		if n := h.count(record.KindIncidentOpen, "begins, in web-7"); n != 1 {
 			t.Errorf("%d incidents opened by name, want 1", n)
 		}
-		if opened, closed := h.count(audit.KindIncidentOpen, ""), h.count(audit.KindIncidentClose, ""); opened != closed {
+		if opened, closed := h.count(record.KindIncidentOpen, ""), h.count(record.KindIncidentClose, ""); opened != closed {
 			t.Errorf("%d incidents opened, %d closed", opened, closed)
 		}
-		if h.count(audit.KindSample, "") == 0 {
+		if h.count(record.KindSample, "") == 0 {
 			t.Error("the flight recorder was lost with the namespace")
 		}
 	})
@@ -181,12 +181,12 @@ func TestAnIncidentEndsWithALoopThatNobodyContinues(t *testing.T) {
 			running = d
 			time.Sleep(3 * time.Second)
 		})
-		if n := h.count(audit.KindIncidentClose, ""); n != 0 {
+		if n := h.count(record.KindIncidentClose, ""); n != 0 {
 			t.Errorf("a daemon that was stopped closed %d incidents, want 0: the next one goes on with them", n)
 		}
 		running.Leave("is over: the drill is")
 		running.Leave("is over: twice")
-		if n := h.count(audit.KindIncidentClose, "is over: the drill is, in web-7"); n != 1 || h.count(audit.KindIncidentClose, "") != 1 {
+		if n := h.count(record.KindIncidentClose, "is over: the drill is, in web-7"); n != 1 || h.count(record.KindIncidentClose, "") != 1 {
 			t.Errorf("%d incidents closed by leaving, want 1", n)
 		}
 	})
@@ -210,7 +210,7 @@ func TestALineIsCreditedToANamespaceThatItsTurnFinds(t *testing.T) {
 				t.Errorf("the own table is %s", s.Tables[0].Level)
 			}
 		})
-		if n := h.count(audit.KindSignal, "in netns 7"); n == 0 {
+		if n := h.count(record.KindSignal, "in netns 7"); n == 0 {
 			t.Error("the line was not recorded")
 		}
 	})
@@ -257,7 +257,7 @@ func TestANewTableIsPausedAsTheOthers(t *testing.T) {
 		h := newHost(100_000, 0)
 		runHost(t, h, nil, func(d *loop.Daemon) {
 			time.Sleep(time.Second)
-			if err := d.Pause(t.Context(), loop.Asked{For: time.Hour}); err != nil {
+			if err := d.Pause(t.Context(), record.Requester{For: time.Hour}); err != nil {
 				t.Error(err)
 			}
 			h.set(func() { h.order, h.fill[7] = []uint32{0, 7}, 99_000 })
@@ -340,7 +340,7 @@ func TestSomebodyElsesMaxIsToldOnce(t *testing.T) {
 				}
 			}
 		})
-		if n := h.count(audit.KindOverride, ""); n != 1 {
+		if n := h.count(record.KindOverride, ""); n != 1 {
 			t.Errorf("told %d times, want once", n)
 		}
 	})

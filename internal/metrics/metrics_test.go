@@ -24,6 +24,7 @@ import (
 	"github.com/ctwarden/ctwarden/internal/conntrack"
 	"github.com/ctwarden/ctwarden/internal/loop"
 	"github.com/ctwarden/ctwarden/internal/metrics"
+	"github.com/ctwarden/ctwarden/internal/record"
 	"github.com/ctwarden/ctwarden/policy"
 )
 
@@ -193,10 +194,10 @@ func TestACounterNeverGoesBack(t *testing.T) {
 	}
 }
 
-// record makes a record as the log does.
-func record(t *testing.T, log *audit.Log, kind audit.Kind, payload any) audit.Record {
+// appended makes a record as the log does.
+func appended(t *testing.T, log *audit.Log, p record.Payload) audit.Record {
 	t.Helper()
-	r, err := log.Append(kind, payload)
+	r, err := log.Append(p)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -211,11 +212,11 @@ func TestATallyCountsRecords(t *testing.T) {
 	}
 	defer log.Close()
 	told := of(flooded())
-	tell := func(kind audit.Kind, payload any) { t.Helper(); told.Told(record(t, log, kind, payload)) }
-	outcome := func(o policy.Outcome) { t.Helper(); tell(audit.KindOutcome, o) }
-	tell(audit.KindPlan, map[string]any{"observation": policy.Observation{At: at}})
+	tell := func(p record.Payload) { t.Helper(); told.Told(appended(t, log, p)) }
+	outcome := func(o policy.Outcome) { t.Helper(); tell(&record.Outcome{Outcome: o}) }
+	tell(&record.Plan{Decision: record.Decision{Observation: policy.Observation{At: at}}})
 	// The wall clock was set back between the look and the record.
-	tell(audit.KindPlan, map[string]any{"observation": policy.Observation{At: at.Add(time.Hour)}})
+	tell(&record.Plan{Decision: record.Decision{Observation: policy.Observation{At: at.Add(time.Hour)}}})
 	outcome(policy.Outcome{Action: policy.Action{Type: policy.AgeEntries}, OK: true, Changed: 1})
 	outcome(policy.Outcome{Action: policy.Action{Type: policy.RaiseMax}, OK: true, Took: 100 * time.Microsecond})
 	outcome(policy.Outcome{Action: policy.Action{Type: policy.RaiseMax}, Foreign: true, Took: time.Minute})
@@ -223,9 +224,9 @@ func TestATallyCountsRecords(t *testing.T) {
 	outcome(policy.Outcome{Action: policy.Action{Type: policy.RaiseMax, Would: true}, OK: true, Changed: 5})
 	outcome(policy.Outcome{Action: policy.Action{Type: policy.DeleteEntries}, OK: true, Changed: 40, Took: time.Second})
 	outcome(policy.Outcome{Action: policy.Action{Type: policy.DeleteEntries}, Error: "half", Changed: 2, Took: time.Second})
-	tell(audit.KindVerdict, policy.Verdict{Type: policy.RaiseMax, Result: policy.Helped})
-	tell(audit.KindHold, map[string]any{"held": policy.HeldBudget})
-	tell(audit.KindSample, map[string]any{"rows": []int{1}})
+	tell(&record.Verdict{Verdict: policy.Verdict{Type: policy.RaiseMax, Result: policy.Helped}})
+	tell(&record.Hold{Decision: record.Decision{Plan: policy.Plan{Held: policy.HeldBudget}}})
+	tell(&record.Samples{Rows: make([]record.Sample, 1)})
 	want(t, page(t, told),
 		`ctwarden_audit_records_total{kind="outcome"} 7`, `ctwarden_audit_records_total{kind="sample"} 1`, `ctwarden_audit_records_total{kind="start"} 0`,
 		`ctwarden_actions_total{action="raise_max",result="ok"} 1`, `ctwarden_actions_total{action="raise_max",result="foreign"} 1`,

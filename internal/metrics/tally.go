@@ -1,11 +1,10 @@
 package metrics
 
 import (
-	"time"
-
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/ctwarden/ctwarden/internal/audit"
+	"github.com/ctwarden/ctwarden/internal/record"
 	"github.com/ctwarden/ctwarden/policy"
 )
 
@@ -51,7 +50,7 @@ func newTally() *tally {
 		decisions: prometheus.NewHistogram(histogram("decision_seconds", "Time from looking at the table to the record of a plan that acts.")),
 		acts:      prometheus.NewHistogramVec(histogram("action_seconds", "Time that an act took, by kind."), []string{"action"}),
 	}
-	for _, k := range audit.Kinds() {
+	for _, k := range record.Kinds() {
 		t.records.WithLabelValues(string(k))
 	}
 	for a := policy.NoAction + 1; a < policy.NumActionTypes; a++ {
@@ -78,50 +77,30 @@ func (t *tally) collectors() []prometheus.Collector {
 	return []prometheus.Collector{t.records, t.actions, t.entries, t.verdicts, t.holds, t.decisions, t.acts}
 }
 
-// told counts one record. A record costs its fsync, so that reading it again
-// is no burden; samples, nearly all of an incident, are counted only. One that
-// can't be read is counted by its kind and no further.
+// told counts one record. One whose payload can't be read is counted by its kind
+// and no further.
 func (t *tally) told(r *audit.Record) {
 	t.records.WithLabelValues(string(r.Kind)).Inc()
-	switch r.Kind {
-	case audit.KindPlan:
-		t.plan(r)
-	case audit.KindOutcome:
-		t.outcome(r)
-	case audit.KindVerdict:
-		var v policy.Verdict
-		if r.Decode(&v) == nil {
-			t.verdicts.WithLabelValues(v.Type.String(), v.Result.String()).Inc()
-		}
-	case audit.KindHold:
-		var h struct {
-			Held policy.Hold `json:"held"`
-		}
-		if r.Decode(&h) == nil {
-			t.holds.WithLabelValues(h.Held.String()).Inc()
-		}
-	}
-}
-
-// plan measures how long a decision took, from the wall clocks of the look and
-// of the record: a reader of the log finds the same.
-func (t *tally) plan(r *audit.Record) {
-	var p struct {
-		Observation struct {
-			At time.Time `json:"at"`
-		} `json:"observation"`
-	}
-	if r.Decode(&p) == nil {
-		// The wall clock may be set between the two.
-		t.decisions.Observe(max(r.Time.Sub(p.Observation.At), 0).Seconds())
-	}
-}
-
-func (t *tally) outcome(r *audit.Record) {
-	var o policy.Outcome
-	if r.Decode(&o) != nil {
+	payload, err := r.Payload()
+	if err != nil {
 		return
 	}
+	switch p := payload.(type) {
+	case *record.Plan:
+		// How long a decision took, from the wall clocks of the reading and of
+		// the record: a reader of the log finds the same. The clock may be set
+		// between the two.
+		t.decisions.Observe(max(r.Time.Sub(p.Observation.At), 0).Seconds())
+	case *record.Outcome:
+		t.outcome(p)
+	case *record.Verdict:
+		t.verdicts.WithLabelValues(p.Type.String(), p.Result.String()).Inc()
+	case *record.Hold:
+		t.holds.WithLabelValues(p.Held.String()).Inc()
+	}
+}
+
+func (t *tally) outcome(o *record.Outcome) {
 	action, result := o.Action.Type.String(), resultFailed
 	switch {
 	case o.Action.Would:

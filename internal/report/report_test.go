@@ -18,6 +18,7 @@ import (
 
 	"github.com/ctwarden/ctwarden/internal/census"
 	"github.com/ctwarden/ctwarden/internal/incident"
+	"github.com/ctwarden/ctwarden/internal/record"
 	"github.com/ctwarden/ctwarden/internal/report"
 	"github.com/ctwarden/ctwarden/internal/tablesim"
 	"github.com/ctwarden/ctwarden/policy"
@@ -43,7 +44,7 @@ func drill(t testing.TB) *report.Report {
 		if err := json.Unmarshal(line, &e); err != nil {
 			t.Fatal(err)
 		}
-		g.Add(incident.Event{Seq: e.Seq, Time: e.Time, Kind: e.Kind, Line: line})
+		g.Add(incident.Event{Seq: e.Seq, Time: e.Time, Kind: record.Kind(e.Kind), Line: line})
 	}
 	found := slices.Collect(g.Newest())
 	if len(found) != 1 {

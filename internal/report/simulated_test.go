@@ -9,6 +9,7 @@ import (
 
 	"github.com/ctwarden/ctwarden/internal/census"
 	"github.com/ctwarden/ctwarden/internal/incident"
+	"github.com/ctwarden/ctwarden/internal/record"
 	"github.com/ctwarden/ctwarden/internal/tablesim"
 	"github.com/ctwarden/ctwarden/policy"
 )
@@ -24,7 +25,7 @@ type chronicle struct {
 	level   policy.Level
 	held    policy.Hold
 	looked  policy.Moment
-	rows    []incident.Sample
+	rows    []record.Sample
 }
 
 // write joins the fields of the parts to one record. It is most of what a
@@ -47,7 +48,7 @@ func (c *chronicle) write(kind string, parts ...any) {
 		}
 		line = append(line, text[1:len(text)-1]...)
 	}
-	c.grouper.Add(incident.Event{Seq: c.seq, Time: c.now, Kind: kind, Line: append(line, '}')})
+	c.grouper.Add(incident.Event{Seq: c.seq, Time: c.now, Kind: record.Kind(kind), Line: append(line, '}')})
 }
 
 type fields map[string]any
@@ -82,7 +83,7 @@ func (c *chronicle) turn(turn *tablesim.Turn) bool {
 		c.name = ""
 	}
 	c.level = a.Level
-	c.sample(incident.SampleOf(a))
+	c.sample(record.SampleOf(a))
 	return true
 }
 
@@ -108,14 +109,14 @@ func (c *chronicle) decided(turn *tablesim.Turn) {
 }
 
 // sample keeps a reading a second while there is an incident.
-func (c *chronicle) sample(s incident.Sample) {
+func (c *chronicle) sample(s record.Sample) {
 	if n := len(c.rows); n > 0 && s.At.Since(c.rows[n-1].At) < time.Second {
 		c.rows[n-1] = c.rows[n-1].Join(s)
 		return
 	}
 	c.rows = append(c.rows, s)
 	if c.name == "" {
-		c.rows = c.rows[max(0, len(c.rows)-incident.MaxSamples):]
+		c.rows = c.rows[max(0, len(c.rows)-record.MaxSamples):]
 	} else if len(c.rows) >= 10 {
 		c.flush()
 	}
@@ -123,8 +124,8 @@ func (c *chronicle) sample(s incident.Sample) {
 
 func (c *chronicle) flush() {
 	for len(c.rows) > 0 {
-		n := min(len(c.rows), incident.MaxSamples)
-		c.write("sample", incident.Samples{Incident: c.name, Wall: c.now.Add(-c.rows[len(c.rows)-1].At.Since(c.rows[0].At)), Rows: c.rows[:n]})
+		n := min(len(c.rows), record.MaxSamples)
+		c.write("sample", record.Samples{Incident: c.name, Wall: c.now.Add(-c.rows[len(c.rows)-1].At.Since(c.rows[0].At)), Rows: c.rows[:n]})
 		c.rows = c.rows[n:]
 	}
 }

@@ -14,8 +14,8 @@ import (
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 
-	"github.com/ctwarden/ctwarden/internal/audit"
 	"github.com/ctwarden/ctwarden/internal/cli"
+	"github.com/ctwarden/ctwarden/internal/record"
 )
 
 // command returns a command of the program by its path, as in "audit verify".
@@ -86,10 +86,10 @@ func TestParseChangelog(t *testing.T) {
 		t.Errorf("releases (-want +got):\n%s", diff)
 	}
 	for name, text := range map[string]string{
-		"a release without a date":       "## [1.2.0]\n",
-		"an impossible day":              "## [1.2.0] - 2026-13-20\n",
-		"a heading without a version":    "## [1.2.0] yesterday\n",
-		"a date in another format":       "## 1.2.0 - 20.11.2026\n",
+		"a release without a date":    "## [1.2.0]\n",
+		"an impossible day":           "## [1.2.0] - 2026-13-20\n",
+		"a heading without a version": "## [1.2.0] yesterday\n",
+		"a date in another format":    "## 1.2.0 - 20.11.2026\n",
 	} {
 		if _, err := parseChangelog(text); err == nil {
 			t.Errorf("%s was accepted", name)
@@ -161,7 +161,7 @@ func TestCatalog(t *testing.T) {
 			t.Errorf("entry %s has no subject or no text", id)
 		}
 	}
-	for _, k := range audit.Kinds() {
+	for _, k := range record.Kinds() {
 		want = append(want, k.MessageID())
 	}
 	slices.Sort(got)

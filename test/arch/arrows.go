@@ -12,22 +12,23 @@ func arrows() map[string][]string {
 	return map[string][]string{
 		"policy": {"internal/conntrack", "internal/census"},
 		// policy: what is measured is an Observation of it, and which namespaces are watched one by one it decides.
-		"watcher":            {"policy", "internal/conntrack", "internal/ctnetlink", "internal/census", "internal/netns"},
+		"watcher": {"policy", "internal/conntrack", "internal/ctnetlink", "internal/census", "internal/netns"},
 		// ui: words of the shell, for the commands that undo a change.
-		"remediate":          {"policy", "internal/conntrack", "internal/ctnetlink", "internal/netns", "internal/ui"},
+		"remediate":          {"policy", "internal/conntrack", "internal/ctnetlink", "internal/netns", "internal/record", "internal/ui"},
 		"internal/conntrack": {},
 		"internal/netns":     {},
 		"internal/ui":        {"internal/conntrack"},
 		"internal/census":    {"internal/conntrack"},
 		"internal/ctnetlink": {"internal/conntrack", "internal/netns"},
-		"internal/audit":     {"policy", "internal/conntrack", "internal/census"},
+		"internal/record":    {"policy", "internal/conntrack", "internal/census"},
+		"internal/audit":     {"internal/conntrack", "internal/record"},
 		"internal/tablesim":  {"policy", "internal/conntrack", "internal/census"},
-		"internal/config":    {"policy", "internal/conntrack", "internal/census", "internal/ui"},
+		"internal/config":    {"policy", "internal/conntrack", "internal/census", "internal/record", "internal/ui"},
 		"internal/advice":    {"policy", "internal/conntrack", "internal/census"},
-		"internal/incident":  {"policy", "internal/conntrack", "internal/census", "internal/advice"},
+		"internal/incident":  {"policy", "internal/conntrack", "internal/census", "internal/record", "internal/advice"},
 		"internal/report":    {"policy", "internal/advice", "internal/conntrack", "internal/census", "internal/audit", "internal/incident", "internal/ui"},
 		"internal/control":   {"policy", "internal/conntrack", "internal/audit", "internal/incident"},
-		"internal/metrics":   {"policy", "internal/conntrack", "internal/audit", "internal/loop"},
+		"internal/metrics":   {"policy", "internal/conntrack", "internal/audit", "internal/loop", "internal/record"},
 		"internal/drill":     {"internal/netns"},
 		// remediate: its Foresee, which touches no kernel. watcher: a namespace and a sweep of them.
 		"internal/diagnosis": {"policy", "internal/advice", "watcher", "remediate", "internal/conntrack", "internal/census", "internal/audit", "internal/ui"},
@@ -37,7 +38,7 @@ func arrows() map[string][]string {
 			"internal/audit", "internal/control", "internal/loop", "internal/ui", "internal/advice",
 		},
 		// census: its summary is what one of the functions returns that the daemon is given.
-		"internal/loop": {"policy", "internal/conntrack", "internal/census", "internal/audit", "internal/incident"},
+		"internal/loop": {"policy", "internal/conntrack", "internal/census", "internal/record"},
 
 		"internal/ctnetlink/cttest": {"internal/ctnetlink", "internal/conntrack", "internal/netns"},
 		"test/event":                {},
@@ -62,7 +63,9 @@ func owners() map[string]string {
 
 // purePackages have no effects and no clock: same inputs, same results.
 func purePackages() []string {
-	return []string{"policy", "internal/advice", "internal/census", "internal/incident", "internal/conntrack", "internal/tablesim"}
+	return []string{
+		"policy", "internal/advice", "internal/census", "internal/incident", "internal/conntrack", "internal/record", "internal/tablesim",
+	}
 }
 
 // pureImports is the part of the standard library that computes and does nothing else.

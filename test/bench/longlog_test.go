@@ -5,6 +5,7 @@ import (
 	"testing"
 
 	"github.com/ctwarden/ctwarden/internal/audit"
+	"github.com/ctwarden/ctwarden/internal/record"
 )
 
 func TestALongLogIsWhole(t *testing.T) {
@@ -19,7 +20,7 @@ func TestALongLogIsWhole(t *testing.T) {
 	if err != nil || !result.OK() || result.Records != made.records {
 		t.Errorf("%d records of %d, problems %v, %v", result.Records, made.records, result.Problems, err)
 	}
-	kinds := map[audit.Kind]int{}
+	kinds := map[record.Kind]int{}
 	for r, err := range audit.Read(t.Context(), path, audit.Filter{}) {
 		if err != nil {
 			t.Fatal(err)
@@ -32,12 +33,12 @@ func TestALongLogIsWhole(t *testing.T) {
 	}
 	samples := flight
 	for _, r := range drill.records {
-		if r.kind == string(audit.KindSample) {
+		if r.kind == string(record.KindSample) {
 			samples++
 		}
 	}
 	incidents := len(made.incidents)
-	if incidents < 10 || kinds[audit.KindIncidentOpen] != incidents || kinds[audit.KindIncidentClose] != incidents || kinds[audit.KindSample] != samples*incidents {
+	if incidents < 10 || kinds[record.KindIncidentOpen] != incidents || kinds[record.KindIncidentClose] != incidents || kinds[record.KindSample] != samples*incidents {
 		t.Errorf("%d incidents with %d samples each, and records %v", incidents, samples, kinds)
 	}
 }

@@ -18,6 +18,8 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/ctwarden/ctwarden/internal/audit"
+	"github.com/ctwarden/ctwarden/internal/record"
+	"github.com/ctwarden/ctwarden/policy"
 )
 
 // hostEnv says that the process is a host of its own, and which.
@@ -115,21 +117,17 @@ func liveAs(t *testing.T, name string) {
 		t.Fatal(err)
 	}
 	incident := "INC-20261120T2253" + name[2:] + "0Z"
-	for _, r := range []struct {
-		kind audit.Kind
-		text string
-	}{
-		{audit.KindStart, "ctwarden starts"},
-		{audit.KindIncidentOpen, "incident " + incident + " begins"},
-		{audit.KindSample, "samples stay on the host"},
-		{audit.KindOutcome, "deleted 52415 of 98756 entries looked at"},
-		{audit.KindIncidentClose, "incident " + incident + " is over"},
+	for _, p := range []record.Payload{
+		&record.Start{Text: "ctwarden starts"},
+		&record.IncidentOpen{Edge: record.Edge{Incident: incident, Text: "incident " + incident + " begins"}},
+		&record.Samples{Incident: incident},
+		&record.Outcome{
+			Incident: incident, Outcome: policy.Outcome{Action: policy.Action{Type: policy.DeleteEntries}, OK: true},
+			Text: "deleted 52415 of 98756 entries looked at",
+		},
+		&record.IncidentClose{Edge: record.Edge{Incident: incident, Text: "incident " + incident + " is over"}},
 	} {
-		payload := map[string]any{"incident": incident, "text": r.text}
-		if r.kind == audit.KindOutcome {
-			payload["action"] = map[string]any{"type": "delete_entries"}
-		}
-		if _, err := log.Append(r.kind, payload); err != nil {
+		if _, err := log.Append(p); err != nil {
 			t.Fatal(err)
 		}
 	}

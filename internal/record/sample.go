@@ -1,4 +1,4 @@
-package incident
+package record
 
 import (
 	"bytes"
@@ -39,21 +39,12 @@ func SampleOf(a *policy.Assessment) Sample {
 // where s is, as full as the fuller of the two.
 func (s Sample) Join(later Sample) Sample {
 	joined := s
-	if fuller(later.Entries, later.Max, s.Entries, s.Max) {
+	if conntrack.Fuller(later.Entries, later.Max, s.Entries, s.Max) {
 		joined = later
 		joined.At = s.At
 	}
 	joined.Counters, joined.Level = later.Counters, max(s.Level, later.Level)
 	return joined
-}
-
-// fuller reports whether a table of n entries of most is fuller than another.
-// Where a limit differs, the share counts; without limits, the number.
-func fuller(n, most, other, otherMost uint64) bool {
-	if most == otherMost || most == 0 || otherMost == 0 {
-		return n > other
-	}
-	return conntrack.Share(n, most) > conntrack.Share(other, otherMost)
 }
 
 // MaxSamples is how many samples one record may carry: five minutes before an
@@ -62,7 +53,8 @@ func fuller(n, most, other, otherMost uint64) bool {
 const MaxSamples = 300
 
 // Samples is the payload of a sample record. Its JSON is a contract, in
-// docs/incidents.md: the rows are arrays of integers.
+// docs/incidents.md: the rows are arrays of integers. It has no text: its
+// sentence is made from the rows.
 type Samples struct {
 	Incident string
 	NetNS    uint32
@@ -71,6 +63,32 @@ type Samples struct {
 	// Wall is the wall clock at the first row.
 	Wall time.Time
 	Rows []Sample
+}
+
+// Kind returns KindSample.
+func (s *Samples) Kind() Kind { return KindSample }
+
+// Headline returns how full the table became.
+func (s *Samples) Headline() Headline {
+	return Headline{Priority: Debug, Sentence: s.sentence(), Incident: s.Incident, NetNS: inode(s.NetNS)}
+}
+
+func (s *Samples) sentence() string {
+	if len(s.Rows) == 0 {
+		return ""
+	}
+	fullest := &s.Rows[0]
+	for i := range s.Rows {
+		if s.Rows[i].Entries >= fullest.Entries {
+			fullest = &s.Rows[i]
+		}
+	}
+	text := fmt.Sprintf("%d readings: from %d to %d entries, at the most %d of %d",
+		len(s.Rows), s.Rows[0].Entries, s.Rows[len(s.Rows)-1].Entries, fullest.Entries, fullest.Max)
+	if s.Before {
+		text += ", before the incident"
+	}
+	return text
 }
 
 const (
@@ -161,18 +179,6 @@ func (s *Samples) UnmarshalJSON(text []byte) error {
 		return errSamples
 	}
 	return s.readRows(rows, at)
-}
-
-// unquoted returns a JSON string's value, "" for what is none.
-func unquoted(value []byte) string {
-	if n := len(value); n >= 2 && value[0] == '"' && bytes.IndexByte(value, '\\') < 0 {
-		return string(value[1 : n-1])
-	}
-	var text string
-	if json.Unmarshal(value, &text) != nil {
-		return ""
-	}
-	return text
 }
 
 func (s *Samples) readRows(text []byte, from policy.Moment) error {

@@ -1,21 +1,18 @@
-package incident
+package record
 
 import (
 	"bytes"
+	"encoding/json"
 	"errors"
-	"time"
+	"fmt"
+	"strconv"
+	"strings"
 )
 
-// An Event is one record of the audit log.
-type Event struct {
-	Seq  uint64
-	Time time.Time
-	Kind string
-	// Line is the whole record, a JSON object. It is not kept.
-	Line []byte
-}
-
-var errNotObject = errors.New("not a JSON object")
+var (
+	errNotObject = errors.New("not a JSON object")
+	errFound     = errors.New("found") // ends eachField early
+)
 
 // eachField calls visit with each field of a JSON object, its name without
 // quotes and its value as it stands, and stops at the first error. It walks
@@ -118,4 +115,50 @@ func stringLength(text []byte) int {
 		}
 	}
 	return 0
+}
+
+// unquoted returns a JSON string's value, "" for what is none.
+func unquoted(value []byte) string {
+	if n := len(value); n >= 2 && value[0] == '"' && bytes.IndexByte(value, '\\') < 0 {
+		return string(value[1 : n-1])
+	}
+	var text string
+	if json.Unmarshal(value, &text) != nil {
+		return ""
+	}
+	return text
+}
+
+// number returns a whole number, 0 for what is none.
+func number(value []byte) uint64 {
+	n, err := strconv.ParseUint(string(value), 10, 64)
+	if err != nil {
+		return 0
+	}
+	return n
+}
+
+// Pairs returns the plain fields of a payload as key=value, in the order in
+// which they stand: the sentence of a record whose writer left none.
+func Pairs(payload []byte) string {
+	var b strings.Builder
+	// An error leaves what could be read.
+	_ = eachField(payload, func(name, value []byte) error {
+		if value[0] == '{' || value[0] == '[' {
+			return nil
+		}
+		text := string(value)
+		if value[0] == '"' {
+			text = unquoted(value)
+		}
+		if strings.ContainsAny(text, " =\"") {
+			text = `"` + strings.ReplaceAll(text, `"`, `'`) + `"`
+		}
+		if b.Len() > 0 {
+			b.WriteByte(' ')
+		}
+		fmt.Fprintf(&b, "%s=%s", name, text)
+		return nil
+	})
+	return b.String()
 }

@@ -1,4 +1,9 @@
-package audit
+package record
+
+import (
+	"fmt"
+	"strings"
+)
 
 // A GapReason says why a gap record was written.
 type GapReason string
@@ -55,4 +60,40 @@ type RemovedSegment struct {
 	Last     uint64 `json:"last"`
 	LastHash Hash   `json:"last_hash"`
 	Bytes    int64  `json:"bytes"`
+}
+
+// Kind returns KindGap.
+func (g *Gap) Kind() Kind { return KindGap }
+
+// Headline returns what is missing. Retention is housekeeping; every other gap
+// is a warning.
+func (g *Gap) Headline() Headline {
+	h := Headline{Priority: Warning, Sentence: g.sentence()}
+	if g.Reason == GapRetention {
+		h.Priority = Notice
+	}
+	return h
+}
+
+func (g *Gap) sentence() string {
+	switch g.Reason {
+	case GapTorn, GapDamaged, GapForeign:
+		return fmt.Sprintf("%d bytes of the audit log were set aside in %s (%s)", g.Bytes, g.File, g.Reason)
+	case GapRetention:
+		if n := len(g.Segments); n > 0 {
+			return fmt.Sprintf("records %d to %d removed by retention (%d segments)", g.Segments[0].First, g.Segments[n-1].Last, n)
+		}
+	case GapCut:
+		return fmt.Sprintf("records %d to %d are missing: the file was made shorter", g.From, g.To)
+	case GapNotDurable:
+		var parts []string
+		if g.Lost > 0 {
+			parts = append(parts, fmt.Sprintf("%d records were lost", g.Lost))
+		}
+		if g.From > 0 {
+			parts = append(parts, fmt.Sprintf("records %d to %d are in the journal only", g.From, g.To))
+		}
+		return strings.Join(parts, ", ") + ": " + g.Error
+	}
+	return string(g.Reason)
 }

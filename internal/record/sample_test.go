@@ -1,4 +1,4 @@
-package incident
+package record
 
 import (
 	"encoding/json"

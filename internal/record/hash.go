@@ -1,4 +1,4 @@
-package audit
+package record
 
 import (
 	"encoding/hex"
@@ -25,7 +25,7 @@ func ParseHash(s string) (Hash, error) {
 func (h Hash) String() string { return hex.EncodeToString(h[:]) }
 
 // MarshalText returns what String returns.
-func (h Hash) MarshalText() ([]byte, error) { return h.append(nil), nil }
+func (h Hash) MarshalText() ([]byte, error) { return hex.AppendEncode(nil, h[:]), nil }
 
 // UnmarshalText reads 64 lower-case hexadecimal digits. Upper case is
 // refused: a hash has one spelling.
@@ -37,8 +37,6 @@ func (h *Hash) UnmarshalText(text []byte) error {
 	*h = got
 	return nil
 }
-
-func (h Hash) append(dst []byte) []byte { return hex.AppendEncode(dst, h[:]) }
 
 func (h *Hash) decode(text []byte) bool {
 	if len(text) != hashText {
@@ -52,12 +50,4 @@ func (h *Hash) decode(text []byte) bool {
 	}
 	_, err := hex.Decode(h[:], text)
 	return err == nil
-}
-
-// A Head names one record of a chain: usually the last one, noted outside of
-// the log so that a later rewriting of the log can be proved. The zero Head
-// is the point before the first record.
-type Head struct {
-	Seq  uint64 `json:"seq"`
-	Hash Hash   `json:"hash"`
 }
