@@ -1,7 +1,6 @@
 package cli
 
 import (
-	"bufio"
 	"errors"
 	"fmt"
 	"io"
@@ -75,7 +74,7 @@ func simulate(cmd *cobra.Command, name, picture string, asJSON bool) error {
 	}
 	result := tablesim.Run(scenario, &cfg.Limits)
 	if picture != "" {
-		if err := writeSVG(picture, result); err != nil {
+		if err := writePicture(picture, result, &cfg.Limits); err != nil {
 			return err
 		}
 	}
@@ -87,19 +86,6 @@ func simulate(cmd *cobra.Command, name, picture string, asJSON bool) error {
 	}
 	_, err = fmt.Fprintf(out, "\n%s\n", curve(result, 72, 12))
 	return err
-}
-
-// writeSVG writes the picture of a result to a file.
-func writeSVG(name string, r *tablesim.Result) error {
-	f, err := os.Create(name)
-	if err != nil {
-		return fmt.Errorf("write picture: %w", err)
-	}
-	w := bufio.NewWriter(f)
-	if err := errors.Join(r.WriteSVG(w), w.Flush(), f.Close()); err != nil {
-		return fmt.Errorf("write picture: %w", err)
-	}
-	return nil
 }
 
 func listScenarios(out io.Writer) error {
