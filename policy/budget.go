@@ -46,7 +46,10 @@ func (l *Limits) budget(o *Observation) Budget {
 	if b.Bytes > hash && perMax > 0 {
 		b.Max = min((b.Bytes-hash)/perMax, l.Raise.Ceiling)
 	}
-	b.Buckets = conntrack.Buckets(b.Max, l.Hash.MaxRatio)
+	if l.Hash.MaxRatio > 0 {
+		// Version 1 of the law rounds the quotient down.
+		b.Buckets = conntrack.RoundBuckets(b.Max / l.Hash.MaxRatio)
+	}
 	if l.Budget.MaxPressure > 0 && m.Pressure > l.Budget.MaxPressure {
 		b.Hold = HeldPressure
 	}
