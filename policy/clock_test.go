@@ -51,7 +51,7 @@ func TestEveryValueHasAText(t *testing.T) {
 		for _, text := range []string{
 			policy.Reason(v).Sentence(), policy.Hold(v).Sentence(), policy.Reason(v).String(), policy.Result(v).String(),
 			policy.ActionType(v).String(), policy.Class(v).String(), policy.Cause(v).String(), policy.Level(v).String(),
-			policy.Fate(v).String(), policy.Foreign(v).String(), policy.Mode(v).String(),
+			policy.Eligibility(v).String(), policy.Foreign(v).String(), policy.Mode(v).String(),
 		} {
 			if text == "" {
 				t.Errorf("value %d has no text", v)

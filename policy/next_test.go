@@ -198,7 +198,7 @@ func TestRecordedNamesDoNotChange(t *testing.T) {
 		"unknown": policy.Unknown, "no_memory": policy.NoMemory,
 		"full_soon": policy.ReasonFullSoon, "asked": policy.ReasonAsked,
 		"paused": policy.HeldPaused, "no_audit": policy.HeldNoAudit,
-		"eligible": policy.FateEligible, "short": policy.FateShort,
+		"eligible": policy.Eligible, "short": policy.SparedShort,
 	} {
 		if got.String() != want {
 			t.Errorf("%q, want %q", got, want)

@@ -36,7 +36,7 @@ func changedUDP(change func(*conntrack.Entry)) conntrack.Entry {
 	return e
 }
 
-func TestFateOfADeletion(t *testing.T) {
+func TestEligibilityOfADeletion(t *testing.T) {
 	act := policy.Action{
 		Type: policy.DeleteEntries, Class: policy.Unreplied, Cap: 1, MinIdle: 10 * time.Second, SynSentIdle: 15 * time.Second,
 	}
@@ -51,46 +51,46 @@ func TestFateOfADeletion(t *testing.T) {
 	}
 	tests := map[string]struct {
 		entry conntrack.Entry
-		want  policy.Fate
+		want  policy.Eligibility
 	}{
-		"idle and unreplied":                     {oldUDP(), policy.FateEligible},
-		"idle for just long enough":              {left(108), policy.FateEligible},
-		"idle for a second less":                 {left(109), policy.FateTooYoung},
-		"SYN_SENT, idle for just long enough":    {syn(103), policy.FateEligible},
-		"SYN_SENT, idle for a second less":       {syn(104), policy.FateTooYoung},
-		"more left than the timeout":             {left(121), policy.FateIdleUnknown},
-		"replied":                                {status(conntrack.StatusSeenReply), policy.FateReplied},
-		"assured":                                {status(conntrack.StatusAssured), policy.FateAssured},
-		"one direction of a live connection":     {oldTCP(conntrack.StateEstablished, 0), policy.FateEstablished},
-		"one direction, its peer to close":       {oldTCP(conntrack.StateCloseWait, 0), policy.FateEstablished},
-		"being removed":                          {status(conntrack.StatusDying), policy.FateDying},
-		"made by an expectation":                 {status(conntrack.StatusExpected), policy.FateExpected},
-		"part of another connection":             {changedUDP(func(e *conntrack.Entry) { e.HasMaster = true }), policy.FateExpected},
-		"followed by a helper":                   {changedUDP(func(e *conntrack.Entry) { e.HasHelper = true }), policy.FateHelper},
-		"given a helper by a rule":               {status(conntrack.StatusHelper), policy.FateHelper},
-		"fixed timeout":                          {status(conntrack.StatusFixedTimeout), policy.FateFixedTimeout},
-		"offloaded":                              {status(conntrack.StatusOffload), policy.FateOffload},
-		"offloaded to hardware":                  {status(conntrack.StatusHWOffload), policy.FateOffload},
-		"DNAT":                                   {status(conntrack.StatusDstNAT), policy.FateDNAT},
-		"SNAT is no reason":                      {status(conntrack.StatusSrcNAT), policy.FateEligible},
-		"GRE":                                    {changedUDP(func(e *conntrack.Entry) { e.Proto = protoGRE }), policy.FateIdleUnknown},
-		"protected":                              {changedUDP(func(e *conntrack.Entry) { e.Zone = 9 }), policy.FateProtected},
-		"protection speaks before the idle time": {changedUDP(func(e *conntrack.Entry) { e.Zone, e.Timeout = 9, 120 }), policy.FateProtected},
+		"idle and unreplied":                     {oldUDP(), policy.Eligible},
+		"idle for just long enough":              {left(108), policy.Eligible},
+		"idle for a second less":                 {left(109), policy.SparedTooYoung},
+		"SYN_SENT, idle for just long enough":    {syn(103), policy.Eligible},
+		"SYN_SENT, idle for a second less":       {syn(104), policy.SparedTooYoung},
+		"more left than the timeout":             {left(121), policy.SparedIdleUnknown},
+		"replied":                                {status(conntrack.StatusSeenReply), policy.SparedReplied},
+		"assured":                                {status(conntrack.StatusAssured), policy.SparedAssured},
+		"one direction of a live connection":     {oldTCP(conntrack.StateEstablished, 0), policy.SparedEstablished},
+		"one direction, its peer to close":       {oldTCP(conntrack.StateCloseWait, 0), policy.SparedEstablished},
+		"being removed":                          {status(conntrack.StatusDying), policy.SparedDying},
+		"made by an expectation":                 {status(conntrack.StatusExpected), policy.SparedExpected},
+		"part of another connection":             {changedUDP(func(e *conntrack.Entry) { e.HasMaster = true }), policy.SparedExpected},
+		"followed by a helper":                   {changedUDP(func(e *conntrack.Entry) { e.HasHelper = true }), policy.SparedHelper},
+		"given a helper by a rule":               {status(conntrack.StatusHelper), policy.SparedHelper},
+		"fixed timeout":                          {status(conntrack.StatusFixedTimeout), policy.SparedFixedTimeout},
+		"offloaded":                              {status(conntrack.StatusOffload), policy.SparedOffload},
+		"offloaded to hardware":                  {status(conntrack.StatusHWOffload), policy.SparedOffload},
+		"DNAT":                                   {status(conntrack.StatusDstNAT), policy.SparedDNAT},
+		"SNAT is no reason":                      {status(conntrack.StatusSrcNAT), policy.Eligible},
+		"GRE":                                    {changedUDP(func(e *conntrack.Entry) { e.Proto = protoGRE }), policy.SparedIdleUnknown},
+		"protected":                              {changedUDP(func(e *conntrack.Entry) { e.Zone = 9 }), policy.SparedProtected},
+		"protection speaks before the idle time": {changedUDP(func(e *conntrack.Entry) { e.Zone, e.Timeout = 9, 120 }), policy.SparedProtected},
 	}
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {
 			c := choice{act: act, idle: watched(60, nil).idleness(15 * time.Second), protect: conntrack.Protect{Zones: []uint16{9}}}
-			if got := c.fate(&tt.entry); got != tt.want {
+			if got := c.eligibility(&tt.entry); got != tt.want {
 				t.Errorf("fate %s, want %s", got, tt.want)
 			}
-			if took := c.take(&tt.entry); took != (tt.want == policy.FateEligible) || c.told.Fates[tt.want] != 1 {
-				t.Errorf("taken: %t, counted %v", took, c.told.Fates)
+			if took := c.take(&tt.entry); took != (tt.want == policy.Eligible) || c.told.Eligibility[tt.want] != 1 {
+				t.Errorf("taken: %t, counted %v", took, c.told.Eligibility)
 			}
 		})
 	}
 }
 
-func TestFateOfAgeing(t *testing.T) {
+func TestEligibilityOfAgeing(t *testing.T) {
 	closing := policy.Action{Type: policy.AgeEntries, Class: policy.Closing, Cap: 1, Remaining: 30}
 	stale := policy.Action{Type: policy.AgeEntries, Class: policy.Established, Cap: 1, Remaining: 30, MinIdle: 7440 * time.Second}
 	const seen = conntrack.StatusSeenReply | conntrack.StatusAssured
@@ -98,24 +98,24 @@ func TestFateOfAgeing(t *testing.T) {
 	tests := map[string]struct {
 		act   policy.Action
 		entry conntrack.Entry
-		want  policy.Fate
+		want  policy.Eligibility
 	}{
-		"TIME_WAIT":                           {closing, oldTCP(conntrack.StateTimeWait, seen), policy.FateEligible},
-		"FIN_WAIT":                            {closing, oldTCP(conntrack.StateFinWait, seen), policy.FateEligible},
-		"LAST_ACK":                            {closing, oldTCP(conntrack.StateLastAck, seen), policy.FateEligible},
-		"CLOSE":                               {closing, oldTCP(conntrack.StateClose, seen), policy.FateEligible},
-		"CLOSE_WAIT, whose peer is to close":  {closing, oldTCP(conntrack.StateCloseWait, seen), policy.FateWrongClass},
-		"ESTABLISHED":                         {closing, oldTCP(conntrack.StateEstablished, seen), policy.FateWrongClass},
-		"not TCP":                             {closing, changedUDP(func(e *conntrack.Entry) { e.State = conntrack.StateTimeWait }), policy.FateWrongClass},
-		"as little left already":              {closing, left(oldTCP(conntrack.StateTimeWait, seen), 30), policy.FateShort},
-		"a second more left":                  {closing, left(oldTCP(conntrack.StateTimeWait, seen), 31), policy.FateEligible},
-		"closing behind DNAT":                 {closing, oldTCP(conntrack.StateTimeWait, seen|conntrack.StatusDstNAT), policy.FateEligible},
-		"closing with fixed timeout":          {closing, oldTCP(conntrack.StateTimeWait, seen|conntrack.StatusFixedTimeout), policy.FateFixedTimeout},
-		"idle for a day":                      {stale, left(oldTCP(conntrack.StateEstablished, seen), 432000-86400), policy.FateEligible},
-		"idle for just long enough":           {stale, left(oldTCP(conntrack.StateEstablished, seen), 432000-7442), policy.FateEligible},
-		"idle for a second less":              {stale, left(oldTCP(conntrack.StateEstablished, seen), 432000-7441), policy.FateTooYoung},
-		"a live one with data unacknowledged": {stale, left(oldTCP(conntrack.StateEstablished, seen), 290), policy.FateTooYoung},
-		"closing is not established":          {stale, oldTCP(conntrack.StateTimeWait, seen), policy.FateWrongClass},
+		"TIME_WAIT":                           {closing, oldTCP(conntrack.StateTimeWait, seen), policy.Eligible},
+		"FIN_WAIT":                            {closing, oldTCP(conntrack.StateFinWait, seen), policy.Eligible},
+		"LAST_ACK":                            {closing, oldTCP(conntrack.StateLastAck, seen), policy.Eligible},
+		"CLOSE":                               {closing, oldTCP(conntrack.StateClose, seen), policy.Eligible},
+		"CLOSE_WAIT, whose peer is to close":  {closing, oldTCP(conntrack.StateCloseWait, seen), policy.SparedWrongClass},
+		"ESTABLISHED":                         {closing, oldTCP(conntrack.StateEstablished, seen), policy.SparedWrongClass},
+		"not TCP":                             {closing, changedUDP(func(e *conntrack.Entry) { e.State = conntrack.StateTimeWait }), policy.SparedWrongClass},
+		"as little left already":              {closing, left(oldTCP(conntrack.StateTimeWait, seen), 30), policy.SparedShort},
+		"a second more left":                  {closing, left(oldTCP(conntrack.StateTimeWait, seen), 31), policy.Eligible},
+		"closing behind DNAT":                 {closing, oldTCP(conntrack.StateTimeWait, seen|conntrack.StatusDstNAT), policy.Eligible},
+		"closing with fixed timeout":          {closing, oldTCP(conntrack.StateTimeWait, seen|conntrack.StatusFixedTimeout), policy.SparedFixedTimeout},
+		"idle for a day":                      {stale, left(oldTCP(conntrack.StateEstablished, seen), 432000-86400), policy.Eligible},
+		"idle for just long enough":           {stale, left(oldTCP(conntrack.StateEstablished, seen), 432000-7442), policy.Eligible},
+		"idle for a second less":              {stale, left(oldTCP(conntrack.StateEstablished, seen), 432000-7441), policy.SparedTooYoung},
+		"a live one with data unacknowledged": {stale, left(oldTCP(conntrack.StateEstablished, seen), 290), policy.SparedTooYoung},
+		"closing is not established":          {stale, oldTCP(conntrack.StateTimeWait, seen), policy.SparedWrongClass},
 	}
 	day := watched(0, nil)
 	timeouts := conntrack.Timeouts{}
@@ -130,7 +130,7 @@ func TestFateOfAgeing(t *testing.T) {
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {
 			c := choice{act: tt.act, idle: day.idleness(tt.act.MinIdle)}
-			if got := c.fate(&tt.entry); got != tt.want {
+			if got := c.eligibility(&tt.entry); got != tt.want {
 				t.Errorf("fate %s, want %s", got, tt.want)
 			}
 		})
@@ -183,7 +183,7 @@ func TestSamplesAreFew(t *testing.T) {
 		e := oldUDP()
 		c.take(&e)
 	}
-	if len(c.told.Samples) != samplesMost || c.told.Fates[policy.FateEligible] != 3*samplesMost {
+	if len(c.told.Samples) != samplesMost || c.told.Eligibility[policy.Eligible] != 3*samplesMost {
 		t.Errorf("told %+v", c.told)
 	}
 	want := policy.Sample{

@@ -23,7 +23,7 @@ func Foresee(act policy.Action, protect conntrack.Protect, timeouts conntrack.Ti
 	return &Foresight{choice{act: act, protect: protect, idle: w.idleness(idle)}}
 }
 
-// Choose reports whether the act would touch the entry, and counts its fate.
+// Choose reports whether the act would touch the entry, and counts its eligibility.
 // The cap of the act is not looked at.
 func (f *Foresight) Choose(e *conntrack.Entry) bool { return f.choice.take(e) }
 

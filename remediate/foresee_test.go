@@ -40,10 +40,10 @@ func TestForeseeDelete(t *testing.T) {
 		}
 	}
 	told := f.Entries()
-	want := policy.Fates{
-		policy.FateEligible: 3, policy.FateTooYoung: 2, policy.FateIdleUnknown: 1, policy.FateProtected: 1, policy.FateReplied: 1,
+	want := policy.Eligibilities{
+		policy.Eligible: 3, policy.SparedTooYoung: 2, policy.SparedIdleUnknown: 1, policy.SparedProtected: 1, policy.SparedReplied: 1,
 	}
-	if diff := cmp.Diff(want, told.Fates); diff != "" {
+	if diff := cmp.Diff(want, told.Eligibility); diff != "" {
 		t.Errorf("-want +got\n%s", diff)
 	}
 	if len(told.Samples) != 3 {

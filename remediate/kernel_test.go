@@ -175,18 +175,18 @@ func TestDeletionSparesWhatItMust(t *testing.T) {
 			t.Fatalf("left: %t, must be: %t: %+v", left, must, e)
 		}
 	}
-	fates := out.Entries.Fates
-	for fate, want := range map[policy.Fate]uint64{
-		policy.FateEligible: old + each, policy.FateProtected: each, policy.FateFixedTimeout: each, policy.FateEstablished: each,
+	counts := out.Entries.Eligibility
+	for eligibility, want := range map[policy.Eligibility]uint64{
+		policy.Eligible: old + each, policy.SparedProtected: each, policy.SparedFixedTimeout: each, policy.SparedEstablished: each,
 	} {
-		if fates[fate] != want {
-			t.Errorf("%s: %d, want %d", fate, fates[fate], want)
+		if counts[eligibility] != want {
+			t.Errorf("%s: %d, want %d", eligibility, counts[eligibility], want)
 		}
 	}
-	if fates[policy.FateTooYoung] < each {
-		t.Errorf("too young: %d, want at least %d", fates[policy.FateTooYoung], each)
+	if counts[policy.SparedTooYoung] < each {
+		t.Errorf("too young: %d, want at least %d", counts[policy.SparedTooYoung], each)
 	}
-	t.Logf("examined %d, fates %v, took %v", out.Examined, fates, out.Took)
+	t.Logf("examined %d, counts %v, took %v", out.Examined, counts, out.Took)
 }
 
 // TestTheCapIsExact: never one more, and the count is true.
@@ -231,7 +231,7 @@ func TestNothingIsProvenAtTheStart(t *testing.T) {
 	b.k.watches = map[uint32]*watch{}
 	for range 2 {
 		out := b.k.Apply(t.Context(), "", deletion(10))
-		if !out.OK || out.Changed != 0 || out.Entries.Fates[policy.FateIdleUnknown] != 10 {
+		if !out.OK || out.Changed != 0 || out.Entries.Eligibility[policy.SparedIdleUnknown] != 10 {
 			t.Errorf("outcome %+v", out)
 		}
 		// Enough for the others, not for SYN_SENT.
@@ -268,14 +268,14 @@ func TestAShortenedTimeoutMakesNobodyOld(t *testing.T) {
 	b.now = b.now.Add(2 * time.Second)
 	b.look(t)
 	out := b.k.Apply(t.Context(), "", deletion(20))
-	if !out.OK || out.Changed != 0 || out.Entries.Fates[policy.FateTooYoung] != 20 {
+	if !out.OK || out.Changed != 0 || out.Entries.Eligibility[policy.SparedTooYoung] != 20 {
 		t.Errorf("after shortening: %+v", out)
 	}
 	must(t, b.k, lengthen(conntrack.UDP, 60, 600))
 	b.now = b.now.Add(2 * time.Second)
 	b.look(t)
 	out = b.k.Apply(t.Context(), "", deletion(20))
-	if !out.OK || out.Changed != 0 || out.Entries.Fates[policy.FateTooYoung] != 20 {
+	if !out.OK || out.Changed != 0 || out.Entries.Eligibility[policy.SparedTooYoung] != 20 {
 		t.Errorf("after giving it back: %+v", out)
 	}
 }
@@ -308,9 +308,9 @@ func TestAgeingLeavesTheLiveAlone(t *testing.T) {
 			t.Fatalf("aged: %t, should be: %t: %+v", aged, is, e)
 		}
 	}
-	want := policy.Fates{policy.FateEligible: 400, policy.FateWrongClass: 300, policy.FateProtected: 100}
-	if !out.OK || out.Changed != 400 || out.Entries.Fates != want {
-		t.Errorf("outcome %+v, fates %v", out, out.Entries)
+	want := policy.Eligibilities{policy.Eligible: 400, policy.SparedWrongClass: 300, policy.SparedProtected: 100}
+	if !out.OK || out.Changed != 400 || out.Entries.Eligibility != want {
+		t.Errorf("outcome %+v, counts %v", out, out.Entries)
 	}
 }
 

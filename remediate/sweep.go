@@ -30,7 +30,7 @@ const (
 // or did some seconds ago: an act on entries reads them once more.
 // Called with every observation it is what idle times are proven by; without
 // it, or for as long as the idle time asked for after a start, entries count
-// as FateIdleUnknown and are spared.
+// as SparedIdleUnknown and are spared.
 func (k *Kernel) Saw(inode uint32, timeouts conntrack.Timeouts) {
 	if inode == 0 {
 		inode = k.options.Own.Inode()
@@ -199,9 +199,9 @@ func (c *choice) run(ctx context.Context, ns *netns.NS, features ctnetlink.Featu
 
 // take decides about one entry.
 func (c *choice) take(e *conntrack.Entry) bool {
-	fate := c.fate(e)
-	c.told.Fates[fate]++
-	if fate != policy.FateEligible {
+	eligibility := c.eligibility(e)
+	c.told.Eligibility[eligibility]++
+	if eligibility != policy.Eligible {
 		return false
 	}
 	if len(c.told.Samples) < samplesMost {
@@ -213,85 +213,85 @@ func (c *choice) take(e *conntrack.Entry) bool {
 	return true
 }
 
-func (c *choice) fate(e *conntrack.Entry) policy.Fate {
-	if fate := c.class(e); fate != policy.FateEligible {
-		return fate
+func (c *choice) eligibility(e *conntrack.Entry) policy.Eligibility {
+	if eligibility := c.class(e); eligibility != policy.Eligible {
+		return eligibility
 	}
-	if fate := c.spared(e); fate != policy.FateEligible {
-		return fate
+	if eligibility := c.spared(e); eligibility != policy.Eligible {
+		return eligibility
 	}
 	if c.act.Type == policy.AgeEntries && e.Timeout <= c.act.Remaining {
-		return policy.FateShort
+		return policy.SparedShort
 	}
 	return c.age(e)
 }
 
 // class says whether an entry is of the class of the act.
-func (c *choice) class(e *conntrack.Entry) policy.Fate {
+func (c *choice) class(e *conntrack.Entry) policy.Eligibility {
 	tcp := e.Proto == protoTCP
 	switch c.act.Class {
 	case policy.Unreplied:
 		switch {
 		case e.Status&conntrack.StatusSeenReply != 0:
-			return policy.FateReplied
+			return policy.SparedReplied
 		case e.Status&conntrack.StatusAssured != 0:
-			return policy.FateAssured
+			return policy.SparedAssured
 		case tcp && (e.State == conntrack.StateEstablished || e.State == conntrack.StateCloseWait):
-			return policy.FateEstablished
+			return policy.SparedEstablished
 		}
-		return policy.FateEligible
+		return policy.Eligible
 	case policy.Closing:
 		switch e.State {
 		case conntrack.StateFinWait, conntrack.StateLastAck, conntrack.StateTimeWait, conntrack.StateClose:
 			if tcp {
-				return policy.FateEligible
+				return policy.Eligible
 			}
 		}
 	case policy.Established:
 		if tcp && e.State == conntrack.StateEstablished {
-			return policy.FateEligible
+			return policy.Eligible
 		}
 	}
-	return policy.FateWrongClass
+	return policy.SparedWrongClass
 }
 
 // spared says what else keeps an entry from being touched.
-func (c *choice) spared(e *conntrack.Entry) policy.Fate {
+func (c *choice) spared(e *conntrack.Entry) policy.Eligibility {
 	switch {
 	case e.Status&conntrack.StatusDying != 0:
-		return policy.FateDying
+		return policy.SparedDying
 	case e.HasMaster || e.Status&conntrack.StatusExpected != 0:
-		return policy.FateExpected
+		return policy.SparedExpected
 	case e.HasHelper || e.Status&conntrack.StatusHelper != 0:
-		return policy.FateHelper
+		return policy.SparedHelper
 	case e.Status&conntrack.StatusFixedTimeout != 0:
-		return policy.FateFixedTimeout
+		return policy.SparedFixedTimeout
 	case e.Status&(conntrack.StatusOffload|conntrack.StatusHWOffload) != 0:
-		return policy.FateOffload
+		return policy.SparedOffload
 	case c.act.Type == policy.DeleteEntries && e.Status&conntrack.StatusDstNAT != 0:
-		return policy.FateDNAT
+		return policy.SparedDNAT
 	case c.protect.Covers(e):
-		return policy.FateProtected
+		return policy.SparedProtected
 	}
-	return policy.FateEligible
+	return policy.Eligible
 }
 
 // age says whether an entry has been idle for long enough.
-func (c *choice) age(e *conntrack.Entry) policy.Fate {
+func (c *choice) age(e *conntrack.Entry) policy.Eligibility {
 	least := c.act.MinIdle
 	if c.act.Class == policy.Unreplied && e.Proto == protoTCP && e.State == conntrack.StateSynSent {
 		least = c.act.SynSentIdle
 	}
 	if least <= 0 {
-		return policy.FateEligible
+		return policy.Eligible
 	}
 	switch idle, known := c.idle.atLeast(e); {
 	case !known:
-		return policy.FateIdleUnknown
+		return policy.SparedIdleUnknown
 	case idle < least:
-		return policy.FateTooYoung
+		return policy.SparedTooYoung
 	}
-	return policy.FateEligible
+	return policy.Eligible
 }
 
 // tell writes what was done into the outcome.
@@ -299,7 +299,7 @@ func (c *choice) tell(out *policy.Outcome, swept *ctnetlink.Swept) {
 	out.Changed, out.Gone, out.Examined = swept.Done, swept.Gone, swept.Dump.Seen
 	if c.act.Type == policy.DeleteEntries {
 		// What the query kept from us had been replied to.
-		c.told.Fates[policy.FateReplied] += swept.Dump.Seen - swept.Dump.Unread - swept.Dump.Entries
+		c.told.Eligibility[policy.SparedReplied] += swept.Dump.Seen - swept.Dump.Unread - swept.Dump.Entries
 	}
 	c.told.Refused = swept.Refused + swept.Failed
 	out.Entries = &c.told

@@ -83,7 +83,7 @@ func TestEveryWordHasItsLine(t *testing.T) {
 		"Acts":                    words(unsaid[policy.ActionType]),
 		"Reasons":                 words(policy.Reason.Sentence),
 		"Verdicts":                words(unsaid[policy.Result]),
-		"Why an entry was spared": words(unsaid[policy.Fate]),
+		"Why an entry was spared": words(unsaid[policy.Eligibility]),
 	} {
 		t.Run(heading, func(t *testing.T) {
 			lines := map[string]string{}

@@ -29,7 +29,7 @@ type Act struct {
 	Bytes uint64 `json:"bytes,omitempty"`
 	// Fates says of the entries looked at which the act would touch, and why
 	// not the others.
-	Fates *policy.Fates `json:"fates,omitempty"`
+	Fates *policy.Eligibilities `json:"fates,omitempty"`
 	// Held says why ctwarden would not make it.
 	Held string `json:"held,omitempty"`
 }
@@ -54,8 +54,8 @@ func (l *Look) foresee(a *policy.Assessment) []Act {
 			acts = append(acts, l.foreseeShorten(conntrack.Timeout(t), short))
 		}
 	}
-	aged, deleted := l.age.Entries().Fates, l.remove.Entries().Fates
-	if aged[policy.FateEligible] > 0 {
+	aged, deleted := l.age.Entries().Eligibility, l.remove.Entries().Eligibility
+	if aged[policy.Eligible] > 0 {
 		acts = append(acts, l.foreseeAge(aged))
 	}
 	if l.Census.Summary.Unreplied > 0 {
@@ -126,10 +126,10 @@ func costOfShorter(t conntrack.Timeout) string {
 	return "a handshake that takes longer starts again"
 }
 
-func (l *Look) foreseeAge(fates policy.Fates) Act {
+func (l *Look) foreseeAge(fates policy.Eligibilities) Act {
 	left := l.limits.Shorten.Floors[conntrack.TCPTimeWait]
 	until := time.Duration(left) * time.Second
-	n := fates[policy.FateEligible]
+	n := fates[policy.Eligible]
 	act := Act{
 		Type: policy.AgeEntries, Text: fmt.Sprintf("age closing entries to %d s", left),
 		Frees: l.scale(n), Margin: l.scaledMargin(n), From: until, Until: until + gcLatest, Fates: &fates,
@@ -138,8 +138,8 @@ func (l *Look) foreseeAge(fates policy.Fates) Act {
 	return l.capped(act, l.limits.Age.Cap)
 }
 
-func (l *Look) foreseeDelete(fates policy.Fates) Act {
-	n := fates[policy.FateEligible]
+func (l *Look) foreseeDelete(fates policy.Eligibilities) Act {
+	n := fates[policy.Eligible]
 	act := Act{
 		Type: policy.DeleteEntries, Text: fmt.Sprintf("delete UNREPLIED idle for %s", ui.Seconds(uint32(l.limits.Delete.MinIdle/time.Second))),
 		Frees: l.scale(n), Margin: l.scaledMargin(n), Fates: &fates,

@@ -67,7 +67,7 @@ func TestALookScalesASample(t *testing.T) {
 	}
 	remove := act(found, policy.DeleteEntries)
 	if remove == nil || remove.Frees != 6000 || !strings.Contains(remove.Cost, "at most 2000 in one act") ||
-		remove.Fates[policy.FateEligible] != 600 || remove.Fates[policy.FateReplied] != 400 {
+		remove.Fates[policy.Eligible] != 600 || remove.Fates[policy.SparedReplied] != 400 {
 		t.Errorf("delete %+v", remove)
 	}
 	for _, a := range found.Acts {
@@ -151,7 +151,7 @@ func TestProtectedEntriesAreNotCountedAsDeletable(t *testing.T) {
 			t.Fatal(err)
 		}
 		s := &look.Census.Summary
-		deleted, aged := look.remove.Entries().Fates[policy.FateEligible], look.age.Entries().Fates[policy.FateEligible]
+		deleted, aged := look.remove.Entries().Eligibility[policy.Eligible], look.age.Entries().Eligibility[policy.Eligible]
 		if s.Deletable != want || deleted != want || s.Ageable != want || aged != want {
 			t.Errorf("protected %v: %d deletable and %d ageable, %d selected to delete and %d to age, want %d of each",
 				protect.Ports, s.Deletable, s.Ageable, deleted, aged, want)

@@ -209,49 +209,49 @@ func moment(d time.Duration) string {
 	return ui.Seconds(uint32(d / time.Second))
 }
 
-// fateWord says in words why an entry is spared.
-func fateWord(f policy.Fate) string {
+// sparedWord says in words why an entry is spared.
+func sparedWord(f policy.Eligibility) string {
 	switch f {
-	case policy.FateReplied:
+	case policy.SparedReplied:
 		return "were answered"
-	case policy.FateAssured:
+	case policy.SparedAssured:
 		return "are assured"
-	case policy.FateEstablished:
+	case policy.SparedEstablished:
 		return "are established, of which one direction is seen"
-	case policy.FateWrongClass:
+	case policy.SparedWrongClass:
 		return "are not closing"
-	case policy.FateDying:
+	case policy.SparedDying:
 		return "are being removed"
-	case policy.FateExpected:
+	case policy.SparedExpected:
 		return "belong to another connection"
-	case policy.FateHelper:
+	case policy.SparedHelper:
 		return "have a helper"
-	case policy.FateFixedTimeout:
+	case policy.SparedFixedTimeout:
 		return "have a fixed timeout"
-	case policy.FateOffload:
+	case policy.SparedOffload:
 		return "are offloaded"
-	case policy.FateDNAT:
+	case policy.SparedDNAT:
 		return "have their destination translated"
-	case policy.FateProtected:
+	case policy.SparedProtected:
 		return "are protected"
-	case policy.FateIdleUnknown:
+	case policy.SparedIdleUnknown:
 		return "have an unknown idle time"
-	case policy.FateTooYoung:
+	case policy.SparedTooYoung:
 		return "are not idle for long enough"
-	case policy.FateShort:
+	case policy.SparedShort:
 		return "have no more time left anyway"
 	}
 	return "are " + f.String()
 }
 
 // spared says why the others are not touched, the most frequent reason first.
-func spared(fates *policy.Fates) string {
+func spared(counts *policy.Eligibilities) string {
 	var rows []row
 	var looked uint64
-	for fate, n := range fates {
+	for eligibility, n := range counts {
 		looked += n
-		if n > 0 && policy.Fate(fate) != policy.FateEligible {
-			rows = append(rows, row{fateWord(policy.Fate(fate)), n})
+		if n > 0 && policy.Eligibility(eligibility) != policy.Eligible {
+			rows = append(rows, row{sparedWord(policy.Eligibility(eligibility)), n})
 		}
 	}
 	var why []string
@@ -261,7 +261,7 @@ func spared(fates *policy.Fates) string {
 	if len(why) == 0 {
 		return fmt.Sprintf("all %d entries looked at are eligible", looked)
 	}
-	return fmt.Sprintf("of %d entries looked at %d are eligible; spared: %s", looked, fates[policy.FateEligible], strings.Join(why, ", "))
+	return fmt.Sprintf("of %d entries looked at %d are eligible; spared: %s", looked, counts[policy.Eligible], strings.Join(why, ", "))
 }
 
 func (d *Diagnosis) printTop(s *screen) {

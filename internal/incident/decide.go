@@ -129,9 +129,9 @@ func (s *Sacrificed) add(out *policy.Outcome) {
 	if out.Entries == nil {
 		return
 	}
-	for fate, n := range out.Entries.Fates {
-		if policy.Fate(fate) != policy.FateEligible {
-			s.Spared[fate] += n
+	for eligibility, n := range out.Entries.Eligibility {
+		if policy.Eligibility(eligibility) != policy.Eligible {
+			s.Spared[eligibility] += n
 		}
 	}
 	room := mostSamples - len(s.Samples)

@@ -67,7 +67,7 @@ func TestWhatWasSacrificedIsCountedByClass(t *testing.T) {
 	d.write("outcome", `"incident":"A","action":{"type":"delete_entries","class":"closing","would":true},"ok":true,"changed":9`)
 	s := d.group(Grouper{})[0].Sacrificed
 	if s.Deleted[policy.Unreplied] != 10 || s.Deleted[policy.Closing] != 0 || s.Aged[policy.Closing] != 7 ||
-		s.Spared[policy.FateAssured] != 6 || s.Spared[policy.FateEligible] != 0 || len(s.Samples) != 2 {
+		s.Spared[policy.SparedAssured] != 6 || s.Spared[policy.Eligible] != 0 || len(s.Samples) != 2 {
 		t.Errorf("%+v", s)
 	}
 }

@@ -190,7 +190,7 @@ type Sacrificed struct {
 	Deleted map[policy.Class]uint64 `json:"deleted,omitempty"`
 	Aged    map[policy.Class]uint64 `json:"aged,omitempty"`
 	// Spared counts the entries that were looked at and left alone, by why.
-	Spared policy.Fates `json:"spared,omitzero"`
+	Spared policy.Eligibilities `json:"spared,omitzero"`
 	// Samples are a few of those chosen.
 	Samples []policy.Sample `json:"samples,omitempty"`
 }

@@ -268,11 +268,11 @@ func (r *Report) cost() section {
 	return s
 }
 
-func spared(fates *policy.Fates) *table {
+func spared(counts *policy.Eligibilities) *table {
 	t := &table{caption: "Entries that were spared", head: []string{"Why", "Entries"}, right: []bool{false, true}}
-	for fate, n := range fates {
+	for eligibility, n := range counts {
 		if n > 0 {
-			t.add(spare(policy.Fate(fate)), ui.Number(n))
+			t.add(spare(policy.Eligibility(eligibility)), ui.Number(n))
 		}
 	}
 	return t

@@ -166,16 +166,16 @@ func result(d *incident.Decision) string {
 }
 
 // spare says why an entry was left alone.
-func spare(f policy.Fate) string {
-	words := [policy.NumFates]string{
-		policy.FateReplied: "answered", policy.FateAssured: "answered, and in use (ASSURED)",
-		policy.FateEstablished: "an established connection", policy.FateWrongClass: "of another kind",
-		policy.FateDying: "going already", policy.FateExpected: "part of another connection", policy.FateHelper: "a helper follows it",
-		policy.FateFixedTimeout: "its lifetime is fixed by a rule", policy.FateOffload: "offloaded", policy.FateDNAT: "behind port forwarding",
-		policy.FateProtected: "protected by the configuration", policy.FateIdleUnknown: "how long it was idle is not known",
-		policy.FateTooYoung: "not idle for long enough", policy.FateShort: "about to expire anyway",
+func spare(f policy.Eligibility) string {
+	words := [policy.NumEligibilities]string{
+		policy.SparedReplied: "answered", policy.SparedAssured: "answered, and in use (ASSURED)",
+		policy.SparedEstablished: "an established connection", policy.SparedWrongClass: "of another kind",
+		policy.SparedDying: "going already", policy.SparedExpected: "part of another connection", policy.SparedHelper: "a helper follows it",
+		policy.SparedFixedTimeout: "its lifetime is fixed by a rule", policy.SparedOffload: "offloaded", policy.SparedDNAT: "behind port forwarding",
+		policy.SparedProtected: "protected by the configuration", policy.SparedIdleUnknown: "how long it was idle is not known",
+		policy.SparedTooYoung: "not idle for long enough", policy.SparedShort: "about to expire anyway",
 	}
-	if f < policy.NumFates && words[f] != "" {
+	if f < policy.NumEligibilities && words[f] != "" {
 		return sentence(words[f])
 	}
 	return sentence(f.String())

@@ -7,8 +7,8 @@ import (
 	"github.com/google/go-cmp/cmp"
 )
 
-func TestFatesHaveNamesInJSON(t *testing.T) {
-	var want Fates
+func TestEligibilitiesHaveNamesInJSON(t *testing.T) {
+	var want Eligibilities
 	for i := range want {
 		want[i] = uint64(i + 1)
 	}
@@ -16,7 +16,7 @@ func TestFatesHaveNamesInJSON(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	var got Fates
+	var got Eligibilities
 	if err := json.Unmarshal(text, &got); err != nil {
 		t.Fatal(err)
 	}
