@@ -31,6 +31,10 @@ func (b *inbox) add(s policy.Signal) {
 func (b *inbox) drain() []policy.Signal {
 	b.mu.Lock()
 	defer b.mu.Unlock()
+	select {
+	case <-b.wake: // of what is drained now
+	default:
+	}
 	signals := b.signals
 	b.signals = nil
 	return signals
