@@ -231,13 +231,7 @@ func (l *Limits) age(s *State, a *Assessment, class Class) ([]Action, Hold) {
 	if hold := l.ready(s, a, AgeEntries); hold != NotHeld {
 		return nil, hold
 	}
-	act := Action{
-		Type: AgeEntries, Class: class, Reason: ReasonChurn,
-		Remaining: l.Shorten.Floors[conntrack.TCPTimeWait],
-	}
-	if class == Established {
-		act.Reason, act.MinIdle = ReasonStale, l.Age.EstablishedFloor
-	}
+	act := l.ageing(class)
 	switch {
 	case l.Age.Cap == 0, class == Established && act.MinIdle == 0, act.Remaining == 0:
 		return nil, HeldNotPermitted
@@ -273,10 +267,7 @@ func (l *Limits) remove(s *State, a *Assessment) ([]Action, Hold) {
 	case l.fewOf(o, o.Census.Deletable), a.UnassuredShare < l.Verify.Useful:
 		return nil, HeldNothingEligible
 	}
-	act := Action{
-		Type: DeleteEntries, Class: Unreplied, Reason: ReasonHalfOpen,
-		MinIdle: l.Delete.MinIdle, SynSentIdle: l.Delete.SynSentIdle,
-	}
+	act := l.deletion()
 	l.bound(&act, o, l.Delete.Cap)
 	return []Action{act}, NotHeld
 }

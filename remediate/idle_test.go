@@ -29,9 +29,9 @@ func watched(until int, changes map[int]uint32) *watch {
 
 func TestIdleAtLeast(t *testing.T) {
 	const d = 10 * time.Second
-	udp := func(left uint32) conntrack.Entry { return conntrack.Entry{Proto: protoUDP, Timeout: left} }
+	udp := func(left uint32) conntrack.Entry { return conntrack.Entry{Proto: conntrack.ProtoUDP, Timeout: left} }
 	tcp := func(state conntrack.TCPState, left uint32) conntrack.Entry {
-		return conntrack.Entry{Proto: protoTCP, State: state, Timeout: left}
+		return conntrack.Entry{Proto: conntrack.ProtoTCP, State: state, Timeout: left}
 	}
 	tests := map[string]struct {
 		watch *watch
@@ -69,7 +69,7 @@ func TestIdleAtLeast(t *testing.T) {
 			watched(60, map[int]uint32{55: 27, 56: 120}), udp(25), 0, true,
 		},
 		"UDP-Lite lives by the timeout of UDP": {
-			watched(60, nil), conntrack.Entry{Proto: protoUDPLite, Timeout: 100}, 18 * time.Second, true,
+			watched(60, nil), conntrack.Entry{Proto: conntrack.ProtoUDPLite, Timeout: 100}, 18 * time.Second, true,
 		},
 		"SYN_SENT": {watched(60, nil), tcp(conntrack.StateSynSent, 100), 18 * time.Second, true},
 		"a TCP timeout that a shorter may replace": {watched(60, nil), tcp(conntrack.StateEstablished, 250), 48 * time.Second, true},
@@ -81,17 +81,17 @@ func TestIdleAtLeast(t *testing.T) {
 		"a state without a sysctl":              {watched(60, nil), tcp(conntrack.StateSynSent2, 5), 0, false},
 		"no state":                              {watched(60, nil), tcp(conntrack.StateNone, 5), 0, false},
 		"a state beyond all":                    {watched(60, nil), tcp(200, 5), 0, false},
-		"ICMP":                                  {watched(60, nil), conntrack.Entry{Proto: protoICMP, Timeout: 10}, 18 * time.Second, true},
-		"ICMPv6":                                {watched(60, nil), conntrack.Entry{Proto: protoICMPv6, Timeout: 10}, 19 * time.Second, true},
+		"ICMP":                                  {watched(60, nil), conntrack.Entry{Proto: conntrack.ProtoICMP, Timeout: 10}, 18 * time.Second, true},
+		"ICMPv6":                                {watched(60, nil), conntrack.Entry{Proto: conntrack.ProtoICMPv6, Timeout: 10}, 19 * time.Second, true},
 		"any other protocol":                    {watched(60, nil), conntrack.Entry{Proto: 50, Timeout: 500}, 98 * time.Second, true},
-		"GRE keeps the timeout of its creation": {watched(60, nil), conntrack.Entry{Proto: protoGRE, Timeout: 10}, 0, false},
-		"SCTP is not watched":                   {watched(60, nil), conntrack.Entry{Proto: protoSCTP, Timeout: 10}, 0, false},
+		"GRE keeps the timeout of its creation": {watched(60, nil), conntrack.Entry{Proto: conntrack.ProtoGRE, Timeout: 10}, 0, false},
+		"SCTP is not watched":                   {watched(60, nil), conntrack.Entry{Proto: conntrack.ProtoSCTP, Timeout: 10}, 0, false},
 		"nobody has looked":                     {&watch{}, udp(10), 0, false},
 	}
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {
 			in := tt.watch.idleness(d)
-			got, known := in.atLeast(&tt.entry)
+			got, known := in.AtLeast(&tt.entry)
 			if got != tt.want || known != tt.known {
 				t.Errorf("idle for at least %v, %t; want %v, %t", got, known, tt.want, tt.known)
 			}
@@ -129,8 +129,8 @@ func TestIdleIsNeverOverestimated(t *testing.T) {
 			if left < 0 {
 				continue // it has expired
 			}
-			e := conntrack.Entry{Proto: protoUDP, Timeout: uint32(left)}
-			least, known := in.atLeast(&e)
+			e := conntrack.Entry{Proto: conntrack.ProtoUDP, Timeout: uint32(left)}
+			least, known := in.AtLeast(&e)
 			idle := time.Duration((until - last) * float64(time.Second))
 			if !known || least < d {
 				continue

@@ -57,9 +57,9 @@ func (k *Kernel) saw(inode uint32, timeouts *conntrack.Timeouts) *watch {
 	return w
 }
 
-// choice returns the rule for an act in a namespace, by the timeouts that
+// selector returns the selector of an act in a namespace, by the timeouts that
 // stand there now and stood before.
-func (k *Kernel) choice(ns *netns.NS, act *policy.Action) (*choice, error) {
+func (k *Kernel) selector(ns *netns.NS, act *policy.Action) (*selector, error) {
 	timeouts, err := k.timeouts(ns)
 	if err != nil {
 		return nil, err
@@ -67,10 +67,7 @@ func (k *Kernel) choice(ns *netns.NS, act *policy.Action) (*choice, error) {
 	k.watching.Lock()
 	defer k.watching.Unlock()
 	w := k.saw(ns.Inode(), &timeouts)
-	return &choice{
-		act: *act, protect: k.protect,
-		idle: w.idleness(max(act.MinIdle, act.SynSentIdle)),
-	}, nil
+	return &selector{act: act, rule: act.Rule(k.protect, w.idleness(max(act.MinIdle, act.SynSentIdle)))}, nil
 }
 
 // timeouts reads those that this kernel has. A negative one is not known, as
@@ -114,7 +111,7 @@ func (k *Kernel) sweep(ctx context.Context, out *policy.Outcome) (err error) {
 	if err != nil {
 		return err
 	}
-	c, err := k.choice(ns, act)
+	c, err := k.selector(ns, act)
 	if err != nil {
 		return err
 	}
@@ -127,7 +124,7 @@ func (k *Kernel) sweep(ctx context.Context, out *policy.Outcome) (err error) {
 	defer cancel()
 	swept, err := c.run(ctx, ns, features)
 	k.proven(act.Type, swept.Proven)
-	c.tell(out, &swept)
+	c.report(out, &swept)
 	after, readErr := k.read(ns, countName)
 	if readErr == nil {
 		out.After = after
@@ -180,32 +177,31 @@ func checkSweep(act *policy.Action, f *ctnetlink.Features) error {
 	return nil
 }
 
-// A choice says which entries an act may touch, and counts.
-type choice struct {
-	act     policy.Action
-	protect conntrack.Protect
-	idle    idleness
-	told    policy.Entries
+// A selector selects the entries that an act may touch, and counts.
+type selector struct {
+	act     *policy.Action
+	rule    *policy.Rule
+	entries policy.Entries
 }
 
-func (c *choice) run(ctx context.Context, ns *netns.NS, features ctnetlink.Features) (ctnetlink.Swept, error) {
-	s := ctnetlink.Sweep{NS: ns, Limit: c.act.Cap, Query: ctnetlink.Query{Features: features, Box: longestWalk}}
-	if c.act.Type == policy.DeleteEntries {
-		s.Query.StatusMask = conntrack.StatusSeenReply
-		return s.Delete(ctx, c.take)
+func (s *selector) run(ctx context.Context, ns *netns.NS, features ctnetlink.Features) (ctnetlink.Swept, error) {
+	sweep := ctnetlink.Sweep{NS: ns, Limit: s.act.Cap, Query: ctnetlink.Query{Features: features, Box: longestWalk}}
+	if s.act.Type == policy.DeleteEntries {
+		sweep.Query.StatusMask = conntrack.StatusSeenReply
+		return sweep.Delete(ctx, s.match)
 	}
-	return s.Age(ctx, func(e *conntrack.Entry) (uint32, bool) { return c.act.Remaining, c.take(e) })
+	return sweep.Age(ctx, func(e *conntrack.Entry) (uint32, bool) { return s.act.Remaining, s.match(e) })
 }
 
-// take decides about one entry.
-func (c *choice) take(e *conntrack.Entry) bool {
-	eligibility := c.eligibility(e)
-	c.told.Eligibility[eligibility]++
+// match reports whether the act may touch the entry.
+func (s *selector) match(e *conntrack.Entry) bool {
+	eligibility := s.rule.Judge(e)
+	s.entries.Eligibility[eligibility]++
 	if eligibility != policy.Eligible {
 		return false
 	}
-	if len(c.told.Samples) < samplesMost {
-		c.told.Samples = append(c.told.Samples, policy.Sample{
+	if len(s.entries.Samples) < samplesMost {
+		s.entries.Samples = append(s.entries.Samples, policy.Sample{
 			Proto: e.Proto, State: e.State, Src: e.Orig.Src, Dst: e.Orig.Dst,
 			SrcPort: e.Orig.SrcPort, DstPort: e.Orig.DstPort, Zone: e.Zone, Left: e.Timeout,
 		})
@@ -213,96 +209,15 @@ func (c *choice) take(e *conntrack.Entry) bool {
 	return true
 }
 
-func (c *choice) eligibility(e *conntrack.Entry) policy.Eligibility {
-	if eligibility := c.class(e); eligibility != policy.Eligible {
-		return eligibility
-	}
-	if eligibility := c.spared(e); eligibility != policy.Eligible {
-		return eligibility
-	}
-	if c.act.Type == policy.AgeEntries && e.Timeout <= c.act.Remaining {
-		return policy.SparedShort
-	}
-	return c.age(e)
-}
-
-// class says whether an entry is of the class of the act.
-func (c *choice) class(e *conntrack.Entry) policy.Eligibility {
-	tcp := e.Proto == protoTCP
-	switch c.act.Class {
-	case policy.Unreplied:
-		switch {
-		case e.Status&conntrack.StatusSeenReply != 0:
-			return policy.SparedReplied
-		case e.Status&conntrack.StatusAssured != 0:
-			return policy.SparedAssured
-		case tcp && (e.State == conntrack.StateEstablished || e.State == conntrack.StateCloseWait):
-			return policy.SparedEstablished
-		}
-		return policy.Eligible
-	case policy.Closing:
-		switch e.State {
-		case conntrack.StateFinWait, conntrack.StateLastAck, conntrack.StateTimeWait, conntrack.StateClose:
-			if tcp {
-				return policy.Eligible
-			}
-		}
-	case policy.Established:
-		if tcp && e.State == conntrack.StateEstablished {
-			return policy.Eligible
-		}
-	}
-	return policy.SparedWrongClass
-}
-
-// spared says what else keeps an entry from being touched.
-func (c *choice) spared(e *conntrack.Entry) policy.Eligibility {
-	switch {
-	case e.Status&conntrack.StatusDying != 0:
-		return policy.SparedDying
-	case e.HasMaster || e.Status&conntrack.StatusExpected != 0:
-		return policy.SparedExpected
-	case e.HasHelper || e.Status&conntrack.StatusHelper != 0:
-		return policy.SparedHelper
-	case e.Status&conntrack.StatusFixedTimeout != 0:
-		return policy.SparedFixedTimeout
-	case e.Status&(conntrack.StatusOffload|conntrack.StatusHWOffload) != 0:
-		return policy.SparedOffload
-	case c.act.Type == policy.DeleteEntries && e.Status&conntrack.StatusDstNAT != 0:
-		return policy.SparedDNAT
-	case c.protect.Covers(e):
-		return policy.SparedProtected
-	}
-	return policy.Eligible
-}
-
-// age says whether an entry has been idle for long enough.
-func (c *choice) age(e *conntrack.Entry) policy.Eligibility {
-	least := c.act.MinIdle
-	if c.act.Class == policy.Unreplied && e.Proto == protoTCP && e.State == conntrack.StateSynSent {
-		least = c.act.SynSentIdle
-	}
-	if least <= 0 {
-		return policy.Eligible
-	}
-	switch idle, known := c.idle.atLeast(e); {
-	case !known:
-		return policy.SparedIdleUnknown
-	case idle < least:
-		return policy.SparedTooYoung
-	}
-	return policy.Eligible
-}
-
-// tell writes what was done into the outcome.
-func (c *choice) tell(out *policy.Outcome, swept *ctnetlink.Swept) {
+// report writes what was done into the outcome.
+func (s *selector) report(out *policy.Outcome, swept *ctnetlink.Swept) {
 	out.Changed, out.Gone, out.Examined = swept.Done, swept.Gone, swept.Dump.Seen
-	if c.act.Type == policy.DeleteEntries {
+	if s.act.Type == policy.DeleteEntries {
 		// What the query kept from us had been replied to.
-		c.told.Eligibility[policy.SparedReplied] += swept.Dump.Seen - swept.Dump.Unread - swept.Dump.Entries
+		s.entries.Eligibility[policy.SparedReplied] += swept.Dump.Seen - swept.Dump.Unread - swept.Dump.Entries
 	}
-	c.told.Refused = swept.Refused + swept.Failed
-	out.Entries = &c.told
+	s.entries.Refused = swept.Refused + swept.Failed
+	out.Entries = &s.entries
 	var notes []string
 	if swept.Failed > 0 {
 		notes = append(notes, strconv.FormatUint(swept.Failed, 10)+" entries were refused by the kernel: "+swept.First.Error())

@@ -6,22 +6,20 @@ import (
 	"math/rand/v2"
 	"net/netip"
 	"testing"
-	"time"
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/google/go-cmp/cmp/cmpopts"
 
 	"github.com/ctwarden/ctwarden/internal/census"
 	"github.com/ctwarden/ctwarden/internal/conntrack"
+	"github.com/ctwarden/ctwarden/policy"
 )
 
 // rules are the timeouts of a fresh kernel and the limits that the daemon runs
 // with.
 func rules() census.Count {
-	return census.Count{
-		Timeouts: conntrack.DefaultTimeouts(),
-		MinIdle:  10 * time.Second, SynSentIdle: 15 * time.Second, Remaining: 30,
-	}
+	limits := policy.Defaults()
+	return limits.Count(conntrack.DefaultTimeouts(), conntrack.Protect{})
 }
 
 func count(entries []conntrack.Entry) *census.Census {
@@ -41,12 +39,12 @@ func TestCensusOfOneEach(t *testing.T) {
 		{Family: conntrack.IPv4, Proto: conntrack.ProtoTCP, State: conntrack.StateTimeWait, Timeout: 100, Status: replied | conntrack.StatusAssured, Orig: four("10.0.0.1", "192.0.2.1", 80)},
 		{Family: conntrack.IPv4, Proto: conntrack.ProtoTCP, State: conntrack.StateTimeWait, Timeout: 30, Status: replied | conntrack.StatusAssured | conntrack.StatusDstNAT, Orig: four("10.0.0.1", "192.0.2.1", 80)},
 		{Family: conntrack.IPv4, Proto: conntrack.ProtoTCP, State: conntrack.StateCloseWait, Timeout: 50, Status: replied | conntrack.StatusAssured | conntrack.StatusSrcNAT, Orig: four("10.0.0.2", "192.0.2.1", 80)},
-		{Family: conntrack.IPv4, Proto: conntrack.ProtoTCP, State: conntrack.StateSynSent, Timeout: 105, Orig: four("10.0.1.2", "192.0.2.1", 443)},
-		{Family: conntrack.IPv4, Proto: conntrack.ProtoTCP, State: conntrack.StateSynSent, Timeout: 106, Orig: four("10.0.1.2", "192.0.2.1", 443)},
+		{Family: conntrack.IPv4, Proto: conntrack.ProtoTCP, State: conntrack.StateSynSent, Timeout: 103, Orig: four("10.0.1.2", "192.0.2.1", 443)},
+		{Family: conntrack.IPv4, Proto: conntrack.ProtoTCP, State: conntrack.StateSynSent, Timeout: 104, Orig: four("10.0.1.2", "192.0.2.1", 443)},
 		{Family: conntrack.IPv4, Proto: conntrack.ProtoTCP, State: conntrack.StateSynRecv, Timeout: 60, Status: replied, Orig: four("10.0.1.2", "192.0.2.1", 443)},
 		{Family: conntrack.IPv4, Proto: conntrack.ProtoTCP, State: conntrack.StateEstablished, Timeout: 432000 - 86400, Status: replied | conntrack.StatusAssured, Orig: four("127.0.0.1", "127.0.0.1", 6379)},
 		{Family: conntrack.IPv4, Proto: conntrack.ProtoTCP, State: conntrack.StateEstablished, Timeout: 0, Status: replied | conntrack.StatusAssured | conntrack.StatusOffload, Orig: four("10.0.0.1", "192.0.2.1", 22)},
-		{Family: conntrack.IPv4, Proto: conntrack.ProtoUDP, Timeout: 20, Orig: four("10.0.0.1", "192.0.2.9", 53), Zone: 7},
+		{Family: conntrack.IPv4, Proto: conntrack.ProtoUDP, Timeout: 18, Orig: four("10.0.0.1", "192.0.2.9", 53), Zone: 7},
 		{Family: conntrack.IPv4, Proto: conntrack.ProtoUDP, Timeout: 40, Orig: four("10.0.0.1", "192.0.2.9", 53)},
 		{Family: conntrack.IPv4, Proto: conntrack.ProtoUDP, Timeout: 1, Status: conntrack.StatusDstNAT, Orig: four("10.0.0.1", "192.0.2.9", 53)},
 		{Family: conntrack.IPv4, Proto: conntrack.ProtoUDP, Timeout: 1, HasHelper: true, Orig: four("10.0.0.1", "192.0.2.9", 69)},
@@ -103,15 +101,15 @@ func TestWhatIsDeletableMayBeDeleted(t *testing.T) {
 		entry conntrack.Entry
 		want  uint64
 	}{
-		"a datagram that nobody answered":                 {conntrack.Entry{Proto: conntrack.ProtoUDP, Timeout: 10}, 1},
-		"a SYN that nobody answered":                      {conntrack.Entry{Proto: conntrack.ProtoTCP, State: conntrack.StateSynSent, Timeout: 10}, 1},
-		"a connection that closes, seen from one side":    {conntrack.Entry{Proto: conntrack.ProtoTCP, State: conntrack.StateFinWait, Timeout: 10}, 1},
-		"a live connection, seen from one side":           {conntrack.Entry{Proto: conntrack.ProtoTCP, State: conntrack.StateEstablished, Timeout: 10}, 0},
-		"half of one":                                     {conntrack.Entry{Proto: conntrack.ProtoTCP, State: conntrack.StateCloseWait, Timeout: 10}, 0},
-		"one that early drop would spare":                 {conntrack.Entry{Proto: conntrack.ProtoUDP, Timeout: 10, Status: conntrack.StatusAssured}, 0},
-		"a simultaneous open, whose timeout is no sysctl": {conntrack.Entry{Proto: conntrack.ProtoTCP, State: conntrack.StateSynSent2, Timeout: 10}, 0},
-		"GRE, which keeps the timeouts of its creation":   {conntrack.Entry{Proto: conntrack.ProtoGRE, Timeout: 10}, 0},
-		"SCTP, whose timeouts are not watched":            {conntrack.Entry{Proto: conntrack.ProtoSCTP, Timeout: 10}, 0},
+		"a datagram that nobody answered":                 {conntrack.Entry{Proto: conntrack.ProtoUDP, Timeout: 11}, 1},
+		"a SYN that nobody answered":                      {conntrack.Entry{Proto: conntrack.ProtoTCP, State: conntrack.StateSynSent, Timeout: 11}, 1},
+		"a connection that closes, seen from one side":    {conntrack.Entry{Proto: conntrack.ProtoTCP, State: conntrack.StateFinWait, Timeout: 11}, 1},
+		"a live connection, seen from one side":           {conntrack.Entry{Proto: conntrack.ProtoTCP, State: conntrack.StateEstablished, Timeout: 11}, 0},
+		"half of one":                                     {conntrack.Entry{Proto: conntrack.ProtoTCP, State: conntrack.StateCloseWait, Timeout: 11}, 0},
+		"one that early drop would spare":                 {conntrack.Entry{Proto: conntrack.ProtoUDP, Timeout: 11, Status: conntrack.StatusAssured}, 0},
+		"a simultaneous open, whose timeout is no sysctl": {conntrack.Entry{Proto: conntrack.ProtoTCP, State: conntrack.StateSynSent2, Timeout: 11}, 0},
+		"GRE, which keeps the timeouts of its creation":   {conntrack.Entry{Proto: conntrack.ProtoGRE, Timeout: 11}, 0},
+		"SCTP, whose timeouts are not watched":            {conntrack.Entry{Proto: conntrack.ProtoSCTP, Timeout: 11}, 0},
 	} {
 		if c := count([]conntrack.Entry{test.entry}); c.Summary.Deletable != test.want {
 			t.Errorf("%s: %d deletable, want %d", name, c.Summary.Deletable, test.want)

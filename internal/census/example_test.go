@@ -2,19 +2,15 @@ package census_test
 
 import (
 	"fmt"
-	"time"
 
-	"github.com/ctwarden/ctwarden/internal/census"
 	"github.com/ctwarden/ctwarden/internal/conntrack"
 	"github.com/ctwarden/ctwarden/policy"
 )
 
-// A Count sums entries by what may be done about them.
+// A Count sums entries by what the limits permit to do about them.
 func ExampleCount() {
-	c := census.Count{
-		Timeouts: conntrack.DefaultTimeouts(),
-		MinIdle:  10 * time.Second, SynSentIdle: 15 * time.Second, Remaining: 30,
-	}
+	limits := policy.Defaults()
+	c := limits.Count(conntrack.DefaultTimeouts(), conntrack.Protect{})
 	unreplied := conntrack.Entry{Proto: conntrack.ProtoUDP, Timeout: 12} // of 30 s: idle for 18 s
 	closing := conntrack.Entry{
 		Proto: conntrack.ProtoTCP, State: conntrack.StateTimeWait, Timeout: 100,

@@ -221,11 +221,6 @@ const censusBox = 250 * time.Millisecond
 // topTalkers is how many of each kind of talker go into the record.
 const topTalkers = 5
 
-// idleRounding is by how much the timeout less the remaining time can lie above
-// the true idle time: a dump tells whole seconds. What is called deletable here
-// is what remediate deletes.
-const idleRounding = 2 * time.Second
-
 // census looks into the table of a namespace.
 func (p *post) census(ctx context.Context, l policy.Limits, o policy.Observation) (_ loop.Look, err error) {
 	ns := p.look.NetNS()
@@ -240,11 +235,7 @@ func (p *post) census(ctx context.Context, l policy.Limits, o policy.Observation
 		return loop.Look{}, fmt.Errorf("look into table: %w", err)
 	}
 	defer func() { err = errors.Join(err, conn.Close()) }()
-	count := census.New(census.Count{
-		Timeouts: o.Timeouts,
-		MinIdle:  l.Delete.MinIdle + idleRounding, SynSentIdle: l.Delete.SynSentIdle + idleRounding,
-		Remaining: l.Shorten.Floors[conntrack.TCPTimeWait], Protect: p.kernel.Protect(),
-	}, rand.Uint64())
+	count := census.New(l.Count(o.Timeouts, p.kernel.Protect()), rand.Uint64())
 	dumped, err := conn.Dump(ctx, ctnetlink.Query{Box: censusBox}, func(e *conntrack.Entry, _ *ctnetlink.Key) bool {
 		count.Add(e)
 		return true

@@ -54,7 +54,7 @@ func (l *Look) foresee(a *policy.Assessment) []Act {
 			acts = append(acts, l.foreseeShorten(conntrack.Timeout(t), short))
 		}
 	}
-	aged, deleted := l.age.Entries().Eligibility, l.remove.Entries().Eligibility
+	aged, deleted := l.age.counts, l.remove.counts
 	if aged[policy.Eligible] > 0 {
 		acts = append(acts, l.foreseeAge(aged))
 	}

@@ -151,7 +151,7 @@ func TestProtectedEntriesAreNotCountedAsDeletable(t *testing.T) {
 			t.Fatal(err)
 		}
 		s := &look.Census.Summary
-		deleted, aged := look.remove.Entries().Eligibility[policy.Eligible], look.age.Entries().Eligibility[policy.Eligible]
+		deleted, aged := look.remove.counts[policy.Eligible], look.age.counts[policy.Eligible]
 		if s.Deletable != want || deleted != want || s.Ageable != want || aged != want {
 			t.Errorf("protected %v: %d deletable and %d ageable, %d selected to delete and %d to age, want %d of each",
 				protect.Ports, s.Deletable, s.Ageable, deleted, aged, want)

@@ -7,7 +7,6 @@ import (
 	"github.com/ctwarden/ctwarden/internal/census"
 	"github.com/ctwarden/ctwarden/internal/conntrack"
 	"github.com/ctwarden/ctwarden/policy"
-	"github.com/ctwarden/ctwarden/remediate"
 )
 
 // What Diagnosis.From says.
@@ -36,14 +35,27 @@ type Look struct {
 	Elsewhere *Elsewhere
 	Blind     error
 
-	from        string
-	limits      policy.Limits
-	remove, age *remediate.Foresight
+	from   string
+	limits policy.Limits
+	// remove and age count by what the two acts on entries would touch.
+	remove, age judged
 	// shorter are the timeouts that the limits permit to shorten, as far as
 	// one act would; outlived counts the entries that would have ended by now
 	// with them.
 	shorter  conntrack.Timeouts
 	outlived [conntrack.NumTimeouts]uint64
+}
+
+// judged counts entries by what an act may do to them.
+type judged struct {
+	rule   *policy.Rule
+	counts policy.Eligibilities
+}
+
+func (j *judged) judge(e *conntrack.Entry) bool {
+	eligibility := j.rule.Judge(e)
+	j.counts[eligibility]++
+	return eligibility == policy.Eligible
 }
 
 // A Reading is how the entries of a table were read. Its JSON is a contract.
@@ -67,23 +79,9 @@ func Begin(limits *policy.Limits, protect conntrack.Protect, o policy.Observatio
 }
 
 func begin(from string, limits *policy.Limits, protect conntrack.Protect, o policy.Observation) *Look {
-	closing := limits.Shorten.Floors[conntrack.TCPTimeWait]
-	remove := policy.Action{
-		Type: policy.DeleteEntries, Class: policy.Unreplied,
-		MinIdle: limits.Delete.MinIdle, SynSentIdle: limits.Delete.SynSentIdle,
-	}
-	age := policy.Action{Type: policy.AgeEntries, Class: policy.Closing, Remaining: closing}
-	l := &Look{
-		Observation: o,
-		Census: census.New(census.Count{
-			Timeouts: o.Timeouts,
-			MinIdle:  limits.Delete.MinIdle, SynSentIdle: limits.Delete.SynSentIdle,
-			Remaining: closing, Protect: protect,
-		}, rand.Uint64()),
-		from: from, limits: *limits,
-		remove: remediate.Foresee(remove, protect, o.Timeouts),
-		age:    remediate.Foresee(age, protect, o.Timeouts),
-	}
+	l := &Look{Observation: o, from: from, limits: *limits}
+	l.remove.rule, l.age.rule = limits.Rules(o.Timeouts, protect)
+	l.Census = census.New(census.Count{Timeouts: o.Timeouts, Deletable: l.remove.judge, Ageable: l.age.judge}, rand.Uint64())
 	for t := range l.shorter {
 		floor, now := limits.Shorten.Floors[t], o.Timeouts[t]
 		if floor != 0 && now > floor && policy.Shortens(conntrack.Timeout(t)) {
@@ -96,8 +94,6 @@ func begin(from string, limits *policy.Limits, protect conntrack.Protect, o poli
 // Add looks at an entry. It keeps nothing of it.
 func (l *Look) Add(e *conntrack.Entry) {
 	l.Census.Add(e)
-	l.remove.Choose(e)
-	l.age.Choose(e)
 	t := e.LivesBy()
 	if short, now := l.shorter[t], l.Observation.Timeouts[t]; short != 0 && e.Timeout <= now-short {
 		l.outlived[t]++

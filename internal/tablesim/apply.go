@@ -80,16 +80,11 @@ func (h *Host) touch(t *table, out policy.Outcome) policy.Outcome {
 	out.Examined = out.Before - t.expired
 	// The dump frees what has expired.
 	t.expired = 0
-	switch {
-	case act.Type == policy.DeleteEntries && act.Class == policy.Unreplied:
-		out.Changed = t.take(h.deletable(act.MinIdle, act.SynSentIdle), act.Cap, nil)
-	case act.Type == policy.AgeEntries && act.Class == policy.Closing:
-		out.Changed = h.age(t, h.closing(act.Remaining), act)
-	case act.Type == policy.AgeEntries && act.Class == policy.Established:
-		out.Changed = h.age(t, func(q *queue, c *cohort) bool {
-			return q.kind == established && !q.live && h.idle(c) >= act.MinIdle &&
-				c.expires-h.clock > time.Duration(act.Remaining)*time.Second
-		}, act)
+	eligible := h.eligible(act.Rule(conntrack.Protect{}, conntrack.IdlenessOf(t.timeouts)))
+	if act.Type == policy.DeleteEntries {
+		out.Changed = t.take(eligible, act.Cap, nil)
+	} else {
+		out.Changed = h.age(t, eligible, act)
 	}
 	out.After = t.entries()
 	out.Took = time.Duration(out.Examined)*dumpCost + time.Duration(out.Changed)*writeCost

@@ -159,3 +159,25 @@ func (k kind) assured() bool { return k == udpStream || k == established || k ==
 
 // unreplied entries have seen no packet in the reply direction.
 func (k kind) unreplied() bool { return k == udpUnreplied || k == synSent }
+
+// entry is one of the kind, as the rules of the policy see it.
+func (k kind) entry() conntrack.Entry {
+	const replied, assured = conntrack.StatusSeenReply, conntrack.StatusSeenReply | conntrack.StatusAssured
+	switch k {
+	case udpUnreplied:
+		return conntrack.Entry{Proto: conntrack.ProtoUDP}
+	case udpReplied:
+		return conntrack.Entry{Proto: conntrack.ProtoUDP, Status: replied}
+	case udpStream:
+		return conntrack.Entry{Proto: conntrack.ProtoUDP, Status: assured}
+	case synSent:
+		return conntrack.Entry{Proto: conntrack.ProtoTCP, State: conntrack.StateSynSent}
+	case synRecv:
+		return conntrack.Entry{Proto: conntrack.ProtoTCP, State: conntrack.StateSynRecv, Status: replied}
+	case established:
+		return conntrack.Entry{Proto: conntrack.ProtoTCP, State: conntrack.StateEstablished, Status: assured}
+	case timeWait:
+		return conntrack.Entry{Proto: conntrack.ProtoTCP, State: conntrack.StateTimeWait, Status: assured}
+	}
+	return conntrack.Entry{}
+}

@@ -81,8 +81,9 @@ func (h *Host) Census(l *policy.Limits) {
 	}
 	c.HalfOpen += t.counts[synRecv]
 	c.Stale = t.matching(h.stale)
-	c.Deletable = t.matching(h.deletable(l.Delete.MinIdle, l.Delete.SynSentIdle))
-	c.Ageable = t.matching(h.closing(l.Shorten.Floors[conntrack.TCPTimeWait]))
+	deletion, ageing := l.Rules(t.timeouts, conntrack.Protect{})
+	c.Deletable = t.matching(h.eligible(deletion))
+	c.Ageable = t.matching(h.eligible(ageing))
 	// A dump frees the expired entries that it walks over.
 	seen := min(c.Seen, censusRows)
 	t.expired -= scale(t.expired, seen, max(c.Seen, 1))
@@ -107,19 +108,16 @@ func (h *Host) stale(q *queue, c *cohort) bool {
 	return q.kind == established && !q.live && h.idle(c) > 24*time.Hour
 }
 
-// deletable entries are unreplied and idle for long enough.
-func (h *Host) deletable(least, unanswered time.Duration) match {
+// eligible entries are those that the rule of an act lets it touch.
+func (h *Host) eligible(rule *policy.Rule) match {
 	return func(q *queue, c *cohort) bool {
-		if q.kind == synSent {
-			return h.idle(c) >= unanswered
+		if q.live {
+			return false
 		}
-		return q.kind.unreplied() && h.idle(c) >= least
-	}
-}
-
-// closing entries have more seconds left than remaining.
-func (h *Host) closing(remaining uint32) match {
-	return func(q *queue, c *cohort) bool {
-		return q.kind == timeWait && c.expires+c.width/2-h.clock > time.Duration(remaining)*time.Second
+		e := q.kind.entry()
+		// Rounded up: an entry with half a second more than the ageing leaves is
+		// aged.
+		e.Timeout = uint32((max(c.expires+c.width/2-h.clock, 0) + time.Second - 1) / time.Second)
+		return rule.JudgeIdle(&e, h.idle(c)) == policy.Eligible
 	}
 }

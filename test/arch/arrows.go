@@ -30,8 +30,8 @@ func arrows() map[string][]string {
 		"internal/control":   {"policy", "internal/conntrack", "internal/audit", "internal/incident"},
 		"internal/metrics":   {"policy", "internal/conntrack", "internal/audit", "internal/loop", "internal/record"},
 		"internal/drill":     {"internal/netns"},
-		// remediate: its Foresee, which touches no kernel. watcher: a namespace and a sweep of them.
-		"internal/diagnosis": {"policy", "internal/advice", "watcher", "remediate", "internal/conntrack", "internal/census", "internal/audit", "internal/ui"},
+		// watcher: a namespace and a sweep of them.
+		"internal/diagnosis": {"policy", "internal/advice", "watcher", "internal/conntrack", "internal/census", "internal/audit", "internal/ui"},
 		// daemon: its Status, which is asked for through the socket.
 		"internal/doctor": {
 			"policy", "watcher", "remediate", "internal/conntrack", "internal/netns", "internal/ctnetlink", "internal/config",

@@ -16,7 +16,6 @@ import (
 	"github.com/ctwarden/ctwarden/internal/ctnetlink/cttest"
 	"github.com/ctwarden/ctwarden/internal/netns"
 	"github.com/ctwarden/ctwarden/policy"
-	"github.com/ctwarden/ctwarden/remediate"
 )
 
 // A report is what the child that deletes tells.
@@ -44,14 +43,11 @@ func sweep(ctx context.Context) error {
 	timeouts := conntrack.DefaultTimeouts()
 	timeouts[conntrack.UDP] = uint32(seconds)
 	limits := policy.Defaults()
-	rule := remediate.Foresee(policy.Action{
-		Type: policy.DeleteEntries, Class: policy.Unreplied,
-		MinIdle: limits.Delete.MinIdle, SynSentIdle: limits.Delete.SynSentIdle,
-	}, conntrack.Protect{}, timeouts)
+	rule, _ := limits.Rules(timeouts, conntrack.Protect{})
 	start := time.Now()
 	swept, err := ctnetlink.Sweep{
 		NS: ns, Limit: 1 << 32, Query: ctnetlink.Query{Features: features, StatusMask: conntrack.StatusSeenReply},
-	}.Delete(ctx, rule.Choose)
+	}.Delete(ctx, func(e *conntrack.Entry) bool { return rule.Judge(e) == policy.Eligible })
 	if err != nil {
 		return err
 	}

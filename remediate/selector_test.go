@@ -20,13 +20,13 @@ func tuple(src string, sport uint16, dst string, dport uint16) conntrack.Tuple {
 func oldUDP() conntrack.Entry {
 	return conntrack.Entry{
 		Orig: tuple("10.0.0.1", 1000, "192.0.2.1", 53), Reply: tuple("192.0.2.1", 53, "198.51.100.1", 2000),
-		Proto: protoUDP, Status: conntrack.StatusConfirmed, Timeout: 100,
+		Proto: conntrack.ProtoUDP, Status: conntrack.StatusConfirmed, Timeout: 100,
 	}
 }
 
 func oldTCP(state conntrack.TCPState, status conntrack.Status) conntrack.Entry {
 	e := oldUDP()
-	e.Proto, e.State, e.Status = protoTCP, state, status|conntrack.StatusConfirmed
+	e.Proto, e.State, e.Status = conntrack.ProtoTCP, state, status|conntrack.StatusConfirmed
 	return e
 }
 
@@ -73,18 +73,18 @@ func TestEligibilityOfADeletion(t *testing.T) {
 		"offloaded to hardware":                  {status(conntrack.StatusHWOffload), policy.SparedOffload},
 		"DNAT":                                   {status(conntrack.StatusDstNAT), policy.SparedDNAT},
 		"SNAT is no reason":                      {status(conntrack.StatusSrcNAT), policy.Eligible},
-		"GRE":                                    {changedUDP(func(e *conntrack.Entry) { e.Proto = protoGRE }), policy.SparedIdleUnknown},
+		"GRE":                                    {changedUDP(func(e *conntrack.Entry) { e.Proto = conntrack.ProtoGRE }), policy.SparedIdleUnknown},
 		"protected":                              {changedUDP(func(e *conntrack.Entry) { e.Zone = 9 }), policy.SparedProtected},
 		"protection speaks before the idle time": {changedUDP(func(e *conntrack.Entry) { e.Zone, e.Timeout = 9, 120 }), policy.SparedProtected},
 	}
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {
-			c := choice{act: act, idle: watched(60, nil).idleness(15 * time.Second), protect: conntrack.Protect{Zones: []uint16{9}}}
-			if got := c.eligibility(&tt.entry); got != tt.want {
-				t.Errorf("fate %s, want %s", got, tt.want)
+			s := selector{act: &act, rule: act.Rule(conntrack.Protect{Zones: []uint16{9}}, watched(60, nil).idleness(15*time.Second))}
+			if got := s.rule.Judge(&tt.entry); got != tt.want {
+				t.Errorf("eligibility %s, want %s", got, tt.want)
 			}
-			if took := c.take(&tt.entry); took != (tt.want == policy.Eligible) || c.told.Eligibility[tt.want] != 1 {
-				t.Errorf("taken: %t, counted %v", took, c.told.Eligibility)
+			if took := s.match(&tt.entry); took != (tt.want == policy.Eligible) || s.entries.Eligibility[tt.want] != 1 {
+				t.Errorf("taken: %t, counted %v", took, s.entries.Eligibility)
 			}
 		})
 	}
@@ -129,9 +129,9 @@ func TestEligibilityOfAgeing(t *testing.T) {
 	}
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {
-			c := choice{act: tt.act, idle: day.idleness(tt.act.MinIdle)}
-			if got := c.eligibility(&tt.entry); got != tt.want {
-				t.Errorf("fate %s, want %s", got, tt.want)
+			rule := tt.act.Rule(conntrack.Protect{}, day.idleness(tt.act.MinIdle))
+			if got := rule.Judge(&tt.entry); got != tt.want {
+				t.Errorf("eligibility %s, want %s", got, tt.want)
 			}
 		})
 	}
@@ -139,7 +139,7 @@ func TestEligibilityOfAgeing(t *testing.T) {
 
 func TestProtect(t *testing.T) {
 	prefix := func(s string) []netip.Prefix { return []netip.Prefix{netip.MustParsePrefix(s)} }
-	six := conntrack.Entry{Orig: tuple("2001:db8::1", 1, "2001:db8::2", 2), Reply: tuple("2001:db8::2", 2, "2001:db8::1", 1), Proto: protoTCP}
+	six := conntrack.Entry{Orig: tuple("2001:db8::1", 1, "2001:db8::2", 2), Reply: tuple("2001:db8::2", 2, "2001:db8::1", 1), Proto: conntrack.ProtoTCP}
 	marked := changedUDP(func(e *conntrack.Entry) { e.Mark = 0x1234 })
 	tests := map[string]struct {
 		protect conntrack.Protect
@@ -158,7 +158,7 @@ func TestProtect(t *testing.T) {
 		"its source port":            {conntrack.Protect{Ports: []conntrack.PortRange{{First: 999, Last: 1000}}}, oldUDP(), true},
 		"its port behind NAT":        {conntrack.Protect{Ports: []conntrack.PortRange{{First: 2000, Last: 3000}}}, oldUDP(), true},
 		"a port beside it":           {conntrack.Protect{Ports: []conntrack.PortRange{{First: 54, Last: 999}, {First: 1001, Last: 1999}}}, oldUDP(), false},
-		"the key of GRE is no port":  {conntrack.Protect{Ports: []conntrack.PortRange{{First: 53, Last: 53}}}, changedUDP(func(e *conntrack.Entry) { e.Proto = protoGRE }), false},
+		"the key of GRE is no port":  {conntrack.Protect{Ports: []conntrack.PortRange{{First: 53, Last: 53}}}, changedUDP(func(e *conntrack.Entry) { e.Proto = conntrack.ProtoGRE }), false},
 		"its mark":                   {conntrack.Protect{Marks: []conntrack.Mark{{Value: 0x1234, Mask: 1<<32 - 1}}}, marked, true},
 		"its mark within a mask":     {conntrack.Protect{Marks: []conntrack.Mark{{Value: 0x34, Mask: 0xff}}}, marked, true},
 		"another mark within a mask": {conntrack.Protect{Marks: []conntrack.Mark{{Value: 0x35, Mask: 0xff}}}, marked, false},
@@ -175,47 +175,42 @@ func TestProtect(t *testing.T) {
 }
 
 func TestSamplesAreFew(t *testing.T) {
-	c := choice{
-		act:  policy.Action{Type: policy.DeleteEntries, Class: policy.Unreplied, MinIdle: 1, SynSentIdle: 1},
-		idle: watched(60, nil).idleness(time.Second),
-	}
+	act := policy.Action{Type: policy.DeleteEntries, Class: policy.Unreplied, MinIdle: 1, SynSentIdle: 1}
+	s := selector{act: &act, rule: act.Rule(conntrack.Protect{}, watched(60, nil).idleness(time.Second))}
 	for range 3 * samplesMost {
 		e := oldUDP()
-		c.take(&e)
+		s.match(&e)
 	}
-	if len(c.told.Samples) != samplesMost || c.told.Eligibility[policy.Eligible] != 3*samplesMost {
-		t.Errorf("told %+v", c.told)
+	if len(s.entries.Samples) != samplesMost || s.entries.Eligibility[policy.Eligible] != 3*samplesMost {
+		t.Errorf("told %+v", s.entries)
 	}
 	want := policy.Sample{
-		Proto: protoUDP, Src: netip.MustParseAddr("10.0.0.1"), Dst: netip.MustParseAddr("192.0.2.1"),
+		Proto: conntrack.ProtoUDP, Src: netip.MustParseAddr("10.0.0.1"), Dst: netip.MustParseAddr("192.0.2.1"),
 		SrcPort: 1000, DstPort: 53, Left: 100,
 	}
-	if got := c.told.Samples[0]; got != want {
+	if got := s.entries.Samples[0]; got != want {
 		t.Errorf("sample %+v, want %+v", got, want)
 	}
 }
 
-func BenchmarkTake(b *testing.B) {
-	c := choice{
-		act:  policy.Action{Type: policy.DeleteEntries, Class: policy.Unreplied, MinIdle: time.Second, SynSentIdle: time.Second},
-		idle: watched(60, map[int]uint32{55: 60}).idleness(time.Second),
-		protect: conntrack.Protect{
-			Networks: []netip.Prefix{netip.MustParsePrefix("203.0.113.0/24"), netip.MustParsePrefix("2001:db8::/32")},
-			Ports:    []conntrack.PortRange{{First: 22, Last: 22}, {First: 4500, Last: 4500}},
-		},
-	}
+func BenchmarkMatch(b *testing.B) {
+	act := policy.Action{Type: policy.DeleteEntries, Class: policy.Unreplied, MinIdle: time.Second, SynSentIdle: time.Second}
+	s := selector{act: &act, rule: act.Rule(conntrack.Protect{
+		Networks: []netip.Prefix{netip.MustParsePrefix("203.0.113.0/24"), netip.MustParsePrefix("2001:db8::/32")},
+		Ports:    []conntrack.PortRange{{First: 22, Last: 22}, {First: 4500, Last: 4500}},
+	}, watched(60, map[int]uint32{55: 60}).idleness(time.Second))}
 	e := oldUDP()
 	e.Timeout = 20
 	b.ReportAllocs()
 	for b.Loop() {
-		c.take(&e)
+		s.match(&e)
 	}
 }
 
 func TestAnActThatRanOutOfTimeSaysSo(t *testing.T) {
-	c := choice{act: policy.Action{Type: policy.AgeEntries}}
+	s := selector{act: &policy.Action{Type: policy.AgeEntries}}
 	var out policy.Outcome
-	c.tell(&out, &ctnetlink.Swept{Change: ctnetlink.Change{Done: 7}, Dump: ctnetlink.Dumped{Stop: ctnetlink.ByTime, Seen: 9}})
+	s.report(&out, &ctnetlink.Swept{Change: ctnetlink.Change{Done: 7}, Dump: ctnetlink.Dumped{Stop: ctnetlink.ByTime, Seen: 9}})
 	if out.Changed != 7 || out.Examined != 9 || out.Note != "stopped after 2s" {
 		t.Errorf("outcome %+v", out)
 	}
