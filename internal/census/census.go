@@ -59,18 +59,6 @@ func (c *Census) Add(e *conntrack.Entry) {
 	c.destinations.add(wordOf(e.Orig.Dst))
 }
 
-// Merge adds another census up, of another namespace or another part of the
-// table. The bounds of the errors add up, too.
-func (c *Census) Merge(other *Census) {
-	c.Summary.Merge(other.Summary)
-	c.Make.Merge(&other.Make)
-	c.sources.merge(other.sources)
-	c.destinations.merge(other.destinations)
-	c.networks.merge(other.networks)
-	c.ports.merge(other.ports)
-	c.zones.merge(other.zones)
-}
-
 // Talkers are the keys with the most entries, by the original direction: the
 // side that opened the connections is the source.
 type Talkers struct {

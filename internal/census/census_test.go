@@ -126,25 +126,6 @@ func TestAddAllocatesNothing(t *testing.T) {
 	}
 }
 
-func TestMergeOfPartsIsTheWhole(t *testing.T) {
-	entries := table(6000, 11)
-	whole, part := count(entries), count(entries[:2500])
-	part.Merge(count(entries[2500:]))
-	if diff := cmp.Diff(whole.Summary, part.Summary); diff != "" {
-		t.Errorf("summary: -whole +parts\n%s", diff)
-	}
-	if diff := cmp.Diff(whole.Make, part.Make, cmp.AllowUnexported(census.Histogram{})); diff != "" {
-		t.Errorf("make: -whole +parts\n%s", diff)
-	}
-	truth := map[netip.Addr]uint64{}
-	for i := range entries {
-		truth[entries[i].Orig.Src]++
-	}
-	for name, c := range map[string]*census.Census{"whole": whole, "parts": part} {
-		checkBounds(t, name, c, truth, uint64(len(entries)))
-	}
-}
-
 // checkBounds compares a census of sources with the truth.
 func checkBounds(t *testing.T, name string, c *census.Census, truth map[netip.Addr]uint64, seen uint64) {
 	t.Helper()
@@ -162,16 +143,6 @@ func checkBounds(t *testing.T, name string, c *census.Census, truth map[netip.Ad
 	}
 }
 
-func TestMergeWithASampleIsASample(t *testing.T) {
-	for _, of := range [][2]bool{{false, false}, {true, false}, {false, true}} {
-		a, b := census.Summary{Seen: 1, Sampled: of[0]}, census.Summary{Seen: 2, Sampled: of[1]}
-		a.Merge(b)
-		if a.Seen != 3 || a.Sampled != (of[0] || of[1]) {
-			t.Errorf("%v: %+v", of, a)
-		}
-	}
-}
-
 func TestSketchBoundsUnderAFlood(t *testing.T) {
 	for seed := range uint64(4) {
 		entries := table(40_000, seed)
@@ -185,17 +156,6 @@ func TestSketchBoundsUnderAFlood(t *testing.T) {
 			truth[entries[i].Orig.Src]++
 		}
 		checkBounds(t, "flood", count(entries), truth, uint64(len(entries)))
-		// Sorted by source is the worst order for some sketches.
-		part := count(entries[:100])
-		part.Merge(count(entries[100:20_000]))
-		for from := 20_000; from < 30_000; from += 500 {
-			part.Merge(count(entries[from : from+500]))
-		}
-		part.Merge(count(entries[30_000:35_000]))
-		for i := range entries[35_000:] { // it goes on counting
-			part.Add(&entries[35_000+i])
-		}
-		checkBounds(t, "merged flood", part, truth, uint64(len(entries)))
 	}
 }
 

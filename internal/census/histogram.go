@@ -46,14 +46,6 @@ func (h *Histogram) AddUnknown() { h.unknown++ }
 // Unknown is how many times were not known.
 func (h *Histogram) Unknown() uint64 { return h.unknown }
 
-// Merge adds another histogram up.
-func (h *Histogram) Merge(other *Histogram) {
-	for i, n := range other.counts {
-		h.counts[i] += n
-	}
-	h.unknown += other.unknown
-}
-
 // Ranges returns the bars from the first to the last that has entries.
 func (h *Histogram) Ranges() []Range {
 	upTo := bounds()

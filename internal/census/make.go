@@ -75,29 +75,6 @@ func one(b bool) uint64 {
 	return 0
 }
 
-// Merge adds another one up.
-func (m *Make) Merge(other *Make) {
-	m.IPv4 += other.IPv4
-	m.IPv6 += other.IPv6
-	for i := range other.Protocols {
-		p, o := &m.Protocols[i], &other.Protocols[i]
-		p.Entries += o.Entries
-		p.Unreplied += o.Unreplied
-		p.Assured += o.Assured
-	}
-	for i, n := range other.States {
-		m.States[i] += n
-	}
-	m.SrcNAT += other.SrcNAT
-	m.DstNAT += other.DstNAT
-	m.Offload += other.Offload
-	m.HWOffload += other.HWOffload
-	m.Expected += other.Expected
-	m.Helper += other.Helper
-	m.Remaining.Merge(&other.Remaining)
-	m.Idle.Merge(&other.Idle)
-}
-
 // MarshalJSON writes the protocols that have entries, by name.
 func (p Protocols) MarshalJSON() ([]byte, error) {
 	set := map[string]Protocol{}

@@ -138,45 +138,6 @@ func (s *sketch) smallest() uint64 {
 	return least
 }
 
-// missed is the most that a key without a counter can have come.
-func (s *sketch) missed() uint64 {
-	if len(s.counters) < cap(s.counters) {
-		return 0
-	}
-	return s.smallest()
-}
-
-// merge adds another sketch up. What one of them has no counter for is bounded
-// by its smallest count.
-func (s *sketch) merge(other *sketch) {
-	here, there := s.missed(), other.missed()
-	merged := make([]Counted[word], 0, len(s.counters)+len(other.counters))
-	for _, c := range s.counters {
-		count, err := there, there
-		if i := other.index[other.find(c.Key, other.home(c.Key))]; i != 0 {
-			count, err = other.counters[i-1].Count, other.counters[i-1].Error
-		}
-		merged = append(merged, Counted[word]{c.Key, c.Count + count, c.Error + err})
-	}
-	for _, c := range other.counters {
-		if s.index[s.find(c.Key, s.home(c.Key))] == 0 {
-			merged = append(merged, Counted[word]{c.Key, c.Count + here, c.Error + here})
-		}
-	}
-	slices.SortStableFunc(merged, byCount)
-	s.refill(merged[:min(len(merged), cap(s.counters))])
-}
-
-func (s *sketch) refill(counters []Counted[word]) {
-	clear(s.index)
-	s.counters = append(s.counters[:0], counters...)
-	for i, c := range counters {
-		s.homes[i] = s.home(c.Key)
-		s.index[s.find(c.Key, s.homes[i])] = uint16(i + 1)
-	}
-	s.cursor, s.least = 0, 0
-}
-
 // top returns up to n keys, the most frequent first; of two that came as often
 // the one that is surer.
 func (s *sketch) top(n int) []Counted[word] {

@@ -83,21 +83,3 @@ func (s Summary) StandardError(n, entries uint64) float64 {
 	rest := 1 - seen/float64(entries)
 	return math.Sqrt(rest * p * (1 - p) / (seen + 1))
 }
-
-// Merge adds another summary up. It is a sample if one of them is; the shares
-// of both together are right only if both saw the same share of their tables.
-func (s *Summary) Merge(other Summary) {
-	s.Seen += other.Seen
-	s.Sampled = s.Sampled || other.Sampled
-	s.Unreplied += other.Unreplied
-	s.Assured += other.Assured
-	s.HalfOpen += other.HalfOpen
-	s.Closing += other.Closing
-	s.TimeWait += other.TimeWait
-	s.Established += other.Established
-	s.Stale += other.Stale
-	s.Loopback += other.Loopback
-	s.Translated += other.Translated
-	s.Deletable += other.Deletable
-	s.Ageable += other.Ageable
-}
