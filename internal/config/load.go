@@ -64,15 +64,3 @@ func load(text []byte, src Source, ps Problems) (*Config, error) {
 	}
 	return &c, nil
 }
-
-// Validate returns Problems if a value is out of its bounds or at odds with
-// another. Load has validated what it returns; a Config made by hand has not
-// been. NoHostWide, which no key sets, is not looked at.
-func (c *Config) Validate() error {
-	var ps Problems
-	ks := keys()
-	for _, k := range ks {
-		ps = append(ps, k.problems(k.get(c), c.origins[k.path])...)
-	}
-	return append(ps, c.conflicts(ks, ps)...).inOrder()
-}
