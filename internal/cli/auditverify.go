@@ -1,19 +1,15 @@
 package cli
 
 import (
-	"errors"
 	"fmt"
 	"io"
-	"maps"
-	"slices"
-	"strings"
+	"os"
 
 	"github.com/spf13/cobra"
 
 	"github.com/ctwarden/ctwarden/internal/audit"
-	"github.com/ctwarden/ctwarden/internal/record"
+	"github.com/ctwarden/ctwarden/internal/audit/verify"
 	review "github.com/ctwarden/ctwarden/internal/report"
-	"github.com/ctwarden/ctwarden/policy"
 )
 
 func newAuditVerify() *cobra.Command {
@@ -34,19 +30,15 @@ another host's, or with a hash that you know from elsewhere (--head).`,
 			"  ctwarden audit verify --head 1042:9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08",
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			v, path, err := c.verifier(cmd)
+			path, known, err := c.known(cmd)
 			if err != nil {
 				return err
 			}
-			again := newRedecider()
-			if !c.noRedecide {
-				v.Redecide = again.check
-			}
-			result, err := v.Verify(cmd.Context(), path)
+			result, err := verify.Log(cmd.Context(), path, known, !c.noRedecide)
 			if err != nil {
 				return err
 			}
-			return printVerified(cmd.OutOrStdout(), asJSON, &verified{result, again.others()})
+			return printVerified(cmd.OutOrStdout(), asJSON, &result)
 		},
 	}
 	c.flags(cmd)
@@ -68,50 +60,30 @@ func (c *comparison) flags(cmd *cobra.Command) {
 	f.StringVar(&c.journal, "journal", "", "compare with the copies in the journal: a `file` of journalctl -o json, or - for stdin")
 }
 
-// verifier returns what checks the log, and where that is.
-func (c *comparison) verifier(cmd *cobra.Command) (v audit.Verifier, path string, err error) {
+// known returns where the log is, and the records of it that are known from
+// elsewhere.
+func (c *comparison) known(cmd *cobra.Command) (path string, known []audit.Head, err error) {
 	if c.head != "" {
-		known, err := parseHead(c.head)
+		head, err := verify.ParseHead(c.head)
 		if err != nil {
-			return v, "", usageError{err, cmd.CommandPath()}
+			return "", nil, usageError{fmt.Errorf("--head %w", err), cmd.CommandPath()}
 		}
-		v.Known = append(v.Known, known)
+		known = append(known, head)
 	}
 	if path, err = logPath(cmd, c.log); err != nil {
-		return v, "", err
+		return "", nil, err
 	}
 	if c.journal != "" {
-		known, err := openHeads(c.journal, cmd.InOrStdin())
+		copies, err := openJournal(c.journal, cmd.InOrStdin())
 		if err != nil {
-			return v, "", err
+			return "", nil, err
 		}
-		v.Known = append(v.Known, known...)
+		known = append(known, copies...)
 	}
-	return v, path, nil
+	return path, known, nil
 }
 
-// verified is what audit verify prints. Its JSON is a contract.
-type verified struct {
-	audit.Result
-	// NotRedecided counts the plans of other policy versions, in their order.
-	NotRedecided []otherPolicy `json:"not_redecided,omitempty"`
-}
-
-// otherPolicy counts the plans that another version of the policy decided.
-type otherPolicy struct {
-	Version int    `json:"policy_version"`
-	Plans   uint64 `json:"plans"`
-}
-
-func (o otherPolicy) String() string {
-	plans := "1 plan was"
-	if o.Plans != 1 {
-		plans = fmt.Sprintf("%d plans were", o.Plans)
-	}
-	return fmt.Sprintf("%s decided by policy version %d, this program has version %d: not decided again", plans, o.Version, policy.Version)
-}
-
-func printVerified(w io.Writer, asJSON bool, r *verified) error {
+func printVerified(w io.Writer, asJSON bool, r *verify.Result) error {
 	if asJSON {
 		if err := review.WriteJSON(w, r); err != nil {
 			return err
@@ -138,82 +110,15 @@ func printVerified(w io.Writer, asJSON bool, r *verified) error {
 	return nil
 }
 
-// A redecider decides recorded plans again: the limits stand in the config
-// record before, state and observation in the plan itself. Plans of another
-// version of the policy are counted only.
-type redecider struct {
-	limits map[string]policy.Limits
-	plans  map[int]uint64 // by policy version, other ones only
-}
-
-func newRedecider() *redecider {
-	return &redecider{limits: map[string]policy.Limits{}, plans: map[int]uint64{}}
-}
-
-// others returns how many plans each other version of the policy decided.
-func (d *redecider) others() []otherPolicy {
-	var all []otherPolicy
-	for _, version := range slices.Sorted(maps.Keys(d.plans)) {
-		all = append(all, otherPolicy{version, d.plans[version]})
+// openJournal reads the journal's copies from a file, or from stdin for "-".
+func openJournal(name string, stdin io.Reader) ([]audit.Head, error) {
+	if name == "-" {
+		return verify.ReadJournal(stdin)
 	}
-	return all
-}
-
-func (d *redecider) check(r audit.Record) error {
-	switch r.Kind {
-	case record.KindConfig:
-	case record.KindPlan, record.KindHold, record.KindBreaker:
-		if version := record.PolicyVersion(r.Line()); version != policy.Version {
-			d.plans[version]++
-			return nil
-		}
-	default:
-		return nil
-	}
-	payload, err := r.Payload()
+	file, err := os.Open(name)
 	if err != nil {
-		return err
+		return nil, fmt.Errorf("read journal: %w", err)
 	}
-	switch p := payload.(type) {
-	case *record.Config:
-		if p.Limits.Digest() != p.Digest {
-			return errors.New("the limits do not have the digest that the record gives")
-		}
-		d.limits[p.Digest] = p.Limits
-	case *record.Plan:
-		return d.again(&p.Decision)
-	case *record.Hold:
-		return d.again(&p.Decision)
-	case *record.Breaker:
-		return d.again(&p.Decision)
-	}
-	return nil
-}
-
-func (d *redecider) again(recorded *record.Decision) error {
-	limits, ok := d.limits[recorded.Limits]
-	if !ok {
-		return errors.New("the limits of this plan are not in the log (removed by retention?)")
-	}
-	a := limits.Assess(&recorded.State, &recorded.Observation)
-	plan := limits.Decide(&recorded.State, &a)
-	if plan.Held != recorded.Held || !slices.Equal(plan.Actions, recorded.Actions) {
-		return fmt.Errorf("decided again: %s; recorded: %s", decision(&plan), decision(&recorded.Plan))
-	}
-	return nil
-}
-
-// decision says what a plan comes to.
-func decision(p *policy.Plan) string {
-	if !p.Acts() {
-		return "held, " + p.Held.Sentence()
-	}
-	texts := make([]string, len(p.Actions))
-	for n := range p.Actions {
-		texts[n] = p.Actions[n].Sentence()
-		if p.Actions[n].Would {
-			texts[n] = "would " + texts[n]
-		}
-	}
-	return strings.Join(texts, ", ")
+	defer file.Close()
+	return verify.ReadJournal(file)
 }

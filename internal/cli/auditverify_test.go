@@ -5,6 +5,7 @@ import (
 	"testing"
 
 	"github.com/ctwarden/ctwarden/internal/audit"
+	"github.com/ctwarden/ctwarden/internal/audit/verify"
 )
 
 func TestWhatVerifyFoundIsCounted(t *testing.T) {
@@ -18,7 +19,7 @@ func TestWhatVerifyFoundIsCounted(t *testing.T) {
 		{audit.Result{Records: 8, Problems: []audit.Problem{p}, More: 7}, "record 4 altered: hash does not match the text\nand 7 more\n8 records, 8 problems\n"},
 	} {
 		var b strings.Builder
-		if err := printVerified(&b, false, &verified{Result: tt.result}); b.String() != tt.want || (err == nil) != tt.result.OK() {
+		if err := printVerified(&b, false, &verify.Result{Result: tt.result}); b.String() != tt.want || (err == nil) != tt.result.OK() {
 			t.Errorf("%q, %v; want %q", b.String(), err, tt.want)
 		}
 	}

@@ -1,11 +1,10 @@
-package cli
+package verify
 
 import (
 	"bufio"
 	"encoding/json"
 	"fmt"
 	"io"
-	"os"
 	"strconv"
 	"strings"
 
@@ -13,39 +12,26 @@ import (
 	"github.com/ctwarden/ctwarden/internal/record"
 )
 
-// parseHead reads a record known from elsewhere, as SEQ:HASH.
-func parseHead(text string) (audit.Head, error) {
+// ParseHead reads a record known from elsewhere, as SEQ:HASH.
+func ParseHead(text string) (audit.Head, error) {
 	var head audit.Head
 	seq, hash, found := strings.Cut(text, ":")
 	number, err := strconv.ParseUint(seq, 10, 64)
 	if err != nil || !found {
-		return head, fmt.Errorf("--head %q: expected SEQ:HASH", text)
+		return head, fmt.Errorf("%q: expected SEQ:HASH", text)
 	}
 	head.Seq = number
 	head.Hash, err = record.ParseHash(hash)
 	return head, err
 }
 
-// openHeads reads the journal's copies from a file, or from stdin for "-".
-func openHeads(name string, stdin io.Reader) ([]audit.Head, error) {
-	if name == "-" {
-		return readHeads(stdin)
-	}
-	file, err := os.Open(name)
-	if err != nil {
-		return nil, fmt.Errorf("read journal: %w", err)
-	}
-	defer file.Close()
-	return readHeads(file)
-}
-
 // longestEntry bounds an entry of the journal in JSON: a record of 64 KiB in
 // one of its fields, escaped.
 const longestEntry = 1 << 20
 
-// readHeads takes the numbers and hashes from what "journalctl -o json"
+// ReadJournal takes the numbers and hashes from what "journalctl -o json"
 // prints. Entries that are no copies of records are passed over.
-func readHeads(r io.Reader) ([]audit.Head, error) {
+func ReadJournal(r io.Reader) ([]audit.Head, error) {
 	var heads []audit.Head
 	scan := bufio.NewScanner(r)
 	scan.Buffer(nil, longestEntry)
@@ -61,7 +47,7 @@ func readHeads(r io.Reader) ([]audit.Head, error) {
 		if json.Unmarshal(entry.Seq, &seq) != nil || json.Unmarshal(entry.Hash, &hash) != nil {
 			continue
 		}
-		head, err := parseHead(seq + ":" + hash)
+		head, err := ParseHead(seq + ":" + hash)
 		if err != nil {
 			return nil, fmt.Errorf("read journal: %w", err)
 		}
