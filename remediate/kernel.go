@@ -1,13 +1,10 @@
 package remediate
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"os"
-	"path/filepath"
-	"strings"
 	"sync"
 	"time"
 
@@ -141,20 +138,6 @@ func (k *Kernel) see() error {
 		k.closers = append(k.closers, own.Close)
 	}
 	return nil
-}
-
-// BootID returns the kernel's name for this boot, by which a ledger is known to
-// be of it. Proc is where proc is mounted; "" is /proc.
-func BootID(proc string) (string, error) {
-	text, err := os.ReadFile(filepath.Join(cmp.Or(proc, "/proc"), "sys/kernel/random/boot_id"))
-	if err != nil {
-		return "", fmt.Errorf("read boot id: %w", err)
-	}
-	boot := strings.TrimSpace(string(text))
-	if boot == "" {
-		return "", errors.New("read boot id: it is empty")
-	}
-	return boot, nil
 }
 
 // Close gives the lock back. It leaves the kernel as it is.

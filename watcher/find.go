@@ -26,20 +26,8 @@ const leastID = 6
 // namespaces open.
 func namedIn() []string { return []string{"/run/netns", "/var/run/netns", "/run/docker/netns"} }
 
-// An AmbiguousError is a name that several namespaces have.
-type AmbiguousError struct {
-	Name string
-	// Found are the namespaces.
-	Found []Namespace
-}
-
-func (e *AmbiguousError) Error() string {
-	found := make([]string, len(e.Found))
-	for i := range e.Found {
-		found[i] = fmt.Sprintf("netns %d (%s)", e.Found[i].Inode, e.Found[i].Name())
-	}
-	return fmt.Sprintf("%q is the name of %d network namespaces: %s", e.Name, len(found), strings.Join(found, ", "))
-}
+// An AmbiguousError is a name that several namespaces have. It lists them.
+type AmbiguousError struct{ error }
 
 // Find opens the namespace that a person named: by its name in ip netns, a
 // path, the id of a process in it, its inode number (with or without the
@@ -99,7 +87,11 @@ func findCalled(name string) (*netns.NS, error) {
 	case 1:
 		return roster.Open(found[0].Inode)
 	}
-	return nil, &AmbiguousError{Name: name, Found: found}
+	names := make([]string, len(found))
+	for i := range found {
+		names[i] = fmt.Sprintf("netns %d (%s)", found[i].Inode, found[i].Name())
+	}
+	return nil, &AmbiguousError{fmt.Errorf("%q is the name of %d network namespaces: %s", name, len(found), strings.Join(names, ", "))}
 }
 
 func (n *Namespace) isCalled(name string) bool {

@@ -14,6 +14,7 @@ import (
 
 	"github.com/ctwarden/ctwarden/internal/ctnetlink/cttest"
 	"github.com/ctwarden/ctwarden/internal/drill"
+	"github.com/ctwarden/ctwarden/internal/drill/drilltest"
 	"github.com/ctwarden/ctwarden/internal/netns"
 	"github.com/ctwarden/ctwarden/internal/record"
 )
@@ -62,7 +63,7 @@ func TestPrometheusSeesAnIncident(t *testing.T) {
 	if _, err := exec.LookPath("prometheus"); err != nil {
 		t.Skip("needs prometheus (Debian package prometheus)")
 	}
-	stage := newStage(t)
+	stage := drilltest.NewStage(t)
 	c := newChild(t)
 	most := cttest.HostMax(t)
 	c.configure(fmt.Sprintf(hurried, most/10, protectMetrics(t, c.dir)))
@@ -208,38 +209,39 @@ func (d disk) empty() {
 // which may not be touched, before a daemon that may not raise max: packets are
 // lost, until an administrator makes room.
 func TestPrometheusSeesLostPackets(t *testing.T) {
-	needHost(t)
+	cttest.NeedHost(t)
 	if os.Getenv("CTWARDEN_TEST_LONG") != "1" {
 		t.Skip("waits for alerts, half a minute: make long")
 	}
 	if _, err := exec.LookPath("prometheus"); err != nil {
 		t.Skip("needs prometheus (Debian package prometheus)")
 	}
-	lowerMax(t)
-	stage := newStage(t)
+	const lowMax = 32_768
+	cttest.LowerMax(t, lowMax)
+	stage := drilltest.NewStage(t)
 	c := newChild(t)
 	c.configure(fmt.Sprintf("metrics: {listen: %q, web_config: %s}\n", metricsAddress, protectMetrics(t, c.dir)))
-	flows := newExchanges(t, stage.NS)
+	flows := drilltest.NewExchanges(t, stage.NS)
 	c.startIn(stage.NS)
 	// The full table would refuse connections to Prometheus, and its own: they
 	// come first, and stay.
 	server := startPrometheus(t, stage.NS, secured(filepath.Join(c.dir, "ca.pem")))
 	server.until("ctwarden_table_entries", true)
 	server.until(`ALERTS{alertstate="firing"}`, false)
-	const live = rampMax * 2 / 3
+	const live = lowMax * 2 / 3
 	cttest.Fill(t, stage.NS, live, cttest.Assured())
 	second := func(age time.Duration) uint64 { return uint64(age.Seconds() * 1000) }
 	ended := make(chan error, 1)
-	go func() { ended <- flows.run(t.Context(), rampMax-live+6000, second) }()
+	go func() { ended <- flows.Run(t.Context(), lowMax-live+6000, second) }()
 	server.alert("CtwardenFullSoon", true) // seconds before it is
 	if err := <-ended; err != nil {
 		t.Fatal(err)
 	}
-	t.Logf("%5.1f s  %d of %d flows were refused by the kernel", time.Since(server.began).Seconds(), flows.refused, flows.sent)
+	t.Logf("%5.1f s  %d of %d flows were refused by the kernel", time.Since(server.began).Seconds(), flows.Refused, flows.Sent)
 	server.alert("CtwardenPacketsDropped", true)
 	server.alert("CtwardenTableExhausted", true)
 	server.alert("CtwardenBlocked", true)
-	room := strconv.AppendUint(nil, 8*rampMax, 10)
+	room := strconv.AppendUint(nil, 8*lowMax, 10)
 	if err := os.WriteFile("/proc/sys/net/netfilter/nf_conntrack_max", room, 0); err != nil {
 		t.Fatal(err)
 	}

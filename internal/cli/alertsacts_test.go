@@ -9,6 +9,7 @@ import (
 	"testing"
 
 	"github.com/ctwarden/ctwarden/internal/ctnetlink/cttest"
+	"github.com/ctwarden/ctwarden/internal/drill/drilltest"
 )
 
 // futile is a configuration under which the one thing that may be done is of no
@@ -41,7 +42,7 @@ func TestPrometheusSeesActsInVain(t *testing.T) {
 	if _, err := os.Stat("/dev/kmsg"); err != nil {
 		t.Skipf("needs the kernel's log to lose it: %v", err)
 	}
-	stage := newStage(t)
+	stage := drilltest.NewStage(t)
 	c := newChild(t)
 	// Until the mount is taken away, the log is a device that holds nothing.
 	c.through = []string{"unshare", "--mount", "sh", "-c", `mount --bind /dev/null /dev/kmsg && exec "$@"`, "sh"}

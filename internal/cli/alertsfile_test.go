@@ -7,6 +7,8 @@ import (
 	"path/filepath"
 	"syscall"
 	"testing"
+
+	"github.com/ctwarden/ctwarden/internal/drill/drilltest"
 )
 
 // TestPrometheusReadsTheTextfile has a real node_exporter hand on what a daemon
@@ -22,7 +24,7 @@ func TestPrometheusReadsTheTextfile(t *testing.T) {
 		}
 	}
 	const address = "127.0.0.1:9100"
-	stage := newStage(t)
+	stage := drilltest.NewStage(t)
 	c := newChild(t)
 	dir := t.TempDir()
 	c.configure("metrics: {textfile: " + filepath.Join(dir, "ctwarden.prom") + "}\n")

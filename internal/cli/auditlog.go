@@ -16,28 +16,9 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/ctwarden/ctwarden/internal/audit"
-	"github.com/ctwarden/ctwarden/internal/config"
 	"github.com/ctwarden/ctwarden/internal/incident"
 	"github.com/ctwarden/ctwarden/internal/record"
 )
-
-// openAudit opens the audit log, with a copy in the journal where there is one.
-func openAudit(cfg *config.Config, say *slog.Logger, carry func() record.Payload) (*audit.Log, error) {
-	o := audit.Options{
-		Carry:       carry,
-		SegmentSize: int64(cfg.Audit.MaxSize), SegmentAge: cfg.Audit.MaxAge,
-		KeepSize: int64(cfg.Audit.KeepSize), KeepAge: cfg.Audit.KeepAge,
-		Notice: func(err error) { say.Warn("audit log", "error", err) },
-	}
-	if journal.Enabled() {
-		o.Mirror = new(audit.Journal).Mirror
-	}
-	log, err := audit.Open(cfg.Audit.Path, o)
-	if errors.Is(err, audit.ErrInUse) {
-		err = hint(err, "ctwarden status   # is the daemon running already?")
-	}
-	return log, err
-}
 
 // voiceLog is the daemon's own log: lines without time on a stream that the
 // journal gives one, with it otherwise.

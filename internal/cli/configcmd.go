@@ -7,6 +7,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/ctwarden/ctwarden/internal/agent"
 	"github.com/ctwarden/ctwarden/internal/config"
 )
 
@@ -38,7 +39,7 @@ func newConfigCheck() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			if err := checkWeb(cfg); err != nil {
+			if err := agent.CheckWeb(cfg); err != nil {
 				return err
 			}
 			_, err = fmt.Fprintln(cmd.OutOrStdout(), "the configuration is fine")

@@ -12,6 +12,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/ctwarden/ctwarden/internal/agent"
 	"github.com/ctwarden/ctwarden/internal/config"
 	"github.com/ctwarden/ctwarden/internal/conntrack"
 	"github.com/ctwarden/ctwarden/internal/ctnetlink"
@@ -110,7 +111,7 @@ func lookAtEntries(ctx context.Context, look *diagnosis.Look, ns *netns.NS, exac
 		return explainDial(err)
 	}
 	defer func() { err = errors.Join(err, conn.Close()) }()
-	query := ctnetlink.Query{Box: censusBox}
+	query := ctnetlink.Query{Box: agent.CensusBox}
 	if exact {
 		query.Box = 0
 	}

@@ -7,10 +7,12 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"sync"
 	"time"
 
 	"github.com/spf13/cobra"
 
+	"github.com/ctwarden/ctwarden/internal/agent"
 	"github.com/ctwarden/ctwarden/internal/audit"
 	"github.com/ctwarden/ctwarden/internal/config"
 	"github.com/ctwarden/ctwarden/internal/drill"
@@ -41,7 +43,7 @@ and put back at the end. Ctrl-C cleans up at any moment.`,
 			if err != nil {
 				return err
 			}
-			e := &exercise{post: post{version: cmd.Root().Version}, cfg: cfg, hostWide: hostWide, tell: teller{w: cmd.OutOrStdout(), json: asJSON}}
+			e := &exercise{version: cmd.Root().Version, cfg: cfg, hostWide: hostWide, tell: teller{w: cmd.OutOrStdout(), json: asJSON}}
 			return e.run(cmd.Context())
 		},
 	}
@@ -66,6 +68,7 @@ const (
 
 // An exercise is one drill.
 type exercise struct {
+	version  string
 	cfg      *config.Config
 	hostWide bool
 	tell     teller
@@ -73,9 +76,10 @@ type exercise struct {
 	own    *netns.NS
 	stage  *drill.Stage
 	look   *watcher.Sampler
-	post   post
+	log    *audit.Log
+	agent  *agent.Agent
 	dir    string
-	before values
+	before drill.Values
 	rate   uint64
 	score  score
 }
@@ -113,7 +117,7 @@ func (e *exercise) prepare(ctx context.Context) (err error) {
 	if err := e.check(&o); err != nil {
 		return err
 	}
-	if e.before, err = readValues(e.own, e.stage.NS); err != nil {
+	if e.before, err = drill.ReadValues(e.own, e.stage.NS); err != nil {
 		return err
 	}
 	e.rate = min(max(o.Table.Max/drillFill, drillSlowest), drillBrisk)
@@ -140,17 +144,15 @@ func (e *exercise) check(o *policy.Observation) error {
 	return nil
 }
 
-// man wires the daemon's own loop to the stage.
+// man makes the agent that works on the sandbox.
 func (e *exercise) man(ctx context.Context) (err error) {
-	p := &e.post
-	p.limits, p.look, p.say = e.limits(), e.look, voiceLog(io.Discard)
-	p.kernelLog.Kmsg = watcher.NewKmsg()
-	p.told = e.record
-	if p.log, err = audit.Open(filepath.Join(e.dir, "audit.jsonl"), audit.Options{}); err != nil {
+	hurried := *e.cfg
+	hurried.Limits = e.limits()
+	if e.log, err = audit.Open(filepath.Join(e.dir, "audit.jsonl"), audit.Options{}); err != nil {
 		return err
 	}
 	o := remediate.Options{
-		Dir: e.dir, Hash: p.limits.Hash, Protect: e.cfg.Protect, Fleeting: e.stage.NS.Inode(),
+		Dir: e.dir, Hash: hurried.Limits.Hash, Protect: e.cfg.Protect, Fleeting: e.stage.NS.Inode(),
 		Find: func(inode uint32) (*netns.NS, error) {
 			if inode != e.stage.NS.Inode() {
 				return nil, os.ErrNotExist
@@ -169,21 +171,14 @@ func (e *exercise) man(ctx context.Context) (err error) {
 			return err
 		}
 	}
-	claims, err := e.open(ctx, o)
-	if err != nil {
-		return err
-	}
 	boot, err := remediate.BootID("")
 	if err != nil {
 		return err
 	}
-	hurried := *e.cfg
-	hurried.Limits = p.limits
-	if err := p.recordStart(boot, &hurried, claims.Notes); err != nil {
-		return err
-	}
-	p.man(nil)
-	return nil
+	return e.open(ctx, agent.Options{
+		Version: e.version, Boot: boot, Config: &hurried, Own: e.own, Table: e.stage.NS, Remediate: o,
+		KernelLog: watcher.KernelLog{Kmsg: watcher.NewKmsg()}, Log: e.log, Logger: voiceLog(io.Discard), OnRecord: e.record,
+	})
 }
 
 // untouched refuses the ledger of a daemon that is stopped and has changed
@@ -197,24 +192,24 @@ func (e *exercise) untouched(dir string) error {
 	return hint(errors.New("ctwarden has changed values of this host already; a drill would mix its own with them"), "ctwarden revert")
 }
 
-// open makes the kernel that the loop acts on. With an error, nothing was
-// written and there is nothing to put back.
-func (e *exercise) open(ctx context.Context, o remediate.Options) (remediate.Claims, error) {
-	kernel, claims, err := openKernel(ctx, o, e.own)
+// open makes the agent. With an error, nothing was written and there is nothing
+// to put back.
+func (e *exercise) open(ctx context.Context, o agent.Options) error {
+	a, err := agent.New(ctx, o)
 	if errors.Is(err, remediate.ErrLocked) {
-		return claims, hint(fmt.Errorf("a daemon runs on this host, and --host-wide would get in its way: %w", err),
+		return hint(fmt.Errorf("a daemon runs on this host, and --host-wide would get in its way: %w", err),
 			"ctwarden drill   # without --host-wide nothing outside its namespace is written",
 			"systemctl stop ctwarden")
 	}
 	if err != nil {
-		return claims, err
+		return err
 	}
-	if e.hostWide && !kernel.Can(0).MaxWritable {
-		return claims, errors.Join(hint(errors.New("nf_conntrack_max can't be written here, so that --host-wide can't raise it"),
-			"ctwarden drill   # without --host-wide it is only told"), kernel.Close())
+	if e.hostWide && !a.Kernel().Can(0).MaxWritable {
+		return errors.Join(hint(errors.New("nf_conntrack_max can't be written here, so that --host-wide can't raise it"),
+			"ctwarden drill   # without --host-wide it is only told"), a.Close())
 	}
-	e.post.kernel = kernel
-	return claims, nil
+	e.agent = a
+	return nil
 }
 
 // limits are the configured ones, hurried: a drill lasts for seconds. One
@@ -224,7 +219,7 @@ func (e *exercise) limits() policy.Limits {
 	l.Mode = policy.Enforce
 	l.NoHostWide = !e.hostWide
 	l.Verify.Settle = drillSettle
-	l.Raise.Ceiling = min(l.Raise.Ceiling, 2*e.before.host["nf_conntrack_max"])
+	l.Raise.Ceiling = min(l.Raise.Ceiling, 2*e.before.Host["nf_conntrack_max"])
 	return l
 }
 
@@ -246,16 +241,16 @@ func (e *exercise) rehearse(ctx context.Context) (err error) {
 	}
 	defer func() { err = errors.Join(err, shorts.Close()) }()
 	traffic, calm := context.WithCancel(ctx)
-	var crew crew
-	crew.start(func() { flows.Run(traffic, 50*time.Millisecond) })
-	crew.start(func() { shorts.Run(traffic, drillShorts) })
-	crew.start(func() { e.score.floodErr = flood.Run(traffic, e.rate, e.rate*uint64(drillLongest/time.Second)) })
-	crew.start(func() { e.post.run(traffic) })
+	var running sync.WaitGroup
+	running.Go(func() { flows.Run(traffic, 50*time.Millisecond) })
+	running.Go(func() { shorts.Run(traffic, drillShorts) })
+	running.Go(func() { e.score.floodErr = flood.Run(traffic, e.rate, e.rate*uint64(drillLongest/time.Second)) })
+	running.Go(func() { e.agent.Run(traffic) })
 	e.tell.begin(e)
 	e.watch(traffic, flood)
 	e.score.end()
 	calm()
-	crew.wait()
+	running.Wait()
 	e.score.sent, e.score.refused = flood.Sent.Load(), flood.Refused.Load()
 	e.score.alive, e.score.flows = flows.Alive()
 	e.score.trips, e.score.slowest = flows.Trips.Load(), time.Duration(flows.Slowest.Load())
@@ -273,7 +268,7 @@ func (e *exercise) watch(ctx context.Context, flood *drill.Flood) {
 		case <-ctx.Done():
 			return
 		case <-ticks.C:
-			s := e.post.loop.Status()
+			s := e.agent.Status()
 			e.tell.fill(&s, flood.Refused.Load())
 			if e.score.complete() {
 				return

@@ -24,7 +24,7 @@ import (
 // host and shortened timeouts in its namespace, which ends with it. What is
 // left is max, and a revert puts it back without complaint.
 func TestAKilledDrillIsPutBack(t *testing.T) {
-	needHost(t)
+	cttest.NeedHost(t)
 	c := newChild(t)
 	before := cttest.HostMax(t)
 	drill := exec.Command(os.Args[0], "drill", "--host-wide")

@@ -4,26 +4,15 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"maps"
 	"os"
-	"path/filepath"
-	"slices"
-	"strconv"
-	"strings"
 	"sync"
 	"time"
 
 	"github.com/ctwarden/ctwarden/internal/audit"
-	"github.com/ctwarden/ctwarden/internal/netns"
+	"github.com/ctwarden/ctwarden/internal/drill"
 	"github.com/ctwarden/ctwarden/internal/record"
 	"github.com/ctwarden/ctwarden/policy"
 )
-
-// A crew is the goroutines of a drill.
-type crew struct{ wg sync.WaitGroup }
-
-func (c *crew) start(fn func()) { c.wg.Go(fn) }
-func (c *crew) wait()           { c.wg.Wait() }
 
 // A score is what was seen in a drill.
 type score struct {
@@ -106,21 +95,20 @@ func (s *score) complete() bool {
 // record tells a drill to its end. What can't be recorded is put back, too.
 func (e *exercise) putBack() error {
 	const force = true
-	p := &e.post
-	err := p.record(&record.Revert{
-		Requester: record.Requester{Reason: "the drill is over", UID: uint32(os.Getuid()), PID: int32(os.Getpid())},
-		Force:     force, Text: "the drill puts every value back",
+	err := e.agent.Record(&record.Revert{
+		Requester: record.Requester{Reason: "the drill is over", UID: uint32(os.Getuid()), PID: int32(os.Getpid())}, Force: force,
+		Text: "the drill puts every value back",
 	})
-	outcomes, revertErr := p.kernel.Revert(context.Background(), force)
+	outcomes, revertErr := e.agent.Kernel().Revert(context.Background(), force)
 	err = errors.Join(err, revertErr)
 	for i := range outcomes {
 		out := &outcomes[i]
-		err = errors.Join(err, p.record(&record.Outcome{Outcome: *out, Text: out.Sentence()}))
+		err = errors.Join(err, e.agent.Record(&record.Outcome{Outcome: *out, Text: out.Sentence()}))
 		if !out.OK {
 			err = errors.Join(err, fmt.Errorf("put back: %s", out.Sentence()))
 		}
 	}
-	p.loop.Leave("is over: the drill is")
+	e.agent.CloseIncidents("is over: the drill is")
 	return err
 }
 
@@ -128,15 +116,12 @@ func (e *exercise) putBack() error {
 // back first: after Ctrl-C it was not yet.
 func (e *exercise) cleanUp() error {
 	var errs []error
-	if e.post.kernel != nil {
-		if len(e.post.kernel.Ledger().Entries) > 0 {
+	if e.agent != nil {
+		if len(e.agent.Kernel().Ledger().Entries) > 0 {
 			errs = append(errs, e.putBack())
 		}
-		errs = append(errs, e.post.kernel.Close())
-		e.post.kernel = nil
-	}
-	if e.post.loop != nil {
-		e.post.loop.Leave("is over: the drill was cut short")
+		e.agent.CloseIncidents("is over: the drill was cut short")
+		errs = append(errs, e.agent.Close())
 	}
 	if e.look != nil {
 		errs = append(errs, e.look.Close())
@@ -144,8 +129,8 @@ func (e *exercise) cleanUp() error {
 	if e.stage != nil {
 		errs = append(errs, e.stage.Close())
 	}
-	if e.post.log != nil {
-		errs = append(errs, e.post.log.Close())
+	if e.log != nil {
+		errs = append(errs, e.log.Close())
 	}
 	if e.own != nil {
 		errs = append(errs, e.own.Close())
@@ -168,12 +153,12 @@ func interrupted(ctx context.Context) error {
 // verdict compares the kernel with what it was and says whether the drill
 // showed what it should.
 func (e *exercise) verdict(context.Context) error {
-	after, err := readValues(e.own, e.stage.NS)
+	after, err := drill.ReadValues(e.own, e.stage.NS)
 	if err != nil {
 		return err
 	}
 	s := &e.score
-	differ := e.before.differences(after)
+	differ := e.before.Differences(after)
 	e.tell.end(e, differ)
 	var errs []error
 	for _, d := range differ {
@@ -190,56 +175,4 @@ func (e *exercise) verdict(context.Context) error {
 			drillLongest, s.raised+s.told, s.shortened, s.deleted))
 	}
 	return errors.Join(errs...)
-}
-
-// values are the sysctls of connection tracking, of the host and of the stage.
-type values struct{ host, stage map[string]uint64 }
-
-func readValues(host, stage *netns.NS) (v values, err error) {
-	if v.host, err = readNetfilter(host); err != nil {
-		return v, err
-	}
-	v.stage, err = readNetfilter(stage)
-	return v, err
-}
-
-// readNetfilter reads every number of net.netfilter but the count of entries.
-func readNetfilter(ns *netns.NS) (map[string]uint64, error) {
-	found := map[string]uint64{}
-	err := ns.Do(func() error {
-		paths, err := filepath.Glob("/proc/sys/net/netfilter/nf_conntrack_*")
-		if err != nil {
-			return err
-		}
-		for _, path := range paths {
-			name := filepath.Base(path)
-			text, err := os.ReadFile(path)
-			if name == "nf_conntrack_count" || errors.Is(err, os.ErrPermission) {
-				continue
-			}
-			if err != nil {
-				return err
-			}
-			if n, err := strconv.ParseUint(strings.TrimSpace(string(text)), 10, 64); err == nil {
-				found[name] = n
-			}
-		}
-		return nil
-	})
-	return found, err
-}
-
-// differences names what is not as before.
-func (v values) differences(after values) []string {
-	var differ []string
-	compare := func(where string, before, after map[string]uint64) {
-		for _, name := range slices.Sorted(maps.Keys(before)) {
-			if now, ok := after[name]; !ok || now != before[name] {
-				differ = append(differ, fmt.Sprintf("%s%s was %d and is %d", where, name, before[name], now))
-			}
-		}
-	}
-	compare("", v.host, after.host)
-	compare("in the drill's namespace: ", v.stage, after.stage)
-	return differ
 }

@@ -128,7 +128,7 @@ func TestEveryErrorIsOnThePage(t *testing.T) {
 	text := page(t, messagesPage)
 	for heading, calls := range map[string][]string{
 		"Errors":                     {"fmt.Errorf", "errors.New"},
-		"What the daemon's log says": {"say.Warn", "say.Error"},
+		"What the daemon's log says": {"logger.Warn", "logger.Error"},
 	} {
 		var beginnings []string
 		for line := range strings.Lines(section(t, text, heading)) {
@@ -216,7 +216,7 @@ func messagesOf(t *testing.T, calls []string) []string {
 	return slices.Compact(found)
 }
 
-// called is the last two words of what is called, as in say.Warn.
+// called is the last two words of what is called, as in logger.Warn.
 func called(call *ast.CallExpr) string {
 	method, ok := call.Fun.(*ast.SelectorExpr)
 	if !ok {

@@ -4,7 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"net"
 	"os"
 	"path/filepath"
 	"strconv"
@@ -14,6 +13,7 @@ import (
 	"time"
 
 	"github.com/ctwarden/ctwarden/internal/ctnetlink/cttest"
+	"github.com/ctwarden/ctwarden/internal/drill/drilltest"
 )
 
 func TestMetricsInAFileAndOnTheSocket(t *testing.T) {
@@ -88,7 +88,7 @@ func (c *child) figures() map[string]float64 {
 // TestMetricsSayWhatTheKernelAndStatusSay fills a table and compares what is
 // told of it with what the kernel tells, and with status --json.
 func TestMetricsSayWhatTheKernelAndStatusSay(t *testing.T) {
-	stage := newStage(t)
+	stage := drilltest.NewStage(t)
 	c := newChild(t)
 	c.startIn(stage.NS)
 	const filled = 1000
@@ -227,22 +227,6 @@ func (c *child) eventuallySays(text string) {
 	for end := time.Now().Add(10 * time.Second); !strings.Contains(c.output(), text); time.Sleep(10 * time.Millisecond) {
 		if time.Now().After(end) {
 			c.t.Fatalf("the daemon never said %q; it said:\n%s", text, c.output())
-		}
-	}
-}
-
-// TestAUnitWithoutNetworkIsToldOfTheDropIn: RestrictAddressFamilies= has the
-// kernel refuse the socket itself; an address in use is no matter of the unit.
-func TestAUnitWithoutNetworkIsToldOfTheDropIn(t *testing.T) {
-	for _, c := range []struct {
-		call string
-		err  syscall.Errno
-		told bool
-	}{{"socket", syscall.EAFNOSUPPORT, true}, {"bind", syscall.EADDRINUSE, false}} {
-		err := &net.OpError{Op: "listen", Net: "tcp", Err: os.NewSyscallError(c.call, c.err)}
-		needs := fmt.Sprint(listenNeeds(err)...)
-		if strings.Contains(needs, "/usr/share/ctwarden/metrics.conf") != c.told {
-			t.Errorf("%v: needs %q", err, needs)
 		}
 	}
 }

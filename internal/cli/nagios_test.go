@@ -11,6 +11,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/ctwarden/ctwarden/internal/agent"
 	"github.com/ctwarden/ctwarden/policy"
 )
 
@@ -35,7 +36,7 @@ func TestNagios(t *testing.T) {
 		"nor is one that is high and empties":        {r: standing(policy.High, 900, 1000, policy.HeldFalling), want: nagiosWarning, says: "high"},
 		"no daemon is a warning":                     {r: with(standing(policy.Calm, 1, 1000, policy.NotHeld), func(r *report) { r.Running = false }), want: nagiosWarning, says: "no daemon runs"},
 		"an old look is critical":                    {r: standing(policy.Calm, 1, 1000, policy.HeldCalm), now: at.Add(4 * time.Minute), want: nagiosCritical, says: "has not looked for 4m0s"},
-		"without audit nothing is done":              {r: with(standing(policy.Calm, 1, 1000, policy.HeldCalm), func(r *report) { r.Audit = &auditReport{Error: "disk | full"} }), want: nagiosCritical, says: "audit log: disk / full"},
+		"without audit nothing is done":              {r: with(standing(policy.Calm, 1, 1000, policy.HeldCalm), func(r *report) { r.Audit = &agent.AuditReport{Error: "disk | full"} }), want: nagiosCritical, says: "audit log: disk / full"},
 		"trouble is a warning":                       {r: with(standing(policy.Calm, 1, 1000, policy.HeldCalm), func(r *report) { r.Trouble = map[string]string{"census": "x"} }), want: nagiosWarning, says: "trouble: census"},
 		"no table is fine":                           {r: with(standing(policy.Calm, 0, 0, policy.HeldNoTable), func(r *report) { r.Tables[0].Assessment.Observation.Absent = true }), want: nagiosOK, says: "not loaded"},
 		"nobody has looked yet":                      {r: report{Running: true}, want: nagiosUnknown, says: "UNKNOWN"},

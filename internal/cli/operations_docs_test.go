@@ -8,6 +8,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"github.com/ctwarden/ctwarden/internal/agent"
 	"github.com/ctwarden/ctwarden/internal/audit"
 	"github.com/ctwarden/ctwarden/internal/record"
 	"github.com/ctwarden/ctwarden/policy"
@@ -31,9 +32,9 @@ func TestTheScreenOfTheHandbookIsTheOneOfStatus(t *testing.T) {
 	}
 	r := standing(policy.High, 195979, 262144, policy.HeldReadOnly)
 	r.Version = "dev"
-	r.Sources = map[string]sourceReport{"kmsg": {Alive: true, Missed: 130}}
+	r.Sources = map[string]agent.SourceReport{"kmsg": {Alive: true, Missed: 130}}
 	r.Unheard = map[string]string{"journald": "no journal: journald does not run: stat /run/systemd/journal/socket: no such file or directory"}
-	r.Audit = &auditReport{Head: audit.Head{Seq: 15, Hash: hash}}
+	r.Audit = &agent.AuditReport{Head: audit.Head{Seq: 15, Hash: hash}}
 	table := &r.Tables[0]
 	table.Cause, table.Incident = policy.HalfOpen, "INC-20261121T142734Z"
 	table.Ladder = policy.Ladder{

@@ -10,6 +10,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/ctwarden/ctwarden/internal/agent"
 	"github.com/ctwarden/ctwarden/internal/audit"
 	"github.com/ctwarden/ctwarden/internal/config"
 	"github.com/ctwarden/ctwarden/internal/control"
@@ -64,7 +65,7 @@ in the audit log.`,
 			if err := a.Check(); err != nil {
 				return usageError{err, cmd.CommandPath()}
 			}
-			var paused pausedAnswer
+			var paused agent.Paused
 			if err := ask(cmd, "pause", a, &paused); err != nil {
 				return err
 			}
@@ -111,7 +112,7 @@ only, and reload says so.`,
 		Example: `  ctwarden config check && ctwarden reload`,
 		Args:    cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			var reloaded reloadedAnswer
+			var reloaded agent.Reloaded
 			err := ask(cmd, "reload", control.Ask{}, &reloaded)
 			if _, ok := errors.AsType[*control.Refusal](err); ok {
 				return hint(err, "ctwarden config check")

@@ -14,6 +14,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/ctwarden/ctwarden/internal/agent"
 	"github.com/ctwarden/ctwarden/internal/config"
 	"github.com/ctwarden/ctwarden/internal/control"
 	"github.com/ctwarden/ctwarden/internal/netns"
@@ -98,7 +99,7 @@ func printCommands(cmd *cobra.Command, o remediate.Options) error {
 
 // printAnswer says what a running daemon did.
 func printAnswer(w io.Writer, text []byte) error {
-	var answer revertedAnswer
+	var answer agent.Reverted
 	if err := json.Unmarshal(text, &answer); err != nil {
 		return fmt.Errorf("read answer of daemon: %w", err)
 	}
@@ -120,7 +121,7 @@ func revert(ctx context.Context, w io.Writer, cfg *config.Config, o remediate.Op
 	}
 	defer func() { err = errors.Join(err, own.Close()) }()
 	o.Own = own
-	o.Others = func() (remediate.Others, error) { return countOthers(own) }
+	o.Others = func() (remediate.Others, error) { return agent.CountOthers(own) }
 	kernel, err := remediate.Open(o)
 	if err != nil {
 		return hint(err, hintsForLedger(err)...)
@@ -160,9 +161,9 @@ func recordRevert(cfg *config.Config, a control.Ask) (add func(*policy.Outcome) 
 	if err := os.MkdirAll(filepath.Dir(cfg.Audit.Path), 0o750); err != nil {
 		return add, done, fmt.Errorf("make directory: %w", err)
 	}
-	log, err := openAudit(cfg, voiceLog(io.Discard), nil)
+	log, err := agent.OpenAudit(cfg, voiceLog(io.Discard), nil)
 	if err != nil {
-		return add, done, err
+		return add, done, hint(err, hintsForRun(err)...)
 	}
 	by := record.Requester{Reason: a.Reason, UID: uint32(os.Getuid()), PID: int32(os.Getpid())}
 	_, err = log.Append(&record.Revert{

@@ -16,7 +16,9 @@ import (
 	"testing"
 	"time"
 
+	"github.com/ctwarden/ctwarden/internal/agent"
 	"github.com/ctwarden/ctwarden/policy"
+	"github.com/ctwarden/ctwarden/remediate"
 )
 
 // A child is `ctwarden run` as a process of its own, in a network namespace of
@@ -324,5 +326,18 @@ func TestTheDaemonOutlivesItsListener(t *testing.T) {
 	}
 	if err := <-c.done; err != nil {
 		t.Errorf("a daemon that nobody listens to ended with %v", err)
+	}
+}
+
+func TestTheDaemonDecidesByItsPhase(t *testing.T) {
+	c := newChild(t)
+	c.start(ownNetwork)
+	boot, err := remediate.BootID("")
+	if err != nil {
+		t.Fatal(err)
+	}
+	r, _ := c.status()
+	if len(r.Tables) == 0 || r.Tables[0].Assessment.Observation.Phase != agent.JitterOf(boot) {
+		t.Errorf("observed: %+v", r.Tables)
 	}
 }

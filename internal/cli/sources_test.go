@@ -1,7 +1,6 @@
 package cli
 
 import (
-	"errors"
 	"fmt"
 	"strings"
 	"testing"
@@ -9,26 +8,13 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
-	"github.com/ctwarden/ctwarden/watcher"
+	"github.com/ctwarden/ctwarden/internal/agent"
 )
-
-func TestASourceThatBeginsOrStopsIsSaid(t *testing.T) {
-	var said strings.Builder
-	d := &running{say: voiceLog(&said)}
-	changed := d.sourceChanged("the kernel log")
-	changed(watcher.Status{Alive: true})
-	changed(watcher.Status{Err: errors.New("operation not permitted")})
-	lines := strings.Split(strings.TrimSpace(said.String()), "\n")
-	if len(lines) != 2 || !strings.Contains(lines[0], "listening to the kernel log") ||
-		!strings.Contains(lines[1], "the kernel log is silent") || !strings.Contains(lines[1], "operation not permitted") {
-		t.Errorf("said %q", lines)
-	}
-}
 
 func TestStatusTellsOfEachSource(t *testing.T) {
 	at := time.Date(2026, 3, 1, 2, 0, 0, 0, time.Local)
 	var got []string
-	printSources(map[string]sourceReport{
+	printSources(map[string]agent.SourceReport{
 		"kmsg":     {Alive: true, At: at, Heard: 3, Lost: 4, Missed: 5},
 		"journald": {Error: "no journal"}, "a": {},
 	}, map[string]string{"b": "watch.b is off"}, func(name, format string, args ...any) {

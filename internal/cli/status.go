@@ -13,6 +13,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/ctwarden/ctwarden/internal/agent"
 	"github.com/ctwarden/ctwarden/internal/audit"
 	"github.com/ctwarden/ctwarden/internal/config"
 	"github.com/ctwarden/ctwarden/internal/control"
@@ -25,71 +26,8 @@ import (
 	"github.com/ctwarden/ctwarden/watcher"
 )
 
-// A report is what status prints. Its JSON is a contract.
-type report struct {
-	// Running says that a daemon answered; without one, only the table and
-	// the ledger are told.
-	Running bool      `json:"running"`
-	Version string    `json:"version"`
-	Since   time.Time `json:"since,omitzero"`
-	loop.Status
-	Sources map[string]sourceReport `json:"sources,omitempty"`
-	// Unheard says of other sources why nobody listens to them.
-	Unheard map[string]string `json:"sources_unheard,omitempty"`
-	// Neighbours are the other network namespaces, where they are watched.
-	Neighbours *watcher.NamespacesReport `json:"neighbours,omitempty"`
-	// Changed are the kernel values that ctwarden replaced.
-	Changed []remediate.Entry `json:"changed"`
-	// Ledger says why Changed is not known; "" where it is.
-	Ledger string       `json:"ledger,omitempty"`
-	Audit  *auditReport `json:"audit,omitempty"`
-}
-
-type sourceReport struct {
-	Alive    bool      `json:"alive"`
-	At       time.Time `json:"last_record,omitzero"`
-	Heard    uint64    `json:"heard"`
-	Lost     uint64    `json:"lost"`
-	Reopened uint64    `json:"reopened"`
-	Missed   uint64    `json:"missed"`
-	Error    string    `json:"error,omitempty"`
-}
-
-type auditReport struct {
-	audit.Head
-	audit.Health
-	Error string `json:"error,omitempty"`
-}
-
-// status is what the control socket answers.
-func (d *running) status() any { return d.report() }
-
-func (d *running) report() report {
-	health := d.post.log.Health()
-	r := report{
-		Running: true, Version: d.post.version, Since: d.since, Status: d.post.loop.Status(),
-		Changed: d.post.kernel.Ledger().Entries,
-		Audit:   &auditReport{Head: d.post.log.Head(), Health: health},
-		Sources: d.post.sources(), Unheard: d.post.unheard,
-	}
-	if health.Err != nil {
-		r.Audit.Error = health.Err.Error()
-	}
-	if d.post.others != nil {
-		r.Neighbours = d.post.others.Report()
-	}
-	return r
-}
-
-func reportSource(s watcher.Status) sourceReport {
-	r := sourceReport{
-		Alive: s.Alive, At: s.At, Heard: s.Heard, Lost: s.Lost, Reopened: s.Reopened, Missed: s.Missed,
-	}
-	if s.Err != nil {
-		r.Error = s.Err.Error()
-	}
-	return r
-}
+// A report is what status prints.
+type report agent.Report
 
 func newStatus() *cobra.Command {
 	var asJSON, watch, asNagios bool

@@ -53,9 +53,9 @@ func (t *teller) begin(e *exercise) {
 	t.say("%d new UDP flows/s that nobody answers, %d short TCP connections/s, and %d long-lived ones that must survive",
 		e.rate, drillShorts, drillFlows)
 	if e.hostWide {
-		t.say("nf_conntrack_max of this host is %d; it will be raised and put back", e.before.host["nf_conntrack_max"])
+		t.say("nf_conntrack_max of this host is %d; it will be raised and put back", e.before.Host["nf_conntrack_max"])
 	} else {
-		t.say("nf_conntrack_max of this host is %d; nothing outside the namespace is written (see --host-wide)", e.before.host["nf_conntrack_max"])
+		t.say("nf_conntrack_max of this host is %d; nothing outside the namespace is written (see --host-wide)", e.before.Host["nf_conntrack_max"])
 	}
 	t.mu.Lock()
 	t.start = time.Now()
@@ -114,10 +114,10 @@ func (t *teller) end(e *exercise, differ []string) {
 			t.say("verdict on %-16s %s", kind, result)
 		}
 	}
-	t.say("verdict on %-16s due after %s: the drill does not wait for it", policy.ShortenTimeout, e.post.limits.Verify.Timeouts)
+	t.say("verdict on %-16s due after %s: the drill does not wait for it", policy.ShortenTimeout, e.limits().Verify.Timeouts)
 	t.say("short TCP connections       %d made", s.shorts)
 	t.say("long-lived connections      %d of %d alive, %d round trips, slowest %s", s.alive, s.flows, s.trips, s.slowest.Round(time.Millisecond/10))
 	if len(differ) == 0 {
-		t.say("kernel values               all %d as before", len(e.before.host)+len(e.before.stage))
+		t.say("kernel values               all %d as before", len(e.before.Host)+len(e.before.Stage))
 	}
 }

@@ -14,6 +14,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/ctwarden/ctwarden/internal/agent"
 	"github.com/ctwarden/ctwarden/internal/conntrack"
 	"github.com/ctwarden/ctwarden/internal/loop"
 	"github.com/ctwarden/ctwarden/internal/ui"
@@ -34,7 +35,7 @@ func standing(level policy.Level, entries, most uint64, held policy.Hold) report
 	return report{
 		Running: true, Version: "1.0", Since: at,
 		Status: loop.Status{At: at, Mode: policy.Enforce, Tables: []loop.TableStatus{t}},
-		Sources: map[string]sourceReport{
+		Sources: map[string]agent.SourceReport{
 			"kmsg": {Alive: true}, "journald": {Error: "no journal"},
 		},
 	}

@@ -39,9 +39,15 @@ func arrows() map[string][]string {
 			"policy", "watcher", "remediate", "internal/conntrack", "internal/netns", "internal/ctnetlink", "internal/config",
 			"internal/audit", "internal/control", "internal/loop", "internal/ui", "internal/advice",
 		},
+		// It ties all of these together; only the command line and the drill import it.
+		"internal/agent": {
+			"policy", "watcher", "remediate", "internal/conntrack", "internal/netns", "internal/ctnetlink", "internal/census",
+			"internal/record", "internal/audit", "internal/config", "internal/control", "internal/loop", "internal/metrics", "internal/ui",
+		},
 		// census: its summary is what one of the functions returns that the daemon is given.
 		"internal/loop": {"policy", "internal/conntrack", "internal/census", "internal/record"},
 
+		"internal/drill/drilltest":  {"internal/drill", "internal/netns"},
 		"internal/ctnetlink/cttest": {"internal/ctnetlink", "internal/conntrack", "internal/netns"},
 		"test/event":                {},
 		"test/qemu":                 {},
@@ -56,7 +62,7 @@ func owners() map[string]string {
 		"github.com/spf13/cobra":                 "internal/cli, packaging/gen",
 		"github.com/ti-mo/conntrack":             "internal/ctnetlink",
 		"github.com/euank/go-kmsg-parser/v2":     "watcher",
-		"github.com/coreos/go-systemd/v22":       "internal/cli, watcher, internal/audit, internal/loop",
+		"github.com/coreos/go-systemd/v22":       "internal/agent, internal/cli, watcher, internal/audit, internal/loop",
 		"github.com/guptarohit/asciigraph":       "internal/ui",
 		"github.com/prometheus/client_golang":    "internal/metrics",
 		"github.com/prometheus/exporter-toolkit": "internal/control",

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"strconv"
 	"testing"
 
 	"golang.org/x/sys/unix"
@@ -87,4 +88,38 @@ func NeedRoot(tb testing.TB) {
 	if os.Getuid() != 0 {
 		tb.Skip("needs root to make network namespaces")
 	}
+}
+
+// NeedHost skips a test that writes a value of the whole host, where nobody
+// has allowed it.
+func NeedHost(tb testing.TB) {
+	tb.Helper()
+	if os.Getenv("CTWARDEN_TEST_HOST") != "1" {
+		tb.Skip("writes nf_conntrack_max of the host: needs CTWARDEN_TEST_HOST=1")
+	}
+	if os.Getuid() != 0 {
+		tb.Skip("needs root to write nf_conntrack_max")
+	}
+}
+
+// LowerMax gives the host a max that traffic of modest length passes, and puts
+// back what stood there when the test ends.
+func LowerMax(tb testing.TB, most uint64) {
+	tb.Helper()
+	before := HostMax(tb)
+	own, err := netns.Current()
+	if err != nil {
+		tb.Fatal(err)
+	}
+	defer own.Close()
+	if used := Count(tb, own); used > most/4 {
+		tb.Skipf("needs a host without traffic of its own: it tracks %d connections, and nf_conntrack_max is lowered to %d", used, most)
+	}
+	write := func(n uint64) {
+		if err := os.WriteFile("/proc/sys/net/netfilter/nf_conntrack_max", strconv.AppendUint(nil, n, 10), 0); err != nil {
+			tb.Error(err)
+		}
+	}
+	tb.Cleanup(func() { write(before) })
+	write(most)
 }

@@ -1,17 +1,15 @@
-package cli
+package agent
 
 import (
 	"fmt"
 	"testing"
-
-	"github.com/ctwarden/ctwarden/remediate"
 )
 
 func TestPhasesOfAFleetAreSpread(t *testing.T) {
 	const hosts, parts = 10_000, 10
 	var in [parts]int
 	for host := range hosts {
-		phase := phaseOf(fmt.Sprintf("7a9d1c52-0b7e-4a55-9e3f-%012x", host))
+		phase := JitterOf(fmt.Sprintf("7a9d1c52-0b7e-4a55-9e3f-%012x", host))
 		if phase >= 10000 {
 			t.Fatalf("phase %d", phase)
 		}
@@ -24,20 +22,7 @@ func TestPhasesOfAFleetAreSpread(t *testing.T) {
 		}
 	}
 	const boot = "0e2a5c1e-6ac1-4a8f-b0d1-9c4d7a2b1f33"
-	if first, again := phaseOf(boot), phaseOf(boot); first != again {
+	if first, again := JitterOf(boot), JitterOf(boot); first != again {
 		t.Errorf("a host has two phases, %d and %d", first, again)
-	}
-}
-
-func TestTheDaemonDecidesByItsPhase(t *testing.T) {
-	c := newChild(t)
-	c.start(ownNetwork)
-	boot, err := remediate.BootID("")
-	if err != nil {
-		t.Fatal(err)
-	}
-	r, _ := c.status()
-	if len(r.Tables) == 0 || r.Tables[0].Assessment.Observation.Phase != phaseOf(boot) {
-		t.Errorf("observed: %+v", r.Tables)
 	}
 }

@@ -1,4 +1,4 @@
-package cli
+package drilltest
 
 import (
 	"context"
@@ -16,11 +16,11 @@ import (
 
 // Exchanges are UDP flows that are answered and go on: what a real client and a
 // real server make, and what the kernel's early drop spares (ASSURED).
-type exchanges struct {
+type Exchanges struct {
 	client, server *net.UDPConn
-	// sent counts the flows that began, refused those whose first packet the
+	// Sent counts the flows that began, Refused those whose first packet the
 	// kernel dropped.
-	sent, refused uint64
+	Sent, Refused uint64
 }
 
 // assuredAfter is when a flow's next packet makes it ASSURED: the kernel wants
@@ -28,9 +28,11 @@ type exchanges struct {
 // later).
 const assuredAfter = 2200 * time.Millisecond
 
-func newExchanges(tb testing.TB, ns *netns.NS) *exchanges {
+// NewExchanges opens the sockets of a client and a server in a namespace, until
+// the test ends.
+func NewExchanges(tb testing.TB, ns *netns.NS) *Exchanges {
 	tb.Helper()
-	var x exchanges
+	var x Exchanges
 	err := ns.Do(func() (err error) {
 		if x.client, err = net.ListenUDP("udp4", &net.UDPAddr{IP: net.IPv4(127, 0, 0, 1)}); err != nil {
 			return err
@@ -63,7 +65,7 @@ func newExchanges(tb testing.TB, ns *netns.NS) *exchanges {
 // answer sends each packet back, from the address that it came to, until the
 // server is closed. The client never reads: its full queue takes nothing from
 // what is tracked.
-func (x *exchanges) answer() {
+func (x *Exchanges) answer() {
 	data, control := make([]byte, 16), make([]byte, 128)
 	for {
 		n, cn, _, from, err := x.server.ReadMsgUDPAddrPort(data, control)
@@ -86,7 +88,7 @@ func flow(n uint64) netip.AddrPort {
 }
 
 // send sends a packet of the n-th flow; ok is false if the kernel dropped it.
-func (x *exchanges) send(n uint64) (ok bool, err error) {
+func (x *Exchanges) send(n uint64) (ok bool, err error) {
 	_, err = x.client.WriteToUDPAddrPort([]byte{0}, flow(n))
 	if errors.Is(err, unix.EPERM) {
 		return false, nil
@@ -94,10 +96,10 @@ func (x *exchanges) send(n uint64) (ok bool, err error) {
 	return err == nil, err
 }
 
-// run begins flows so that after each time as many have begun as due says, and
+// Run begins flows so that after each time as many have begun as due says, and
 // sends each flow's next packet when it is ASSURED by it, until total have
 // begun and all of them had theirs. A machine that can't keep up takes longer.
-func (x *exchanges) run(ctx context.Context, total uint64, due func(time.Duration) uint64) error {
+func (x *Exchanges) Run(ctx context.Context, total uint64, due func(time.Duration) uint64) error {
 	ticks := time.NewTicker(5 * time.Millisecond)
 	defer ticks.Stop()
 	begun := make([]time.Time, total)
@@ -126,9 +128,9 @@ func (x *exchanges) run(ctx context.Context, total uint64, due func(time.Duratio
 				return err
 			}
 			if !ok {
-				x.refused++
+				x.Refused++
 			}
-			x.sent++
+			x.Sent++
 			begun[first] = now
 		}
 	}

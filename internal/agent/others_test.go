@@ -1,4 +1,4 @@
-package cli
+package agent
 
 import (
 	"testing"
@@ -19,7 +19,7 @@ func TestOthersAreCounted(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer own.Close()
-	others, err := countOthers(own)
+	others, err := CountOthers(own)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -31,7 +31,7 @@ func TestOthersAreCounted(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer host.Close()
-	all, err := countOthers(host)
+	all, err := CountOthers(host)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -1,7 +1,7 @@
-package cli
+package agent
 
 import (
-	"io"
+	"log/slog"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -35,7 +35,7 @@ func TestRetentionSparesAnIncidentThatGoesOnAfterARestart(t *testing.T) {
 					}
 				}
 			}
-			log, err := openAudit(&cfg, voiceLog(io.Discard), nil)
+			log, err := OpenAudit(&cfg, slog.New(slog.DiscardHandler), nil)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -46,19 +46,19 @@ func TestRetentionSparesAnIncidentThatGoesOnAfterARestart(t *testing.T) {
 			if err := log.Close(); err != nil {
 				t.Fatal(err)
 			}
-			if err := writeKeepsake(cfg.State.Dir, "boot", map[uint32]loop.Kept{0: {Incident: tt.open}}); err != nil {
+			if err := writeSnapshot(cfg.State.Dir, "boot", map[uint32]loop.Kept{0: {Incident: tt.open}}); err != nil {
 				t.Fatal(err)
 			}
-			d := &running{say: voiceLog(io.Discard), boot: "boot"}
-			d.cfg.Store(&cfg)
-			if d.post.log, err = openAudit(&cfg, d.say, nil); err != nil {
+			d := &Server{logger: slog.New(slog.DiscardHandler), boot: "boot"}
+			d.settings.begun = &cfg
+			if d.log, err = OpenAudit(&cfg, d.logger, nil); err != nil {
 				t.Fatal(err)
 			}
-			defer d.post.log.Close()
+			defer d.log.Close()
 			if kept := d.remembered(); kept[0].Incident != tt.open {
 				t.Errorf("remembered %+v", kept)
 			}
-			fill(d.post.log, 20)
+			fill(d.log, 20)
 			segments, err := audit.Segments(cfg.Audit.Path)
 			if err != nil {
 				t.Fatal(err)
@@ -76,9 +76,9 @@ func TestEveryFileSaysWhichLimitsAreInForce(t *testing.T) {
 	cfg := config.Default()
 	cfg.Audit.Path = filepath.Join(t.TempDir(), "audit.jsonl")
 	cfg.Audit.MaxSize = 1
-	d := &running{say: voiceLog(io.Discard)}
-	d.cfg.Store(&cfg)
-	log, err := openAudit(&cfg, d.say, d.inForce)
+	d := &Server{logger: slog.New(slog.DiscardHandler)}
+	d.settings.current.Store(&cfg)
+	log, err := OpenAudit(&cfg, d.logger, d.inForce)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -112,8 +112,8 @@ func TestEveryFileSaysWhichLimitsAreInForce(t *testing.T) {
 // TestABreakerInANamespaceOutlivesAStart: the incident there was over already.
 func TestABreakerInANamespaceOutlivesAStart(t *testing.T) {
 	open := policy.State{HandsOffUntil: 1, HandsOffPause: time.Hour}
-	var p post
-	begin := p.resume(map[uint32]loop.Kept{7: {State: open}}, &remediate.Claims{})
+	var a Agent
+	begin := a.begin(map[uint32]loop.Kept{7: {State: open}}, &remediate.Claims{})
 	if begin[7].State.HandsOffPause != time.Hour {
 		t.Errorf("netns 7 begins with %+v", begin[7].State)
 	}

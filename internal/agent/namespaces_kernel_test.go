@@ -1,12 +1,10 @@
-package cli
+package agent
 
 import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"os"
-	"path/filepath"
 	"slices"
 	"sync"
 	"testing"
@@ -61,38 +59,19 @@ func lowLimits() policy.Limits {
 	return l
 }
 
-// watchStreet stands a post that watches the host and its neighbours.
-func watchStreet(t *testing.T, limits policy.Limits, names config.NetNS) *post {
+// watchRow makes an agent that watches the host and the namespaces of the
+// patterns.
+func watchRow(t *testing.T, limits policy.Limits, names config.NetNS) *Agent {
 	t.Helper()
 	own, err := netns.Current()
 	if err != nil {
 		t.Fatal(err)
 	}
-	dir := t.TempDir()
-	log, err := audit.Open(filepath.Join(dir, "audit.jsonl"), audit.Options{})
-	if err != nil {
-		t.Fatal(err)
-	}
-	p := &post{
-		limits: limits, look: watcher.NewSampler(own, false),
-		say: voiceLog(io.Discard), log: log,
-	}
-	p.others = watcher.NewNamespaces(own, watcher.Patterns{Include: names.Include, Exclude: names.Exclude}, p.can, p.claimed)
-	o := remediate.Options{Dir: dir}
-	if names.Act {
-		o.Find = p.others.Open
-	}
-	if p.kernel, _, err = openKernel(t.Context(), o, own); err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		_, err := p.kernel.Revert(context.Background(), true)
-		if err := errors.Join(err, p.kernel.Close(), p.others.Close(), p.look.Close(), log.Close(), own.Close()); err != nil {
-			t.Error(err)
-		}
-	})
-	p.man(nil)
-	return p
+	cfg := config.Default()
+	cfg.NetNS = names
+	return openAgent(t, Options{
+		Own: own, Table: own, Namespaces: true, Config: &cfg, Remediate: remediate.Options{Dir: t.TempDir()},
+	}, limits)
 }
 
 // idle is an entry that has been idle for a while: the timeout of UDP is 30 s.
@@ -102,12 +81,12 @@ func idle() conntrack.Entry {
 	return e
 }
 
-// await runs the post until done says so, or fails.
-func awaitPost(t *testing.T, p *post, what string, done func() bool) {
+// await runs the agent until done says so, or fails.
+func awaitAgent(t *testing.T, p *Agent, what string, done func() bool) {
 	t.Helper()
 	ctx, cancel := context.WithCancel(t.Context())
 	ended := make(chan struct{})
-	go func() { defer close(ended); p.run(ctx) }()
+	go func() { defer close(ended); p.Run(ctx) }()
 	defer func() { cancel(); <-ended }()
 	for begun := time.Now(); !done(); time.Sleep(20 * time.Millisecond) {
 		if time.Since(begun) > time.Minute {
@@ -117,9 +96,9 @@ func awaitPost(t *testing.T, p *post, what string, done func() bool) {
 }
 
 // summary is the status in a few words.
-func (p *post) summary() string {
+func (p *Agent) summary() string {
 	text := ""
-	for _, table := range p.loop.Status().Tables {
+	for _, table := range p.Status().Tables {
 		text += fmt.Sprintf("%s: %s, held %s %s; ", table.Name, table.Text, table.Held, table.Ladder)
 	}
 	return text
@@ -142,11 +121,11 @@ func TestTheFullOneOfTwoHundredIsServedAndTheOthersKeepEveryEntry(t *testing.T) 
 		cttest.Fill(t, ns, 10, idle())
 	})
 	limits := lowLimits()
-	p := watchStreet(t, limits, rowNames(s, true))
+	p := watchRow(t, limits, rowNames(s, true))
 	var mu sync.Mutex
 	var acts []policy.Action
 	apply := make(chan struct{}, 1)
-	p.told = func(r audit.Record) {
+	p.onRecord = func(r audit.Record) {
 		payload, err := r.Payload()
 		if err != nil {
 			t.Error(err)
@@ -165,8 +144,8 @@ func TestTheFullOneOfTwoHundredIsServedAndTheOthersKeepEveryEntry(t *testing.T) 
 			}
 		}
 	}
-	awaitPost(t, p, "entries to be deleted", func() bool { return len(apply) > 0 })
-	status := p.loop.Status()
+	awaitAgent(t, p, "entries to be deleted", func() bool { return len(apply) > 0 })
+	status := p.Status()
 	if len(status.Tables) != 2 || status.Tables[1].Name != s.Path(full) || status.Tables[1].NetNS != s.Inodes[full] {
 		t.Errorf("watches %s, want %s", p.summary(), s.Path(full))
 	}
@@ -176,7 +155,7 @@ func TestTheFullOneOfTwoHundredIsServedAndTheOthersKeepEveryEntry(t *testing.T) 
 		}
 	}
 	host, there := status.Tables[0].Assessment.Observation.Host, status.Tables[1].Assessment.Observation.Table
-	if host.Entries < there.Entries+199*10 || host.Tables < 1 || host.Tables > 1+strangers(t, s, p.look.NetNS().Inode(), cttest.HostMax(t)/10) {
+	if host.Entries < there.Entries+199*10 || host.Tables < 1 || host.Tables > 1+strangers(t, s, p.sampler.NetNS().Inode(), cttest.HostMax(t)/10) {
 		t.Errorf("the budget is of %+v, want the %d entries of the full one and those of the others, in one table that could fill",
 			host, there.Entries)
 	}
@@ -190,7 +169,7 @@ func TestTheFullOneOfTwoHundredIsServedAndTheOthersKeepEveryEntry(t *testing.T) 
 			t.Errorf("namespace %d has lost entries: %d are left", i, n)
 		}
 	}
-	r := p.others.Report()
+	r := p.namespaces.Report()
 	isFull := func(ns watcher.NamedNamespace) bool { return ns.Inode == s.Inodes[full] && ns.Name == s.Path(full) }
 	if r.Namespaces < 200 || r.Watched != 1 || r.Most < counts[full] || !slices.ContainsFunc(r.Largest, isFull) {
 		t.Errorf("status says %+v", r)
@@ -207,12 +186,12 @@ func TestWithoutLeaveNothingIsDoneInANeighbour(t *testing.T) {
 			cttest.Fill(t, ns, fill, cttest.Assured())
 		}
 	})
-	p := watchStreet(t, lowLimits(), rowNames(s, false))
-	awaitPost(t, p, "the neighbour to be looked into", func() bool {
-		tables := p.loop.Status().Tables
+	p := watchRow(t, lowLimits(), rowNames(s, false))
+	awaitAgent(t, p, "the neighbour to be looked into", func() bool {
+		tables := p.Status().Tables
 		return len(tables) == 2 && tables[1].Assessment.Observation.Census.Seen > 0
 	})
-	table := p.loop.Status().Tables[1]
+	table := p.Status().Tables[1]
 	if k := table.Assessment.Observation.Kernel; k.TimeoutsWritable || k.Entries {
 		t.Errorf("may act there: %+v", k)
 	}
@@ -229,9 +208,9 @@ func TestPatternsChooseWhatIsWatched(t *testing.T) {
 	fill := int(cttest.HostMax(t) / 9)
 	cttest.NeedRoom(t, 3*fill)
 	s := cttest.Mount(t, 3, func(_ int, ns *netns.NS) { cttest.Fill(t, ns, fill, cttest.Assured()) })
-	p := watchStreet(t, lowLimits(), config.NetNS{Include: []string{s.Name(0), s.Name(1)}, Exclude: []string{s.Name(1)}})
-	awaitPost(t, p, "two tables", func() bool { return len(p.loop.Status().Tables) >= 2 })
-	tables := p.loop.Status().Tables
+	p := watchRow(t, lowLimits(), config.NetNS{Include: []string{s.Name(0), s.Name(1)}, Exclude: []string{s.Name(1)}})
+	awaitAgent(t, p, "two tables", func() bool { return len(p.Status().Tables) >= 2 })
+	tables := p.Status().Tables
 	if len(tables) != 2 || tables[1].NetNS != s.Inodes[0] {
 		t.Errorf("watches %s", p.summary())
 	}
@@ -247,7 +226,7 @@ func TestANamespaceThatVanishesDuringTheActIsACleanEnd(t *testing.T) {
 	fill := int(cttest.HostMax(t) / 5)
 	cttest.NeedRoom(t, fill)
 	s := cttest.Mount(t, 1, func(_ int, ns *netns.NS) { cttest.Fill(t, ns, fill, idle()) })
-	p := watchStreet(t, lowLimits(), rowNames(s, true))
+	p := watchRow(t, lowLimits(), rowNames(s, true))
 	if all, err := p.observe(t.Context()); err != nil || len(all) != 2 {
 		t.Fatalf("%d observations, %v", len(all), err)
 	}
@@ -264,7 +243,7 @@ func TestANamespaceThatVanishesDuringTheActIsACleanEnd(t *testing.T) {
 	if !out.OK {
 		t.Errorf("outcome %+v", out)
 	}
-	p.others.Alarm(0)
+	p.namespaces.Alarm(0)
 	all, err := p.observe(t.Context())
 	if err != nil || len(all) != 1 {
 		t.Errorf("%d observations of what is gone, %v", len(all), err)
@@ -276,7 +255,7 @@ func TestANamespaceThatVanishesDuringTheActIsACleanEnd(t *testing.T) {
 	if name := p.name(s.Inodes[0]); name != s.Path(0) {
 		t.Errorf("it was %q, want %q", name, s.Path(0))
 	}
-	if _, err := p.others.Open(s.Inodes[0]); !errors.Is(err, os.ErrNotExist) {
+	if _, err := p.namespaces.Open(s.Inodes[0]); !errors.Is(err, os.ErrNotExist) {
 		t.Errorf("opened again: %v", err)
 	}
 }

@@ -1,4 +1,4 @@
-package cli
+package agent
 
 import (
 	"errors"
@@ -8,9 +8,9 @@ import (
 	"github.com/ctwarden/ctwarden/watcher"
 )
 
-// countOthers counts the entries of the other namespaces, as far as they may be
+// CountOthers counts the entries of the other namespaces, as far as they may be
 // looked at.
-func countOthers(own *netns.NS) (o remediate.Others, err error) {
+func CountOthers(own *netns.NS) (o remediate.Others, err error) {
 	roster := watcher.Roster{Own: own.Inode()}
 	defer func() { err = errors.Join(err, roster.Close()) }()
 	if err := roster.Search(); err != nil {

@@ -1,13 +1,11 @@
-package cli
+package agent
 
 import (
-	"os"
-	"strconv"
 	"testing"
 	"time"
 
 	"github.com/ctwarden/ctwarden/internal/ctnetlink/cttest"
-	"github.com/ctwarden/ctwarden/internal/netns"
+	"github.com/ctwarden/ctwarden/internal/drill/drilltest"
 	"github.com/ctwarden/ctwarden/policy"
 	"github.com/ctwarden/ctwarden/watcher"
 )
@@ -45,9 +43,9 @@ type toll struct {
 // live entries, with or without ctwarden.
 func ramp(tb testing.TB, guarded bool) toll {
 	tb.Helper()
-	stage := newStage(tb)
+	stage := drilltest.NewStage(tb)
 	cttest.Fill(tb, stage.NS, rampStart, cttest.Assured())
-	flows := newExchanges(tb, stage.NS)
+	flows := drilltest.NewExchanges(tb, stage.NS)
 	gauge := watcher.Gauge{NetNS: stage.NS}
 	defer gauge.Close()
 	before, err := gauge.Read()
@@ -56,14 +54,14 @@ func ramp(tb testing.TB, guarded bool) toll {
 	}
 	if guarded {
 		limits := policy.Defaults()
-		p, start := newPost(tb, stage, limits)
+		p, start := newAgent(tb, stage, limits)
 		stop := start()
 		defer stop()
-		for len(p.loop.Status().Tables) == 0 {
+		for len(p.Status().Tables) == 0 {
 			time.Sleep(time.Millisecond)
 		}
 	}
-	if err := flows.run(tb.Context(), rampFlows, rampDue); err != nil {
+	if err := flows.Run(tb.Context(), rampFlows, rampDue); err != nil {
 		tb.Fatal(err)
 	}
 	after, err := gauge.Read()
@@ -71,36 +69,14 @@ func ramp(tb testing.TB, guarded bool) toll {
 		tb.Fatal(err)
 	}
 	lost := after.Table.Counters.Since(before.Table.Counters).Drop
-	return toll{lost, flows.refused, after.Table.Entries, after.Table.Max}
-}
-
-// lowerMax gives the host a max that a ramp of modest length passes, and puts
-// back what stood there when the test ends.
-func lowerMax(tb testing.TB) {
-	tb.Helper()
-	before := cttest.HostMax(tb)
-	own, err := netns.Current()
-	if err != nil {
-		tb.Fatal(err)
-	}
-	defer own.Close()
-	if used := cttest.Count(tb, own); used > rampMax/4 {
-		tb.Skipf("needs a host without traffic of its own: it tracks %d connections, and nf_conntrack_max is lowered to %d", used, rampMax)
-	}
-	write := func(n uint64) {
-		if err := os.WriteFile("/proc/sys/net/netfilter/nf_conntrack_max", strconv.AppendUint(nil, n, 10), 0); err != nil {
-			tb.Error(err)
-		}
-	}
-	tb.Cleanup(func() { write(before) })
-	write(rampMax)
+	return toll{lost, flows.Refused, after.Table.Entries, after.Table.Max}
 }
 
 // rampTwice runs the same ramp without ctwarden and with it.
 func rampTwice(tb testing.TB) (without, with toll) {
 	tb.Helper()
-	needHost(tb)
-	lowerMax(tb)
+	cttest.NeedHost(tb)
+	cttest.LowerMax(tb, rampMax)
 	without = ramp(tb, false)
 	with = ramp(tb, true)
 	tb.Logf("the same ramp of %d flows, nf_conntrack_max %d:\n%24s %10s %10s\n%24s %10d %10d\n%24s %10d %10d\n%24s %10d %10d\n%24s %10d %10d",

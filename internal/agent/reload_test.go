@@ -1,7 +1,8 @@
-package cli
+package agent
 
 import (
 	"context"
+	"log/slog"
 	"os"
 	"path/filepath"
 	"slices"
@@ -86,12 +87,12 @@ func TestASIGHUPAtTheStartIsAnswered(t *testing.T) {
 		t.Fatal(err)
 	}
 	// It speaks of this before it has opened everything.
-	if err := os.WriteFile(keepsakePath(dir), []byte("torn"), 0o600); err != nil {
+	if err := os.WriteFile(snapshotPath(dir), []byte("torn"), 0o600); err != nil {
 		t.Fatal(err)
 	}
 	ctx, end := context.WithCancel(t.Context())
 	h := &hangup{t: t, end: end}
-	if err := runDaemon(ctx, "dev", src, cfg, h); err != nil {
+	if err := Run(ctx, ServerOptions{Version: "dev", Source: src, Config: cfg, Logger: slog.New(slog.NewTextHandler(h, nil))}); err != nil {
 		t.Error(err)
 	}
 	first, _, _ := strings.Cut(h.said.String(), "\n")

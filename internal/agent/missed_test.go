@@ -1,7 +1,7 @@
-package cli
+package agent
 
 import (
-	"io"
+	"log/slog"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -21,7 +21,7 @@ func TestWhatWasMissedIsRecordedAndNotPassedOn(t *testing.T) {
 	}
 	defer log.Close()
 	var told []audit.Record
-	p := &post{log: log, kernelLog: watcher.KernelLog{Inbox: watcher.NewInbox()}, say: voiceLog(io.Discard), told: func(r audit.Record) { told = append(told, r) }}
+	p := &Agent{log: log, kernelLog: watcher.KernelLog{Inbox: watcher.NewInbox()}, logger: slog.New(slog.DiscardHandler), onRecord: func(r audit.Record) { told = append(told, r) }}
 	first := time.Date(2026, 3, 1, 2, 0, 0, 0, time.UTC)
 	missed := watcher.Missed{Count: 3, First: first, Last: first.Add(time.Hour), Boot: "b00t", Lost: 40}
 	p.missed(watcher.SourceKmsg, missed)

@@ -1,10 +1,10 @@
-package cli
+package agent
 
 import (
 	"bytes"
 	"context"
 	"errors"
-	"io"
+	"log/slog"
 	"os"
 	"path/filepath"
 	"sync/atomic"
@@ -12,10 +12,12 @@ import (
 	"time"
 
 	"github.com/ctwarden/ctwarden/internal/audit"
+	"github.com/ctwarden/ctwarden/internal/config"
 	"github.com/ctwarden/ctwarden/internal/conntrack"
 	"github.com/ctwarden/ctwarden/internal/ctnetlink"
 	"github.com/ctwarden/ctwarden/internal/ctnetlink/cttest"
 	"github.com/ctwarden/ctwarden/internal/drill"
+	"github.com/ctwarden/ctwarden/internal/drill/drilltest"
 	"github.com/ctwarden/ctwarden/internal/netns"
 	"github.com/ctwarden/ctwarden/internal/record"
 	"github.com/ctwarden/ctwarden/policy"
@@ -23,87 +25,72 @@ import (
 	"github.com/ctwarden/ctwarden/watcher"
 )
 
-// needHost skips a test that writes a value of the whole host, where nobody
-// has allowed it.
-func needHost(t testing.TB) {
-	t.Helper()
-	if os.Getenv("CTWARDEN_TEST_HOST") != "1" {
-		t.Skip("writes nf_conntrack_max of the host: needs CTWARDEN_TEST_HOST=1")
-	}
-	if os.Getuid() != 0 {
-		t.Skip("needs root to write nf_conntrack_max")
-	}
-}
-
-// newStage makes a namespace in which connections are tracked, or skips.
-func newStage(t testing.TB) *drill.Stage {
-	t.Helper()
-	stage, err := drill.NewStage()
-	if errors.Is(err, os.ErrPermission) && os.Getuid() != 0 {
-		t.Skip("needs CAP_SYS_ADMIN to make a network namespace")
-	}
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		if err := stage.Close(); err != nil {
-			t.Error(err)
-		}
-	})
-	return stage
-}
-
-// newPost stands a post that watches the stage, with directories of its own,
+// newAgent makes an agent that watches the stage, with directories of its own,
 // and returns it with a function that runs it until the test calls stop. What
 // it changed is put back when the test ends.
-func newPost(t testing.TB, stage *drill.Stage, limits policy.Limits) (p *post, start func() (stop func())) {
+func newAgent(t testing.TB, stage *drill.Stage, limits policy.Limits) (a *Agent, start func() (stop func())) {
 	t.Helper()
 	own, err := netns.Current()
 	if err != nil {
 		t.Fatal(err)
 	}
 	dir := t.TempDir()
-	log, err := audit.Open(filepath.Join(dir, "audit.jsonl"), audit.Options{})
-	if err != nil {
-		t.Fatal(err)
-	}
-	p = &post{limits: limits, look: watcher.NewSampler(stage.NS, true), say: voiceLog(io.Discard), kernelLog: watcher.KernelLog{Kmsg: watcher.NewKmsg()}, log: log}
-	p.kernel, _, err = openKernel(t.Context(), remediate.Options{
-		Dir: dir, Find: func(inode uint32) (*netns.NS, error) {
-			if inode != stage.NS.Inode() {
-				return nil, os.ErrNotExist
-			}
-			return stage.NS, nil
+	a = openAgent(t, Options{
+		Own: own, Table: stage.NS, KernelLog: watcher.KernelLog{Kmsg: watcher.NewKmsg()},
+		Remediate: remediate.Options{
+			Dir: dir, Find: func(inode uint32) (*netns.NS, error) {
+				if inode != stage.NS.Inode() {
+					return nil, os.ErrNotExist
+				}
+				return stage.NS, nil
+			},
 		},
-	}, own)
+	}, limits)
+	return a, func() func() {
+		ctx, cancel := context.WithCancel(context.Background())
+		ended := make(chan struct{})
+		go func() { defer close(ended); a.Run(ctx) }()
+		return func() { cancel(); <-ended }
+	}
+}
+
+// openAgent makes an agent of the options, with a log of its own. When the test
+// ends, what it changed is put back, and the agent and its namespace are closed.
+func openAgent(t testing.TB, o Options, limits policy.Limits) *Agent {
+	t.Helper()
+	log, err := audit.Open(filepath.Join(t.TempDir(), "audit.jsonl"), audit.Options{})
 	if err != nil {
 		t.Fatal(err)
 	}
-	p.man(nil)
+	cfg := config.Default()
+	if o.Config != nil {
+		cfg = *o.Config
+	}
+	cfg.Limits = limits
+	o.Config, o.Log, o.Logger = &cfg, log, slog.New(slog.DiscardHandler)
+	a, err := New(t.Context(), o)
+	if err != nil {
+		t.Fatal(err)
+	}
 	t.Cleanup(func() {
-		outcomes, err := p.kernel.Revert(context.Background(), true)
+		outcomes, err := a.kernel.Revert(context.Background(), true)
 		for i := range outcomes {
 			if !outcomes[i].OK {
 				t.Errorf("put back: %s", outcomes[i].Sentence())
 			}
 		}
-		if err := errors.Join(err, p.kernel.Close(), p.look.Close(), log.Close(), own.Close()); err != nil {
+		if err := errors.Join(err, a.Close(), log.Close(), o.Own.Close()); err != nil {
 			t.Error(err)
 		}
 	})
-	return p, func() func() {
-		ctx, cancel := context.WithCancel(context.Background())
-		ended := make(chan struct{})
-		go func() { defer close(ended); p.run(ctx) }()
-		return func() { cancel(); <-ended }
-	}
+	return a
 }
 
 // TestNoRepliedEntryIsDeleted lets the loop delete unreplied entries from a
 // table in which others are answered all the time, and looks for each of those
 // afterwards.
 func TestNoRepliedEntryIsDeleted(t *testing.T) {
-	stage := newStage(t)
+	stage := drilltest.NewStage(t)
 	limits := policy.Defaults()
 	limits.NoHostWide = true
 	limits.Verify.Settle = 0
@@ -111,7 +98,7 @@ func TestNoRepliedEntryIsDeleted(t *testing.T) {
 	// A small table plays a full one: the limits make it so.
 	limits.Levels.HighEnter, limits.Levels.ElevatedEnter = 1, 1
 	limits.Levels.HighLeave, limits.Levels.ElevatedLeave = 1, 1
-	p, start := newPost(t, stage, limits)
+	p, start := newAgent(t, stage, limits)
 
 	flows, err := drill.NewFlows(stage.NS, 20)
 	if err != nil {
@@ -132,7 +119,7 @@ func TestNoRepliedEntryIsDeleted(t *testing.T) {
 	before := repliedEntries(t, stage.NS)
 
 	var deleted atomic.Uint64
-	p.told = func(r audit.Record) {
+	p.onRecord = func(r audit.Record) {
 		payload, _ := r.Payload()
 		if out, ok := payload.(*record.Outcome); ok && out.Action.Type == policy.DeleteEntries {
 			deleted.Add(out.Changed)
@@ -158,7 +145,7 @@ func TestNoRepliedEntryIsDeleted(t *testing.T) {
 		t.Errorf("%d of %d connections alive", alive, of)
 	}
 	if deleted.Load() < 1000 {
-		t.Errorf("%d entries deleted: nothing was proved; status %s", deleted.Load(), p.loop.Status().Tables[0].HeldText)
+		t.Errorf("%d entries deleted: nothing was proved; status %s", deleted.Load(), p.Status().Tables[0].HeldText)
 	}
 	t.Logf("%d unreplied entries deleted, %d replied ones all there", deleted.Load(), len(before))
 }
@@ -187,22 +174,22 @@ func repliedEntries(t *testing.T, ns *netns.NS) map[conntrack.Tuple]bool {
 // TestObserveChangesNothing runs the loop on a table that is full as far as it
 // knows, in observe mode.
 func TestObserveChangesNothing(t *testing.T) {
-	stage := newStage(t)
+	stage := drilltest.NewStage(t)
 	own, err := netns.Current()
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer own.Close()
-	before, err := readValues(own, stage.NS)
+	before, err := drill.ReadValues(own, stage.NS)
 	if err != nil {
 		t.Fatal(err)
 	}
 	limits := policy.Defaults()
 	limits.Mode = policy.Observe
 	limits.Levels.HighEnter, limits.Levels.HighLeave, limits.Levels.ElevatedEnter, limits.Levels.ElevatedLeave = 1, 1, 1, 1
-	p, start := newPost(t, stage, limits)
+	p, start := newAgent(t, stage, limits)
 	var would atomic.Int64
-	p.told = func(r audit.Record) {
+	p.onRecord = func(r audit.Record) {
 		if r.Kind == record.KindOutcome && bytes.Contains(r.Line(), []byte(`"would":true`)) {
 			would.Add(1)
 		}
@@ -217,11 +204,11 @@ func TestObserveChangesNothing(t *testing.T) {
 	if would.Load() == 0 {
 		t.Error("nothing was told")
 	}
-	after, err := readValues(own, stage.NS)
+	after, err := drill.ReadValues(own, stage.NS)
 	if err != nil {
 		t.Fatal(err)
 	}
-	if differ := before.differences(after); len(differ) > 0 {
+	if differ := before.Differences(after); len(differ) > 0 {
 		t.Errorf("observe mode changed %v", differ)
 	}
 	if got := cttest.Count(t, stage.NS); got != count {

@@ -1,4 +1,4 @@
-package cli
+package agent
 
 import (
 	"crypto/hmac"
@@ -16,17 +16,17 @@ import (
 	"github.com/ctwarden/ctwarden/policy"
 )
 
-// A mask is how addresses are written to the audit log. The zero mask leaves
+// A Mask is how addresses are written to the audit log. The zero Mask leaves
 // them as they are.
-type mask struct {
+type Mask struct {
 	kind config.Mask
 	key  []byte
 }
 
 // newMask makes the mask of a kind. The key of MaskHash is made once and kept
 // in dir, so that an address is recognised over restarts and by nobody else.
-func newMask(kind config.Mask, dir string) (mask, error) {
-	m := mask{kind: kind}
+func newMask(kind config.Mask, dir string) (Mask, error) {
+	m := Mask{kind: kind}
 	if kind != config.MaskHash {
 		return m, nil
 	}
@@ -51,7 +51,7 @@ func newMask(kind config.Mask, dir string) (mask, error) {
 
 // addr masks one address: its network (/24, /64), or an address in fd00::/8,
 // where no real one of another site is, made of a keyed hash.
-func (m *mask) addr(a netip.Addr) netip.Addr {
+func (m *Mask) addr(a netip.Addr) netip.Addr {
 	switch {
 	case !a.IsValid():
 		return a
@@ -73,7 +73,7 @@ func (m *mask) addr(a netip.Addr) netip.Addr {
 }
 
 // outcome masks the addresses of an outcome's samples.
-func (m *mask) outcome(out *policy.Outcome) {
+func (m *Mask) outcome(out *policy.Outcome) {
 	if out.Entries == nil {
 		return
 	}
@@ -84,7 +84,7 @@ func (m *mask) outcome(out *policy.Outcome) {
 }
 
 // talkers masks the addresses of the top talkers. A hash has no network.
-func (m *mask) talkers(t *census.Talkers) {
+func (m *Mask) talkers(t *census.Talkers) {
 	for i := range t.Sources {
 		t.Sources[i].Key = m.addr(t.Sources[i].Key)
 	}

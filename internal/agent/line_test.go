@@ -1,4 +1,4 @@
-package cli
+package agent
 
 import (
 	"slices"
@@ -7,6 +7,7 @@ import (
 
 	"github.com/ctwarden/ctwarden/internal/ctnetlink/cttest"
 	"github.com/ctwarden/ctwarden/internal/drill"
+	"github.com/ctwarden/ctwarden/internal/drill/drilltest"
 	"github.com/ctwarden/ctwarden/policy"
 	"github.com/ctwarden/ctwarden/watcher"
 )
@@ -57,17 +58,17 @@ func onTheLine() policy.Limits {
 // lost.
 func raiseOnTheLine(tb testing.TB) (took time.Duration, lost uint64) {
 	tb.Helper()
-	stage := newStage(tb)
+	stage := drilltest.NewStage(tb)
 	before := cttest.HostMax(tb)
 	const room = 20_000
 	if before < 2*room || before > 1<<20 {
 		tb.Skipf("needs an nf_conntrack_max between %d and %d to fill a table, not %d", 2*room, 1<<20, before)
 	}
 	cttest.Fill(tb, stage.NS, int(before-room), cttest.Assured())
-	p, start := newPost(tb, stage, onTheLine())
+	p, start := newAgent(tb, stage, onTheLine())
 	stop := start()
 	defer stop()
-	for len(p.loop.Status().Tables) == 0 {
+	for len(p.Status().Tables) == 0 {
 		time.Sleep(time.Millisecond)
 	}
 	raised := raisedAfter(stage, before)
@@ -82,13 +83,13 @@ func raiseOnTheLine(tb testing.TB) (took time.Duration, lost uint64) {
 	took, ok := <-raised
 	if !ok {
 		tb.Fatalf("max was not raised; %d packets sent, %d refused; status %s",
-			flood.Sent.Load(), flood.Refused.Load(), p.loop.Status().Tables[0].Text)
+			flood.Sent.Load(), flood.Refused.Load(), p.Status().Tables[0].Text)
 	}
 	return took, flood.Refused.Load()
 }
 
 func TestKernelLineRaisesMax(t *testing.T) {
-	needHost(t)
+	cttest.NeedHost(t)
 	took, lost := raiseOnTheLine(t)
 	t.Logf("from the first packet lost to max raised: %s (%d packets lost)", took, lost)
 }
@@ -110,7 +111,7 @@ func (r *round) end() {
 // BenchmarkKernelLine is what `make bench` prints of it. One round says little:
 // -benchtime=100x is for the figures in docs/benchmarks.md.
 func BenchmarkKernelLine(b *testing.B) {
-	needHost(b)
+	cttest.NeedHost(b)
 	var all []time.Duration
 	one := func() {
 		r := &round{TB: b}

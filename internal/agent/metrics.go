@@ -1,0 +1,129 @@
+package agent
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"math/rand/v2"
+	"net"
+	"os"
+	"strings"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/ctwarden/ctwarden/internal/config"
+	"github.com/ctwarden/ctwarden/internal/control"
+	"github.com/ctwarden/ctwarden/internal/metrics"
+)
+
+// snapshot is what the page of metrics is made from.
+func (s *Server) snapshot() metrics.Snapshot {
+	r := s.Report()
+	m := metrics.Snapshot{
+		Version: r.Version, Since: r.Since, Status: r.Status, Changed: len(r.Changed),
+		Audit:   metrics.Audit{Seq: r.Audit.Seq, Healthy: r.Audit.Error == "", Lost: r.Audit.Lost},
+		Sources: make(map[string]metrics.Source, len(r.Sources)),
+	}
+	for name, source := range r.Sources {
+		m.Sources[name] = metrics.Source{
+			Alive: source.Alive, Heard: source.Heard, Lost: source.Lost, Reopened: source.Reopened,
+			Missed: source.Missed, At: source.At,
+		}
+	}
+	if n := r.Neighbours; n != nil {
+		m.Neighbours = &metrics.Neighbours{
+			Found: n.Namespaces, Unread: n.Unread, Hidden: n.Hidden, Entries: n.Entries, Most: n.Most, Took: time.Duration(n.SweepNS),
+		}
+	}
+	return m
+}
+
+// webConfig is the key of the file with passwords and TLS.
+const webConfig = "metrics.web_config"
+
+// CheckWeb says what is wrong with that file, as a mistake in the
+// configuration. Only the daemon and `config check` look: others may not be
+// permitted to read it, and do not need it.
+func CheckWeb(cfg *config.Config) error {
+	err := control.CheckWeb(cfg.Metrics.WebConfig)
+	if err == nil {
+		return nil
+	}
+	return config.Problems{{
+		Origin: cfg.Origin(webConfig), Key: webConfig,
+		Expected: "a file of exporter-toolkit (tls_server_config, basic_auth_users)",
+		Found:    strings.ReplaceAll(err.Error(), "\n", ""),
+	}}
+}
+
+// serveMetrics serves the metrics on the address that the configuration names.
+// Where a password is asked for, nothing is served without one.
+func (s *Server) serveMetrics(ctx context.Context, ready func()) error {
+	cfg := s.settings.begun
+	if cfg.Metrics.Listen == "" {
+		return nil
+	}
+	err := CheckWeb(cfg)
+	var l net.Listener
+	if err == nil {
+		l, err = net.Listen("tcp", cfg.Metrics.Listen)
+	}
+	if err != nil {
+		s.logger.Error("no metrics on the network; the control socket has them", append([]any{"error", err}, listenNeeds(err)...)...)
+		return nil
+	}
+	ready()
+	return control.ServeMetrics(ctx, l, s.exporter, cfg.Metrics.WebConfig, s.logger.With("for", "metrics"))
+}
+
+// listenNeeds is what a log line adds where the unit has no network: its
+// RestrictAddressFamilies= answers like a kernel without IP.
+func listenNeeds(err error) []any {
+	if !errors.Is(err, unix.EAFNOSUPPORT) {
+		return nil
+	}
+	return []any{"needs", "AF_INET and AF_INET6 in the unit: /usr/share/ctwarden/metrics.conf"}
+}
+
+// textfileEvery is how often the textfile is written: node_exporter is mostly
+// read every 15 to 60 s.
+const textfileEvery = 15 * time.Second
+
+// writeTextfile writes the metrics to a file now and then, until ctx is done;
+// then it removes the file, so that nobody takes old figures for new ones.
+func (s *Server) writeTextfile(ctx context.Context, ready func()) error {
+	path := s.settings.begun.Metrics.Textfile
+	if path == "" {
+		return nil
+	}
+	ready()
+	return keepTextfile(ctx, s.logger, path, s.exporter.WriteFile)
+}
+
+// keepTextfile has write write the file at path until ctx is done, and then
+// removes it. An error is logged once for each change.
+func keepTextfile(ctx context.Context, logger *slog.Logger, path string, write func(path string) error) error {
+	said := ""
+	for {
+		err := write(path)
+		switch {
+		case err == nil:
+			said = ""
+		case err.Error() != said:
+			said = err.Error()
+			logger.Error("write metrics", "error", err)
+		}
+		// Hosts that were started together do not write together.
+		wait := textfileEvery - rand.N(textfileEvery/5)
+		select {
+		case <-time.After(wait):
+		case <-ctx.Done():
+			if err := os.Remove(path); err != nil && !os.IsNotExist(err) {
+				return fmt.Errorf("remove metrics: %w", err)
+			}
+			return nil
+		}
+	}
+}

@@ -1,0 +1,102 @@
+package agent
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"strings"
+	"sync"
+	"sync/atomic"
+
+	sd "github.com/coreos/go-systemd/v22/daemon"
+
+	"github.com/ctwarden/ctwarden/internal/config"
+	"github.com/ctwarden/ctwarden/internal/record"
+)
+
+// settings are the configuration of a Server.
+type settings struct {
+	source config.Source
+	// begun is the configuration of the start, current the one in force.
+	begun   *config.Config
+	current atomic.Pointer[config.Config]
+	// reloading is held while one is under way: SIGHUP and a request may come
+	// together.
+	reloading sync.Mutex
+}
+
+// reloads handles SIGHUP until ctx is done. Those that come during a reload are
+// handled together.
+func (s *Server) reloads(ctx context.Context, hangups <-chan os.Signal) error {
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-hangups:
+		}
+		s.systemd.notify(fmt.Sprintf("%s\n%s", sd.SdNotifyReloading, sd.SdNotifyMonotonicUsec()))
+		if err := s.reload(ctx, nil); err != nil {
+			s.logger.Error("reload: the old configuration stays", "error", err)
+		}
+		s.systemd.notify(sd.SdNotifyReady)
+	}
+}
+
+// reload takes a whole new configuration, or none of it.
+func (s *Server) reload(ctx context.Context, by *record.Requester) error {
+	s.settings.reloading.Lock()
+	defer s.settings.reloading.Unlock()
+	old := s.settings.current.Load()
+	cfg, err := config.Load(s.settings.source)
+	if err != nil {
+		return errors.Join(err, s.agent.Record(&record.Config{
+			Digest: old.Limits.Digest(), Limits: old.Limits, Error: err.Error(), By: by,
+			Text: "reload refused: the old configuration stays",
+		}))
+	}
+	changes, restart := config.Diff(*old, *cfg), needRestart(s.settings.begun, cfg)
+	text := "configuration loaded anew"
+	if len(restart) > 0 {
+		text += ", but " + strings.Join(restart, ", ") + " as it was: that takes a restart"
+	}
+	// The record comes first: plans under the new limits name it.
+	err = s.agent.Record(&record.Config{
+		Digest: cfg.Limits.Digest(), Limits: cfg.Limits, Changes: changes, Restart: restart, By: by, Text: text,
+	})
+	if err != nil {
+		return err
+	}
+	s.agent.kernel.SetProtect(cfg.Protect) // before the limits: they may permit more
+	s.agent.kernel.SetHash(cfg.Limits.Hash)
+	if err := s.agent.loop.SetLimits(ctx, cfg.Limits); err != nil {
+		return err
+	}
+	if s.agent.namespaces != nil {
+		s.agent.namespaces.SetPatterns(patterns(cfg))
+	}
+	s.settings.current.Store(cfg)
+	s.logger.Info("configuration loaded anew", "changes", len(changes))
+	if len(restart) > 0 {
+		s.logger.Warn("some of it takes effect after a restart only", "keys", strings.Join(restart, ", "))
+	}
+	return nil
+}
+
+// needRestart returns the keys that differ from the start and that the daemon
+// only looks at then: they say what is opened.
+func needRestart(begun, cfg *config.Config) []string {
+	var keys []string
+	for _, c := range config.Diff(*begun, *cfg) {
+		part, _, _ := strings.Cut(c.Key, ".")
+		switch part {
+		case "watch", "audit", "state", "control", "metrics":
+			keys = append(keys, c.Key)
+		case "netns":
+			if c.Key == "netns.act" {
+				keys = append(keys, c.Key)
+			}
+		}
+	}
+	return keys
+}

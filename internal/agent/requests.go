@@ -1,0 +1,134 @@
+package agent
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/ctwarden/ctwarden/internal/control"
+	"github.com/ctwarden/ctwarden/internal/record"
+	"github.com/ctwarden/ctwarden/internal/ui"
+	"github.com/ctwarden/ctwarden/policy"
+)
+
+// The answers to requests through the control socket. The JSON of these is a
+// contract.
+
+// A Paused answers a request to pause.
+type Paused struct {
+	Until time.Time `json:"until"`
+}
+
+// A Reloaded answers a request to load the configuration anew.
+type Reloaded struct {
+	Digest string `json:"digest"`
+	// Restart are the keys whose new value takes effect after a restart only.
+	Restart []string `json:"restart,omitempty"`
+}
+
+// A Reverted answers a request to put every value back.
+type Reverted struct {
+	Outcomes []policy.Outcome `json:"outcomes"`
+	// Until is when decisions are made again.
+	Until time.Time `json:"paused_until,omitzero"`
+}
+
+// requests are what the control socket offers.
+func (s *Server) requests() control.Calls {
+	return control.Calls{
+		Status: s.status, Metrics: s.exporter, Pause: s.pause, Resume: s.resume, Revert: s.revert,
+		Reload: func(ctx context.Context, by control.Peer, ask control.Ask) (any, error) {
+			asked := requester(by, ask)
+			if err := s.reload(ctx, &asked); err != nil {
+				return nil, fmt.Errorf("%w: the old configuration stays: %w", control.ErrRefused, err)
+			}
+			cfg := s.settings.current.Load()
+			return Reloaded{cfg.Limits.Digest(), needRestart(s.settings.begun, cfg)}, nil
+		},
+	}
+}
+
+func requester(by control.Peer, ask control.Ask) record.Requester {
+	return record.Requester{Reason: ask.Reason, For: ask.For, UID: by.UID, PID: by.PID}
+}
+
+// pause holds every decision for a while. A pause without an end would be one
+// that somebody forgot.
+func (s *Server) pause(ctx context.Context, by control.Peer, ask control.Ask) (any, error) {
+	if ask.For == 0 || ask.Reason == "" {
+		return nil, fmt.Errorf("%w: a pause needs its length (for) and a reason", control.ErrRefused)
+	}
+	until := time.Now().Add(ask.For)
+	if err := s.agent.loop.Pause(ctx, requester(by, ask)); err != nil {
+		return nil, err
+	}
+	s.logger.Warn("paused", "until", ui.Time(until), "uid", by.UID, "reason", ask.Reason)
+	return Paused{until}, nil
+}
+
+func (s *Server) resume(ctx context.Context, by control.Peer, ask control.Ask) (any, error) {
+	if err := s.agent.loop.Resume(ctx, requester(by, ask)); err != nil {
+		return nil, err
+	}
+	s.logger.Info("resumed", "uid", by.UID)
+	return struct{}{}, nil
+}
+
+// revert puts every value back between two turns. The pause comes first: under
+// load the next turn would change the values again. Where there is nothing to
+// put back there is nothing to keep, so nobody is left without a guard.
+func (s *Server) revert(ctx context.Context, by control.Peer, ask control.Ask) (any, error) {
+	asked := requester(by, ask)
+	answer := Reverted{Outcomes: []policy.Outcome{}}
+	if len(s.agent.kernel.Ledger().Entries) == 0 {
+		asked.For = 0
+		text := fmt.Sprintf("uid %d asks to put every value back, and none is changed: %s", by.UID, cmp.Or(ask.Reason, "no reason given"))
+		if err := s.agent.Record(&record.Revert{Requester: asked, Force: ask.Force, Text: text}); err != nil {
+			s.logger.Error("record a revert of nothing", "error", err)
+		}
+		return answer, nil
+	}
+	if ask.For > 0 {
+		answer.Until = time.Now().Add(ask.For)
+		pause := asked
+		pause.Reason = "so that what is put back stays: " + asked.Reason
+		if err := s.agent.loop.Pause(ctx, pause); err != nil {
+			return nil, err
+		}
+	}
+	var err error
+	between := s.agent.loop.Between(ctx, func() (left func(*policy.State, uint32)) {
+		// No audit, no action.
+		err = s.agent.Record(&record.Revert{
+			Requester: asked, Force: ask.Force, Text: fmt.Sprintf("uid %d asks to put every value back: %s", by.UID, cmp.Or(ask.Reason, "no reason given")),
+		})
+		if err != nil {
+			return s.left(ctx)
+		}
+		answer.Outcomes, err = s.agent.kernel.Revert(ctx, ask.Force)
+		s.agent.refresh()
+		for i := range answer.Outcomes {
+			o := &answer.Outcomes[i]
+			err = errors.Join(err, s.agent.Record(&record.Outcome{Outcome: *o, Text: o.Sentence()}))
+		}
+		return s.left(ctx)
+	})
+	if err := errors.Join(between, err); err != nil {
+		return nil, err
+	}
+	s.logger.Warn("values put back on request", "uid", by.UID, "values", len(answer.Outcomes))
+	return answer, nil
+}
+
+// left returns what gives a state the claims that the ledger still holds:
+// a revert may hold a value back.
+func (s *Server) left(ctx context.Context) func(*policy.State, uint32) {
+	claims, err := s.agent.kernel.Reconcile(ctx)
+	if err != nil {
+		s.logger.Error("compare the ledger with the kernel", "error", err)
+		return nil
+	}
+	return claims.Seed
+}

@@ -1,0 +1,207 @@
+package agent
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"os/signal"
+	"path/filepath"
+	"slices"
+	"syscall"
+	"time"
+
+	sd "github.com/coreos/go-systemd/v22/daemon"
+	"github.com/coreos/go-systemd/v22/journal"
+
+	"github.com/ctwarden/ctwarden/internal/audit"
+	"github.com/ctwarden/ctwarden/internal/config"
+	"github.com/ctwarden/ctwarden/internal/loop"
+	"github.com/ctwarden/ctwarden/internal/metrics"
+	"github.com/ctwarden/ctwarden/internal/netns"
+	"github.com/ctwarden/ctwarden/internal/record"
+	"github.com/ctwarden/ctwarden/remediate"
+)
+
+// ServerOptions are what a Server is made of.
+type ServerOptions struct {
+	Version string
+	// Source is where the configuration is loaded from again, Config what was
+	// loaded for the start.
+	Source config.Source
+	Config *config.Config
+	Logger *slog.Logger
+}
+
+// A Server is the daemon: an Agent on the namespace of the process, and the
+// tasks around it.
+type Server struct {
+	version  string
+	boot     string
+	since    time.Time
+	settings settings
+	logger   *slog.Logger
+	log      *audit.Log
+	agent    *Agent
+	exporter *metrics.Page
+	systemd  *systemd
+	// unheard says why a source of the kernel log that there could be is not
+	// read.
+	unheard map[string]string
+	closers []func() error
+}
+
+// Run is the daemon until ctx is done. It leaves the kernel as it is. The error
+// of a configuration, a source or a ledger that it can't start with is
+// *SourceError, audit.ErrInUse or one of remediate.Open.
+func Run(ctx context.Context, o ServerOptions) (err error) {
+	// The standard error is journald's, which may stop. Go would end the process
+	// at the next line then, whatever systemd has made of the signal.
+	signal.Ignore(syscall.SIGPIPE)
+	defer signal.Reset(syscall.SIGPIPE)
+	// From the first moment on: a SIGHUP that is not waited for kills.
+	hangups := make(chan os.Signal, 1)
+	signal.Notify(hangups, syscall.SIGHUP)
+	defer signal.Stop(hangups)
+	s, err := newServer(ctx, o)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, s.close()) }()
+	tasksErr := run(ctx, s.logger, s.tasks(hangups), s.ready)
+	s.systemd.notify(sd.SdNotifyStopping)
+	return errors.Join(tasksErr, s.agent.Record(&record.Stop{Text: "the kernel's values stay as they are"}))
+}
+
+// newServer opens everything, the audit log first: no audit, no action.
+func newServer(ctx context.Context, o ServerOptions) (_ *Server, err error) {
+	cfg := o.Config
+	s := &Server{version: o.Version, since: time.Now(), logger: o.Logger, unheard: map[string]string{}}
+	s.settings.source, s.settings.begun = o.Source, cfg
+	s.settings.current.Store(cfg)
+	s.exporter = metrics.New(s.snapshot)
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, s.close())
+		}
+	}()
+	if s.boot, err = remediate.BootID(""); err != nil {
+		return nil, err
+	}
+	for _, dir := range []string{cfg.State.Dir, filepath.Dir(cfg.Audit.Path), filepath.Dir(cfg.Control.Socket)} {
+		if err := os.MkdirAll(dir, 0o750); err != nil {
+			return nil, fmt.Errorf("make directory: %w", err)
+		}
+	}
+	if s.log, err = OpenAudit(cfg, s.logger, s.inForce); err != nil {
+		return nil, err
+	}
+	s.closers = append(s.closers, s.log.Close)
+	kept := s.remembered()
+	agent, err := s.agentOptions(kept)
+	if err != nil {
+		return nil, err
+	}
+	if s.systemd, err = newSystemd(s.logger); err != nil {
+		return nil, err
+	}
+	agent.Alive, agent.Beat = s.systemd.alive, s.systemd.beat()
+	if s.agent, err = New(ctx, agent); err != nil {
+		return nil, err
+	}
+	s.closers = append(s.closers, s.agent.Close)
+	s.reportReach()
+	return s, nil
+}
+
+// agentOptions makes what the Agent of the Server is made of.
+func (s *Server) agentOptions(kept map[uint32]loop.Kept) (o Options, err error) {
+	cfg := s.settings.begun
+	o = Options{
+		Version: s.version, Boot: s.boot, Config: cfg, Namespaces: cfg.Watch.NetNS == config.All,
+		Log: s.log, Logger: s.logger, Jitter: JitterOf(s.boot), Snapshot: kept, OnRecord: s.exporter.Told,
+		Save: func(tables map[uint32]loop.Kept) error { return writeSnapshot(cfg.State.Dir, s.boot, tables) },
+	}
+	if o.Mask, err = newMask(cfg.Audit.Mask, cfg.State.Dir); err != nil {
+		return o, err
+	}
+	own, err := netns.Current()
+	if err != nil {
+		return o, err
+	}
+	s.closers = append(s.closers, own.Close)
+	o.Own, o.Table = own, own
+	if o.KernelLog, err = s.openSources(cfg); err != nil {
+		return o, err
+	}
+	o.Remediate = remediate.Options{
+		Dir: cfg.State.Dir, Protect: cfg.Protect, Hash: cfg.Limits.Hash,
+		Others: func() (remediate.Others, error) { return CountOthers(own) },
+	}
+	return o, nil
+}
+
+// OpenAudit opens the audit log, with a copy in the journal where there is one.
+// Carry is the record that begins each further file; it may be nil.
+func OpenAudit(cfg *config.Config, logger *slog.Logger, carry func() record.Payload) (*audit.Log, error) {
+	o := audit.Options{
+		Carry:       carry,
+		SegmentSize: int64(cfg.Audit.MaxSize), SegmentAge: cfg.Audit.MaxAge,
+		KeepSize: int64(cfg.Audit.KeepSize), KeepAge: cfg.Audit.KeepAge,
+		Notice: func(err error) { logger.Warn("audit log", "error", err) },
+	}
+	if journal.Enabled() {
+		o.Mirror = new(audit.Journal).Mirror
+	}
+	return audit.Open(cfg.Audit.Path, o)
+}
+
+// remembered returns what an earlier run kept, and has the audit log spare the
+// incidents that go on.
+func (s *Server) remembered() map[uint32]loop.Kept {
+	kept, err := readSnapshot(s.settings.begun.State.Dir, s.boot)
+	if err != nil {
+		s.logger.Warn("starting without what was remembered", "error", err)
+	}
+	var names []string
+	for _, k := range kept {
+		if k.Incident != "" {
+			names = append(names, k.Incident)
+		}
+	}
+	if err := s.log.Resume(names...); err != nil {
+		s.logger.Warn("retention may remove the beginning of an incident that goes on", "error", err)
+	}
+	return kept
+}
+
+// inForce is the record by which the plans behind it are decided again, should
+// the one of the start be gone by then.
+func (s *Server) inForce() record.Payload {
+	cfg := s.settings.current.Load()
+	return &record.Config{Digest: cfg.Limits.Digest(), Limits: cfg.Limits, Text: "the limits in force, for this file of the log"}
+}
+
+// reportReach logs what watching other namespaces lacks.
+func (s *Server) reportReach() {
+	if s.agent.namespaces != nil && !mayEnter() {
+		s.logger.Warn("other network namespaces can't be entered: only those of visible processes are counted, and nothing is shortened, aged or deleted in them",
+			"needs", "CAP_SYS_ADMIN and CAP_SYS_PTRACE: /usr/share/ctwarden/netns.conf")
+	}
+}
+
+// ready is called when every task is ready.
+func (s *Server) ready() {
+	s.systemd.notify(sd.SdNotifyReady)
+	s.logger.Info("watching", "mode", s.settings.current.Load().Limits.Mode.String(), "version", s.version)
+}
+
+// close closes what was opened, the last first.
+func (s *Server) close() error {
+	var errs []error
+	for _, c := range slices.Backward(s.closers) {
+		errs = append(errs, c())
+	}
+	return errors.Join(errs...)
+}

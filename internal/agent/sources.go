@@ -1,0 +1,73 @@
+package agent
+
+import (
+	"fmt"
+	"path/filepath"
+
+	"github.com/ctwarden/ctwarden/internal/config"
+	"github.com/ctwarden/ctwarden/watcher"
+)
+
+// A SourceError is a source of the kernel log that the configuration asks for
+// and that can't be read.
+type SourceError struct {
+	// Key is that of the configuration, as in watch.kmsg.
+	Key string
+	Err error
+}
+
+func (e *SourceError) Error() string { return e.Err.Error() }
+
+func (e *SourceError) Unwrap() error { return e.Err }
+
+// openSources makes ready to read the kernel log. A source that is used where
+// there is one (auto) may be absent, and come and go; one that is asked for
+// (on) must be there now.
+func (s *Server) openSources(cfg *config.Config) (l watcher.KernelLog, err error) {
+	if cfg.Watch.KMsg == config.Off {
+		s.unheard[string(watcher.SourceKmsg)] = "watch.kmsg is off"
+	} else {
+		l.Kmsg = watcher.NewKmsg()
+		l.Kmsg.PlacePath, l.Kmsg.Boot = filepath.Join(cfg.State.Dir, "kmsg.place"), s.boot
+		l.Kmsg.OnChange = s.sourceChanged("the kernel log")
+		if cfg.Watch.KMsg == config.On {
+			if err := tryKmsg(l.Kmsg); err != nil {
+				return l, &SourceError{"watch.kmsg", fmt.Errorf("watch.kmsg is on: %w", err)}
+			}
+		}
+	}
+	if cfg.Watch.Journald == config.Off {
+		s.unheard[string(watcher.SourceJournald)] = "watch.journald is off"
+		return l, nil
+	}
+	switch err := watcher.FindJournal(""); {
+	case err == nil:
+		l.Journald = watcher.NewJournald(filepath.Join(cfg.State.Dir, "journal.cursor"), s.boot)
+		l.Journald.OnChange = s.sourceChanged("the journal")
+	case cfg.Watch.Journald == config.On:
+		return l, &SourceError{"watch.journald", fmt.Errorf("watch.journald is on: %w", err)}
+	default:
+		s.unheard[string(watcher.SourceJournald)] = err.Error()
+		s.logger.Info("not listening to the journal", "because", err)
+	}
+	return l, nil
+}
+
+func tryKmsg(k *watcher.Kmsg) error {
+	log, err := k.Open()
+	if err != nil {
+		return err
+	}
+	return log.Close()
+}
+
+// sourceChanged returns what tells once that a source begins or stops to speak.
+func (s *Server) sourceChanged(what string) func(watcher.Status) {
+	return func(status watcher.Status) {
+		if status.Alive {
+			s.logger.Info("listening to " + what)
+			return
+		}
+		s.logger.Warn(what+" is silent; the counters still tell", "error", status.Err)
+	}
+}

@@ -1,0 +1,2 @@
+// Package drilltest makes a drill's stage for tests.
+package drilltest
