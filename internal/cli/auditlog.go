@@ -69,10 +69,10 @@ func (c *choice) flags(cmd *cobra.Command) {
 func (c *choice) filter(now time.Time) (audit.Filter, error) {
 	f := audit.Filter{Incident: c.incident}
 	var err error
-	if f.Since, err = when(c.since, now); err != nil {
+	if f.Since, err = parseTime(c.since, now); err != nil {
 		return f, err
 	}
-	if f.Until, err = when(c.until, now); err != nil {
+	if f.Until, err = parseTime(c.until, now); err != nil {
 		return f, err
 	}
 	if !f.Since.IsZero() && !f.Until.IsZero() && !f.Since.Before(f.Until) {

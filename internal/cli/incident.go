@@ -222,7 +222,7 @@ func newIncidentShow() *cobra.Command {
 				return r.WriteJSON(cmd.OutOrStdout())
 			}
 			more := sameLog("ctwarden incident report "+ui.Quote(found.ID), path)
-			return r.WriteShort(cmd.OutOrStdout(), paper(cmd.OutOrStdout()), more)
+			return r.WriteShort(cmd.OutOrStdout(), textOptions(cmd.OutOrStdout()), more)
 		},
 	}
 	logFlag(cmd, &path)
@@ -246,7 +246,7 @@ terminal shows.`,
 		Example: "  ctwarden incident report last -o report.html",
 		Args:    cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			write, err := form(out, asJSON, paper(cmd.OutOrStdout()))
+			write, err := form(out, asJSON, textOptions(cmd.OutOrStdout()))
 			if err != nil {
 				return usageError{err, cmd.CommandPath()}
 			}
@@ -279,8 +279,8 @@ terminal shows.`,
 
 // form returns what writes a report into a file of that name, or to a
 // terminal.
-func form(name string, asJSON bool, p review.Paper) (func(*review.Report, io.Writer) error, error) {
-	text := func(p review.Paper) func(*review.Report, io.Writer) error {
+func form(name string, asJSON bool, p review.TextOptions) (func(*review.Report, io.Writer) error, error) {
+	text := func(p review.TextOptions) func(*review.Report, io.Writer) error {
 		return func(r *review.Report, w io.Writer) error { return r.WriteText(w, p) }
 	}
 	switch ext := filepath.Ext(name); {
@@ -295,7 +295,7 @@ func form(name string, asJSON bool, p review.Paper) (func(*review.Report, io.Wri
 	case ext == ".md":
 		return (*review.Report).WriteMarkdown, nil
 	case ext == ".txt":
-		return text(review.Paper{Width: 100}), nil
+		return text(review.TextOptions{Width: 100}), nil
 	}
 	return nil, fmt.Errorf("-o %s: expected a name that ends in .html, .md, .json or .txt", name)
 }
@@ -320,10 +320,10 @@ func writeFile(name string, text []byte, force bool) error {
 	return nil
 }
 
-// paper says what a writer is: a terminal of some width, with colours unless
+// textOptions are those of a writer: a terminal of some width, with colours unless
 // the person does not want them (https://no-color.org), or a file.
-func paper(w io.Writer) review.Paper {
-	p := review.Paper{Width: 100}
+func textOptions(w io.Writer) review.TextOptions {
+	p := review.TextOptions{Width: 100}
 	if n, err := strconv.Atoi(os.Getenv("COLUMNS")); err == nil && n > 0 {
 		p.Width = n
 	}

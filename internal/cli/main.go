@@ -28,7 +28,7 @@ func Main(ctx context.Context, version string, args []string, stdin io.Reader, s
 	root.SetOut(stdout)
 	root.SetErr(stderr)
 	err := root.ExecuteContext(ctx)
-	return speak(stderr, err)
+	return printError(stderr, err)
 }
 
 // New returns the command line of a program of that version.

@@ -42,9 +42,9 @@ const nagiosPatience = 8 * time.Second
 // staleAfter is how old a status may be: a turn waits for a minute at the most.
 const staleAfter = 3 * time.Minute
 
-// tellNagios looks, and says it as a plugin does: what goes wrong is a state,
+// printNagios looks, and says it as a plugin does: what goes wrong is a state,
 // too, the configuration included.
-func tellNagios(cmd *cobra.Command) error {
+func printNagios(cmd *cobra.Command) error {
 	ctx, cancel := context.WithTimeout(cmd.Context(), nagiosPatience)
 	defer cancel()
 	cmd.SetContext(ctx)

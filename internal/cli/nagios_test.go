@@ -65,7 +65,7 @@ func TestNagios(t *testing.T) {
 			t.Errorf("%s: not one line, or not one bar: %q", name, text)
 		}
 		var said bytes.Buffer
-		if code := speak(&said, err); code != int(c.want) || said.Len() > 0 {
+		if code := printError(&said, err); code != int(c.want) || said.Len() > 0 {
 			t.Errorf("%s: exit code %d, and %q said besides", name, code, said.String())
 		}
 	}

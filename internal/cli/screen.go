@@ -19,8 +19,8 @@ const (
 // told the little that matters most.
 const tableWidth = 50
 
-// A remark is one line of a screen before it is folded.
-type remark struct {
+// A statusLine is one line of a screen before it is folded.
+type statusLine struct {
 	what, text string
 	// tinted is one that has the colour of the level.
 	tinted bool
@@ -35,7 +35,7 @@ func (v *view) frame(s ui.Terminal) string {
 		rows = narrow(r)
 	}
 	if v.err != nil {
-		rows = append([]remark{{text: v.noAnswer()}}, rows...)
+		rows = append([]statusLine{{text: v.noAnswer()}}, rows...)
 	}
 	lines := layOut(rows, r, s)
 	if rest := s.Rows - len(lines) - 2; len(v.past.entries) > 1 && s.Columns-ui.PlotMargin >= curveWidth && rest > curveHeight {
@@ -54,16 +54,16 @@ func (v *view) frame(s ui.Terminal) string {
 }
 
 // wide is what status prints.
-func wide(r *report) (rows []remark) {
+func wide(r *report) (rows []statusLine) {
 	r.tell(func(what, text string) {
-		rows = append(rows, remark{what, text, what == "table" || what == "level"})
+		rows = append(rows, statusLine{what, text, what == "table" || what == "level"})
 	})
 	return rows
 }
 
 // narrow is the little that matters most.
-func narrow(r *report) (rows []remark) {
-	say := func(format string, args ...any) { rows = append(rows, remark{text: fmt.Sprintf(format, args...)}) }
+func narrow(r *report) (rows []statusLine) {
+	say := func(format string, args ...any) { rows = append(rows, statusLine{text: fmt.Sprintf(format, args...)}) }
 	if !r.Running {
 		say("no daemon runs")
 	}
@@ -77,7 +77,7 @@ func narrow(r *report) (rows []remark) {
 		say("no table")
 		return rows
 	}
-	rows = append(rows, remark{text: fmt.Sprintf("%s %s", t.Level, policy.Percent(a.Fullness)), tinted: true})
+	rows = append(rows, statusLine{text: fmt.Sprintf("%s %s", t.Level, policy.Percent(a.Fullness)), tinted: true})
 	say("%d of %d", a.Observation.Table.Entries, a.Observation.Table.Max)
 	if r.Running {
 		say("%s", forecast(a))
@@ -101,7 +101,7 @@ func narrow(r *report) (rows []remark) {
 
 // layOut folds the rows into lines, with what they are about in a column of its
 // own.
-func layOut(rows []remark, r *report, s ui.Terminal) (lines []string) {
+func layOut(rows []statusLine, r *report, s ui.Terminal) (lines []string) {
 	column := 0
 	for _, w := range rows {
 		column = max(column, utf8.RuneCountInString(w.what)+2)

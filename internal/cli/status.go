@@ -52,9 +52,9 @@ daemon that hangs) or 3 (unknown).`,
 			case every < 100*time.Millisecond:
 				return usageError{fmt.Errorf("--every %s: at least 100ms is needed", every), cmd.CommandPath()}
 			case asNagios:
-				return tellNagios(cmd)
+				return printNagios(cmd)
 			}
-			return tellStatus(cmd, asJSON, watch, every)
+			return printStatus(cmd, asJSON, watch, every)
 		},
 	}
 	cmd.Flags().BoolVar(&asJSON, "json", false, "print as JSON")
@@ -64,8 +64,8 @@ daemon that hangs) or 3 (unknown).`,
 	return cmd
 }
 
-// tellStatus prints the status once, or every so often.
-func tellStatus(cmd *cobra.Command, asJSON, watch bool, every time.Duration) error {
+// printStatus prints the status once, or every so often.
+func printStatus(cmd *cobra.Command, asJSON, watch bool, every time.Duration) error {
 	cfg, err := places(cmd) // a mistake in the file hides nothing from who looks
 	if err != nil {
 		return err

@@ -115,7 +115,7 @@ func unquoted(cmd *cobra.Command, word string) []string {
 			continue
 		}
 		whole := f.Value.String() + " " + word
-		if _, err := when(whole, time.Now()); err == nil {
+		if _, err := parseTime(whole, time.Now()); err == nil {
 			return []string{cmd.CommandPath() + " --" + name + " " + ui.Quote(whole)}
 		}
 	}

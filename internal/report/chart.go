@@ -27,7 +27,7 @@ func svg(i *incident.Incident, id string, width, height, font float64) string {
 			policy.High: {Name: policy.High.String(), From: 8500, To: 9500}, policy.Exhausted: {Name: policy.Exhausted.String(), From: 9500, To: 10000},
 		},
 	}
-	numbers, done := marks(i), map[int]bool{}
+	numbers, done := planNumbers(i), map[int]bool{}
 	for n := range i.Decisions {
 		d := &i.Decisions[n]
 		// A reading comes only once a second, an outcome when the limit is set.
@@ -39,7 +39,7 @@ func svg(i *incident.Incident, id string, width, height, font float64) string {
 			continue
 		}
 		done[nr] = true
-		c.Marks = append(c.Marks, ui.Mark{At: sinceFirst(i, d), Number: nr, Text: clean(deed(d)), Hollow: d.Action.Would})
+		c.Marks = append(c.Marks, ui.Mark{At: sinceFirst(i, d), Number: nr, Text: clean(actionText(d)), Hollow: d.Action.Would})
 	}
 	return c.SVG("")
 }

@@ -272,7 +272,7 @@ func spared(counts *policy.Eligibilities) *table {
 	t := &table{caption: "Entries that were spared", head: []string{"Why", "Entries"}, right: []bool{false, true}}
 	for eligibility, n := range counts {
 		if n > 0 {
-			t.add(spare(policy.Eligibility(eligibility)), ui.Number(n))
+			t.add(sparedReason(policy.Eligibility(eligibility)), ui.Number(n))
 		}
 	}
 	return t

@@ -17,14 +17,14 @@ func (r *Report) decisions() section {
 		return s
 	}
 	t := &table{caption: "Decisions in their order", head: []string{"No.", "When", "What", "Why", "Result", "Did it help?"}}
-	numbers := marks(i)
+	numbers := planNumbers(i)
 	for n := range i.Decisions {
 		d := &i.Decisions[n]
 		nr := ""
 		if m := numbers[d.Seq]; m > 0 && d.Kind == incident.Acted {
 			nr = strconv.Itoa(m)
 		}
-		what, why, came, helped := tell(d)
+		what, why, came, helped := decisionCells(d)
 		if d.Again > 0 {
 			what += fmt.Sprintf(" (%d times)", d.Again+1)
 		}
@@ -35,12 +35,12 @@ func (r *Report) decisions() section {
 	return s
 }
 
-// tell says a decision in the cells of a row.
-func tell(d *incident.Decision) (what, why, came, helped string) {
+// decisionCells returns the cells of the row of a decision.
+func decisionCells(d *incident.Decision) (what, why, came, helped string) {
 	switch d.Kind {
 	case incident.Acted:
 		if d.Action != nil {
-			return deed(d), sentence(d.Action.Reason.Sentence()), sentence(result(d)), sentence(verdict(d))
+			return actionText(d), sentence(d.Action.Reason.Sentence()), sentence(result(d)), sentence(verdict(d))
 		}
 	case incident.Held:
 		return "Held back", sentence(d.Hold.Sentence()), "", ""
@@ -56,9 +56,9 @@ func tell(d *incident.Decision) (what, why, came, helped string) {
 	return sentence(clean(d.Text)), "", "", ""
 }
 
-// marks numbers the plans that acted: several changes of one plan have one
+// planNumbers numbers the plans that acted: several changes of one plan have one
 // number.
-func marks(i *incident.Incident) map[uint64]int {
+func planNumbers(i *incident.Incident) map[uint64]int {
 	numbers := map[uint64]int{}
 	for n := range i.Decisions {
 		d := &i.Decisions[n]

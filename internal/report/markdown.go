@@ -47,7 +47,7 @@ func (r *Report) WriteMarkdown(w io.Writer) error {
 // curveFence draws the curve as text.
 func (r *Report) curveFence() string {
 	var b strings.Builder
-	t := &typist{w: bufio.NewWriter(&b), paper: Paper{Width: 100}}
+	t := &terminalWriter{w: bufio.NewWriter(&b), options: TextOptions{Width: 100}}
 	t.curve(&r.Incident)
 	_ = t.w.Flush() // a Builder takes everything
 	return fence(b.String())

@@ -159,11 +159,11 @@ func story(i *incident.Incident) []string {
 	if cause := causeWords(i.Cause); cause != "" {
 		text = append(text, cause)
 	}
-	return append(text, did(i))
+	return append(text, actionSummary(i))
 }
 
-// did sums up what ctwarden did.
-func did(i *incident.Incident) string {
+// actionSummary sums up what ctwarden did.
+func actionSummary(i *incident.Incident) string {
 	t := &i.Tally
 	text := "ctwarden changed nothing."
 	acts := t.Done - t.Back

@@ -56,10 +56,10 @@ func drill(t testing.TB) *report.Report {
 // forms are all the ways to write a report.
 func forms() map[string]func(*report.Report, io.Writer) error {
 	return map[string]func(*report.Report, io.Writer) error{
-		"txt":  func(r *report.Report, w io.Writer) error { return r.WriteText(w, report.Paper{Width: 80}) },
-		"slim": func(r *report.Report, w io.Writer) error { return r.WriteText(w, report.Paper{Width: 40}) },
+		"txt":  func(r *report.Report, w io.Writer) error { return r.WriteText(w, report.TextOptions{Width: 80}) },
+		"slim": func(r *report.Report, w io.Writer) error { return r.WriteText(w, report.TextOptions{Width: 40}) },
 		"show": func(r *report.Report, w io.Writer) error {
-			return r.WriteShort(w, report.Paper{Width: 80}, "ctwarden incident report last")
+			return r.WriteShort(w, report.TextOptions{Width: 80}, "ctwarden incident report last")
 		},
 		"md":   (*report.Report).WriteMarkdown,
 		"html": (*report.Report).WriteHTML,
@@ -102,7 +102,7 @@ func TestTextFitsItsPaper(t *testing.T) {
 	r := drill(t)
 	for _, width := range []int{40, 60, 80, 120} {
 		var b strings.Builder
-		if err := r.WriteText(&b, report.Paper{Width: width}); err != nil {
+		if err := r.WriteText(&b, report.TextOptions{Width: width}); err != nil {
 			t.Fatal(err)
 		}
 		for line := range strings.Lines(b.String()) {
@@ -119,7 +119,7 @@ func TestColoursOnlyWhereTheyArePermitted(t *testing.T) {
 	r := drill(t)
 	for _, color := range []bool{false, true} {
 		var b strings.Builder
-		if err := r.WriteText(&b, report.Paper{Width: 80, Color: color}); err != nil {
+		if err := r.WriteText(&b, report.TextOptions{Width: 80, Color: color}); err != nil {
 			t.Fatal(err)
 		}
 		if got := strings.Contains(b.String(), "\x1b["); got != color {

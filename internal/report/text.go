@@ -10,15 +10,15 @@ import (
 	"github.com/ctwarden/ctwarden/internal/ui"
 )
 
-// A Paper says what a report in text is written on.
-type Paper struct {
+// TextOptions are the width and the colours of a report in text.
+type TextOptions struct {
 	// Width is in columns; less than 40 counts as 40, 0 as 80.
 	Width int
 	// Color permits the colours of a terminal.
 	Color bool
 }
 
-func (p Paper) columns() int {
+func (p TextOptions) columns() int {
 	if p.Width == 0 {
 		return 80
 	}
@@ -26,8 +26,8 @@ func (p Paper) columns() int {
 }
 
 // WriteText writes the report for a terminal.
-func (r *Report) WriteText(w io.Writer, p Paper) error {
-	t := &typist{w: bufio.NewWriter(w), paper: p}
+func (r *Report) WriteText(w io.Writer, p TextOptions) error {
+	t := &terminalWriter{w: bufio.NewWriter(w), options: p}
 	t.wrap("", r.Headline)
 	for _, s := range r.sections() {
 		t.line("")
@@ -44,12 +44,12 @@ func (r *Report) WriteText(w io.Writer, p Paper) error {
 
 // WriteShort writes the report in a few lines: what happened, the course, the
 // acts, and with which command to read on.
-func (r *Report) WriteShort(w io.Writer, p Paper, more string) error {
-	t := &typist{w: bufio.NewWriter(w), paper: p}
+func (r *Report) WriteShort(w io.Writer, p TextOptions, more string) error {
+	t := &terminalWriter{w: bufio.NewWriter(w), options: p}
 	i := &r.Incident
 	t.wrap("", r.Headline)
 	t.line("")
-	t.line(Spark(i.Curve, min(t.paper.columns(), 72)))
+	t.line(Spark(i.Curve, min(t.options.columns(), 72)))
 	t.line("")
 	for _, row := range r.happened().figures() {
 		t.wrap(fmt.Sprintf("%-30s", row[0]), row[1])
@@ -60,7 +60,7 @@ func (r *Report) WriteShort(w io.Writer, p Paper, more string) error {
 	t.line("")
 	for n := range i.Decisions {
 		if d := &i.Decisions[n]; d.Action != nil {
-			t.wrap(fmt.Sprintf("%-12s", after(i, d.Time)), deed(d)+": "+result(d))
+			t.wrap(fmt.Sprintf("%-12s", after(i, d.Time)), actionText(d)+": "+result(d))
 		}
 	}
 	t.line("")
@@ -84,17 +84,19 @@ func (s section) figures() [][]string {
 	return nil
 }
 
-// A typist writes lines; the writer behind it remembers the first error.
-type typist struct {
-	w     *bufio.Writer
-	paper Paper
+// A terminalWriter writes lines of a width; w keeps the first error.
+type terminalWriter struct {
+	w       *bufio.Writer
+	options TextOptions
 }
 
-func (t *typist) line(text string) { _, _ = t.w.WriteString(strings.TrimRight(text, " ") + "\n") }
+func (t *terminalWriter) line(text string) {
+	_, _ = t.w.WriteString(strings.TrimRight(text, " ") + "\n")
+}
 
-func (t *typist) title(text string) {
-	for _, line := range ui.Fold(strings.ToUpper(text), t.paper.columns()) {
-		if t.paper.Color {
+func (t *terminalWriter) title(text string) {
+	for _, line := range ui.Fold(strings.ToUpper(text), t.options.columns()) {
+		if t.options.Color {
 			line = ui.Bold.Paint(line)
 		}
 		t.line(line)
@@ -103,15 +105,15 @@ func (t *typist) title(text string) {
 }
 
 // wrap writes text in lines of the paper's width, the first behind lead.
-func (t *typist) wrap(lead, text string) {
+func (t *terminalWriter) wrap(lead, text string) {
 	indent := ui.Indent(lead)
-	for _, line := range ui.Fold(clean(text), t.paper.columns()-len(indent)) {
+	for _, line := range ui.Fold(clean(text), t.options.columns()-len(indent)) {
 		t.line(lead + line)
 		lead = indent
 	}
 }
 
-func (t *typist) block(r *Report, b *block) {
+func (t *terminalWriter) block(r *Report, b *block) {
 	switch {
 	case b.curve:
 		t.curve(&r.Incident)
@@ -132,7 +134,7 @@ func (t *typist) block(r *Report, b *block) {
 }
 
 // code writes commands and files as they are, so that they can be copied.
-func (t *typist) code(b *block) {
+func (t *terminalWriter) code(b *block) {
 	if b.note != "" {
 		t.wrap("", b.about+": "+b.note)
 	}
@@ -142,7 +144,7 @@ func (t *typist) code(b *block) {
 }
 
 // table writes a table in columns where it fits, and row by row where not.
-func (t *typist) table(tab *table) {
+func (t *terminalWriter) table(tab *table) {
 	rows := make([][]string, 0, len(tab.rows)+1)
 	for _, row := range append([][]string{tab.head}, tab.rows...) {
 		cells := make([]string, len(row))
@@ -151,7 +153,7 @@ func (t *typist) table(tab *table) {
 		}
 		rows = append(rows, cells)
 	}
-	lines := ui.Align(rows, tab.right, t.paper.columns())
+	lines := ui.Align(rows, tab.right, t.options.columns())
 	if lines == nil {
 		t.stacked(tab)
 		return
@@ -165,7 +167,7 @@ func (t *typist) table(tab *table) {
 
 // stacked writes a table that is too wide: each row as a paragraph, its cells
 // behind their names. The first cells of a row of decisions are its lead.
-func (t *typist) stacked(tab *table) {
+func (t *terminalWriter) stacked(tab *table) {
 	const indent = 12
 	for _, row := range tab.rows {
 		lead, from := "", 1
@@ -191,14 +193,14 @@ func (t *typist) stacked(tab *table) {
 }
 
 // curve draws entries and limit.
-func (t *typist) curve(i *incident.Incident) {
+func (t *terminalWriter) curve(i *incident.Incident) {
 	if len(i.Curve) < 2 {
 		t.wrap("", "The log holds too few readings for a curve.")
 		return
 	}
-	width := t.paper.columns() - ui.PlotMargin
+	width := t.options.columns() - ui.PlotMargin
 	entries, limit := ui.Columns(points(i.Curve), width)
-	for line := range strings.Lines(ui.Plot(entries, limit, 12, t.paper.Color, "")) {
+	for line := range strings.Lines(ui.Plot(entries, limit, 12, t.options.Color, "")) {
 		t.line(strings.TrimRight(line, "\n"))
 	}
 	first, last := clock(i.First.Time), clock(i.Last.Time)

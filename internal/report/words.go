@@ -105,8 +105,8 @@ func causeName(c policy.Cause) string {
 	return names[c]
 }
 
-// deed says an act in words.
-func deed(d *incident.Decision) string {
+// actionText describes an action in words.
+func actionText(d *incident.Decision) string {
 	act, out := d.Action, d.Outcome
 	failed := out != nil && !out.OK && out.Changed == 0
 	verb := func(past, plain string) string {
@@ -165,8 +165,8 @@ func result(d *incident.Decision) string {
 	return "done"
 }
 
-// spare says why an entry was left alone.
-func spare(f policy.Eligibility) string {
+// sparedReason explains why an entry was not touched.
+func sparedReason(f policy.Eligibility) string {
 	words := [policy.NumEligibilities]string{
 		policy.SparedReplied: "answered", policy.SparedAssured: "answered, and in use (ASSURED)",
 		policy.SparedEstablished: "an established connection", policy.SparedWrongClass: "of another kind",

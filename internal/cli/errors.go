@@ -32,8 +32,8 @@ func hint(err error, hints ...string) error {
 	return hinted{err, hints}
 }
 
-// speak tells a person about an error and returns the exit code.
-func speak(w io.Writer, err error) int {
+// printError prints an error and its hints, and returns the exit code.
+func printError(w io.Writer, err error) int {
 	switch {
 	case err == nil:
 		return exitOK
@@ -42,7 +42,7 @@ func speak(w io.Writer, err error) int {
 	}
 	code := exitError
 	if state, ok := errors.AsType[nagiosState](err); ok {
-		return int(state) // it was said already
+		return int(state) // printed already
 	}
 	if _, ok := errors.AsType[usageError](err); ok {
 		code = exitUsage

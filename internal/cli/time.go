@@ -15,15 +15,15 @@ import (
 // the reader's clock, too, as journalctl reads it. What is made to be carried
 // elsewhere is in UTC, and says so: the log, JSON, reports and files.
 
-// moments are the forms of a time, with and without a zone. A fraction of a
+// timeLayouts are the forms of a time, with and without a zone. A fraction of a
 // second may follow the seconds.
-var moments = [...]string{
+var timeLayouts = [...]string{
 	ui.TimeLayout, "2006-01-02 15:04Z07:00", "2006-01-02 15:04:05", "2006-01-02 15:04", time.DateOnly,
 }
 
-// when reads a time as people write it; "" is the zero time. The zone of now is
+// parseTime parses a time as people write it; "" is the zero time. The zone of now is
 // the reader's.
-func when(text string, now time.Time) (time.Time, error) {
+func parseTime(text string, now time.Time) (time.Time, error) {
 	midnight := time.Date(now.Year(), now.Month(), now.Day(), 0, 0, 0, 0, now.Location())
 	switch text {
 	case "":
@@ -35,7 +35,7 @@ func when(text string, now time.Time) (time.Time, error) {
 	case "yesterday":
 		return midnight.AddDate(0, 0, -1), nil
 	}
-	if ago, ok := howLong(text); ok {
+	if ago, ok := parseAgo(text); ok {
 		return now.Add(-ago), nil
 	}
 	plain, zone := text, now.Location()
@@ -48,7 +48,7 @@ func when(text string, now time.Time) (time.Time, error) {
 	if strings.IndexByte(plain, ':') == 2 { // of today
 		plain = now.In(zone).Format(time.DateOnly) + " " + plain
 	}
-	for _, layout := range moments {
+	for _, layout := range timeLayouts {
 		if t, err := time.ParseInLocation(layout, plain, zone); err == nil {
 			return t, nil
 		}
@@ -57,9 +57,9 @@ func when(text string, now time.Time) (time.Time, error) {
 		"2026-01-02, 15:04, today, yesterday, or how long ago, as in 90m or 3d", text)
 }
 
-// howLong reads how long ago something was: 90m, -90m, 90m ago; 3d is three
+// parseAgo parses how long ago something was: 90m, -90m, 90m ago; 3d is three
 // times 24 hours.
-func howLong(text string) (time.Duration, bool) {
+func parseAgo(text string) (time.Duration, bool) {
 	text = strings.TrimPrefix(strings.TrimSuffix(text, " ago"), "-")
 	if days, ok := strings.CutSuffix(text, "d"); ok {
 		n, err := strconv.ParseUint(days, 10, 16)

@@ -39,17 +39,17 @@ func TestATimeIsReadByTheReadersClock(t *testing.T) {
 		"1h30m ago":                     "2026-11-20T19:30:00Z",
 		"3d":                            "2026-11-17T21:00:00Z",
 	} {
-		got, err := when(text, now)
+		got, err := parseTime(text, now)
 		if err != nil || got.UTC().Format(time.RFC3339Nano) != want {
 			t.Errorf("%q is %s, %v; want %s", text, got.UTC().Format(time.RFC3339Nano), err, want)
 		}
 	}
 	for _, text := range []string{"soon", "2026-13-01", "25:00", "12", "--2h", "2026-11-20 19:00:00 PST", "d", "-1d ago x", "99999999d", " "} {
-		if got, err := when(text, now); err == nil {
+		if got, err := parseTime(text, now); err == nil {
 			t.Errorf("%q is %s", text, got)
 		}
 	}
-	if got, err := when("", now); err != nil || !got.IsZero() {
+	if got, err := parseTime("", now); err != nil || !got.IsZero() {
 		t.Errorf("no time is %s, %v", got, err)
 	}
 }
@@ -74,7 +74,7 @@ func TestWhatIsPrintedCanBeGivenBack(t *testing.T) {
 			list, _ := told(t, exitOK, "incident", "list", "--log", drillLog)
 			words := strings.Fields(strings.Split(list, "\n")[1])
 			began := words[1] + " " + words[2]
-			if at, err := when(began, time.Now()); err != nil || !at.Equal(found[0].Start.Truncate(time.Second)) {
+			if at, err := parseTime(began, time.Now()); err != nil || !at.Equal(found[0].Start.Truncate(time.Second)) {
 				t.Errorf("the list says %q, which is %s, %v; it began at %s", began, at, err, found[0].Start)
 			}
 
@@ -93,7 +93,7 @@ func TestWhatIsPrintedCanBeGivenBack(t *testing.T) {
 			report, _ := told(t, exitOK, "incident", "show", "last", "--log", drillLog)
 			_, from, _ := strings.Cut(report, "\nFrom")
 			from, _, _ = strings.Cut(strings.TrimSpace(from), "\n")
-			if at, err := when(from, time.Now()); err != nil || !at.Equal(found[0].Start.Truncate(time.Second)) {
+			if at, err := parseTime(from, time.Now()); err != nil || !at.Equal(found[0].Start.Truncate(time.Second)) {
 				t.Errorf("the report says %q, which is %s, %v; it began at %s", from, at, err, found[0].Start)
 			}
 		})
