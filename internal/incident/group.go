@@ -132,7 +132,7 @@ func (g *Grouper) Add(e Event) {
 
 // decode reads as much of a record as is kept of it.
 func (g *Grouper) decode(e *Event) (record.Payload, error) {
-	g.skimmer.NoRows = g.Depth == Outline
+	g.skimmer.NoReadings = g.Depth == Outline
 	if g.Depth == Whole && e.Kind != record.KindSample {
 		return record.Decode(e.Kind, e.Line)
 	}

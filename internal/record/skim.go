@@ -13,14 +13,16 @@ import (
 // actions; of an outcome the value that was written. The zero Skimmer is ready
 // for use.
 type Skimmer struct {
-	// NoRows leaves out the rows of samples.
-	NoRows bool
+	// NoReadings leaves out what the table was read as: the rows of samples, the
+	// observation of a plan, the figures of a verdict.
+	NoReadings bool
 
 	samples Samples
 	plan    Plan
 	outcome Outcome
 	verdict Verdict
 	edge    IncidentOpen
+	level   Level
 	config  Config
 }
 
@@ -30,25 +32,27 @@ type Skimmer struct {
 func (s *Skimmer) Skim(kind Kind, text []byte) (Payload, error) {
 	switch kind {
 	case KindSample:
-		if s.NoRows {
+		if s.NoReadings {
 			s.samples = Samples{}
 			return &s.samples, skimmed(kind, eachField(text, s.samples.skim))
 		}
 		return &s.samples, s.samples.UnmarshalJSON(text)
 	case KindPlan:
-		return &s.plan, skimmed(kind, s.plan.skim(text))
+		return &s.plan, skimmed(kind, s.plan.skim(text, !s.NoReadings))
 	case KindHold:
-		return (*Hold)(&s.plan), skimmed(kind, s.plan.skim(text))
+		return (*Hold)(&s.plan), skimmed(kind, s.plan.skim(text, !s.NoReadings))
 	case KindBreaker:
-		return (*Breaker)(&s.plan), skimmed(kind, s.plan.skim(text))
+		return (*Breaker)(&s.plan), skimmed(kind, s.plan.skim(text, !s.NoReadings))
 	case KindOutcome:
 		return &s.outcome, skimmed(kind, s.outcome.skim(text))
 	case KindVerdict:
-		return &s.verdict, skimmed(kind, s.verdict.skim(text))
+		return &s.verdict, skimmed(kind, s.verdict.skim(text, !s.NoReadings))
 	case KindIncidentOpen:
 		return &s.edge, skimmed(kind, s.edge.skim(text))
 	case KindIncidentClose:
 		return (*IncidentClose)(&s.edge), skimmed(kind, s.edge.skim(text))
+	case KindLevel:
+		return &s.level, skimmed(kind, s.level.skim(text))
 	case KindCensus:
 		c := new(Census)
 		return c, skimmed(kind, eachField(text, c.skim))
@@ -90,7 +94,7 @@ func (c *Census) skim(name, value []byte) error {
 	return nil
 }
 
-func (d *Decision) skim(text []byte) error {
+func (d *Decision) skim(text []byte, readings bool) error {
 	*d = Decision{}
 	return eachField(text, func(name, value []byte) error {
 		switch string(name) {
@@ -107,7 +111,9 @@ func (d *Decision) skim(text []byte) error {
 		case "text":
 			d.Text = unquoted(value)
 		case "observation":
-			return eachField(value, d.skimObservation)
+			if readings {
+				return eachField(value, d.skimObservation)
+			}
 		}
 		return nil
 	})
@@ -154,6 +160,29 @@ func skimCounters(text []byte, c *conntrack.Counters) error {
 	})
 }
 
+func (l *Level) skim(text []byte) error {
+	*l = Level{}
+	return eachField(text, func(name, value []byte) error {
+		switch string(name) {
+		case "incident":
+			l.Incident = unquoted(value)
+		case "netns":
+			l.NetNS = namespace(value)
+		case "from":
+			_ = l.From.UnmarshalText([]byte(unquoted(value)))
+		case "level":
+			_ = l.Level.UnmarshalText([]byte(unquoted(value)))
+		case "entries":
+			l.Entries = number(value)
+		case "max":
+			l.Max = number(value)
+		case "text":
+			l.Text = unquoted(value)
+		}
+		return nil
+	})
+}
+
 // skim leaves out of an action on entries what became of each.
 func (o *Outcome) skim(text []byte) error {
 	*o = Outcome{}
@@ -193,7 +222,7 @@ func (o *Outcome) skimAction(name, value []byte) error {
 	return nil
 }
 
-func (v *Verdict) skim(text []byte) error {
+func (v *Verdict) skim(text []byte, readings bool) error {
 	*v = Verdict{}
 	var result []byte
 	err := eachField(text, func(name, value []byte) error {
@@ -205,7 +234,9 @@ func (v *Verdict) skim(text []byte) error {
 		case "result":
 			result = value
 		case "after":
-			return eachField(value, v.skimAfter)
+			if readings {
+				return eachField(value, v.skimAfter)
+			}
 		case "text":
 			v.Text = unquoted(value)
 		}
