@@ -112,6 +112,20 @@ func chainOf(t testing.TB, path string) string {
 	return strings.Join(parts, ", ")
 }
 
+// segmentsOf lists the files of the log at path, oldest record first.
+func segmentsOf(path string) ([]Segment, error) {
+	open, err := openSegments(path)
+	if err != nil {
+		return nil, err
+	}
+	defer closeSegments(open)
+	segments := make([]Segment, len(open))
+	for i, s := range open {
+		segments[i] = s.Segment
+	}
+	return segments, nil
+}
+
 func wantChain(t testing.TB, path, want string) {
 	t.Helper()
 	if diff := cmp.Diff(want, chainOf(t, path)); diff != "" {

@@ -25,7 +25,7 @@ func TestRotation(t *testing.T) {
 	l.add(t, 1)
 	now = now.Add(-24 * time.Hour)
 	l.add(t, 1)
-	segments, err := Segments(l.path)
+	segments, err := segmentsOf(l.path)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -67,7 +67,7 @@ func TestEachFileCarriesWhatItNeeds(t *testing.T) {
 	if _, err := l.Append(raw(record.KindConfig, map[string]string{"digest": "def"})); err != nil {
 		t.Fatal(err)
 	}
-	segments, err := Segments(l.path)
+	segments, err := segmentsOf(l.path)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -193,7 +193,7 @@ func TestRetentionBySize(t *testing.T) {
 	}
 	first := func() uint64 {
 		t.Helper()
-		segments, err := Segments(l.path)
+		segments, err := segmentsOf(l.path)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -232,7 +232,7 @@ func TestRetentionBySize(t *testing.T) {
 		t.Errorf("explained %+v", r.Explained)
 	}
 	// A segment that retention did not remove is missed.
-	segments, _ := Segments(l.path)
+	segments, _ := segmentsOf(l.path)
 	os.Remove(filepath.Join(filepath.Dir(l.path), segments[0].File))
 	res, err := Verifier{}.Verify(t.Context(), l.path)
 	if err != nil || res.OK() {
@@ -247,7 +247,7 @@ func TestRetentionByAge(t *testing.T) {
 		l.add(t, 1)
 		now = now.Add(time.Hour)
 	}
-	segments, _ := Segments(l.path)
+	segments, _ := segmentsOf(l.path)
 	for _, s := range segments {
 		if now.Sub(s.FirstTime) > 5*time.Hour {
 			t.Errorf("segment %+v is still there at %v", s, now)

@@ -31,22 +31,6 @@ type Segment struct {
 	Current bool
 }
 
-// Segments lists the files of the log at path, oldest record first: those
-// that the log rotated itself, those that logrotate moved (path.1, path.2.gz,
-// path-20060102), and path. What was set aside is no segment.
-func Segments(path string) ([]Segment, error) {
-	open, err := openSegments(path)
-	if err != nil {
-		return nil, err
-	}
-	defer closeSegments(open)
-	segments := make([]Segment, len(open))
-	for i, s := range open {
-		segments[i] = s.Segment
-	}
-	return segments, nil
-}
-
 // segmentFile is a Segment that is held open, so that neither rotation nor
 // retention can take it away from its reader.
 type segmentFile struct {

@@ -197,7 +197,7 @@ func TestDeletedSegments(t *testing.T) {
 		t.Run(tt.name, func(t *testing.T) {
 			l := newLog(t, Options{SegmentSize: 1})
 			l.add(t, 9)
-			segments, err := Segments(l.path)
+			segments, err := segmentsOf(l.path)
 			if err != nil {
 				t.Fatal(err)
 			}
