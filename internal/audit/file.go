@@ -41,6 +41,9 @@ func (l *Log) compare() error {
 	case err != nil && !errors.Is(err, os.ErrNotExist):
 		return err
 	case err != nil || l.file == nil || !os.SameFile(info, l.info):
+		if l.file != nil {
+			l.otherRotation("moved or removed")
+		}
 		l.closeFile()
 		return l.openFile()
 	case l.half:
@@ -57,10 +60,17 @@ func (l *Log) compare() error {
 	return nil
 }
 
+// otherRotation reports what another program did to the file. The log goes on in
+// a new one, but records that the other program removes are gone.
+func (l *Log) otherRotation(what string) {
+	l.notice(topicOther, fmt.Errorf("another program %s %s: no other program may rotate it", what, l.path))
+}
+
 // shrunk continues in a file that somebody made shorter. An empty one is what
 // copytruncate leaves, and its records are in the copy.
 func (l *Log) shrunk(size int64) error {
 	if size == 0 {
+		l.otherRotation("emptied")
 		l.size, l.first = 0, 0
 		return nil
 	}

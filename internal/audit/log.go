@@ -299,6 +299,7 @@ const (
 	topicRotate topic = "rotate"
 	topicRemove topic = "remove"
 	topicAside  topic = "aside"
+	topicOther  topic = "other"
 )
 
 func (l *Log) notice(t topic, err error) {

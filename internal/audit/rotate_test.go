@@ -171,6 +171,11 @@ func TestSomebodyElseTouchesTheFile(t *testing.T) {
 				}
 				wantChain(t, l.path, tt.chain)
 				wantProblems(t, l.path, Verifier{Known: []Head{l.Head()}}, tt.problems...)
+				// A file that lost its end, or got a longer one, has a gap record.
+				same := tt.name == "an editor cuts the last line" || tt.name == "a line is appended"
+				if reported := strings.Contains(strings.Join(l.notices, "\n"), "another program "); reported == same {
+					t.Errorf("notices %q", l.notices)
+				}
 			})
 		}
 	}
