@@ -143,11 +143,11 @@ func (s *Server) agentOptions(kept map[uint32]loop.Kept) (o Options, err error) 
 }
 
 // OpenAudit opens the audit log, with a copy in the journal where there is one.
-// Carry is the record that begins each further file; it may be nil.
-func OpenAudit(cfg *config.Config, logger *slog.Logger, carry func() record.Payload) (*audit.Log, error) {
+// Header returns the record that begins each further file. Optional.
+func OpenAudit(cfg *config.Config, logger *slog.Logger, header func() record.Payload) (*audit.Log, error) {
 	o := audit.Options{
-		Carry:       carry,
-		SegmentSize: int64(cfg.Audit.MaxSize), SegmentAge: cfg.Audit.MaxAge,
+		SegmentHeader: header,
+		SegmentSize:   int64(cfg.Audit.MaxSize), SegmentAge: cfg.Audit.MaxAge,
 		KeepSize: int64(cfg.Audit.KeepSize), KeepAge: cfg.Audit.KeepAge,
 		Notice: func(err error) { logger.Warn("audit log", "error", err) },
 	}

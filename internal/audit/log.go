@@ -47,11 +47,11 @@ type Options struct {
 	// incident began in, or a later one, stays whatever they are.
 	KeepSize int64
 	KeepAge  time.Duration
-	// Carry returns a record that every file but the first begins with, so
+	// SegmentHeader returns a record that every file but the first begins with, so
 	// that it still has what the later ones need when retention has removed
 	// the earlier ones. It is called while the log is held: it must not call
-	// it. Nil carries nothing.
-	Carry func() record.Payload
+	// it. Optional.
+	SegmentHeader func() record.Payload
 }
 
 // A Log is an audit log that is open for writing. Its methods may be called
@@ -79,8 +79,8 @@ type Log struct {
 	gaps   []record.Gap     // to be written before the next record
 	retain bool             // look for segments to remove
 
-	unclosed unclosed
-	told     map[topic]string
+	openIncidents openIncidents
+	reported      map[topic]string
 
 	// sync and step are for tests: a disk that fails, a process that dies.
 	sync func(*os.File) error
@@ -95,7 +95,7 @@ func Open(path string, o Options) (*Log, error) {
 }
 
 func open(path string, o Options, step func(string)) (*Log, error) {
-	l := &Log{path: filepath.Clean(path), opts: o, told: make(map[topic]string), unclosed: unclosed{}, sync: (*os.File).Sync, step: step, retain: true}
+	l := &Log{path: filepath.Clean(path), opts: o, reported: make(map[topic]string), openIncidents: openIncidents{}, sync: (*os.File).Sync, step: step, retain: true}
 	if l.opts.Now == nil {
 		l.opts.Now = time.Now
 	}
@@ -195,7 +195,7 @@ func (l *Log) Append(p record.Payload) (Record, error) {
 	if err != nil {
 		return Record{}, fmt.Errorf("append %s record: %w", kind, err)
 	}
-	l.unclosed.note(r)
+	l.openIncidents.note(r)
 	return r, nil
 }
 
@@ -209,7 +209,7 @@ func (l *Log) toFile(at time.Time, p record.Payload, inner []byte) (Record, erro
 	}
 	var batch []Record
 	head := l.head
-	for _, g := range l.owed() {
+	for _, g := range l.pendingGaps() {
 		r, err := sealPayload(head, at, &g)
 		if err != nil {
 			return Record{}, err
@@ -217,7 +217,7 @@ func (l *Log) toFile(at time.Time, p record.Payload, inner []byte) (Record, erro
 		batch = append(batch, r)
 		head = r.Head()
 	}
-	if r, ok := l.carried(head, at, p); ok {
+	if r, ok := l.segmentHeader(head, at, p); ok {
 		batch = append(batch, r)
 		head = r.Head()
 	}
@@ -244,13 +244,13 @@ func (l *Log) toFile(at time.Time, p record.Payload, inner []byte) (Record, erro
 	return last, nil
 }
 
-// carried returns the record that a new file begins with, unless it begins
+// segmentHeader returns the record that a new file begins with, unless it begins
 // with one of that kind. Without it the file is whole all the same.
-func (l *Log) carried(head Head, at time.Time, before record.Payload) (Record, bool) {
-	if l.opts.Carry == nil || l.first != 0 || l.head.Seq == 0 {
+func (l *Log) segmentHeader(head Head, at time.Time, before record.Payload) (Record, bool) {
+	if l.opts.SegmentHeader == nil || l.first != 0 || l.head.Seq == 0 {
 		return Record{}, false
 	}
-	p := l.opts.Carry()
+	p := l.opts.SegmentHeader()
 	if before != nil && p.Kind() == before.Kind() {
 		return Record{}, false
 	}
@@ -282,7 +282,7 @@ func (l *Log) mirror(r Record) error {
 	l.step("mirrored")
 	switch {
 	case err == nil:
-		delete(l.told, topicMirror)
+		delete(l.reported, topicMirror)
 	case !errors.Is(err, ErrNotMirrored):
 		l.notice(topicMirror, fmt.Errorf("mirror audit record: %w", err))
 	}
@@ -303,10 +303,10 @@ const (
 )
 
 func (l *Log) notice(t topic, err error) {
-	if err.Error() == l.told[t] || l.opts.Notice == nil {
+	if err.Error() == l.reported[t] || l.opts.Notice == nil {
 		return
 	}
-	l.told[t] = err.Error()
+	l.reported[t] = err.Error()
 	l.opts.Notice(err)
 }
 
@@ -348,7 +348,7 @@ func (l *Log) Close() error {
 		return nil
 	}
 	var err error
-	if len(l.owed()) > 0 {
+	if len(l.pendingGaps()) > 0 {
 		_, err = l.toFile(l.opts.Now(), nil, nil)
 	}
 	l.closeFile()

@@ -44,7 +44,7 @@ func Read(ctx context.Context, path string, f Filter) iter.Seq2[Record, error] {
 			return
 		}
 		defer closeSegments(segments)
-		ahead(func(to *feeder[readItem]) {
+		prefetch(func(to *prefetcher[readItem]) {
 			readSegments(ctx, segments, f, func(r Record, err error) bool {
 				if r.line != nil {
 					r.line = to.keep(r.line)

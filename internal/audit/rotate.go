@@ -76,7 +76,7 @@ func (l *Log) rotate() error {
 		return nil
 	}
 	l.step("rotated")
-	delete(l.told, topicRotate)
+	delete(l.reported, topicRotate)
 	l.closeFile()
 	l.retain = true
 	if err := l.dir.Sync(); err != nil {
@@ -103,9 +103,9 @@ func renameNoReplace(from, to string) error {
 	return nil
 }
 
-// owed returns the gaps that the file does not tell of yet. The one that
+// pendingGaps returns the gaps that the file does not tell of yet. The one that
 // joins the chain over missing records comes first.
-func (l *Log) owed() []record.Gap {
+func (l *Log) pendingGaps() []record.Gap {
 	var gaps []record.Gap
 	if l.lost > 0 || l.inFile != l.head {
 		gaps = append(gaps, l.missing())
@@ -113,10 +113,10 @@ func (l *Log) owed() []record.Gap {
 	return append(gaps, l.gaps...)
 }
 
-// settle notes that all that was owed is in the file now.
+// settle notes that all pending gaps are in the file now.
 func (l *Log) settle() {
 	l.lost, l.cut, l.cause = 0, false, nil
-	delete(l.told, topicWrite)
+	delete(l.reported, topicWrite)
 	for _, g := range l.gaps {
 		l.step("recorded")
 		if err := renameNoReplace(l.beside(g.File+asideNew), l.beside(g.File)); err != nil {
@@ -221,7 +221,7 @@ func (l *Log) expired(at time.Time) ([]record.RemovedSegment, error) {
 			l.notice(topicRemove, fmt.Errorf("%s holds no record: it and what follows is kept", l.beside(s.File)))
 			break
 		}
-		if (!bySize && !byAge) || l.unclosed.spares(last.Seq) {
+		if (!bySize && !byAge) || l.openIncidents.spares(last.Seq) {
 			break
 		}
 		total -= s.Size

@@ -58,7 +58,7 @@ func TestEachFileCarriesWhatItNeeds(t *testing.T) {
 	now := epoch
 	l := newLog(t, Options{
 		Now: func() time.Time { return now }, SegmentAge: time.Hour, KeepAge: 90 * time.Minute,
-		Carry: func() record.Payload { return raw(record.KindConfig, map[string]string{"digest": "abc"}) },
+		SegmentHeader: func() record.Payload { return raw(record.KindConfig, map[string]string{"digest": "abc"}) },
 	})
 	for range 4 {
 		l.add(t, 1)

@@ -17,18 +17,18 @@ type batch[T any] struct {
 	items []T
 }
 
-// A feeder reads ahead of whoever uses what is read, on another processor: a
+// A prefetcher reads ahead of whoever uses what is read, on another processor: a
 // long log takes as long to find the records of as to make something of them.
-type feeder[T any] struct {
+type prefetcher[T any] struct {
 	free, full chan *batch[T]
 	stop       chan struct{}
 	b          *batch[T] // nil: nobody wants more
 }
 
-// ahead runs read beside yield, which gets the items in their order, each valid
+// prefetch runs read beside yield, which gets the items in their order, each valid
 // until the next. It returns when both have ended.
-func ahead[T any](read func(*feeder[T]), yield func(T) bool) {
-	f := &feeder[T]{free: make(chan *batch[T], batches), full: make(chan *batch[T], batches), stop: make(chan struct{})}
+func prefetch[T any](read func(*prefetcher[T]), yield func(T) bool) {
+	f := &prefetcher[T]{free: make(chan *batch[T], batches), full: make(chan *batch[T], batches), stop: make(chan struct{})}
 	for range batches {
 		f.free <- &batch[T]{text: make([]byte, 0, batchText)}
 	}
@@ -57,7 +57,7 @@ func ahead[T any](read func(*feeder[T]), yield func(T) bool) {
 
 // keep copies a line to where it stays for as long as the item that is put
 // next.
-func (f *feeder[T]) keep(line []byte) []byte {
+func (f *prefetcher[T]) keep(line []byte) []byte {
 	if f.b != nil && len(f.b.text)+len(line) > cap(f.b.text) {
 		f.next()
 	}
@@ -70,7 +70,7 @@ func (f *feeder[T]) keep(line []byte) []byte {
 }
 
 // put hands an item over; false says that nobody wants more.
-func (f *feeder[T]) put(item T) bool {
+func (f *prefetcher[T]) put(item T) bool {
 	if f.b == nil {
 		return false
 	}
@@ -82,7 +82,7 @@ func (f *feeder[T]) put(item T) bool {
 }
 
 // next sends the batch and waits for an empty one.
-func (f *feeder[T]) next() {
+func (f *prefetcher[T]) next() {
 	f.send()
 	select {
 	case f.b = <-f.free:
@@ -92,7 +92,7 @@ func (f *feeder[T]) next() {
 }
 
 // send sends the batch: there is always room for all of them.
-func (f *feeder[T]) send() {
+func (f *prefetcher[T]) send() {
 	if f.b != nil && len(f.b.items) > 0 {
 		f.full <- f.b
 	}

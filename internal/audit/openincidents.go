@@ -9,13 +9,13 @@ import (
 	"github.com/ctwarden/ctwarden/internal/record"
 )
 
-// unclosed are the incidents that have begun and not ended, by name, with the
+// openIncidents are the incidents that have begun and not ended, by name, with the
 // sequence number of the record of their beginning. Retention spares that
 // record and all behind it.
-type unclosed map[string]uint64
+type openIncidents map[string]uint64
 
 // note takes a record into account that was just appended.
-func (u unclosed) note(r Record) {
+func (u openIncidents) note(r Record) {
 	if r.Kind != record.KindIncidentOpen && r.Kind != record.KindIncidentClose {
 		return
 	}
@@ -28,7 +28,7 @@ func (u unclosed) note(r Record) {
 }
 
 // spares reports whether a segment that ends with record last must stay.
-func (u unclosed) spares(last uint64) bool {
+func (u openIncidents) spares(last uint64) bool {
 	for _, first := range u {
 		if first <= last {
 			return true
@@ -61,7 +61,7 @@ func (l *Log) Resume(names ...string) error {
 		missing = slices.DeleteFunc(missing, func(name string) bool {
 			seq, ok := found[name]
 			if ok {
-				l.unclosed[name] = seq
+				l.openIncidents[name] = seq
 			}
 			return ok
 		})
@@ -73,12 +73,12 @@ func (l *Log) Resume(names ...string) error {
 }
 
 // beginnings returns the incidents that begin in a segment.
-func (s *segmentFile) beginnings() (unclosed, error) {
+func (s *segmentFile) beginnings() (openIncidents, error) {
 	r, err := s.content()
 	if err != nil {
 		return nil, err
 	}
-	found := unclosed{}
+	found := openIncidents{}
 	m := newMatcher(Filter{Kinds: []record.Kind{record.KindIncidentOpen}})
 	readLines(context.Background(), newLines(r), s.File, m, func(r Record, lineErr error) bool {
 		switch _, damaged := errors.AsType[*LineError](lineErr); {

@@ -12,7 +12,7 @@ import (
 func TestWhatIsReadAheadComesInOrder(t *testing.T) {
 	const n = 100_000 // many times what is read ahead
 	var got, ended int
-	ahead(func(to *feeder[[]byte]) {
+	prefetch(func(to *prefetcher[[]byte]) {
 		defer func() { ended++ }()
 		for i := range n {
 			line := bytes.Repeat([]byte{'x'}, i%977)
@@ -39,7 +39,7 @@ func TestWhatIsReadAheadComesInOrder(t *testing.T) {
 func TestReadingAheadEndsWithItsReader(t *testing.T) {
 	for _, most := range []int{0, 1, batchItems, 5 * batchItems} {
 		put, got := 0, 0
-		ahead(func(to *feeder[int]) {
+		prefetch(func(to *prefetcher[int]) {
 			for to.put(put) {
 				put++
 			}
