@@ -12,8 +12,8 @@ import (
 
 	"github.com/ctwarden/ctwarden/internal/conntrack"
 	"github.com/ctwarden/ctwarden/internal/ctnetlink"
-	"github.com/ctwarden/ctwarden/internal/drill"
 	"github.com/ctwarden/ctwarden/internal/netns"
+	"github.com/ctwarden/ctwarden/internal/sandbox"
 )
 
 // TestDeletionSparesRealTraffic deletes while real connections carry data and
@@ -21,7 +21,7 @@ import (
 // hand.
 func TestDeletionSparesRealTraffic(t *testing.T) {
 	const old, again = 4000, 2000 // of the flood, and those of it that speak up again
-	stage, err := drill.NewStage()
+	stage, err := sandbox.New()
 	if errors.Is(err, os.ErrPermission) && os.Getuid() != 0 {
 		t.Skip("needs CAP_SYS_ADMIN and CAP_NET_ADMIN to make a network namespace: ", err)
 	}
@@ -36,7 +36,7 @@ func TestDeletionSparesRealTraffic(t *testing.T) {
 	defer traffic.Wait()
 	defer cancel()
 
-	flows, err := drill.NewFlows(stage.NS, 20)
+	flows, err := sandbox.NewFlows(stage.NS, 20)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -54,7 +54,7 @@ func TestDeletionSparesRealTraffic(t *testing.T) {
 	b := benchIn(t, stage.NS, conntrack.Protect{Networks: []netip.Prefix{netip.MustParsePrefix("127.1.10.0/24")}})
 	before := b.entries(t)
 
-	shorts, err := drill.NewShorts(stage)
+	shorts, err := sandbox.NewShorts(stage)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -135,7 +135,7 @@ func benchIn(t *testing.T, ns *netns.NS, protect conntrack.Protect) *bench {
 // flood sends n packets that nobody answers, each of a flow of its own.
 func flood(t *testing.T, ns *netns.NS, n uint64) {
 	t.Helper()
-	f, err := drill.NewFlood(ns)
+	f, err := sandbox.NewFlood(ns)
 	if err == nil {
 		err = errors.Join(f.Run(context.Background(), 100_000, n), f.Close())
 	}

@@ -6,15 +6,15 @@ import (
 	"time"
 
 	"github.com/ctwarden/ctwarden/internal/ctnetlink/cttest"
-	"github.com/ctwarden/ctwarden/internal/drill"
-	"github.com/ctwarden/ctwarden/internal/drill/drilltest"
+	"github.com/ctwarden/ctwarden/internal/sandbox"
+	"github.com/ctwarden/ctwarden/internal/sandbox/sandboxtest"
 	"github.com/ctwarden/ctwarden/policy"
 	"github.com/ctwarden/ctwarden/watcher"
 )
 
 // raisedAfter watches the kernel, not ctwarden: it returns the time from the
 // first step of the drop counter to another max.
-func raisedAfter(stage *drill.Stage, before uint64) <-chan time.Duration {
+func raisedAfter(stage *sandbox.Sandbox, before uint64) <-chan time.Duration {
 	gauge := watcher.Gauge{NetNS: stage.NS}
 	took := make(chan time.Duration, 1)
 	var first time.Time
@@ -58,7 +58,7 @@ func onTheLine() policy.Limits {
 // lost.
 func raiseOnTheLine(tb testing.TB) (took time.Duration, lost uint64) {
 	tb.Helper()
-	stage := drilltest.NewStage(tb)
+	stage := sandboxtest.New(tb)
 	before := cttest.HostMax(tb)
 	const room = 20_000
 	if before < 2*room || before > 1<<20 {
@@ -72,7 +72,7 @@ func raiseOnTheLine(tb testing.TB) (took time.Duration, lost uint64) {
 		time.Sleep(time.Millisecond)
 	}
 	raised := raisedAfter(stage, before)
-	flood, err := drill.NewFlood(stage.NS)
+	flood, err := sandbox.NewFlood(stage.NS)
 	if err != nil {
 		tb.Fatal(err)
 	}

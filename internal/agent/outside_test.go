@@ -16,10 +16,10 @@ import (
 	"github.com/ctwarden/ctwarden/internal/conntrack"
 	"github.com/ctwarden/ctwarden/internal/ctnetlink"
 	"github.com/ctwarden/ctwarden/internal/ctnetlink/cttest"
-	"github.com/ctwarden/ctwarden/internal/drill"
-	"github.com/ctwarden/ctwarden/internal/drill/drilltest"
 	"github.com/ctwarden/ctwarden/internal/netns"
 	"github.com/ctwarden/ctwarden/internal/record"
+	"github.com/ctwarden/ctwarden/internal/sandbox"
+	"github.com/ctwarden/ctwarden/internal/sandbox/sandboxtest"
 	"github.com/ctwarden/ctwarden/policy"
 	"github.com/ctwarden/ctwarden/remediate"
 	"github.com/ctwarden/ctwarden/watcher"
@@ -28,7 +28,7 @@ import (
 // newAgent makes an agent that watches the stage, with directories of its own,
 // and returns it with a function that runs it until the test calls stop. What
 // it changed is put back when the test ends.
-func newAgent(t testing.TB, stage *drill.Stage, limits policy.Limits) (a *Agent, start func() (stop func())) {
+func newAgent(t testing.TB, stage *sandbox.Sandbox, limits policy.Limits) (a *Agent, start func() (stop func())) {
 	t.Helper()
 	own, err := netns.Current()
 	if err != nil {
@@ -90,7 +90,7 @@ func openAgent(t testing.TB, o Options, limits policy.Limits) *Agent {
 // table in which others are answered all the time, and looks for each of those
 // afterwards.
 func TestNoRepliedEntryIsDeleted(t *testing.T) {
-	stage := drilltest.NewStage(t)
+	stage := sandboxtest.New(t)
 	limits := policy.Defaults()
 	limits.NoHostWide = true
 	limits.Verify.Settle = 0
@@ -100,7 +100,7 @@ func TestNoRepliedEntryIsDeleted(t *testing.T) {
 	limits.Levels.HighLeave, limits.Levels.ElevatedLeave = 1, 1
 	p, start := newAgent(t, stage, limits)
 
-	flows, err := drill.NewFlows(stage.NS, 20)
+	flows, err := sandbox.NewFlows(stage.NS, 20)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -109,7 +109,7 @@ func TestNoRepliedEntryIsDeleted(t *testing.T) {
 	talked := make(chan struct{})
 	go func() { defer close(talked); flows.Run(ctx, 10*time.Millisecond) }()
 	cttest.Fill(t, stage.NS, 2000, cttest.Replied())
-	flood, err := drill.NewFlood(stage.NS)
+	flood, err := sandbox.NewFlood(stage.NS)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -174,13 +174,13 @@ func repliedEntries(t *testing.T, ns *netns.NS) map[conntrack.Tuple]bool {
 // TestObserveChangesNothing runs the loop on a table that is full as far as it
 // knows, in observe mode.
 func TestObserveChangesNothing(t *testing.T) {
-	stage := drilltest.NewStage(t)
+	stage := sandboxtest.New(t)
 	own, err := netns.Current()
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer own.Close()
-	before, err := drill.ReadValues(own, stage.NS)
+	before, err := sandbox.ReadValues(own, stage.NS)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -204,7 +204,7 @@ func TestObserveChangesNothing(t *testing.T) {
 	if would.Load() == 0 {
 		t.Error("nothing was told")
 	}
-	after, err := drill.ReadValues(own, stage.NS)
+	after, err := sandbox.ReadValues(own, stage.NS)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -5,7 +5,7 @@ import (
 	"time"
 
 	"github.com/ctwarden/ctwarden/internal/ctnetlink/cttest"
-	"github.com/ctwarden/ctwarden/internal/drill/drilltest"
+	"github.com/ctwarden/ctwarden/internal/sandbox/sandboxtest"
 	"github.com/ctwarden/ctwarden/policy"
 	"github.com/ctwarden/ctwarden/watcher"
 )
@@ -43,9 +43,9 @@ type toll struct {
 // live entries, with or without ctwarden.
 func ramp(tb testing.TB, guarded bool) toll {
 	tb.Helper()
-	stage := drilltest.NewStage(tb)
+	stage := sandboxtest.New(tb)
 	cttest.Fill(tb, stage.NS, rampStart, cttest.Assured())
-	flows := drilltest.NewExchanges(tb, stage.NS)
+	flows := sandboxtest.NewExchanges(tb, stage.NS)
 	gauge := watcher.Gauge{NetNS: stage.NS}
 	defer gauge.Close()
 	before, err := gauge.Read()

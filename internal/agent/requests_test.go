@@ -12,15 +12,15 @@ import (
 	"github.com/ctwarden/ctwarden/internal/audit"
 	"github.com/ctwarden/ctwarden/internal/conntrack"
 	"github.com/ctwarden/ctwarden/internal/control"
-	"github.com/ctwarden/ctwarden/internal/drill/drilltest"
 	"github.com/ctwarden/ctwarden/internal/record"
+	"github.com/ctwarden/ctwarden/internal/sandbox/sandboxtest"
 	"github.com/ctwarden/ctwarden/policy"
 )
 
 // TestRevertThroughTheSocketPutsAValueBack changes one timeout of a namespace
 // as the daemon would, and asks for it back.
 func TestRevertThroughTheSocketPutsAValueBack(t *testing.T) {
-	stage := drilltest.NewStage(t)
+	stage := sandboxtest.New(t)
 	limits := policy.Defaults()
 	limits.NoHostWide = true
 	p, start := newAgent(t, stage, limits)

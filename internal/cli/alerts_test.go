@@ -13,10 +13,10 @@ import (
 	"time"
 
 	"github.com/ctwarden/ctwarden/internal/ctnetlink/cttest"
-	"github.com/ctwarden/ctwarden/internal/drill"
-	"github.com/ctwarden/ctwarden/internal/drill/drilltest"
 	"github.com/ctwarden/ctwarden/internal/netns"
 	"github.com/ctwarden/ctwarden/internal/record"
+	"github.com/ctwarden/ctwarden/internal/sandbox"
+	"github.com/ctwarden/ctwarden/internal/sandbox/sandboxtest"
 )
 
 // startIn runs the daemon in a namespace.
@@ -63,7 +63,7 @@ func TestPrometheusSeesAnIncident(t *testing.T) {
 	if _, err := exec.LookPath("prometheus"); err != nil {
 		t.Skip("needs prometheus (Debian package prometheus)")
 	}
-	stage := drilltest.NewStage(t)
+	stage := sandboxtest.New(t)
 	c := newChild(t)
 	most := cttest.HostMax(t)
 	c.configure(fmt.Sprintf(hurried, most/10, protectMetrics(t, c.dir)))
@@ -73,7 +73,7 @@ func TestPrometheusSeesAnIncident(t *testing.T) {
 	server.until("ctwarden_table_entries", true)
 	server.until(`ALERTS{alertstate="firing"}`, false)
 
-	flood, err := drill.NewFlood(stage.NS)
+	flood, err := sandbox.NewFlood(stage.NS)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -218,10 +218,10 @@ func TestPrometheusSeesLostPackets(t *testing.T) {
 	}
 	const lowMax = 32_768
 	cttest.LowerMax(t, lowMax)
-	stage := drilltest.NewStage(t)
+	stage := sandboxtest.New(t)
 	c := newChild(t)
 	c.configure(fmt.Sprintf("metrics: {listen: %q, web_config: %s}\n", metricsAddress, protectMetrics(t, c.dir)))
-	flows := drilltest.NewExchanges(t, stage.NS)
+	flows := sandboxtest.NewExchanges(t, stage.NS)
 	c.startIn(stage.NS)
 	// The full table would refuse connections to Prometheus, and its own: they
 	// come first, and stay.

@@ -9,7 +9,7 @@ import (
 	"testing"
 
 	"github.com/ctwarden/ctwarden/internal/ctnetlink/cttest"
-	"github.com/ctwarden/ctwarden/internal/drill/drilltest"
+	"github.com/ctwarden/ctwarden/internal/sandbox/sandboxtest"
 )
 
 // futile is a configuration under which the one thing that may be done is of no
@@ -42,7 +42,7 @@ func TestPrometheusSeesActsInVain(t *testing.T) {
 	if _, err := os.Stat("/dev/kmsg"); err != nil {
 		t.Skipf("needs the kernel's log to lose it: %v", err)
 	}
-	stage := drilltest.NewStage(t)
+	stage := sandboxtest.New(t)
 	c := newChild(t)
 	// Until the mount is taken away, the log is a device that holds nothing.
 	c.through = []string{"unshare", "--mount", "sh", "-c", `mount --bind /dev/null /dev/kmsg && exec "$@"`, "sh"}

@@ -8,7 +8,7 @@ import (
 	"syscall"
 	"testing"
 
-	"github.com/ctwarden/ctwarden/internal/drill/drilltest"
+	"github.com/ctwarden/ctwarden/internal/sandbox/sandboxtest"
 )
 
 // TestPrometheusReadsTheTextfile has a real node_exporter hand on what a daemon
@@ -24,7 +24,7 @@ func TestPrometheusReadsTheTextfile(t *testing.T) {
 		}
 	}
 	const address = "127.0.0.1:9100"
-	stage := drilltest.NewStage(t)
+	stage := sandboxtest.New(t)
 	c := newChild(t)
 	dir := t.TempDir()
 	c.configure("metrics: {textfile: " + filepath.Join(dir, "ctwarden.prom") + "}\n")

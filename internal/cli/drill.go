@@ -15,8 +15,8 @@ import (
 	"github.com/ctwarden/ctwarden/internal/agent"
 	"github.com/ctwarden/ctwarden/internal/audit"
 	"github.com/ctwarden/ctwarden/internal/config"
-	"github.com/ctwarden/ctwarden/internal/drill"
 	"github.com/ctwarden/ctwarden/internal/netns"
+	"github.com/ctwarden/ctwarden/internal/sandbox"
 	"github.com/ctwarden/ctwarden/policy"
 	"github.com/ctwarden/ctwarden/remediate"
 	"github.com/ctwarden/ctwarden/watcher"
@@ -74,12 +74,12 @@ type exercise struct {
 	tell     teller
 
 	own    *netns.NS
-	stage  *drill.Stage
+	stage  *sandbox.Sandbox
 	look   *watcher.Sampler
 	log    *audit.Log
 	agent  *agent.Agent
 	dir    string
-	before drill.Values
+	before sandbox.Values
 	rate   uint64
 	score  score
 }
@@ -106,7 +106,7 @@ func (e *exercise) prepare(ctx context.Context) (err error) {
 	if e.own, err = netns.Current(); err != nil {
 		return err
 	}
-	if e.stage, err = drill.NewStage(); err != nil {
+	if e.stage, err = sandbox.New(); err != nil {
 		return hint(err, "sudo ctwarden drill   # a namespace and a rule in it need root")
 	}
 	e.look = watcher.NewSampler(e.stage.NS, true)
@@ -117,7 +117,7 @@ func (e *exercise) prepare(ctx context.Context) (err error) {
 	if err := e.check(&o); err != nil {
 		return err
 	}
-	if e.before, err = drill.ReadValues(e.own, e.stage.NS); err != nil {
+	if e.before, err = sandbox.ReadValues(e.own, e.stage.NS); err != nil {
 		return err
 	}
 	e.rate = min(max(o.Table.Max/drillFill, drillSlowest), drillBrisk)
@@ -225,17 +225,17 @@ func (e *exercise) limits() policy.Limits {
 
 // rehearse floods and lets the loop work until everything was seen.
 func (e *exercise) rehearse(ctx context.Context) (err error) {
-	flood, err := drill.NewFlood(e.stage.NS)
+	flood, err := sandbox.NewFlood(e.stage.NS)
 	if err != nil {
 		return err
 	}
 	defer func() { err = errors.Join(err, flood.Close()) }()
-	flows, err := drill.NewFlows(e.stage.NS, drillFlows)
+	flows, err := sandbox.NewFlows(e.stage.NS, drillFlows)
 	if err != nil {
 		return err
 	}
 	defer func() { err = errors.Join(err, flows.Close()) }()
-	shorts, err := drill.NewShorts(e.stage)
+	shorts, err := sandbox.NewShorts(e.stage)
 	if err != nil {
 		return err
 	}
@@ -260,7 +260,7 @@ func (e *exercise) rehearse(ctx context.Context) (err error) {
 
 // watch tells the fill once a second until everything was seen or the time is
 // up.
-func (e *exercise) watch(ctx context.Context, flood *drill.Flood) {
+func (e *exercise) watch(ctx context.Context, flood *sandbox.Flood) {
 	ticks := time.NewTicker(time.Second)
 	defer ticks.Stop()
 	for {

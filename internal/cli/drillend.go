@@ -9,8 +9,8 @@ import (
 	"time"
 
 	"github.com/ctwarden/ctwarden/internal/audit"
-	"github.com/ctwarden/ctwarden/internal/drill"
 	"github.com/ctwarden/ctwarden/internal/record"
+	"github.com/ctwarden/ctwarden/internal/sandbox"
 	"github.com/ctwarden/ctwarden/policy"
 )
 
@@ -153,7 +153,7 @@ func interrupted(ctx context.Context) error {
 // verdict compares the kernel with what it was and says whether the drill
 // showed what it should.
 func (e *exercise) verdict(context.Context) error {
-	after, err := drill.ReadValues(e.own, e.stage.NS)
+	after, err := sandbox.ReadValues(e.own, e.stage.NS)
 	if err != nil {
 		return err
 	}

@@ -13,7 +13,7 @@ import (
 	"time"
 
 	"github.com/ctwarden/ctwarden/internal/ctnetlink/cttest"
-	"github.com/ctwarden/ctwarden/internal/drill/drilltest"
+	"github.com/ctwarden/ctwarden/internal/sandbox/sandboxtest"
 )
 
 func TestMetricsInAFileAndOnTheSocket(t *testing.T) {
@@ -88,7 +88,7 @@ func (c *child) figures() map[string]float64 {
 // TestMetricsSayWhatTheKernelAndStatusSay fills a table and compares what is
 // told of it with what the kernel tells, and with status --json.
 func TestMetricsSayWhatTheKernelAndStatusSay(t *testing.T) {
-	stage := drilltest.NewStage(t)
+	stage := sandboxtest.New(t)
 	c := newChild(t)
 	c.startIn(stage.NS)
 	const filled = 1000

@@ -118,6 +118,6 @@ func (t *teller) end(e *exercise, differ []string) {
 	t.say("short TCP connections       %d made", s.shorts)
 	t.say("long-lived connections      %d of %d alive, %d round trips, slowest %s", s.alive, s.flows, s.trips, s.slowest.Round(time.Millisecond/10))
 	if len(differ) == 0 {
-		t.say("kernel values               all %d as before", len(e.before.Host)+len(e.before.Stage))
+		t.say("kernel values               all %d as before", len(e.before.Host)+len(e.before.Sandbox))
 	}
 }

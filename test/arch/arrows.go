@@ -31,7 +31,7 @@ func arrows() map[string][]string {
 		"internal/report":       {"policy", "internal/advice", "internal/conntrack", "internal/census", "internal/audit", "internal/incident", "internal/ui"},
 		"internal/control":      {"policy", "internal/conntrack", "internal/audit", "internal/incident"},
 		"internal/metrics":      {"policy", "internal/conntrack", "internal/audit", "internal/loop", "internal/record"},
-		"internal/drill":        {"internal/netns"},
+		"internal/sandbox":      {"internal/netns"},
 		// watcher: a namespace and a sweep of them.
 		"internal/diagnosis": {"policy", "internal/advice", "watcher", "internal/conntrack", "internal/census", "internal/audit", "internal/ui"},
 		// daemon: its Status, which is asked for through the socket.
@@ -47,11 +47,11 @@ func arrows() map[string][]string {
 		// census: its summary is what one of the functions returns that the daemon is given.
 		"internal/loop": {"policy", "internal/conntrack", "internal/census", "internal/record"},
 
-		"internal/drill/drilltest":  {"internal/drill", "internal/netns"},
-		"internal/ctnetlink/cttest": {"internal/ctnetlink", "internal/conntrack", "internal/netns"},
-		"test/event":                {},
-		"test/qemu":                 {},
-		"test/arch":                 {},
+		"internal/sandbox/sandboxtest": {"internal/sandbox", "internal/netns"},
+		"internal/ctnetlink/cttest":    {"internal/ctnetlink", "internal/conntrack", "internal/netns"},
+		"test/event":                   {},
+		"test/qemu":                    {},
+		"test/arch":                    {},
 	}
 }
 

@@ -8,14 +8,14 @@ import (
 
 	"github.com/ctwarden/ctwarden/internal/conntrack"
 	"github.com/ctwarden/ctwarden/internal/ctnetlink/cttest"
-	"github.com/ctwarden/ctwarden/internal/drill"
 	"github.com/ctwarden/ctwarden/internal/netns"
+	"github.com/ctwarden/ctwarden/internal/sandbox"
 )
 
 // newTable makes a namespace in which packets are tracked, whose UDP entries
 // live so long that those of the bench are idle and do not expire.
-func newTable() (*drill.Stage, error) {
-	stage, err := drill.NewStage()
+func newTable() (*sandbox.Sandbox, error) {
+	stage, err := sandbox.New()
 	if err != nil {
 		return nil, err
 	}

@@ -10,7 +10,7 @@ import (
 	"sync"
 	"time"
 
-	"github.com/ctwarden/ctwarden/internal/drill"
+	"github.com/ctwarden/ctwarden/internal/sandbox"
 	"github.com/ctwarden/ctwarden/internal/tablesim"
 )
 
@@ -62,7 +62,7 @@ at %s for %s: tcp_short %d/s lasting 1ms
 
 // play plays the load with real packets and returns what the kernel counted.
 func (l load) play(ctx context.Context) (c curve, err error) {
-	stage, err := drill.NewStage()
+	stage, err := sandbox.New()
 	if err != nil {
 		return c, err
 	}
@@ -70,12 +70,12 @@ func (l load) play(ctx context.Context) (c curve, err error) {
 	if err := shorten(stage); err != nil {
 		return c, err
 	}
-	flood, err := drill.NewFlood(stage.NS)
+	flood, err := sandbox.NewFlood(stage.NS)
 	if err != nil {
 		return c, err
 	}
 	defer func() { err = errors.Join(err, flood.Close()) }()
-	shorts, err := drill.NewShorts(stage)
+	shorts, err := sandbox.NewShorts(stage)
 	if err != nil {
 		return c, err
 	}
@@ -84,7 +84,7 @@ func (l load) play(ctx context.Context) (c curve, err error) {
 }
 
 // watch lets the traffic run and counts meanwhile.
-func (l load) watch(ctx context.Context, stage *drill.Stage, flood *drill.Flood, shorts *drill.Shorts) (c curve, err error) {
+func (l load) watch(ctx context.Context, stage *sandbox.Sandbox, flood *sandbox.Flood, shorts *sandbox.Shorts) (c curve, err error) {
 	if c.max, err = value(stage, "max"); err != nil {
 		return c, err
 	}
@@ -124,7 +124,7 @@ func (l load) watch(ctx context.Context, stage *drill.Stage, flood *drill.Flood,
 }
 
 // runShorts makes the short connections, at their time.
-func runShorts(ctx context.Context, shorts *drill.Shorts) {
+func runShorts(ctx context.Context, shorts *sandbox.Shorts) {
 	select {
 	case <-ctx.Done():
 		return
@@ -138,7 +138,7 @@ func runShorts(ctx context.Context, shorts *drill.Shorts) {
 const sysctls = "/proc/sys/net/netfilter/nf_conntrack_"
 
 // shorten sets the stage's own timeouts.
-func shorten(stage *drill.Stage) error {
+func shorten(stage *sandbox.Sandbox) error {
 	return stage.NS.Do(func() error {
 		return errors.Join(
 			os.WriteFile(sysctls+"udp_timeout", strconv.AppendInt(nil, udpTimeout, 10), 0),
@@ -147,7 +147,7 @@ func shorten(stage *drill.Stage) error {
 }
 
 // value reads a value of the stage.
-func value(stage *drill.Stage, name string) (n uint64, err error) {
+func value(stage *sandbox.Sandbox, name string) (n uint64, err error) {
 	err = stage.NS.Do(func() error {
 		text, err := os.ReadFile(sysctls + name)
 		if err != nil {

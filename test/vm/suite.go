@@ -15,7 +15,7 @@ import (
 // compares it with the packages whose tests make a network namespace.
 func kernelPackages() []string {
 	return []string{
-		"internal/netns", "internal/ctnetlink", "internal/drill", "watcher", "remediate", "internal/doctor", "internal/agent", "internal/cli",
+		"internal/netns", "internal/ctnetlink", "internal/sandbox", "watcher", "remediate", "internal/doctor", "internal/agent", "internal/cli",
 	}
 }
 

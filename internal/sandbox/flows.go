@@ -1,4 +1,4 @@
-package drill
+package sandbox
 
 import (
 	"context"
@@ -15,8 +15,8 @@ import (
 	"github.com/ctwarden/ctwarden/internal/netns"
 )
 
-// thread returns the stage's namespace with another thread in it.
-func (s *Stage) thread() (*netns.NS, error) {
+// thread returns the sandbox's namespace with another thread in it.
+func (s *Sandbox) thread() (*netns.NS, error) {
 	path := filepath.Join("/proc/self/fd", fmt.Sprint(s.NS.File().Fd()))
 	f, err := os.Open(path)
 	if err != nil {

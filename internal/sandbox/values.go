@@ -1,4 +1,4 @@
-package drill
+package sandbox
 
 import (
 	"errors"
@@ -13,15 +13,15 @@ import (
 	"github.com/ctwarden/ctwarden/internal/netns"
 )
 
-// Values are the sysctls of connection tracking, of the host and of the stage.
-type Values struct{ Host, Stage map[string]uint64 }
+// Values are the sysctls of connection tracking, of the host and of the sandbox.
+type Values struct{ Host, Sandbox map[string]uint64 }
 
 // ReadValues reads every number of net.netfilter but the count of entries.
-func ReadValues(host, stage *netns.NS) (v Values, err error) {
+func ReadValues(host, sandbox *netns.NS) (v Values, err error) {
 	if v.Host, err = readNetfilter(host); err != nil {
 		return v, err
 	}
-	v.Stage, err = readNetfilter(stage)
+	v.Sandbox, err = readNetfilter(sandbox)
 	return v, err
 }
 
@@ -62,6 +62,6 @@ func (v Values) Differences(after Values) []string {
 		}
 	}
 	compare("", v.Host, after.Host)
-	compare("in the drill's namespace: ", v.Stage, after.Stage)
+	compare("in the drill's namespace: ", v.Sandbox, after.Sandbox)
 	return differ
 }

@@ -1,18 +1,18 @@
-package drilltest
+package sandboxtest
 
 import (
 	"errors"
 	"os"
 	"testing"
 
-	"github.com/ctwarden/ctwarden/internal/drill"
+	"github.com/ctwarden/ctwarden/internal/sandbox"
 )
 
-// NewStage makes a namespace in which connections are tracked, which is closed
+// New makes a namespace in which connections are tracked, which is closed
 // when the test ends. It skips a test that lacks the right.
-func NewStage(tb testing.TB) *drill.Stage {
+func New(tb testing.TB) *sandbox.Sandbox {
 	tb.Helper()
-	stage, err := drill.NewStage()
+	sandbox, err := sandbox.New()
 	if errors.Is(err, os.ErrPermission) && os.Getuid() != 0 {
 		tb.Skip("needs CAP_SYS_ADMIN to make a network namespace")
 	}
@@ -20,9 +20,9 @@ func NewStage(tb testing.TB) *drill.Stage {
 		tb.Fatal(err)
 	}
 	tb.Cleanup(func() {
-		if err := stage.Close(); err != nil {
+		if err := sandbox.Close(); err != nil {
 			tb.Error(err)
 		}
 	})
-	return stage
+	return sandbox
 }

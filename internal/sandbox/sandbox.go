@@ -1,4 +1,4 @@
-package drill
+package sandbox
 
 import (
 	"errors"
@@ -10,18 +10,18 @@ import (
 	"github.com/ctwarden/ctwarden/internal/netns"
 )
 
-// A Stage is a namespace of its own in which connections are tracked. Make one
-// with NewStage; Close removes it with everything in it.
-type Stage struct {
+// A Sandbox is a namespace of its own in which connections are tracked. Make one
+// with New; Close removes it with everything in it.
+type Sandbox struct {
 	// NS is the namespace. Traffic uses threads of its own, so that a
 	// connect that has to wait does not keep an observer waiting.
 	NS *netns.NS
 }
 
-// NewStage makes a namespace and a rule in it that asks for the state of
+// New makes a namespace and a rule in it that asks for the state of
 // connections: since Linux 4.10 the kernel tracks in a namespace only when a
 // rule needs it (nf_ct_netns_get). It needs CAP_SYS_ADMIN and CAP_NET_ADMIN.
-func NewStage() (*Stage, error) {
+func New() (*Sandbox, error) {
 	ns, err := netns.New()
 	if err != nil {
 		return nil, err
@@ -29,11 +29,11 @@ func NewStage() (*Stage, error) {
 	if err := track(ns); err != nil {
 		return nil, errors.Join(fmt.Errorf("turn tracking on: %w", err), ns.Close())
 	}
-	return &Stage{NS: ns}, nil
+	return &Sandbox{NS: ns}, nil
 }
 
 // Close removes the namespace. What was tracked in it goes with it.
-func (s *Stage) Close() error { return s.NS.Close() }
+func (s *Sandbox) Close() error { return s.NS.Close() }
 
 // track adds the rule "ct state new counter" to the output of the namespace.
 func track(ns *netns.NS) error {

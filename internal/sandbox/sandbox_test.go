@@ -1,4 +1,4 @@
-package drill
+package sandbox
 
 import (
 	"context"
@@ -10,10 +10,10 @@ import (
 	"time"
 )
 
-// newStage makes a stage, or skips where the privilege is missing.
-func newStage(t *testing.T) *Stage {
+// newSandbox makes a sandbox, or skips where the privilege is missing.
+func newSandbox(t *testing.T) *Sandbox {
 	t.Helper()
-	stage, err := NewStage()
+	sandbox, err := New()
 	if errors.Is(err, os.ErrPermission) && os.Getuid() != 0 {
 		t.Skip("needs CAP_SYS_ADMIN to make a network namespace")
 	}
@@ -21,18 +21,18 @@ func newStage(t *testing.T) *Stage {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() {
-		if err := stage.Close(); err != nil {
+		if err := sandbox.Close(); err != nil {
 			t.Error(err)
 		}
 	})
-	return stage
+	return sandbox
 }
 
-// entries reads nf_conntrack_count of the stage.
-func entries(t *testing.T, stage *Stage) int {
+// entries reads nf_conntrack_count of the sandbox.
+func entries(t *testing.T, sandbox *Sandbox) int {
 	t.Helper()
 	var n int
-	err := stage.NS.Do(func() error {
+	err := sandbox.NS.Do(func() error {
 		text, err := os.ReadFile("/proc/sys/net/netfilter/nf_conntrack_count")
 		if err != nil {
 			return err
@@ -47,8 +47,8 @@ func entries(t *testing.T, stage *Stage) int {
 }
 
 func TestEachFloodPacketIsAnEntry(t *testing.T) {
-	stage := newStage(t)
-	flood, err := NewFlood(stage.NS)
+	sandbox := newSandbox(t)
+	flood, err := NewFlood(sandbox.NS)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -58,19 +58,19 @@ func TestEachFloodPacketIsAnEntry(t *testing.T) {
 	}
 	if sent := flood.Sent.Load(); sent == 0 {
 		t.Fatal("sent nothing")
-	} else if got := entries(t, stage); got != int(sent) {
+	} else if got := entries(t, sandbox); got != int(sent) {
 		t.Errorf("%d entries after %d packets", got, sent)
 	}
 }
 
 func TestFlowsCarryDataAndShortsEnd(t *testing.T) {
-	stage := newStage(t)
-	flows, err := NewFlows(stage.NS, 3)
+	sandbox := newSandbox(t)
+	flows, err := NewFlows(sandbox.NS, 3)
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer flows.Close()
-	shorts, err := NewShorts(stage)
+	shorts, err := NewShorts(sandbox)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -90,14 +90,14 @@ func TestFlowsCarryDataAndShortsEnd(t *testing.T) {
 	if alive, of := flows.Alive(); alive != 3 || of != 3 {
 		t.Errorf("%d of %d flows alive", alive, of)
 	}
-	if got := entries(t, stage); got < 23 {
+	if got := entries(t, sandbox); got < 23 {
 		t.Errorf("%d entries, want the flows and the short connections", got)
 	}
 }
 
 func TestDeadFlowIsNoticed(t *testing.T) {
-	stage := newStage(t)
-	flows, err := NewFlows(stage.NS, 2)
+	sandbox := newSandbox(t)
+	flows, err := NewFlows(sandbox.NS, 2)
 	if err != nil {
 		t.Fatal(err)
 	}

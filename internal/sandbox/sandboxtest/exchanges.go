@@ -1,4 +1,4 @@
-package drilltest
+package sandboxtest
 
 import (
 	"context"

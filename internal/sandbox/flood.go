@@ -1,4 +1,4 @@
-package drill
+package sandbox
 
 import (
 	"context"
@@ -118,8 +118,8 @@ type Shorts struct {
 const shortsPort = 7001
 
 // NewShorts listens in the namespace, on a thread of its own.
-func NewShorts(stage *Stage) (*Shorts, error) {
-	ns, err := stage.thread()
+func NewShorts(sandbox *Sandbox) (*Shorts, error) {
+	ns, err := sandbox.thread()
 	if err != nil {
 		return nil, err
 	}

@@ -1,2 +1,0 @@
-// Package drilltest makes a drill's stage for tests.
-package drilltest

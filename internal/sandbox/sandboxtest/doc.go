@@ -1,0 +1,2 @@
+// Package sandboxtest makes sandboxes and their traffic for tests.
+package sandboxtest
