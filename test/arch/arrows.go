@@ -44,6 +44,10 @@ func arrows() map[string][]string {
 			"policy", "watcher", "remediate", "internal/conntrack", "internal/netns", "internal/ctnetlink", "internal/census",
 			"internal/record", "internal/audit", "internal/config", "internal/control", "internal/loop", "internal/metrics", "internal/ui",
 		},
+		"internal/drill": {
+			"policy", "watcher", "remediate", "internal/netns", "internal/sandbox", "internal/record", "internal/audit", "internal/config",
+			"internal/loop", "internal/agent",
+		},
 		// census: its summary is what one of the functions returns that the daemon is given.
 		"internal/loop": {"policy", "internal/conntrack", "internal/census", "internal/record"},
 

@@ -1,4 +1,4 @@
-package cli
+package drill
 
 import (
 	"context"
@@ -14,20 +14,34 @@ import (
 	"github.com/ctwarden/ctwarden/policy"
 )
 
-// A score is what was seen in a drill.
+// A Summary is what was seen in a drill.
+type Summary struct {
+	// Heard are lines of the kernel; Raised, Shortened and Deleted acts.
+	Heard, Raised, Shortened, Deleted int
+	// Would are raises that were only recorded, Entries what was deleted.
+	Would    int
+	Entries  uint64
+	Verdicts map[policy.ActionType]policy.Result
+	// Sent and Refused are packets of the flood, Trips round trips of the
+	// long-lived connections, Shorts short ones that were made.
+	Sent, Refused, Trips, Shorts uint64
+	Alive, Flows                 int
+	Slowest                      time.Duration
+	// Due is after how long the verdict on a timeout comes, for which a drill
+	// does not wait.
+	Due time.Duration
+	// Same is how many kernel values are as before, 0 if not all are.
+	Same int
+}
+
+// A score is the summary of a drill while it goes on.
 type score struct {
-	mu                                sync.Mutex
-	heard, raised, shortened, deleted int
-	told                              int // raises that were only told
-	entries                           uint64
-	verdicts                          map[policy.ActionType]policy.Result
-	failed                            []string
+	mu sync.Mutex
+	Summary
+	failed []string
 	// over says that the traffic has ended: what is cut short now is no failure.
-	over                         bool
-	sent, refused, trips, shorts uint64
-	alive, flows                 int
-	slowest                      time.Duration
-	floodErr                     error
+	over     bool
+	floodErr error
 }
 
 // note takes a record of the loop into account.
@@ -41,21 +55,21 @@ func (s *score) note(r audit.Record) {
 	}
 	switch p := payload.(type) {
 	case *record.Signal:
-		s.heard++
+		s.Heard++
 	case *record.Outcome:
 		s.outcome(&p.Outcome)
 	case *record.Verdict:
-		if s.verdicts == nil {
-			s.verdicts = map[policy.ActionType]policy.Result{}
+		if s.Verdicts == nil {
+			s.Verdicts = map[policy.ActionType]policy.Result{}
 		}
-		s.verdicts[p.Type] = p.Result
+		s.Verdicts[p.Type] = p.Result
 	}
 }
 
 func (s *score) outcome(out *policy.Outcome) {
 	switch {
 	case out.Action.Would:
-		s.told++
+		s.Would++
 		return
 	case !out.OK && s.over:
 		return
@@ -65,13 +79,13 @@ func (s *score) outcome(out *policy.Outcome) {
 	}
 	switch out.Action.Type {
 	case policy.RaiseMax:
-		s.raised++
+		s.Raised++
 	case policy.ShortenTimeout:
-		s.shortened++
+		s.Shortened++
 	case policy.DeleteEntries:
 		if out.Changed > 0 {
-			s.deleted++
-			s.entries += out.Changed
+			s.Deleted++
+			s.Entries += out.Changed
 		}
 	}
 }
@@ -87,8 +101,8 @@ func (s *score) end() {
 func (s *score) complete() bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return s.raised+s.told > 0 && s.shortened > 0 && s.deleted > 0 &&
-		s.verdicts[policy.DeleteEntries] != 0 && (s.raised == 0 || s.verdicts[policy.RaiseMax] != 0)
+	return s.Raised+s.Would > 0 && s.Shortened > 0 && s.Deleted > 0 &&
+		s.Verdicts[policy.DeleteEntries] != 0 && (s.Raised == 0 || s.Verdicts[policy.RaiseMax] != 0)
 }
 
 // putBack reverts what the loop changed, and then ends the incident: the
@@ -126,8 +140,8 @@ func (e *exercise) cleanUp() error {
 	if e.look != nil {
 		errs = append(errs, e.look.Close())
 	}
-	if e.stage != nil {
-		errs = append(errs, e.stage.Close())
+	if e.sandbox != nil {
+		errs = append(errs, e.sandbox.Close())
 	}
 	if e.log != nil {
 		errs = append(errs, e.log.Close())
@@ -152,14 +166,18 @@ func interrupted(ctx context.Context) error {
 
 // verdict compares the kernel with what it was and says whether the drill
 // showed what it should.
-func (e *exercise) verdict(context.Context) error {
-	after, err := sandbox.ReadValues(e.own, e.stage.NS)
+func (e *exercise) verdict() error {
+	after, err := sandbox.ReadValues(e.own, e.sandbox.NS)
 	if err != nil {
 		return err
 	}
 	s := &e.score
 	differ := e.before.Differences(after)
-	e.tell.end(e, differ)
+	s.Due = e.Config.Limits.Verify.Timeouts
+	if len(differ) == 0 {
+		s.Same = len(e.before.Host) + len(e.before.Sandbox)
+	}
+	e.Progress.End(&s.Summary)
 	var errs []error
 	for _, d := range differ {
 		errs = append(errs, fmt.Errorf("a value is not as before: %s", d))
@@ -167,12 +185,12 @@ func (e *exercise) verdict(context.Context) error {
 	for _, f := range s.failed {
 		errs = append(errs, errors.New(f))
 	}
-	if s.alive != s.flows {
-		errs = append(errs, fmt.Errorf("%d of %d long-lived connections died", s.flows-s.alive, s.flows))
+	if s.Alive != s.Flows {
+		errs = append(errs, fmt.Errorf("%d of %d long-lived connections died", s.Flows-s.Alive, s.Flows))
 	}
 	if !s.complete() {
 		errs = append(errs, fmt.Errorf("not everything was seen in %s: %d raises, %d timeouts shortened, %d deletions",
-			drillLongest, s.raised+s.told, s.shortened, s.deleted))
+			longest, s.Raised+s.Would, s.Shortened, s.Deleted))
 	}
 	return errors.Join(errs...)
 }

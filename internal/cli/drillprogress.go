@@ -1,0 +1,123 @@
+package cli
+
+import (
+	"fmt"
+	"io"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/ctwarden/ctwarden/internal/audit"
+	"github.com/ctwarden/ctwarden/internal/drill"
+	"github.com/ctwarden/ctwarden/internal/loop"
+	"github.com/ctwarden/ctwarden/internal/record"
+	"github.com/ctwarden/ctwarden/internal/ui"
+	"github.com/ctwarden/ctwarden/policy"
+	"github.com/ctwarden/ctwarden/watcher"
+)
+
+// A drillProgress prints a drill as it happens: one line for each second and each
+// record, with the time since the flood began.
+type drillProgress struct {
+	w    io.Writer
+	json bool
+
+	mu    sync.Mutex
+	start time.Time
+}
+
+// line prints one line under the present time.
+func (p *drillProgress) line(format string, args ...any) {
+	if p.json {
+		return
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	at := "       "
+	if !p.start.IsZero() {
+		at = fmt.Sprintf("%6.2fs", time.Since(p.start).Seconds())
+	}
+	fmt.Fprintf(p.w, "%s  %s\n", at, audit.Sanitise(fmt.Sprintf(format, args...)))
+}
+
+// say prints a line that belongs to no moment of the flood.
+func (p *drillProgress) say(format string, args ...any) {
+	if !p.json {
+		p.mu.Lock()
+		defer p.mu.Unlock()
+		fmt.Fprintf(p.w, "%s\n", audit.Sanitise(fmt.Sprintf(format, args...)))
+	}
+}
+
+func (p *drillProgress) begin(plan drill.Plan) {
+	p.say("ctwarden drill: a flood in a network namespace of its own (netns %d), on Linux %s", plan.NetNS, watcher.KernelRelease())
+	p.say("%d new UDP flows/s that nobody answers, %d short TCP connections/s, and %d long-lived ones that must survive",
+		plan.Rate, plan.Shorts, plan.Flows)
+	if plan.HostWide {
+		p.say("nf_conntrack_max of this host is %d; it will be raised and put back", plan.Max)
+	} else {
+		p.say("nf_conntrack_max of this host is %d; nothing outside the namespace is written (see --host-wide)", plan.Max)
+	}
+	p.mu.Lock()
+	p.start = time.Now()
+	p.mu.Unlock()
+}
+
+// fill tells how full the table is.
+func (p *drillProgress) fill(s *loop.Status, refused uint64) {
+	if len(s.Tables) == 0 {
+		return
+	}
+	a := &s.Tables[0].Assessment
+	table := &a.Observation.Table
+	text := fmt.Sprintf("%s %6s of %d, %s", ui.Bar(a.Fullness.Of(barWidth), barWidth), policy.Percent(a.Fullness), table.Max, a.Level)
+	if a.FullIn > 0 && a.FullIn < time.Hour {
+		text += fmt.Sprintf(", full in %s", a.FullIn.Round(time.Second/10))
+	}
+	if refused > 0 {
+		text += fmt.Sprintf(", %d packets lost", refused)
+	}
+	p.line("%s", text)
+}
+
+// record tells one record of the loop.
+func (p *drillProgress) record(r audit.Record) {
+	if p.json {
+		p.mu.Lock()
+		defer p.mu.Unlock()
+		_ = printRecord(p.w, true, r) // the reader went away: the drill goes on to its end
+		return
+	}
+	switch r.Kind {
+	case record.KindSample: // the fill is told as it is
+		return
+	case record.KindStart, record.KindConfig: // begin says it, and they come before
+		return
+	}
+	p.line("%-8s %s", strings.TrimPrefix(string(r.Kind), "incident."), r.Sentence())
+}
+
+// end sums up.
+func (p *drillProgress) end(s *drill.Summary) {
+	p.say("")
+	p.say("lines of the kernel heard   %d", s.Heard)
+	p.say("packets sent, lost          %d, %d", s.Sent, s.Refused)
+	raised := fmt.Sprint(s.Raised)
+	if s.Would > 0 {
+		raised = fmt.Sprintf("%d, and %d told as would", s.Raised, s.Would)
+	}
+	p.say("max raised                  %s", raised)
+	p.say("timeouts shortened          %d", s.Shortened)
+	p.say("entries deleted             %d in %d acts", s.Entries, s.Deleted)
+	for _, kind := range []policy.ActionType{policy.RaiseMax, policy.DeleteEntries} {
+		if result, ok := s.Verdicts[kind]; ok {
+			p.say("verdict on %-16s %s", kind, result)
+		}
+	}
+	p.say("verdict on %-16s due after %s: the drill does not wait for it", policy.ShortenTimeout, s.Due)
+	p.say("short TCP connections       %d made", s.Shorts)
+	p.say("long-lived connections      %d of %d alive, %d round trips, slowest %s", s.Alive, s.Flows, s.Trips, s.Slowest.Round(time.Millisecond/10))
+	if s.Same > 0 {
+		p.say("kernel values               all %d as before", s.Same)
+	}
+}

@@ -1,0 +1,302 @@
+package drill
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"sync"
+	"time"
+
+	"github.com/ctwarden/ctwarden/internal/agent"
+	"github.com/ctwarden/ctwarden/internal/audit"
+	"github.com/ctwarden/ctwarden/internal/config"
+	"github.com/ctwarden/ctwarden/internal/loop"
+	"github.com/ctwarden/ctwarden/internal/netns"
+	"github.com/ctwarden/ctwarden/internal/sandbox"
+	"github.com/ctwarden/ctwarden/policy"
+	"github.com/ctwarden/ctwarden/remediate"
+	"github.com/ctwarden/ctwarden/watcher"
+)
+
+// What the drill does to the daemon's limits and to the table. The daemon
+// waits for longer between two acts than a drill has time for.
+const (
+	settle    = 2 * time.Second
+	longest   = 90 * time.Second
+	flowCount = 8
+	shortRate = 200 // short connections a second
+	// The flood fills the present max in about so many seconds, so that the
+	// forecast has something to see, and neither in less nor in more packets
+	// a second than is sane.
+	fillSeconds                = 12
+	slowestFlood, fastestFlood = 2_000, 60_000
+)
+
+// Options are what a drill is made of.
+type Options struct {
+	Version string
+	// Config has the limits, which the drill hurries.
+	Config *config.Config
+	// HostWide raises nf_conntrack_max for real, and puts it back.
+	HostWide bool
+	Progress Progress
+}
+
+// A Progress receives what happens in a drill. All of it is needed; Record may be
+// called at any time and by any goroutine, the others one after the other.
+type Progress struct {
+	// Begin is called before the flood.
+	Begin func(Plan)
+	// Fill is called once a second, with how many packets the kernel refused.
+	Fill func(s *loop.Status, refused uint64)
+	// Record is called with every record of the agent.
+	Record func(audit.Record)
+	// End is called when everything was put back.
+	End func(*Summary)
+}
+
+// A Plan is what a drill is going to do.
+type Plan struct {
+	// NetNS is the inode number of the sandbox.
+	NetNS uint32
+	// Rate is new flows a second, Shorts short connections a second, and Flows
+	// the long-lived ones.
+	Rate, Shorts uint64
+	Flows        int
+	// Max is nf_conntrack_max of the host.
+	Max      uint64
+	HostWide bool
+}
+
+// A RefusedError is why a drill can't be on this host, with commands that help.
+type RefusedError struct {
+	error
+	Hints []string
+}
+
+func (e *RefusedError) Unwrap() error { return e.error }
+
+func refuse(err error, hints ...string) error { return &RefusedError{err, hints} }
+
+// An exercise is one drill with what it has open.
+type exercise struct {
+	Options
+	own     *netns.NS
+	sandbox *sandbox.Sandbox
+	look    *watcher.Sampler
+	log     *audit.Log
+	agent   *agent.Agent
+	dir     string
+	before  sandbox.Values
+	rate    uint64
+	score   score
+}
+
+// Run floods the table of a sandbox, lets an agent work on it, and puts
+// everything back. The error says what was not as it should be; that of a drill
+// that can't be on this host is a *RefusedError.
+func Run(ctx context.Context, o Options) (err error) {
+	e := &exercise{Options: o}
+	ctx, stop := context.WithTimeout(ctx, longest)
+	defer stop()
+	defer func() { err = errors.Join(err, e.cleanUp()) }()
+	if err := e.prepare(ctx); err != nil {
+		return err
+	}
+	if err := e.rehearse(ctx); err != nil {
+		return err
+	}
+	if err := e.putBack(); err != nil {
+		return err
+	}
+	return e.verdict()
+}
+
+// prepare makes the sandbox and the agent; nothing was written yet when it
+// fails.
+func (e *exercise) prepare(ctx context.Context) (err error) {
+	if e.own, err = netns.Current(); err != nil {
+		return err
+	}
+	if e.sandbox, err = sandbox.New(); err != nil {
+		return refuse(err, "sudo ctwarden drill   # a namespace and a rule in it need root")
+	}
+	e.look = watcher.NewSampler(e.sandbox.NS, true)
+	o, err := e.look.Observe()
+	if err != nil {
+		return err
+	}
+	if err := e.check(&o); err != nil {
+		return err
+	}
+	if e.before, err = sandbox.ReadValues(e.own, e.sandbox.NS); err != nil {
+		return err
+	}
+	e.rate = min(max(o.Table.Max/fillSeconds, slowestFlood), fastestFlood)
+	if e.dir, err = os.MkdirTemp("", "ctwarden-drill-"); err != nil {
+		return fmt.Errorf("make directory: %w", err)
+	}
+	return e.makeAgent(ctx)
+}
+
+// check refuses a drill that this host can't bear or that can't show anything.
+func (e *exercise) check(o *policy.Observation) error {
+	switch needs, free := o.Table.Max*(uint64(o.Memory.EntryBytes)+256), o.Memory.Available; {
+	case o.Absent:
+		return refuse(errors.New("nf_conntrack is not there"), "modprobe nf_conntrack")
+	case o.Table.Max == 0:
+		return refuse(errors.New("nf_conntrack_max is 0: a table without a limit can't fill"), "ctwarden simulate max_zero   # what would be done")
+	case needs > free/10:
+		return refuse(fmt.Errorf("filling %d entries needs %d MiB, more than a tenth of the %d MiB that are free",
+			o.Table.Max, needs>>20, free>>20), "ctwarden simulate syn_flood   # the same without a kernel")
+	case o.Table.Max > fastestFlood*25:
+		return refuse(fmt.Errorf("nf_conntrack_max is %d: a drill's flood, whose entries live for 30 s, would not fill it", o.Table.Max),
+			"ctwarden simulate syn_flood   # the same without a kernel")
+	}
+	return nil
+}
+
+// makeAgent makes the agent that works on the sandbox.
+func (e *exercise) makeAgent(ctx context.Context) (err error) {
+	hurried := *e.Config
+	hurried.Limits = e.limits()
+	if e.log, err = audit.Open(filepath.Join(e.dir, "audit.jsonl"), audit.Options{}); err != nil {
+		return err
+	}
+	o := remediate.Options{
+		Dir: e.dir, Hash: hurried.Limits.Hash, Protect: e.Config.Protect, Fleeting: e.sandbox.NS.Inode(),
+		Find: func(inode uint32) (*netns.NS, error) {
+			if inode != e.sandbox.NS.Inode() {
+				return nil, os.ErrNotExist
+			}
+			return e.sandbox.NS, nil
+		},
+	}
+	if e.HostWide {
+		// What is changed for the whole host stands in the host's ledger, so
+		// that "ctwarden revert" finds it should the drill be killed.
+		o.Dir = e.Config.State.Dir
+		if err := os.MkdirAll(o.Dir, 0o750); err != nil {
+			return fmt.Errorf("make directory: %w", err)
+		}
+		if err := e.untouched(o.Dir); err != nil {
+			return err
+		}
+	}
+	boot, err := remediate.BootID("")
+	if err != nil {
+		return err
+	}
+	return e.open(ctx, agent.Options{
+		Version: e.Version, Boot: boot, Config: &hurried, Own: e.own, Table: e.sandbox.NS, Remediate: o,
+		KernelLog: watcher.KernelLog{Kmsg: watcher.NewKmsg()}, Log: e.log, Logger: slog.New(slog.DiscardHandler), OnRecord: e.record,
+	})
+}
+
+// untouched refuses the ledger of a daemon that is stopped and has changed
+// values: at its end the drill puts back all that stands there, and what is in
+// other namespaces it can't find.
+func (e *exercise) untouched(dir string) error {
+	l, err := remediate.ReadLedger(remediate.Options{Dir: dir, Own: e.own})
+	if err != nil || len(l.Entries) == 0 {
+		return err
+	}
+	return refuse(errors.New("ctwarden has changed values of this host already; a drill would mix its own with them"), "ctwarden revert")
+}
+
+// open makes the agent. With an error, nothing was written and there is nothing
+// to put back.
+func (e *exercise) open(ctx context.Context, o agent.Options) error {
+	a, err := agent.New(ctx, o)
+	if errors.Is(err, remediate.ErrLocked) {
+		return refuse(fmt.Errorf("a daemon runs on this host, and --host-wide would get in its way: %w", err),
+			"ctwarden drill   # without --host-wide nothing outside its namespace is written",
+			"systemctl stop ctwarden")
+	}
+	if err != nil {
+		return err
+	}
+	if e.HostWide && !a.Kernel().Can(0).MaxWritable {
+		return errors.Join(refuse(errors.New("nf_conntrack_max can't be written here, so that --host-wide can't raise it"),
+			"ctwarden drill   # without --host-wide it is only told"), a.Close())
+	}
+	e.agent = a
+	return nil
+}
+
+// limits are the configured ones, hurried: a drill lasts for seconds. One
+// raise is enough to see.
+func (e *exercise) limits() policy.Limits {
+	l := e.Config.Limits
+	l.Mode = policy.Enforce
+	l.NoHostWide = !e.HostWide
+	l.Verify.Settle = settle
+	l.Raise.Ceiling = min(l.Raise.Ceiling, 2*e.before.Host["nf_conntrack_max"])
+	return l
+}
+
+// rehearse floods and lets the loop work until everything was seen.
+func (e *exercise) rehearse(ctx context.Context) (err error) {
+	flood, err := sandbox.NewFlood(e.sandbox.NS)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, flood.Close()) }()
+	flows, err := sandbox.NewFlows(e.sandbox.NS, flowCount)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, flows.Close()) }()
+	shorts, err := sandbox.NewShorts(e.sandbox)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, shorts.Close()) }()
+	traffic, calm := context.WithCancel(ctx)
+	var running sync.WaitGroup
+	running.Go(func() { flows.Run(traffic, 50*time.Millisecond) })
+	running.Go(func() { shorts.Run(traffic, shortRate) })
+	running.Go(func() { e.score.floodErr = flood.Run(traffic, e.rate, e.rate*uint64(longest/time.Second)) })
+	running.Go(func() { e.agent.Run(traffic) })
+	e.Progress.Begin(Plan{
+		NetNS: e.sandbox.NS.Inode(), Rate: e.rate, Shorts: shortRate, Flows: flowCount,
+		Max: e.before.Host["nf_conntrack_max"], HostWide: e.HostWide,
+	})
+	e.watch(traffic, flood)
+	e.score.end()
+	calm()
+	running.Wait()
+	e.score.Sent, e.score.Refused = flood.Sent.Load(), flood.Refused.Load()
+	e.score.Alive, e.score.Flows = flows.Alive()
+	e.score.Trips, e.score.Slowest = flows.Trips.Load(), time.Duration(flows.Slowest.Load())
+	e.score.Shorts = shorts.Made.Load()
+	return errors.Join(e.score.floodErr, interrupted(ctx))
+}
+
+// watch tells the fill once a second until everything was seen or the time is
+// up.
+func (e *exercise) watch(ctx context.Context, flood *sandbox.Flood) {
+	ticks := time.NewTicker(time.Second)
+	defer ticks.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-ticks.C:
+			s := e.agent.Status()
+			e.Progress.Fill(&s, flood.Refused.Load())
+			if e.score.complete() {
+				return
+			}
+		}
+	}
+}
+
+// record notes what the loop did, and passes it on.
+func (e *exercise) record(r audit.Record) {
+	e.score.note(r)
+	e.Progress.Record(r)
+}
