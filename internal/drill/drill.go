@@ -81,8 +81,8 @@ func (e *RefusedError) Unwrap() error { return e.error }
 
 func refuse(err error, hints ...string) error { return &RefusedError{err, hints} }
 
-// An exercise is one drill with what it has open.
-type exercise struct {
+// A run is one drill with what it has open.
+type run struct {
 	Options
 	own     *netns.NS
 	sandbox *sandbox.Sandbox
@@ -99,7 +99,7 @@ type exercise struct {
 // everything back. The error says what was not as it should be; that of a drill
 // that can't be on this host is a *RefusedError.
 func Run(ctx context.Context, o Options) (err error) {
-	e := &exercise{Options: o}
+	e := &run{Options: o}
 	ctx, stop := context.WithTimeout(ctx, longest)
 	defer stop()
 	defer func() { err = errors.Join(err, e.cleanUp()) }()
@@ -117,7 +117,7 @@ func Run(ctx context.Context, o Options) (err error) {
 
 // prepare makes the sandbox and the agent; nothing was written yet when it
 // fails.
-func (e *exercise) prepare(ctx context.Context) (err error) {
+func (e *run) prepare(ctx context.Context) (err error) {
 	if e.own, err = netns.Current(); err != nil {
 		return err
 	}
@@ -143,7 +143,7 @@ func (e *exercise) prepare(ctx context.Context) (err error) {
 }
 
 // check refuses a drill that this host can't bear or that can't show anything.
-func (e *exercise) check(o *policy.Observation) error {
+func (e *run) check(o *policy.Observation) error {
 	switch needs, free := o.Table.Max*(uint64(o.Memory.EntryBytes)+256), o.Memory.Available; {
 	case o.Absent:
 		return refuse(errors.New("nf_conntrack is not there"), "modprobe nf_conntrack")
@@ -160,7 +160,7 @@ func (e *exercise) check(o *policy.Observation) error {
 }
 
 // makeAgent makes the agent that works on the sandbox.
-func (e *exercise) makeAgent(ctx context.Context) (err error) {
+func (e *run) makeAgent(ctx context.Context) (err error) {
 	hurried := *e.Config
 	hurried.Limits = e.limits()
 	if e.log, err = audit.Open(filepath.Join(e.dir, "audit.jsonl"), audit.Options{}); err != nil {
@@ -199,7 +199,7 @@ func (e *exercise) makeAgent(ctx context.Context) (err error) {
 // untouched refuses the ledger of a daemon that is stopped and has changed
 // values: at its end the drill puts back all that stands there, and what is in
 // other namespaces it can't find.
-func (e *exercise) untouched(dir string) error {
+func (e *run) untouched(dir string) error {
 	l, err := remediate.ReadLedger(remediate.Options{Dir: dir, Own: e.own})
 	if err != nil || len(l.Entries) == 0 {
 		return err
@@ -209,7 +209,7 @@ func (e *exercise) untouched(dir string) error {
 
 // open makes the agent. With an error, nothing was written and there is nothing
 // to put back.
-func (e *exercise) open(ctx context.Context, o agent.Options) error {
+func (e *run) open(ctx context.Context, o agent.Options) error {
 	a, err := agent.New(ctx, o)
 	if errors.Is(err, remediate.ErrLocked) {
 		return refuse(fmt.Errorf("a daemon runs on this host, and --host-wide would get in its way: %w", err),
@@ -229,7 +229,7 @@ func (e *exercise) open(ctx context.Context, o agent.Options) error {
 
 // limits are the configured ones, hurried: a drill lasts for seconds. One
 // raise is enough to see.
-func (e *exercise) limits() policy.Limits {
+func (e *run) limits() policy.Limits {
 	l := e.Config.Limits
 	l.Mode = policy.Enforce
 	l.NoHostWide = !e.HostWide
@@ -239,7 +239,7 @@ func (e *exercise) limits() policy.Limits {
 }
 
 // rehearse floods and lets the loop work until everything was seen.
-func (e *exercise) rehearse(ctx context.Context) (err error) {
+func (e *run) rehearse(ctx context.Context) (err error) {
 	flood, err := sandbox.NewFlood(e.sandbox.NS)
 	if err != nil {
 		return err
@@ -278,7 +278,7 @@ func (e *exercise) rehearse(ctx context.Context) (err error) {
 
 // watch tells the fill once a second until everything was seen or the time is
 // up.
-func (e *exercise) watch(ctx context.Context, flood *sandbox.Flood) {
+func (e *run) watch(ctx context.Context, flood *sandbox.Flood) {
 	ticks := time.NewTicker(time.Second)
 	defer ticks.Stop()
 	for {
@@ -296,7 +296,7 @@ func (e *exercise) watch(ctx context.Context, flood *sandbox.Flood) {
 }
 
 // record notes what the loop did, and passes it on.
-func (e *exercise) record(r audit.Record) {
+func (e *run) record(r audit.Record) {
 	e.score.note(r)
 	e.Progress.Record(r)
 }

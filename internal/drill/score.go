@@ -107,7 +107,7 @@ func (s *score) complete() bool {
 
 // putBack reverts what the loop changed, and then ends the incident: the
 // record tells a drill to its end. What can't be recorded is put back, too.
-func (e *exercise) putBack() error {
+func (e *run) putBack() error {
 	const force = true
 	err := e.agent.Record(&record.Revert{
 		Requester: record.Requester{Reason: "the drill is over", UID: uint32(os.Getuid()), PID: int32(os.Getpid())}, Force: force,
@@ -128,7 +128,7 @@ func (e *exercise) putBack() error {
 
 // cleanUp removes everything that the drill made. What it had changed is put
 // back first: after Ctrl-C it was not yet.
-func (e *exercise) cleanUp() error {
+func (e *run) cleanUp() error {
 	var errs []error
 	if e.agent != nil {
 		if len(e.agent.Kernel().Ledger().Entries) > 0 {
@@ -166,7 +166,7 @@ func interrupted(ctx context.Context) error {
 
 // verdict compares the kernel with what it was and says whether the drill
 // showed what it should.
-func (e *exercise) verdict() error {
+func (e *run) verdict() error {
 	after, err := sandbox.ReadValues(e.own, e.sandbox.NS)
 	if err != nil {
 		return err
