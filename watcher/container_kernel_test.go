@@ -97,10 +97,10 @@ func stopContainer(t *testing.T, program, id, group string) {
 	}
 }
 
-// TestRosterNamesWhatARealRuntimeStarted has a container runtime start a pod's
+// TestKnownNamesWhatARealRuntimeStarted has a container runtime start a pod's
 // container, without an engine: what names it is what the kernel tells of its
 // control group, and the runtime's own configuration.
-func TestRosterNamesWhatARealRuntimeStarted(t *testing.T) {
+func TestKnownNamesWhatARealRuntimeStarted(t *testing.T) {
 	program := needRuntime(t)
 	if program == "" {
 		return
@@ -111,7 +111,7 @@ func TestRosterNamesWhatARealRuntimeStarted(t *testing.T) {
 		"io.kubernetes.cri.sandbox-name": "web-0", "io.kubernetes.cri.sandbox-namespace": "shop",
 	})
 	startContainer(t, program, plain, "/docker", nil)
-	r := newRoster(t)
+	r := newKnown(t)
 	found := map[string]uint32{}
 	for _, n := range r.All() {
 		if n.Container == "" {
@@ -138,14 +138,14 @@ func TestRosterNamesWhatARealRuntimeStarted(t *testing.T) {
 	}
 }
 
-// TestRosterNamesWhatIPNetnsMade uses the program that people use.
-func TestRosterNamesWhatIPNetnsMade(t *testing.T) {
+// TestKnownNamesWhatIPNetnsMade uses the program that people use.
+func TestKnownNamesWhatIPNetnsMade(t *testing.T) {
 	needNetNS(t)
 	ip, err := exec.LookPath("ip")
 	if err != nil {
 		t.Skip("needs the program ip (Debian package iproute2)")
 	}
-	name := "ctwarden-roster-" + strconv.Itoa(os.Getpid())
+	name := "ctwarden-known-" + strconv.Itoa(os.Getpid())
 	if text, err := exec.CommandContext(t.Context(), ip, "netns", "add", name).CombinedOutput(); err != nil {
 		t.Skipf("needs a host on which ip netns add works: %s", text)
 	}
@@ -164,7 +164,7 @@ func TestRosterNamesWhatIPNetnsMade(t *testing.T) {
 	if err := ns.Close(); err != nil {
 		t.Error(err)
 	}
-	r := newRoster(t)
+	r := newKnown(t)
 	r.Sweep(0)
 	n, here := r.Named(inode)
 	if !here || n.Name() != name || n.Entries != 30 || n.Unread {

@@ -75,17 +75,17 @@ func findPath(name string) (*netns.NS, error) {
 // findCalled opens the namespace with a number, or the one that a container
 // runtime, a pod or a unit gives its name to, wherever it is mounted.
 func findCalled(name string) (*netns.NS, error) {
-	var roster Roster
-	defer func() { _ = roster.Close() }() // it only read
-	if err := roster.Search(); err != nil {
+	var known Known
+	defer func() { _ = known.Close() }() // it only read
+	if err := known.Search(); err != nil {
 		return nil, err
 	}
-	found := slices.DeleteFunc(roster.All(), func(ns Namespace) bool { return !ns.isCalled(name) })
+	found := slices.DeleteFunc(known.All(), func(ns Namespace) bool { return !ns.isCalled(name) })
 	switch len(found) {
 	case 0:
 		return nil, fmt.Errorf("find %q: %w", name, fs.ErrNotExist)
 	case 1:
-		return roster.Open(found[0].Inode)
+		return known.Open(found[0].Inode)
 	}
 	names := make([]string, len(found))
 	for i := range found {

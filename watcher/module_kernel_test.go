@@ -89,8 +89,8 @@ func TestGaugeFollowsTheModuleThatGoesAndComesBack(t *testing.T) {
 	if _, err := g.Timeouts(); !errors.Is(err, watcher.ErrNoTable) {
 		t.Errorf("timeouts without the module: %v", err)
 	}
-	var roster watcher.Roster
-	if s := roster.Sweep(1); s.Entries != 0 {
+	var known watcher.Known
+	if s := known.Sweep(1); s.Entries != 0 {
 		t.Errorf("swept %+v", s)
 	}
 	for _, name := range slices.Backward(removed) {

@@ -19,7 +19,7 @@ import (
 //
 // Observe is for one goroutine; the other methods may be called by any.
 type Namespaces struct {
-	roster   Roster
+	known    Known
 	patterns Patterns
 	// can says what may be written, claimed whether the ledger has a value of
 	// a namespace.
@@ -67,7 +67,7 @@ func (p Patterns) match(ns *Namespace) bool {
 // claimed whether a value of it is to be given back, for as long as it is one
 // goes on to be watched.
 func NewNamespaces(own *netns.NS, patterns Patterns, can func(netns uint32) policy.Kernel, claimed func(netns uint32) bool) *Namespaces {
-	return &Namespaces{roster: Roster{Own: own.Inode()}, patterns: patterns, can: can, claimed: claimed}
+	return &Namespaces{known: Known{Own: own.Inode()}, patterns: patterns, can: can, claimed: claimed}
 }
 
 // Observe returns the observations of those that are watched, and completes
@@ -109,7 +109,7 @@ func (n *Namespaces) note(entries map[uint32]uint64, own *policy.Observation) {
 			if !w.failing {
 				n.alarmed.Store(true)
 			}
-			if w.failing = n.roster.Held(w.inode); w.failing {
+			if w.failing = n.known.Held(w.inode); w.failing {
 				kept = append(kept, w)
 			} else {
 				w.close()
@@ -146,7 +146,7 @@ func (n *Namespaces) deserted(now policy.Moment) bool {
 	}
 	n.checked = now
 	for _, w := range n.watched {
-		if !n.roster.Held(w.inode) {
+		if !n.known.Held(w.inode) {
 			n.alarmed.Store(true)
 			return true
 		}
@@ -159,14 +159,14 @@ func (n *Namespaces) look(own *policy.Observation) {
 	start := time.Now()
 	alarmed := n.alarmed.Swap(false)
 	if alarmed || n.swept == 0 || n.searched >= sweepsBetweenSearches {
-		if n.roster.Search() == nil {
+		if n.known.Search() == nil {
 			n.searched = 0
 		}
 	}
 	n.searched++
-	n.sweep = n.roster.Sweep(policy.WatchFrom(own.Table.Max))
+	n.sweep = n.known.Sweep(policy.WatchFrom(own.Table.Max))
 	for _, w := range n.watched {
-		ns, _ := n.roster.Named(w.inode)
+		ns, _ := n.known.Named(w.inode)
 		w.Entries = ns.Entries // of which the sum is made
 	}
 	n.swept, n.took = own.Now, time.Since(start)
@@ -182,7 +182,7 @@ func (n *Namespaces) look(own *policy.Observation) {
 func (n *Namespaces) choose(own *policy.Observation) {
 	kept := n.watched[:0]
 	for _, w := range n.watched {
-		ns, here := n.roster.Named(w.inode)
+		ns, here := n.known.Named(w.inode)
 		w.Claimed = n.claimed(w.inode)
 		if !here || w.Idle(own.Now) || !w.Claimed && !n.patterns.match(&ns) {
 			w.close()
@@ -230,9 +230,9 @@ func (n *Namespaces) SetPatterns(patterns Patterns) {
 
 // watch begins to watch a namespace, from inside where that is permitted.
 func (n *Namespaces) watch(inode uint32, now policy.Moment) *watchedNamespace {
-	ns, _ := n.roster.Named(inode)
+	ns, _ := n.known.Named(inode)
 	w := &watchedNamespace{inode: inode, Watched: policy.Watched{Entries: ns.Entries, Seen: now}}
-	if ns, err := n.roster.Open(inode); err == nil { // or else it is read from outside
+	if ns, err := n.known.Open(inode); err == nil { // or else it is read from outside
 		w.sampler = NewSampler(ns, true)
 		w.sampler.Can = n.can
 	}
@@ -254,7 +254,7 @@ func (n *Namespaces) observeOne(w *watchedNamespace, own *policy.Observation) (p
 	if w.sampler != nil {
 		return w.sampler.Observe()
 	}
-	table, err := n.roster.Read(w.inode)
+	table, err := n.known.Read(w.inode)
 	if err != nil {
 		return policy.Observation{}, err
 	}
@@ -283,12 +283,12 @@ func (n *Namespaces) Open(inode uint32) (*netns.NS, error) {
 	defer n.mu.Unlock()
 	w := n.find(inode)
 	if w == nil {
-		if _, here := n.roster.Named(inode); !here {
-			if err := n.roster.Search(); err != nil {
+		if _, here := n.known.Named(inode); !here {
+			if err := n.known.Search(); err != nil {
 				return nil, err
 			}
 		}
-		if _, here := n.roster.Named(inode); !here {
+		if _, here := n.known.Named(inode); !here {
 			return nil, fmt.Errorf("netns %d: %w", inode, fs.ErrNotExist)
 		}
 		_, now := Now()
@@ -313,7 +313,7 @@ func (n *Namespaces) Entered(inode uint32) (*netns.NS, error) {
 
 // Name is what people call a namespace.
 func (n *Namespaces) Name(inode uint32) string {
-	ns, _ := n.roster.Named(inode)
+	ns, _ := n.known.Named(inode)
 	return ns.Name()
 }
 
@@ -333,10 +333,10 @@ func (n *Namespaces) Refresh() {
 // or not to be watched, is no reason, nor is the own one.
 func (n *Namespaces) Alarm(inode uint32) {
 	if inode != 0 {
-		if inode == n.roster.Own {
+		if inode == n.known.Own {
 			return
 		}
-		ns, here := n.roster.Named(inode)
+		ns, here := n.known.Named(inode)
 		n.mu.Lock()
 		known := n.find(inode) != nil || here && !n.patterns.match(&ns)
 		n.mu.Unlock()
@@ -361,5 +361,5 @@ func (n *Namespaces) Close() error {
 		w.close()
 	}
 	n.watched = nil
-	return n.roster.Close()
+	return n.known.Close()
 }

@@ -32,9 +32,9 @@ func fakeMounts(t *testing.T, n int) *Namespaces {
 		t.Fatal(err)
 	}
 	all := &Namespaces{
-		roster: Roster{Root: root}, claimed: func(uint32) bool { return false },
+		known: Known{Root: root}, claimed: func(uint32) bool { return false },
 	}
-	if err := all.roster.Search(); err != nil {
+	if err := all.known.Search(); err != nil {
 		t.Fatal(err)
 	}
 	return all
@@ -47,7 +47,7 @@ func (n *Namespaces) sweepFound(entries ...uint64) {
 		if w := n.find(uint32(i + 1)); w != nil {
 			w.Entries = held
 		}
-		ns, _ := n.roster.Named(uint32(i + 1))
+		ns, _ := n.known.Named(uint32(i + 1))
 		ns.Entries = held
 		n.sweep.Full = append(n.sweep.Full, ns)
 	}
@@ -120,8 +120,8 @@ func TestOneReadingThatFailsEndsNothing(t *testing.T) {
 	if err := os.WriteFile(filepath.Join(root, "proc/self/mountinfo"), []byte(line), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	n := &Namespaces{roster: Roster{Root: root}, claimed: func(uint32) bool { return false }}
-	if err := n.roster.Search(); err != nil {
+	n := &Namespaces{known: Known{Root: root}, claimed: func(uint32) bool { return false }}
+	if err := n.known.Search(); err != nil {
 		t.Fatal(err)
 	}
 	own := policy.Observation{Now: 1, Table: conntrack.Table{Max: 100_000}}

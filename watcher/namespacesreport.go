@@ -39,7 +39,7 @@ func (n *Namespaces) Report() *NamespacesReport {
 		Entries: n.sweep.Entries, SweepNS: n.sweep.Took.Nanoseconds(),
 	}
 	n.mu.Unlock()
-	all := n.roster.All()
+	all := n.known.All()
 	slices.SortStableFunc(all, func(a, b Namespace) int { return cmp.Compare(b.Entries, a.Entries) })
 	for _, ns := range all[:min(largestShown, len(all))] {
 		if ns.Entries > 0 {

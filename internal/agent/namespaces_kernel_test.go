@@ -32,7 +32,7 @@ func rowNames(s *cttest.Mounted, act bool) config.NetNS {
 // strangers counts the namespaces elsewhere on the machine that hold as much.
 func strangers(tb testing.TB, s *cttest.Mounted, own uint32, much uint64) uint32 {
 	n := uint32(0)
-	known := watcher.Roster{Own: own}
+	known := watcher.Known{Own: own}
 	defer func() { _ = known.Close() }()
 	if err := known.Search(); err != nil {
 		tb.Fatal(err)

@@ -11,12 +11,12 @@ import (
 // CountOthers counts the entries of the other namespaces, as far as they may be
 // looked at.
 func CountOthers(own *netns.NS) (o remediate.Others, err error) {
-	roster := watcher.Roster{Own: own.Inode()}
-	defer func() { err = errors.Join(err, roster.Close()) }()
-	if err := roster.Search(); err != nil {
+	known := watcher.Known{Own: own.Inode()}
+	defer func() { err = errors.Join(err, known.Close()) }()
+	if err := known.Search(); err != nil {
 		return o, err
 	}
-	sweep := roster.Sweep(1)
+	sweep := known.Sweep(1)
 	o.All = sweep.Entries
 	if len(sweep.Full) > 0 {
 		o.Fullest = sweep.Full[0].Entries

@@ -139,11 +139,11 @@ func offerScenarios(_ *cobra.Command, given []string, _ string) ([]cobra.Complet
 // offerNamespaces offers the names of the other network namespaces, as far as
 // this user may see them.
 func offerNamespaces(*cobra.Command, []string, string) ([]cobra.Completion, cobra.ShellCompDirective) {
-	var roster watcher.Roster
-	defer func() { _ = roster.Close() }() // it only read
+	var known watcher.Known
+	defer func() { _ = known.Close() }() // it only read
 	var offers []cobra.Completion
-	if roster.Search() == nil {
-		for _, ns := range roster.All() {
+	if known.Search() == nil {
+		for _, ns := range known.All() {
 			if name := ns.Name(); name != "" && !strings.ContainsAny(name, " \t\n") {
 				offers = append(offers, audit.Sanitise(name))
 			}

@@ -133,12 +133,12 @@ const namespacesShown = 5
 
 // lookElsewhere ranks the other namespaces by their entries.
 func lookElsewhere(own *netns.NS, limit uint64) (*diagnosis.Elsewhere, error) {
-	roster := watcher.Roster{Own: own.Inode()}
-	defer func() { _ = roster.Close() }() // it only read
-	if err := roster.Search(); err != nil {
+	known := watcher.Known{Own: own.Inode()}
+	defer func() { _ = known.Close() }() // it only read
+	if err := known.Search(); err != nil {
 		return nil, err
 	}
-	sweep := roster.Sweep(1)
+	sweep := known.Sweep(1)
 	return diagnosis.Rank(&sweep, limit, namespacesShown), nil
 }
 

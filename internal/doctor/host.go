@@ -247,13 +247,13 @@ const crowded = 10
 // checkNamespaces counts the other namespaces, and those that hide.
 func (p *patient) checkNamespaces() {
 	const area = "netns"
-	roster := watcher.Roster{Root: p.root, Own: p.own.Inode()}
-	defer func() { _ = roster.Close() }() // it only read
-	if err := roster.Search(); err != nil {
+	known := watcher.Known{Root: p.root, Own: p.own.Inode()}
+	defer func() { _ = known.Close() }() // it only read
+	if err := known.Search(); err != nil {
 		p.add(Note, area, "others", "", "can't be found: %v", err)
 		return
 	}
-	s := roster.Sweep(max(1, p.table.Table.Max/crowded))
+	s := known.Sweep(max(1, p.table.Table.Max/crowded))
 	level := Note
 	if p.cfg.Watch.NetNS == config.All {
 		level = Wrong

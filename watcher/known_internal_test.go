@@ -57,8 +57,8 @@ func (p *fakeProc) process(pid int, comm string, entries int) (inode uint32) {
 	return p.write(fmt.Sprintf("%d/ns/net", pid), "")
 }
 
-// entriesOf is what a roster says of each namespace, by what runs in it.
-func entriesOf(r *Roster) map[string]uint64 {
+// entriesOf is what a known says of each namespace, by what runs in it.
+func entriesOf(r *Known) map[string]uint64 {
 	all := map[string]uint64{}
 	for _, n := range r.All() {
 		all[n.Comm] = n.Entries
@@ -66,10 +66,10 @@ func entriesOf(r *Roster) map[string]uint64 {
 	return all
 }
 
-func TestRosterIsNotFooledByAProcessIDThatIsUsedAgain(t *testing.T) {
+func TestKnownIsNotFooledByAProcessIDThatIsUsedAgain(t *testing.T) {
 	proc := newFakeProc(t)
 	web := proc.process(77, "web", 500)
-	r := &Roster{Root: proc.root, Own: 1}
+	r := &Known{Root: proc.root, Own: 1}
 	if err := r.Search(); err != nil {
 		t.Fatal(err)
 	}
@@ -89,10 +89,10 @@ func TestRosterIsNotFooledByAProcessIDThatIsUsedAgain(t *testing.T) {
 	}
 }
 
-func TestRosterFollowsAProcessThatEntersAnotherNamespace(t *testing.T) {
+func TestKnownFollowsAProcessThatEntersAnotherNamespace(t *testing.T) {
 	proc := newFakeProc(t)
 	proc.process(77, "web", 500)
-	r := &Roster{Root: proc.root, Own: 1}
+	r := &Known{Root: proc.root, Own: 1}
 	if err := r.Search(); err != nil {
 		t.Fatal(err)
 	}
@@ -124,12 +124,12 @@ func (p *fakeProc) join(pid, other int, comm string) {
 	}
 }
 
-// TestRosterLooksTwiceWhatAProcessIsCalled: a runtime prepares the namespace,
+// TestKnownLooksTwiceWhatAProcessIsCalled: a runtime prepares the namespace,
 // and becomes the program a moment later.
-func TestRosterLooksTwiceWhatAProcessIsCalled(t *testing.T) {
+func TestKnownLooksTwiceWhatAProcessIsCalled(t *testing.T) {
 	proc := newFakeProc(t)
 	inode := proc.process(77, "runc:[2:INIT]", 1)
-	r := &Roster{Root: proc.root, Own: 1}
+	r := &Known{Root: proc.root, Own: 1}
 	search := func() string {
 		t.Helper()
 		if err := r.Search(); err != nil {
@@ -149,11 +149,11 @@ func TestRosterLooksTwiceWhatAProcessIsCalled(t *testing.T) {
 	}
 }
 
-// TestRosterKeepsANameThatCanNotBeReadAgain: the process has just ended.
-func TestRosterKeepsANameThatCanNotBeReadAgain(t *testing.T) {
+// TestKnownKeepsANameThatCanNotBeReadAgain: the process has just ended.
+func TestKnownKeepsANameThatCanNotBeReadAgain(t *testing.T) {
 	proc := newFakeProc(t)
 	inode := proc.process(77, "nginx", 1)
-	r := &Roster{Root: proc.root, Own: 1}
+	r := &Known{Root: proc.root, Own: 1}
 	for range 2 {
 		if err := r.Search(); err != nil {
 			t.Fatal(err)
@@ -167,16 +167,16 @@ func TestRosterKeepsANameThatCanNotBeReadAgain(t *testing.T) {
 	}
 }
 
-// TestRosterNamesANamespaceByItsFirstProcess, and forgets the number of the
+// TestKnownNamesANamespaceByItsFirstProcess, and forgets the number of the
 // last one that has left.
-func TestRosterNamesANamespaceByItsFirstProcess(t *testing.T) {
+func TestKnownNamesANamespaceByItsFirstProcess(t *testing.T) {
 	proc := newFakeProc(t)
 	inode := proc.process(501, "master", 1)
 	for _, pid := range []int{907, 502, 4001, 12, 700, 33, 88, 650} {
 		proc.join(pid, 501, fmt.Sprint("worker", pid))
 	}
 	proc.write("self/mountinfo", fmt.Sprintf("245 30 0:4 net:[%d] /run/netns/blue rw - nsfs nsfs rw\n", inode))
-	r := &Roster{Root: proc.root, Own: 1}
+	r := &Known{Root: proc.root, Own: 1}
 	if err := r.Search(); err != nil {
 		t.Fatal(err)
 	}
@@ -195,9 +195,9 @@ func TestRosterNamesANamespaceByItsFirstProcess(t *testing.T) {
 	}
 }
 
-// TestRosterForgetsTheOldestOfWhatIsGone: namespaces come and go without end.
-func TestRosterForgetsTheOldestOfWhatIsGone(t *testing.T) {
-	r := &Roster{known: map[uint32]*place{}, gone: map[uint32]Namespace{}}
+// TestKnownForgetsTheOldestOfWhatIsGone: namespaces come and go without end.
+func TestKnownForgetsTheOldestOfWhatIsGone(t *testing.T) {
+	r := &Known{known: map[uint32]*place{}, gone: map[uint32]Namespace{}}
 	vanish := func(inode uint32) {
 		r.known[inode] = &place{Namespace: Namespace{Inode: inode, Called: fmt.Sprint(inode)}, count: -1}
 		r.forget(inode)

@@ -19,7 +19,7 @@ import (
 	"github.com/ctwarden/ctwarden/internal/netns"
 )
 
-// A Roster knows the network namespaces of the host and how many entries each
+// Known are the network namespaces of the host and how many entries each
 // has. It finds those that have a process or a mount; one that only a socket,
 // a file or another thread of a process holds is found when the kernel names
 // it, or not at all.
@@ -31,7 +31,7 @@ import (
 // below /proc/PID/net would hold it.
 //
 // Sweep is for one goroutine; the other methods may be called by any.
-type Roster struct {
+type Known struct {
 	// Root is the directory below which proc is found; empty is "/".
 	Root string
 	// Own is the namespace of the process, which is left out.
@@ -63,7 +63,7 @@ type place struct {
 const maxGone = 1024
 
 // Search finds out which namespaces there are.
-func (r *Roster) Search() error {
+func (r *Known) Search() error {
 	mounts, err := os.ReadFile(filepath.Join(r.root(), "proc/self/mountinfo"))
 	if err != nil {
 		return fmt.Errorf("find network namespaces: %w", err)
@@ -95,7 +95,7 @@ func (r *Roster) Search() error {
 }
 
 // meet notes that a namespace is there.
-func (r *Roster) meet(inode uint32, update func(*place)) {
+func (r *Known) meet(inode uint32, update func(*place)) {
 	if inode == r.Own {
 		return
 	}
@@ -110,7 +110,7 @@ func (r *Roster) meet(inode uint32, update func(*place)) {
 
 // searchProcesses looks at the namespace of every process. The first thread
 // stands for the others.
-func (r *Roster) searchProcesses() error {
+func (r *Known) searchProcesses() error {
 	proc, err := os.Open(filepath.Join(r.root(), "proc"))
 	if err != nil {
 		return err
@@ -165,7 +165,7 @@ func (r *Roster) searchProcesses() error {
 
 // files says to which namespaces the files of counters belong, as far as that
 // is known: the own one, and those that were entered.
-func (r *Roster) files(proc int) map[uint64]uint32 {
+func (r *Known) files(proc int) map[uint64]uint32 {
 	files := map[uint64]uint32{}
 	for inode, p := range r.known {
 		if !p.Guessed && p.file != 0 {
@@ -196,7 +196,7 @@ func identify(proc, pid int) (inode uint32, guessed bool, err error) {
 }
 
 // forget removes a namespace and remembers what it was called.
-func (r *Roster) forget(inode uint32) {
+func (r *Known) forget(inode uint32) {
 	p := r.known[inode]
 	p.close()
 	delete(r.known, inode)
@@ -211,7 +211,7 @@ func (r *Roster) forget(inode uint32) {
 }
 
 // openCounts enters the namespaces that can't be read through a process.
-func (r *Roster) openCounts() {
+func (r *Known) openCounts() {
 	var paths []string
 	var places []*place
 	for _, p := range r.known {
@@ -259,7 +259,7 @@ func (p *place) close() {
 }
 
 // Named returns what is known of a namespace, one that is gone among them.
-func (r *Roster) Named(inode uint32) (n Namespace, here bool) {
+func (r *Known) Named(inode uint32) (n Namespace, here bool) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if p := r.known[inode]; p != nil {
@@ -274,7 +274,7 @@ func (r *Roster) Named(inode uint32) (n Namespace, here bool) {
 
 // Held reports whether what a namespace was found by is still there: its mount,
 // or a process in it. A namespace that only the caller holds is not.
-func (r *Roster) Held(inode uint32) bool {
+func (r *Known) Held(inode uint32) bool {
 	n, here := r.Named(inode)
 	if !here {
 		return false
@@ -296,7 +296,7 @@ func (r *Roster) Held(inode uint32) bool {
 }
 
 // All returns the namespaces that are there, by number.
-func (r *Roster) All() []Namespace {
+func (r *Known) All() []Namespace {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	all := make([]Namespace, 0, len(r.known))
@@ -308,7 +308,7 @@ func (r *Roster) All() []Namespace {
 
 // Open opens a namespace to act in it, and makes sure that it is the one that
 // is meant. It is os.ErrNotExist if the namespace is gone.
-func (r *Roster) Open(inode uint32) (*netns.NS, error) {
+func (r *Known) Open(inode uint32) (*netns.NS, error) {
 	n, here := r.Named(inode)
 	if !here {
 		return nil, fmt.Errorf("open netns %d: %w", inode, fs.ErrNotExist)
@@ -335,8 +335,8 @@ func (r *Roster) Open(inode uint32) (*netns.NS, error) {
 	return nil, fmt.Errorf("open netns %d: %w", inode, err)
 }
 
-// Close closes what the Roster holds open.
-func (r *Roster) Close() error {
+// Close closes what the Known holds open.
+func (r *Known) Close() error {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	for _, p := range r.known {
@@ -345,4 +345,4 @@ func (r *Roster) Close() error {
 	return nil
 }
 
-func (r *Roster) root() string { return cmp.Or(strings.TrimSuffix(r.Root, "/"), "/") }
+func (r *Known) root() string { return cmp.Or(strings.TrimSuffix(r.Root, "/"), "/") }

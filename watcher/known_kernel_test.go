@@ -45,14 +45,14 @@ func ownMounts(tb testing.TB) string {
 	return tb.TempDir()
 }
 
-func newRoster(tb testing.TB) *watcher.Roster {
+func newKnown(tb testing.TB) *watcher.Known {
 	tb.Helper()
 	own, err := netns.Current()
 	if err != nil {
 		tb.Fatal(err)
 	}
 	defer own.Close()
-	r := &watcher.Roster{Own: own.Inode()}
+	r := &watcher.Known{Own: own.Inode()}
 	tb.Cleanup(func() { _ = r.Close() })
 	if err := r.Search(); err != nil {
 		tb.Fatal(err)
@@ -80,7 +80,7 @@ func inProcess(tb testing.TB) (inode uint32, pid int) {
 	return uint32(info.Sys().(*syscall.Stat_t).Ino), c.Process.Pid
 }
 
-func TestRosterFindsTheFullOneOfTwoHundred(t *testing.T) {
+func TestKnownFindsTheFullOneOfTwoHundred(t *testing.T) {
 	dir := ownMounts(t)
 	const full, entries = 137, 3000
 	var inode uint32
@@ -98,7 +98,7 @@ func TestRosterFindsTheFullOneOfTwoHundred(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	r := newRoster(t)
+	r := newKnown(t)
 	s := r.Sweep(entries)
 	// What else runs on the machine may have full tables, too.
 	ours := slices.DeleteFunc(slices.Clone(s.Full), func(n watcher.Namespace) bool { return filepath.Dir(n.Mount) != dir })
@@ -118,7 +118,7 @@ func TestRosterFindsTheFullOneOfTwoHundred(t *testing.T) {
 	}
 }
 
-func TestRosterLetsANamespaceGoAndRemembersItsName(t *testing.T) {
+func TestKnownLetsANamespaceGoAndRemembersItsName(t *testing.T) {
 	dir := ownMounts(t)
 	ns := newNetNS(t)
 	inode := ns.Inode()
@@ -126,7 +126,7 @@ func TestRosterLetsANamespaceGoAndRemembersItsName(t *testing.T) {
 	if err := ns.Close(); err != nil {
 		t.Fatal(err)
 	}
-	r := newRoster(t)
+	r := newKnown(t)
 	r.Sweep(0)
 	if n, here := r.Named(inode); !here || n.Unread || n.Name() != path {
 		t.Fatalf("knows %+v, %t", n, here)
@@ -134,7 +134,7 @@ func TestRosterLetsANamespaceGoAndRemembersItsName(t *testing.T) {
 	if err := unix.Unmount(path, 0); err != nil {
 		t.Fatal(err)
 	}
-	// A Roster that kept it alive would still read its count. The kernel takes
+	// A Known that kept it alive would still read its count. The kernel takes
 	// namespaces down in a worker of its own, one batch after the other: on a
 	// machine that is busy with those of others it takes its time.
 	deadline := time.Now().Add(3 * time.Minute)
@@ -156,12 +156,12 @@ func TestRosterLetsANamespaceGoAndRemembersItsName(t *testing.T) {
 	}
 }
 
-func TestRosterKnowsWhatOnlyItsUserHolds(t *testing.T) {
+func TestKnownKnowsWhatOnlyItsUserHolds(t *testing.T) {
 	dir := ownMounts(t)
 	ns := newNetNS(t)
 	path := keep(t, dir, "deserted", ns)
 	inhabited, pid := inProcess(t)
-	r := newRoster(t)
+	r := newKnown(t)
 	if !r.Held(ns.Inode()) || !r.Held(inhabited) || r.Held(1) {
 		t.Errorf("held: the mounted %t, the inhabited %t, one that is not there %t", r.Held(ns.Inode()), r.Held(inhabited), r.Held(1))
 	}
@@ -190,7 +190,7 @@ func gone(p *os.Process) error {
 	return unix.Waitid(unix.P_PID, p.Pid, &info, unix.WEXITED|unix.WNOWAIT, nil)
 }
 
-func TestRosterReadsThroughAProcessWithoutEntering(t *testing.T) {
+func TestKnownReadsThroughAProcessWithoutEntering(t *testing.T) {
 	needNetNS(t)
 	inode, pid := inProcess(t)
 	ns, err := netns.Open(fmt.Sprintf("/proc/%d/ns/net", pid))
@@ -201,7 +201,7 @@ func TestRosterReadsThroughAProcessWithoutEntering(t *testing.T) {
 	if err := ns.Close(); err != nil {
 		t.Fatal(err)
 	}
-	r := newRoster(t)
+	r := newKnown(t)
 	s := r.Sweep(500)
 	if len(s.Full) == 0 {
 		t.Fatalf("sweep %+v", s)
@@ -212,9 +212,9 @@ func TestRosterReadsThroughAProcessWithoutEntering(t *testing.T) {
 	}
 }
 
-// TestRosterEntersWhereProcfsHasNoCounters has a procfs as of a kernel without
+// TestKnownEntersWhereProcfsHasNoCounters has a procfs as of a kernel without
 // CONFIG_NF_CONNTRACK_PROCFS, such as Ubuntu's 5.4 and 6.8.
-func TestRosterEntersWhereProcfsHasNoCounters(t *testing.T) {
+func TestKnownEntersWhereProcfsHasNoCounters(t *testing.T) {
 	needNetNS(t)
 	inode, pid := inProcess(t)
 	ns, err := netns.Open(fmt.Sprintf("/proc/%d/ns/net", pid))
@@ -237,7 +237,7 @@ func TestRosterEntersWhereProcfsHasNoCounters(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	r := &watcher.Roster{Root: filepath.Dir(proc), Own: 1}
+	r := &watcher.Known{Root: filepath.Dir(proc), Own: 1}
 	defer func() { _ = r.Close() }()
 	if err := r.Search(); err != nil {
 		t.Fatal(err)
@@ -253,9 +253,9 @@ func TestRosterEntersWhereProcfsHasNoCounters(t *testing.T) {
 	}
 }
 
-// TestRosterCountsWhatItMayNotLookAt searches in a thread without rights, to
+// TestKnownCountsWhatItMayNotLookAt searches in a thread without rights, to
 // which the kernel does not tell the namespaces of others' processes.
-func TestRosterCountsWhatItMayNotLookAt(t *testing.T) {
+func TestKnownCountsWhatItMayNotLookAt(t *testing.T) {
 	needNetNS(t)
 	inode, pid := inProcess(t)
 	ns, err := netns.Open(fmt.Sprintf("/proc/%d/ns/net", pid))
@@ -271,7 +271,7 @@ func TestRosterCountsWhatItMayNotLookAt(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer own.Close()
-	r := &watcher.Roster{Own: own.Inode()}
+	r := &watcher.Known{Own: own.Inode()}
 	defer func() { _ = r.Close() }()
 	var sweep watcher.Sweep
 	done := make(chan error)
@@ -314,12 +314,12 @@ func TestRosterCountsWhatItMayNotLookAt(t *testing.T) {
 	t.Errorf("not counted: %+v", sweep)
 }
 
-// TestRosterKeepsApartWhatComesAndGoes sweeps while namespaces are made and
+// TestKnownKeepsApartWhatComesAndGoes sweeps while namespaces are made and
 // removed: the kernel gives their numbers to the next ones at once. Whatever is
 // found has the entries that belong to its name.
-func TestRosterKeepsApartWhatComesAndGoes(t *testing.T) {
+func TestKnownKeepsApartWhatComesAndGoes(t *testing.T) {
 	dir := ownMounts(t)
-	r := newRoster(t)
+	r := newKnown(t)
 	const rounds = 150 // and more where a sweep takes longer than a namespace lives
 	gone, made := make(chan struct{}), make(chan error, 1)
 	var found atomic.Int64
@@ -344,7 +344,7 @@ func TestRosterKeepsApartWhatComesAndGoes(t *testing.T) {
 		for _, n := range r.Sweep(1).Full {
 			if want, err := strconv.ParseUint(filepath.Base(n.Mount), 10, 64); err == nil && filepath.Dir(n.Mount) == dir {
 				if found.Add(1); n.Entries != want {
-					t.Errorf("%s has %d entries by the roster, want %d", n.Name(), n.Entries, want)
+					t.Errorf("%s has %d entries by the known, want %d", n.Name(), n.Entries, want)
 				}
 			}
 		}
@@ -381,12 +381,12 @@ func comeAndGo(path string, entries int) error {
 		return err
 	}
 	time.Sleep(2 * time.Millisecond)                                         // long enough for some to be seen, and not for all
-	return errors.Join(unix.Unmount(path, unix.MNT_DETACH), os.Remove(path)) // as ip netns delete does: the roster may be in it
+	return errors.Join(unix.Unmount(path, unix.MNT_DETACH), os.Remove(path)) // as ip netns delete does: the known may be in it
 }
 
-// BenchmarkRosterSweep sweeps a thousand namespaces, half of them with a
+// BenchmarkKnownSweep sweeps a thousand namespaces, half of them with a
 // process and half of them only mounted.
-func BenchmarkRosterSweep(b *testing.B) {
+func BenchmarkKnownSweep(b *testing.B) {
 	const half = 500
 	dir := ownMounts(b)
 	for i := range half {
@@ -401,7 +401,7 @@ func BenchmarkRosterSweep(b *testing.B) {
 		inProcess(b)
 	}
 	b.Run("search and sweep", func(b *testing.B) {
-		r := newRoster(b)
+		r := newKnown(b)
 		for b.Loop() {
 			if err := r.Search(); err != nil {
 				b.Fatal(err)
@@ -412,7 +412,7 @@ func BenchmarkRosterSweep(b *testing.B) {
 		}
 	})
 	b.Run("sweep", func(b *testing.B) {
-		r := newRoster(b)
+		r := newKnown(b)
 		for b.Loop() {
 			if s := r.Sweep(1); s.Namespaces < 2*half || s.Unread > 0 {
 				b.Fatalf("%+v", s)

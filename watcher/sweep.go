@@ -36,7 +36,7 @@ type Sweep struct {
 // Sweep reads every known namespace. Those with at least enough entries, and
 // at least one, are returned one by one. A namespace that does not answer any
 // more is searched for once.
-func (r *Roster) Sweep(enough uint64) Sweep {
+func (r *Known) Sweep(enough uint64) Sweep {
 	start := time.Now()
 	lost := r.read()
 	if lost > 0 && r.Search() == nil {
@@ -64,7 +64,7 @@ func (r *Roster) Sweep(enough uint64) Sweep {
 }
 
 // read reads all and returns how many were lost that had answered before.
-func (r *Roster) read() (lost int) {
+func (r *Known) read() (lost int) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	proc, err := r.openProc()
@@ -87,7 +87,7 @@ func (r *Roster) read() (lost int) {
 }
 
 // openProc opens the directory that processes are read from.
-func (r *Roster) openProc() (int, error) {
+func (r *Known) openProc() (int, error) {
 	if r.buf == nil {
 		r.buf = make([]byte, 64<<10)
 	}
@@ -96,7 +96,7 @@ func (r *Roster) openProc() (int, error) {
 
 // readPlace reads the entries of one namespace; rows then has its counters, or
 // is empty.
-func (r *Roster) readPlace(proc int, p *place) (uint64, error) {
+func (r *Known) readPlace(proc int, p *place) (uint64, error) {
 	if p.count >= 0 {
 		r.rows = r.rows[:0] // the sysctl has no counters
 		n, err := unix.Pread(p.count, r.buf, 0)
@@ -114,7 +114,7 @@ func (r *Roster) readPlace(proc int, p *place) (uint64, error) {
 // readProcess reads through a process. Which namespace the file belongs to, the
 // file itself tells: the process may be in another one by now, or be another
 // process.
-func (r *Roster) readProcess(proc int, p *place) (uint64, error) {
+func (r *Known) readProcess(proc int, p *place) (uint64, error) {
 	name := strconv.Itoa(p.PID)
 	fd, err := unix.Openat(proc, name+"/net/stat/nf_conntrack", unix.O_RDONLY|unix.O_CLOEXEC, 0)
 	if err != nil {
@@ -154,7 +154,7 @@ func (r *Roster) readProcess(proc int, p *place) (uint64, error) {
 // Read reads one namespace now: its entries and, where they are in procfs, its
 // counters. Max and Buckets, which are the host's, are left to the caller. It
 // is os.ErrNotExist for a namespace that is not known, or does not answer.
-func (r *Roster) Read(inode uint32) (conntrack.Table, error) {
+func (r *Known) Read(inode uint32) (conntrack.Table, error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	table := conntrack.Table{NetNS: inode}
