@@ -105,6 +105,20 @@ type Action struct {
 	Would bool `json:"would,omitempty"`
 }
 
+// Sysctl returns the name of the sysctl that the action writes, below
+// net.netfilter; "" for one on entries.
+func (act *Action) Sysctl() string {
+	switch act.Type {
+	case RaiseMax, RestoreMax:
+		return conntrack.SysctlMax
+	case ResizeHash:
+		return conntrack.SysctlBuckets
+	case ShortenTimeout, RestoreTimeout:
+		return act.Knob.Sysctl()
+	}
+	return ""
+}
+
 // An Outcome is what the kernel said to one Action.
 type Outcome struct {
 	Action Action `json:"action"`

@@ -122,13 +122,7 @@ func (v *Verdict) Sentence() string {
 // Sysctl returns the name of the sysctl that was overridden, below
 // net.netfilter.
 func (ov *Override) Sysctl() string {
-	switch ov.Type {
-	case ResizeHash:
-		return "nf_conntrack_buckets"
-	case ShortenTimeout:
-		return ov.Knob.Sysctl()
-	}
-	return "nf_conntrack_max"
+	return (&Action{Type: ov.Type, Knob: ov.Knob}).Sysctl()
 }
 
 // Sentence says the override in words.

@@ -161,7 +161,7 @@ func (v victim) recovered(t *testing.T, k *Kernel, originals map[string]uint64) 
 	var state policy.State
 	claims.Seed(&state, 0)
 	knobs := map[string]policy.Knob{
-		maxName: state.Max, bucketName: state.Buckets, conntrack.UDP.Sysctl(): state.Timeouts[conntrack.UDP],
+		conntrack.SysctlMax: state.Max, conntrack.SysctlBuckets: state.Buckets, conntrack.UDP.Sysctl(): state.Timeouts[conntrack.UDP],
 	}
 	for name, now := range v.values() {
 		want := policy.Knob{}
@@ -201,7 +201,7 @@ func TestKilledAtEveryStep(t *testing.T) {
 	proc.set(conntrack.UDP.Sysctl(), crashUDP)
 	v := victim{proc: proc.root, values: func() map[string]uint64 {
 		values := map[string]uint64{}
-		for _, name := range []string{maxName, bucketName, conntrack.UDP.Sysctl()} {
+		for _, name := range []string{conntrack.SysctlMax, conntrack.SysctlBuckets, conntrack.UDP.Sysctl()} {
 			values[name] = proc.get(name)
 		}
 		return values

@@ -64,9 +64,9 @@ func (e *Entry) is(sysctl string, netns uint32) bool {
 // then max, then the hash.
 func (e *Entry) rank() int {
 	switch e.Sysctl {
-	case maxName:
+	case conntrack.SysctlMax:
 		return 1
-	case bucketName:
+	case conntrack.SysctlBuckets:
 		return 2
 	}
 	return 0
@@ -103,9 +103,9 @@ func (e *Entry) check() error {
 func (e *Entry) restore(netns uint32, from uint64) policy.Action {
 	act := policy.Action{NetNS: netns, From: from, To: e.Original, Reason: policy.ReasonAsked}
 	switch e.Sysctl {
-	case maxName:
+	case conntrack.SysctlMax:
 		act.Type = policy.RestoreMax
-	case bucketName:
+	case conntrack.SysctlBuckets:
 		act.Type = policy.ResizeHash
 	default:
 		act.Type, act.Knob = policy.RestoreTimeout, e.timeout()

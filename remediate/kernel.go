@@ -208,8 +208,8 @@ func (k *Kernel) Can(inode uint32) policy.Kernel {
 	var can policy.Kernel
 	own := k.options.Own
 	_ = own.Do(func() error { // only a closed namespace fails, and then nothing is permitted
-		can.MaxWritable = k.sysctls.writable(maxName)
-		can.BucketsWritable = k.sysctls.writable(bucketName)
+		can.MaxWritable = k.sysctls.writable(conntrack.SysctlMax)
+		can.BucketsWritable = k.sysctls.writable(conntrack.SysctlBuckets)
 		return nil
 	})
 	ns, err := k.find(inode)
@@ -217,7 +217,7 @@ func (k *Kernel) Can(inode uint32) policy.Kernel {
 		return can
 	}
 	_ = ns.Do(func() error {
-		can.TimeoutsWritable = k.sysctls.writable("nf_conntrack_udp_timeout")
+		can.TimeoutsWritable = k.sysctls.writable(conntrack.UDP.Sysctl())
 		return nil
 	})
 	if c, err := ctnetlink.Dial(ns); err == nil {
@@ -254,7 +254,7 @@ func (k *Kernel) apply(ctx context.Context, incident string, out *policy.Outcome
 	if err := checkAction(act); err != nil {
 		return err
 	}
-	if sysctlOf(act) == "" {
+	if act.Sysctl() == "" {
 		return k.sweep(ctx, out)
 	}
 	ns, err := k.find(act.NetNS)
@@ -287,7 +287,7 @@ func checkAction(act *policy.Action) error {
 	if wrong {
 		return fmt.Errorf("%s from %d to %d: %w", act.Type, act.From, act.To, ErrInvalid)
 	}
-	name := sysctlOf(act)
+	name := act.Sysctl()
 	if !hostWide(name) && (act.Knob == conntrack.NoTimeout || act.Knob >= conntrack.NumTimeouts) {
 		return fmt.Errorf("%s without a timeout: %w", act.Type, ErrInvalid)
 	}

@@ -244,7 +244,7 @@ func TestADeletionKeepsTheHashFromBeingResized(t *testing.T) {
 	b := newBench(t, conntrack.Protect{})
 	counted := 0
 	b.k.sysctls.fault = func(step string) error {
-		if step != "read "+countName {
+		if step != "read "+conntrack.SysctlCount {
 			return nil
 		}
 		if counted++; counted == 2 && b.k.table.TryLock() {
@@ -378,7 +378,7 @@ func TestATimeoutIsShortenedAndPutBack(t *testing.T) {
 // before.
 func TestMaxIsReadOnlyInANamespace(t *testing.T) {
 	b := newBench(t, conntrack.Protect{})
-	now, err := b.k.read(b.ns, maxName)
+	now, err := b.k.read(b.ns, conntrack.SysctlMax)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -446,7 +446,7 @@ func TestTheHostsValues(t *testing.T) {
 	}
 	defer k.Close()
 	originals := map[string]uint64{}
-	for _, name := range []string{maxName, bucketName} {
+	for _, name := range []string{conntrack.SysctlMax, conntrack.SysctlBuckets} {
 		v, err := k.read(k.options.Own, name)
 		if errors.Is(err, ErrNoConntrack) {
 			t.Skip("needs the nf_conntrack module: ", err)
@@ -456,10 +456,10 @@ func TestTheHostsValues(t *testing.T) {
 		}
 		originals[name] = v
 	}
-	must(t, k, raise(originals[maxName], originals[maxName]+1000))
+	must(t, k, raise(originals[conntrack.SysctlMax], originals[conntrack.SysctlMax]+1000))
 	// One more than a page: the kernel rounds up.
-	out := must(t, k, resize(originals[bucketName], originals[bucketName]+1))
-	if out.After != originals[bucketName]+pageBuckets() {
+	out := must(t, k, resize(originals[conntrack.SysctlBuckets], originals[conntrack.SysctlBuckets]+1))
+	if out.After != originals[conntrack.SysctlBuckets]+pageBuckets() {
 		t.Errorf("%d buckets became %d", out.Action.To, out.After)
 	}
 	outcomes, err := k.Revert(t.Context(), true)

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 
+	"github.com/ctwarden/ctwarden/internal/conntrack"
 	"github.com/ctwarden/ctwarden/internal/netns"
 	"github.com/ctwarden/ctwarden/internal/record"
 	"github.com/ctwarden/ctwarden/policy"
@@ -21,7 +22,7 @@ func (k *Kernel) read(ns *netns.NS, name string) (v uint64, err error) {
 // write writes a sysctl in its namespace: /proc/sys/net is that of the
 // calling thread. Our own dumps must not meet a resize.
 func (k *Kernel) write(ns *netns.NS, name string, v uint64) error {
-	if name == bucketName {
+	if name == conntrack.SysctlBuckets {
 		k.table.Lock()
 		defer k.table.Unlock()
 	}
@@ -40,7 +41,7 @@ func (k *Kernel) save(l Ledger) error {
 // set is one compare-and-set, with the ledger written before and after.
 func (k *Kernel) set(ns *netns.NS, incident string, out *policy.Outcome) error {
 	act := &out.Action
-	name := sysctlOf(act)
+	name := act.Sysctl()
 	before, err := k.read(ns, name)
 	if err != nil {
 		return err
@@ -146,7 +147,7 @@ func (k *Kernel) yield(name string, netns uint32, found uint64) error {
 // namespace in which it did: it is not put back later, even if what ctwarden
 // wrote should stand there again.
 func (k *Kernel) Yield(inode uint32, ov policy.Override) error {
-	name := sysctlOf(&policy.Action{Type: ov.Type, Knob: ov.Knob})
+	name := ov.Sysctl()
 	netns := k.options.Own.Inode()
 	if inode != 0 {
 		netns = inode

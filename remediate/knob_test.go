@@ -48,8 +48,8 @@ func TestApplyWhenAStepFails(t *testing.T) {
 	turn := func(v uint64) func(*Kernel, fakeProc) func(string) error {
 		return func(_ *Kernel, p fakeProc) func(string) error {
 			return func(at string) error {
-				if at == "wrote "+maxName {
-					p.set(maxName, v)
+				if at == "wrote "+conntrack.SysctlMax {
+					p.set(conntrack.SysctlMax, v)
 				}
 				return nil
 			}
@@ -68,10 +68,10 @@ func TestApplyWhenAStepFails(t *testing.T) {
 			fail("never", nil), nil, true, false, to, []string{"kept"}, 0,
 		},
 		"the module is gone before the first read": {
-			fail("read "+maxName, unix.ENOENT), ErrNoConntrack, false, false, from, nil, 0,
+			fail("read "+conntrack.SysctlMax, unix.ENOENT), ErrNoConntrack, false, false, from, nil, 0,
 		},
 		"the value can't be read": {
-			fail("read "+maxName, unix.EIO), unix.EIO, false, false, from, nil, 0,
+			fail("read "+conntrack.SysctlMax, unix.EIO), unix.EIO, false, false, from, nil, 0,
 		},
 		"the ledger can't be made": {
 			fail("ledger create", unix.EROFS), unix.EROFS, false, false, from, nil, 0,
@@ -89,28 +89,28 @@ func TestApplyWhenAStepFails(t *testing.T) {
 			fail("ledger sync directory", unix.EIO), unix.EIO, false, false, from, []string{"returned"}, 0,
 		},
 		"proc/sys is read-only": {
-			fail("write "+maxName, unix.EROFS), ErrReadOnly, false, false, from, nil, 0,
+			fail("write "+conntrack.SysctlMax, unix.EROFS), ErrReadOnly, false, false, from, nil, 0,
 		},
 		"no privilege": {
-			fail("write "+maxName, unix.EPERM), ErrNotPermitted, false, false, from, nil, 0,
+			fail("write "+conntrack.SysctlMax, unix.EPERM), ErrNotPermitted, false, false, from, nil, 0,
 		},
 		"the file can't be opened for writing": {
-			fail("write "+maxName, unix.EACCES), os.ErrPermission, false, false, from, nil, 0,
+			fail("write "+conntrack.SysctlMax, unix.EACCES), os.ErrPermission, false, false, from, nil, 0,
 		},
 		"the module goes between read and write": {
-			fail("write "+maxName, unix.ENOENT), ErrNoConntrack, false, false, from, nil, 0,
+			fail("write "+conntrack.SysctlMax, unix.ENOENT), ErrNoConntrack, false, false, from, nil, 0,
 		},
 		"the kernel has no memory": {
-			fail("write "+maxName, unix.ENOMEM), ErrNoMemory, false, false, from, nil, 0,
+			fail("write "+conntrack.SysctlMax, unix.ENOMEM), ErrNoMemory, false, false, from, nil, 0,
 		},
 		"the kernel refuses the value": {
-			fail("write "+maxName, unix.EINVAL), ErrInvalid, false, false, from, nil, 0,
+			fail("write "+conntrack.SysctlMax, unix.EINVAL), ErrInvalid, false, false, from, nil, 0,
 		},
 		"the write happened although it reports an error": {
-			fail("wrote "+maxName, unix.EIO), unix.EIO, false, false, to, []string{"kept"}, 0,
+			fail("wrote "+conntrack.SysctlMax, unix.EIO), unix.EIO, false, false, to, []string{"kept"}, 0,
 		},
 		"it can't be read back": {
-			second("read "+maxName, unix.EIO), unix.EIO, false, false, to, []string{"kept"}, 0,
+			second("read "+conntrack.SysctlMax, unix.EIO), unix.EIO, false, false, to, []string{"kept"}, 0,
 		},
 		"the kernel ignores the write": {
 			turn(from), ErrReadBack, false, false, from, nil, 0,
@@ -136,7 +136,7 @@ func TestApplyWhenAStepFails(t *testing.T) {
 			if out.OK != tt.ok || (out.Note != "") != tt.note {
 				t.Errorf("outcome %+v, want OK %t, a note %t", out, tt.ok, tt.note)
 			}
-			wantValue(t, proc, maxName, tt.value)
+			wantValue(t, proc, conntrack.SysctlMax, tt.value)
 			if err := k.Close(); err != nil {
 				t.Fatal(err)
 			}
@@ -158,9 +158,9 @@ func TestApplyWhenAStepFails(t *testing.T) {
 				t.Fatal(err)
 			}
 			if tt.voided == 0 {
-				wantValue(t, proc, maxName, from)
+				wantValue(t, proc, conntrack.SysctlMax, from)
 			} else {
-				wantValue(t, proc, maxName, tt.value)
+				wantValue(t, proc, conntrack.SysctlMax, tt.value)
 			}
 		})
 	}
@@ -209,8 +209,8 @@ func TestApplyRefuses(t *testing.T) {
 			if _, err := os.Stat(k.store.path(ledgerName)); !errors.Is(err, os.ErrNotExist) {
 				t.Errorf("a ledger was written: %v", err)
 			}
-			wantValue(t, proc, maxName, 1000)
-			wantValue(t, proc, bucketName, 512)
+			wantValue(t, proc, conntrack.SysctlMax, 1000)
+			wantValue(t, proc, conntrack.SysctlBuckets, 512)
 		})
 	}
 }
@@ -224,7 +224,7 @@ func TestAnActionThatIsOnlyToldTouchesNothing(t *testing.T) {
 	if out.OK || out.Error != "" {
 		t.Errorf("outcome %+v", out)
 	}
-	wantValue(t, proc, maxName, 1000)
+	wantValue(t, proc, conntrack.SysctlMax, 1000)
 }
 
 func TestACancelledContextStopsAnAction(t *testing.T) {
@@ -235,16 +235,16 @@ func TestACancelledContextStopsAnAction(t *testing.T) {
 	if out := k.Apply(ctx, "", raise(1000, 2000)); out.OK || out.Error != context.Canceled.Error() {
 		t.Errorf("outcome %+v", out)
 	}
-	wantValue(t, proc, maxName, 1000)
+	wantValue(t, proc, conntrack.SysctlMax, 1000)
 }
 
 func TestAForeignValueIsLeftAlone(t *testing.T) {
 	proc, dir := newProc(t), stateDir(t)
 	k := openAt(t, proc.root, dir)
-	proc.set(maxName, 1234)
+	proc.set(conntrack.SysctlMax, 1234)
 	want := policy.Outcome{Action: raise(1000, 2000), Foreign: true, Before: 1234, After: 1234}
 	wantDiff(t, "outcome", want, k.Apply(t.Context(), "", raise(1000, 2000)))
-	wantValue(t, proc, maxName, 1234)
+	wantValue(t, proc, conntrack.SysctlMax, 1234)
 	if _, err := os.Stat(k.store.path(ledgerName)); !errors.Is(err, os.ErrNotExist) {
 		t.Errorf("a ledger was written: %v", err)
 	}
@@ -292,7 +292,7 @@ func TestSomebodyElsesValueBecomesTheOriginal(t *testing.T) {
 	proc := newProc(t)
 	k := openAt(t, proc.root, stateDir(t))
 	must(t, k, raise(1000, 2000))
-	proc.set(maxName, 3000)
+	proc.set(conntrack.SysctlMax, 3000)
 	must(t, k, raise(3000, 4000))
 	l := k.Ledger()
 	if len(l.History) != 1 || l.History[0].Why != record.NoteForeign || l.History[0].Original != 1000 || l.History[0].Found != 3000 {
@@ -301,7 +301,7 @@ func TestSomebodyElsesValueBecomesTheOriginal(t *testing.T) {
 	if _, err := k.Revert(t.Context(), false); err != nil {
 		t.Fatal(err)
 	}
-	wantValue(t, proc, maxName, 3000)
+	wantValue(t, proc, conntrack.SysctlMax, 3000)
 }
 
 // TestAYieldedValueIsNotPutBack even if ctwarden's own value stands there
@@ -324,7 +324,7 @@ func TestAYieldedValueIsNotPutBack(t *testing.T) {
 	if err != nil || len(outcomes) != 0 {
 		t.Errorf("reverted %+v, %v", outcomes, err)
 	}
-	wantValue(t, proc, maxName, 2000)
+	wantValue(t, proc, conntrack.SysctlMax, 2000)
 	wantValue(t, proc, conntrack.UDP.Sysctl(), 60)
 	if h := k.Ledger().History; len(h) != 2 {
 		t.Errorf("history %+v", h)
@@ -365,15 +365,15 @@ func TestAForeignValueEndsTheClaim(t *testing.T) {
 	proc := newProc(t)
 	k := openAt(t, proc.root, stateDir(t))
 	must(t, k, raise(1000, 2000))
-	proc.set(maxName, 1500)
+	proc.set(conntrack.SysctlMax, 1500)
 	if out := k.Apply(t.Context(), "", raise(2000, 3000)); !out.Foreign {
 		t.Errorf("outcome %+v", out)
 	}
-	proc.set(maxName, 2000)
+	proc.set(conntrack.SysctlMax, 2000)
 	if _, err := k.Revert(t.Context(), true); err != nil {
 		t.Fatal(err)
 	}
-	wantValue(t, proc, maxName, 2000)
+	wantValue(t, proc, conntrack.SysctlMax, 2000)
 }
 
 // TestAPlanFromAnotherValueKeepsTheClaim: a plan that is late is no sign that
@@ -388,7 +388,7 @@ func TestAPlanFromAnotherValueKeepsTheClaim(t *testing.T) {
 	if _, err := k.Revert(t.Context(), true); err != nil {
 		t.Fatal(err)
 	}
-	wantValue(t, proc, maxName, 1000)
+	wantValue(t, proc, conntrack.SysctlMax, 1000)
 }
 
 func TestTheKernelRoundsBuckets(t *testing.T) {
@@ -407,8 +407,8 @@ func TestTheKernelRoundsBuckets(t *testing.T) {
 			proc := newProc(t)
 			k := openAt(t, proc.root, stateDir(t))
 			k.sysctls.fault = func(step string) error {
-				if step == "wrote "+bucketName && proc.get(bucketName) == 10*page {
-					proc.set(bucketName, tt.makes)
+				if step == "wrote "+conntrack.SysctlBuckets && proc.get(conntrack.SysctlBuckets) == 10*page {
+					proc.set(conntrack.SysctlBuckets, tt.makes)
 				}
 				return nil
 			}
@@ -423,7 +423,7 @@ func TestTheKernelRoundsBuckets(t *testing.T) {
 			if outcomes, err := k.Revert(t.Context(), false); err != nil || len(outcomes) != 1 || !outcomes[0].OK {
 				t.Errorf("reverted %+v, %v", outcomes, err)
 			}
-			wantValue(t, proc, bucketName, 512)
+			wantValue(t, proc, conntrack.SysctlBuckets, 512)
 		})
 	}
 }
@@ -435,7 +435,7 @@ func TestAResizeWaitsForADump(t *testing.T) {
 	done := k.Dumping()
 	wrote := make(chan struct{})
 	k.sysctls.fault = func(step string) error {
-		if step == "write "+bucketName {
+		if step == "write "+conntrack.SysctlBuckets {
 			close(wrote)
 		}
 		return nil
@@ -460,7 +460,7 @@ func TestAResizeWaitsForADump(t *testing.T) {
 	if out := <-applied; !out.OK {
 		t.Errorf("outcome %+v", out)
 	}
-	wantValue(t, proc, bucketName, 1024)
+	wantValue(t, proc, conntrack.SysctlBuckets, 1024)
 }
 
 // TestTheHashIsShrunkByARevertAlone: no plan may, whoever it says asked for it.
@@ -473,11 +473,11 @@ func TestTheHashIsShrunkByARevertAlone(t *testing.T) {
 	if out := k.Apply(t.Context(), "", shrink); out.OK || !strings.Contains(out.Error, ErrInvalid.Error()) {
 		t.Errorf("outcome %+v", out)
 	}
-	wantValue(t, proc, bucketName, 1024)
+	wantValue(t, proc, conntrack.SysctlBuckets, 1024)
 	if _, err := k.Revert(t.Context(), false); err != nil {
 		t.Fatal(err)
 	}
-	wantValue(t, proc, bucketName, 512)
+	wantValue(t, proc, conntrack.SysctlBuckets, 512)
 }
 
 func TestReadRefusesWhatIsNotANumber(t *testing.T) {
@@ -490,10 +490,10 @@ func TestReadRefusesWhatIsNotANumber(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			proc := newProc(t)
-			if err := os.WriteFile(proc.path(maxName), []byte(text), 0o600); err != nil {
+			if err := os.WriteFile(proc.path(conntrack.SysctlMax), []byte(text), 0o600); err != nil {
 				t.Fatal(err)
 			}
-			if v, err := (sysctls{proc: proc.root}).read(maxName); !errors.Is(err, ErrInvalid) {
+			if v, err := (sysctls{proc: proc.root}).read(conntrack.SysctlMax); !errors.Is(err, ErrInvalid) {
 				t.Errorf("read %d, %v", v, err)
 			}
 		})
@@ -517,7 +517,7 @@ func TestAnOriginalThatIsFoundEndsTheClaimQuietly(t *testing.T) {
 	proc := newProc(t)
 	k := openAt(t, proc.root, stateDir(t))
 	must(t, k, raise(1000, 2000))
-	proc.set(maxName, 1000)
+	proc.set(conntrack.SysctlMax, 1000)
 	if out := k.Apply(t.Context(), "", raise(2000, 3000)); !out.Foreign {
 		t.Errorf("outcome %+v", out)
 	}

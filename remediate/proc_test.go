@@ -35,16 +35,16 @@ func newProc(tb testing.TB) fakeProc {
 		}
 	}
 	p.boot(thisBoot)
-	p.set(maxName, 1000)
-	p.set(bucketName, 512)
-	p.set(countName, 10)
+	p.set(conntrack.SysctlMax, 1000)
+	p.set(conntrack.SysctlBuckets, 512)
+	p.set(conntrack.SysctlCount, 10)
 	for t := conntrack.TCPSynSent; t < conntrack.NumTimeouts; t++ {
 		p.set(t.Sysctl(), 120)
 	}
 	return p
 }
 
-func (p fakeProc) path(name string) string { return filepath.Join(p.root, "sys", sysctlDir, name) }
+func (p fakeProc) path(name string) string { return filepath.Join(p.root, "sys", conntrack.SysctlDir, name) }
 
 func (p fakeProc) boot(id string) {
 	p.tb.Helper()

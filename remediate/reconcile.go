@@ -47,9 +47,9 @@ func (c *Claims) Seed(s *policy.State, netns uint32) {
 // nil if it is that of another namespace.
 func knobOf(n *record.Note, s *policy.State, netns uint32) *policy.Knob {
 	switch n.Sysctl {
-	case maxName:
+	case conntrack.SysctlMax:
 		return &s.Max
-	case bucketName:
+	case conntrack.SysctlBuckets:
 		return &s.Buckets
 	}
 	t, err := conntrack.ParseTimeout(n.Sysctl)
@@ -102,9 +102,9 @@ func (k *Kernel) Reconcile(ctx context.Context) (Claims, error) {
 func (c *Claims) add(e *Entry, netns uint32) {
 	knob := policy.Knob{Original: e.Original, Written: e.ReadBack}
 	switch e.Sysctl {
-	case maxName:
+	case conntrack.SysctlMax:
 		c.Max = knob
-	case bucketName:
+	case conntrack.SysctlBuckets:
 		c.Buckets = knob
 	default:
 		knobs := c.Timeouts[netns]

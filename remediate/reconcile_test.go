@@ -15,7 +15,7 @@ import (
 func TestReconcile(t *testing.T) {
 	const gone = 77 // no namespace has such a number
 	base := Entry{
-		Sysctl: maxName, Original: 1000, Before: 1000, Written: 2000, ReadBack: 2000, Boot: thisBoot,
+		Sysctl: conntrack.SysctlMax, Original: 1000, Before: 1000, Written: 2000, ReadBack: 2000, Boot: thisBoot,
 	}
 	with := func(change func(*Entry)) Entry {
 		e := base
@@ -25,7 +25,7 @@ func TestReconcile(t *testing.T) {
 	interrupted := with(func(e *Entry) { e.ReadBack = 0 })
 	again := with(func(e *Entry) { e.Before, e.Written, e.ReadBack = 2000, 3000, 0 })
 	buckets := with(func(e *Entry) {
-		e.Sysctl, e.Original, e.Before, e.Written, e.ReadBack = bucketName, 512, 512, 1000, 0
+		e.Sysctl, e.Original, e.Before, e.Written, e.ReadBack = conntrack.SysctlBuckets, 512, 512, 1000, 0
 	})
 	tests := map[string]struct {
 		entry  Entry
@@ -102,7 +102,7 @@ func TestReconcile(t *testing.T) {
 				t.Fatalf("notes %+v, want %s", claims.Notes, tt.want)
 			}
 			claimed := claims.Max
-			if tt.entry.Sysctl == bucketName {
+			if tt.entry.Sysctl == conntrack.SysctlBuckets {
 				claimed = claims.Buckets
 			}
 			wantDiff(t, "claim", tt.claim, claimed)
@@ -158,7 +158,7 @@ func TestAFreshStartWritesNothing(t *testing.T) {
 // take over what another boot left.
 func TestALedgerOfAnotherBootIsNotMixedIn(t *testing.T) {
 	proc, dir := newProc(t), stateDir(t)
-	old := Entry{Sysctl: maxName, Original: 500, Before: 500, Written: 1000, ReadBack: 1000, Boot: "another"}
+	old := Entry{Sysctl: conntrack.SysctlMax, Original: 500, Before: 500, Written: 1000, ReadBack: 1000, Boot: "another"}
 	if err := (store{dir: dir}).save(Ledger{Entries: []Entry{old}}); err != nil {
 		t.Fatal(err)
 	}
@@ -167,7 +167,7 @@ func TestALedgerOfAnotherBootIsNotMixedIn(t *testing.T) {
 	if _, err := k.Revert(t.Context(), true); err != nil {
 		t.Fatal(err)
 	}
-	wantValue(t, proc, maxName, 1000)
+	wantValue(t, proc, conntrack.SysctlMax, 1000)
 	h := k.Ledger().History
 	if len(h) != 1 || h[0].Why != record.NoteRebooted {
 		t.Errorf("history %+v", h)
@@ -179,12 +179,12 @@ func TestALedgerOfAnotherBootIsNotMixedIn(t *testing.T) {
 func TestAValueChangedWhileCtwardenWasDownIsYieldedTo(t *testing.T) {
 	const inode = 77
 	entries := []Entry{
-		{Sysctl: maxName, Original: 1000, Before: 1000, Written: 2000, ReadBack: 2000, Boot: thisBoot},
-		{Sysctl: bucketName, Original: 512, Before: 512, Written: 1000, ReadBack: 1024, Boot: thisBoot},
+		{Sysctl: conntrack.SysctlMax, Original: 1000, Before: 1000, Written: 2000, ReadBack: 2000, Boot: thisBoot},
+		{Sysctl: conntrack.SysctlBuckets, Original: 512, Before: 512, Written: 1000, ReadBack: 1024, Boot: thisBoot},
 	}
 	proc, dir := newProc(t), stateDir(t)
-	proc.set(maxName, 1500)
-	proc.set(bucketName, 4096)
+	proc.set(conntrack.SysctlMax, 1500)
+	proc.set(conntrack.SysctlBuckets, 4096)
 	if err := (store{dir: dir}).save(Ledger{Entries: entries}); err != nil {
 		t.Fatal(err)
 	}

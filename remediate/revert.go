@@ -107,7 +107,7 @@ func (k *Kernel) mayReturn(ns *netns.NS, e *Entry, out *policy.Outcome, force bo
 	if !hostWide(e.Sysctl) {
 		return nil
 	}
-	count, err := k.read(ns, countName)
+	count, err := k.read(ns, conntrack.SysctlCount)
 	if err != nil && !force {
 		return err
 	}
@@ -117,7 +117,7 @@ func (k *Kernel) mayReturn(ns *netns.NS, e *Entry, out *policy.Outcome, force bo
 			return fmt.Errorf("count the entries of other namespaces: %w", err)
 		}
 	}
-	if e.Sysctl == bucketName {
+	if e.Sysctl == conntrack.SysctlBuckets {
 		return k.mayResize(float64(count)+float64(others.All), out, force)
 	}
 	return mayLower(max(count, others.Fullest), e.Original, out, force)

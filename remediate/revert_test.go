@@ -40,7 +40,7 @@ func TestRevertGoesInOrder(t *testing.T) {
 		t.Fatal(err)
 	}
 	wantDiff(t, "order", []string{
-		"nf_conntrack_udp_timeout", "nf_conntrack_tcp_timeout_time_wait", maxName, bucketName,
+		conntrack.UDP.Sysctl(), "nf_conntrack_tcp_timeout_time_wait", conntrack.SysctlMax, conntrack.SysctlBuckets,
 	}, wrote)
 	want := []policy.Outcome{
 		{
@@ -61,7 +61,7 @@ func TestRevertGoesInOrder(t *testing.T) {
 		},
 	}
 	wantDiff(t, "outcomes", want, outcomes)
-	for name, v := range map[string]uint64{maxName: 1000, bucketName: 512, conntrack.UDP.Sysctl(): 120, conntrack.TCPTimeWait.Sysctl(): 120} {
+	for name, v := range map[string]uint64{conntrack.SysctlMax: 1000, conntrack.SysctlBuckets: 512, conntrack.UDP.Sysctl(): 120, conntrack.TCPTimeWait.Sysctl(): 120} {
 		wantValue(t, proc, name, v)
 	}
 }
@@ -94,15 +94,15 @@ func TestRevertHoldsBackWhatWouldHurt(t *testing.T) {
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {
 			proc, k := changed(t)
-			proc.set(countName, tt.count)
+			proc.set(conntrack.SysctlCount, tt.count)
 			k.options.Others = func() (Others, error) { return tt.others, nil }
 			outcomes, err := k.Revert(t.Context(), tt.force)
 			if err != nil || len(outcomes) != 4 {
 				t.Fatalf("outcomes %+v, %v", outcomes, err)
 			}
 			wantValue(t, proc, conntrack.UDP.Sysctl(), 120)
-			wantValue(t, proc, maxName, tt.max)
-			wantValue(t, proc, bucketName, tt.buckets)
+			wantValue(t, proc, conntrack.SysctlMax, tt.max)
+			wantValue(t, proc, conntrack.SysctlBuckets, tt.buckets)
 			noted := 0
 			for _, out := range outcomes {
 				if out.Note != "" {
@@ -116,13 +116,13 @@ func TestRevertHoldsBackWhatWouldHurt(t *testing.T) {
 				t.Errorf("%d notes in %+v, want %d", noted, outcomes, tt.noted)
 			}
 			// What was held back is put back later.
-			proc.set(countName, 0)
+			proc.set(conntrack.SysctlCount, 0)
 			k.options.Others = nil
 			if _, err := k.Revert(t.Context(), false); err != nil {
 				t.Fatal(err)
 			}
-			wantValue(t, proc, maxName, 1000)
-			wantValue(t, proc, bucketName, 512)
+			wantValue(t, proc, conntrack.SysctlMax, 1000)
+			wantValue(t, proc, conntrack.SysctlBuckets, 512)
 		})
 	}
 }
@@ -132,18 +132,18 @@ func TestRaisingMaxIsNotHeldBack(t *testing.T) {
 	proc := newProc(t)
 	k := openAt(t, proc.root, stateDir(t))
 	must(t, k, policy.Action{Type: policy.RestoreMax, From: 1000, To: 960, Reason: policy.ReasonAsked})
-	proc.set(countName, 950)
+	proc.set(conntrack.SysctlCount, 950)
 	outcomes, err := k.Revert(t.Context(), false)
 	if err != nil || len(outcomes) != 1 || !outcomes[0].OK {
 		t.Errorf("outcomes %+v, %v", outcomes, err)
 	}
-	wantValue(t, proc, maxName, 1000)
+	wantValue(t, proc, conntrack.SysctlMax, 1000)
 }
 
 func TestRevertLeavesForeignValuesAlone(t *testing.T) {
 	proc, k := changed(t)
 	proc.set(conntrack.UDP.Sysctl(), 45)
-	proc.set(maxName, 1000)
+	proc.set(conntrack.SysctlMax, 1000)
 	outcomes, err := k.Revert(t.Context(), false)
 	if err != nil || len(outcomes) != 4 {
 		t.Fatalf("outcomes %+v, %v", outcomes, err)
@@ -155,7 +155,7 @@ func TestRevertLeavesForeignValuesAlone(t *testing.T) {
 		t.Errorf("the one that is back already: %+v", out)
 	}
 	wantValue(t, proc, conntrack.UDP.Sysctl(), 45)
-	wantValue(t, proc, bucketName, 512)
+	wantValue(t, proc, conntrack.SysctlBuckets, 512)
 	l := k.Ledger()
 	if len(l.Entries) != 0 || len(l.History) != 1 {
 		t.Errorf("ledger %+v", l)
@@ -190,8 +190,8 @@ func TestRevertWhenAStepFails(t *testing.T) {
 			if err != nil || len(outcomes) != 4 || outcomes[0].OK != tt.ok {
 				t.Errorf("outcomes %+v, %v", outcomes, err)
 			}
-			wantValue(t, proc, maxName, 1000)
-			wantValue(t, proc, bucketName, 512)
+			wantValue(t, proc, conntrack.SysctlMax, 1000)
+			wantValue(t, proc, conntrack.SysctlBuckets, 512)
 			if l := k.Ledger(); len(l.Entries) != tt.left {
 				t.Errorf("ledger %+v", l)
 			}
@@ -210,8 +210,8 @@ func TestRevertWhenAStepFails(t *testing.T) {
 func TestRevertWhenTheKernelIgnoresIt(t *testing.T) {
 	proc, k := changed(t)
 	k.sysctls.fault = func(step string) error {
-		if step == "wrote "+maxName {
-			proc.set(maxName, 2000)
+		if step == "wrote "+conntrack.SysctlMax {
+			proc.set(conntrack.SysctlMax, 2000)
 		}
 		return nil
 	}
@@ -243,7 +243,7 @@ func TestRevertCommands(t *testing.T) {
 		"sysctl -w net.netfilter.nf_conntrack_buckets=512",
 	}
 	wantDiff(t, "commands", want, k.RevertCommands())
-	wantValue(t, proc, maxName, 2000)
+	wantValue(t, proc, conntrack.SysctlMax, 2000)
 	// The same without the lock, while the daemon holds it.
 	commands, err := RevertCommands(Options{Proc: proc.root, Dir: k.options.Dir})
 	if err != nil {
@@ -262,7 +262,7 @@ func TestRevertCommands(t *testing.T) {
 	proc.boot(thisBoot)
 
 	proc.set(conntrack.UDP.Sysctl(), 45)
-	proc.set(maxName, 1000)
+	proc.set(conntrack.SysctlMax, 1000)
 	commands = k.RevertCommands()
 	if len(commands) != 3 || !strings.HasPrefix(commands[0], "# ") || commands[1] != want[1] || commands[2] != want[3] {
 		t.Errorf("commands %q", commands)
@@ -303,8 +303,8 @@ func TestARevertThatCanNotLookSaysSo(t *testing.T) {
 // TestARevertGoesByTheLimitsOfTheReload, not by those of the start.
 func TestARevertGoesByTheLimitsOfTheReload(t *testing.T) {
 	proc, k := changed(t)
-	proc.set(countName, 200_000) // 60 ms
-	proc.set(maxName, 1_000_000) // somebody else's
+	proc.set(conntrack.SysctlCount, 200_000) // 60 ms
+	proc.set(conntrack.SysctlMax, 1_000_000) // somebody else's
 	for _, step := range []struct {
 		most time.Duration
 		want uint64
@@ -315,7 +315,7 @@ func TestARevertGoesByTheLimitsOfTheReload(t *testing.T) {
 		if _, err := k.Revert(t.Context(), false); err != nil {
 			t.Fatal(err)
 		}
-		wantValue(t, proc, bucketName, step.want)
+		wantValue(t, proc, conntrack.SysctlBuckets, step.want)
 	}
 }
 

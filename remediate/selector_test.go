@@ -219,7 +219,7 @@ func TestAnActThatRanOutOfTimeSaysSo(t *testing.T) {
 // TestASweepThatCanNotReadTheTimeoutsFails: without them nobody's idle time is
 // known.
 func TestASweepThatCanNotReadTheTimeoutsFails(t *testing.T) {
-	for _, blind := range []string{conntrack.UDP.Sysctl(), countName} {
+	for _, blind := range []string{conntrack.UDP.Sysctl(), conntrack.SysctlCount} {
 		k := openAt(t, newProc(t).root, stateDir(t))
 		k.sysctls.fault = func(step string) error {
 			if step == "read "+blind {

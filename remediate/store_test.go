@@ -18,7 +18,7 @@ import (
 
 func sampleLedger() Ledger {
 	e := Entry{
-		Sysctl: maxName, Original: 1000, Before: 1000, Written: 2000, ReadBack: 2000,
+		Sysctl: conntrack.SysctlMax, Original: 1000, Before: 1000, Written: 2000, ReadBack: 2000,
 		Reason: policy.ReasonFill, Incident: "i1", Since: start, At: start, Boot: thisBoot,
 	}
 	u := e
@@ -290,14 +290,14 @@ func TestAFullDiskStopsTheAction(t *testing.T) {
 	if err := k.apply(t.Context(), "", &out); !errors.Is(err, unix.ENOSPC) {
 		t.Errorf("error %v, want ENOSPC", err)
 	}
-	wantValue(t, proc, maxName, 2000)
+	wantValue(t, proc, conntrack.SysctlMax, 2000)
 	// A revert needs no room for more than was there; it may still be that
 	// the ledger can't be replaced, which is told.
 	outcomes, err := k.Revert(t.Context(), false)
 	if err != nil || len(outcomes) != 1 || !outcomes[0].OK || outcomes[0].Note == "" {
 		t.Errorf("reverted %+v, %v", outcomes, err)
 	}
-	wantValue(t, proc, maxName, 1000)
+	wantValue(t, proc, conntrack.SysctlMax, 1000)
 	if err := os.Remove(hog); err != nil {
 		t.Fatal(err)
 	}
@@ -313,7 +313,7 @@ func TestAFullDiskStopsTheAction(t *testing.T) {
 func TestTheHistoryIsBounded(t *testing.T) {
 	var l Ledger
 	for i := range 3 * historyMost {
-		l = l.voided(Entry{Sysctl: maxName, Original: uint64(i)}, record.NoteRebooted, 0)
+		l = l.voided(Entry{Sysctl: conntrack.SysctlMax, Original: uint64(i)}, record.NoteRebooted, 0)
 	}
 	if len(l.History) != historyMost || l.History[historyMost-1].Original != 3*historyMost-1 {
 		t.Errorf("%d in the history, the last %+v", len(l.History), l.History[len(l.History)-1])
@@ -345,7 +345,7 @@ func FuzzDecodeLedger(f *testing.F) {
 
 func TestNotesAreSentences(t *testing.T) {
 	for kind := record.NoteKept; kind <= record.NoteSetAside; kind++ {
-		n := record.Note{Kind: kind, Sysctl: maxName, NetNS: 7, Original: 1, Written: 2, Found: 3, Path: "p", Error: "e"}
+		n := record.Note{Kind: kind, Sysctl: conntrack.SysctlMax, NetNS: 7, Original: 1, Written: 2, Found: 3, Path: "p", Error: "e"}
 		if s := n.Sentence(); s == "nothing" || strings.HasSuffix(s, ".") {
 			t.Errorf("%s: %q", kind, s)
 		}
@@ -367,7 +367,7 @@ func TestALedgerThatNobodyCouldReadIsNotWritten(t *testing.T) {
 	var l Ledger
 	for i := range uint32(17) {
 		l.Entries = append(l.Entries, Entry{
-			Sysctl: "nf_conntrack_udp_timeout", NetNS: i + 1, Original: 30, Before: 30, Written: 20, ReadBack: 20,
+			Sysctl: conntrack.UDP.Sysctl(), NetNS: i + 1, Original: 30, Before: 30, Written: 20, ReadBack: 20,
 			Incident: strings.Repeat("x", 1<<20), Since: start, At: start, Boot: thisBoot,
 		})
 	}

@@ -115,7 +115,7 @@ func (k *Kernel) sweep(ctx context.Context, out *policy.Outcome) (err error) {
 	if err != nil {
 		return err
 	}
-	if out.Before, err = k.read(ns, countName); err != nil {
+	if out.Before, err = k.read(ns, conntrack.SysctlCount); err != nil {
 		return err
 	}
 	out.After = out.Before
@@ -125,7 +125,7 @@ func (k *Kernel) sweep(ctx context.Context, out *policy.Outcome) (err error) {
 	swept, err := c.run(ctx, ns, features)
 	k.proven(act.Type, swept.Proven)
 	c.report(out, &swept)
-	after, readErr := k.read(ns, countName)
+	after, readErr := k.read(ns, conntrack.SysctlCount)
 	if readErr == nil {
 		out.After = after
 	}

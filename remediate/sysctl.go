@@ -13,7 +13,6 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/ctwarden/ctwarden/internal/conntrack"
-	"github.com/ctwarden/ctwarden/policy"
 )
 
 // What the kernel can say to a read or a write of a sysctl. The errno stays
@@ -36,13 +35,6 @@ var (
 	ErrReadBack = errors.New("another value stands there after the write")
 )
 
-const (
-	sysctlDir  = "net/netfilter"
-	maxName    = "nf_conntrack_max"
-	bucketName = "nf_conntrack_buckets"
-	countName  = "nf_conntrack_count"
-)
-
 // Bounds of what is ever written. Kernels before 5.15 take a negative number
 // and make a huge one of it (proc_dointvec), so nothing is left to them.
 const (
@@ -52,28 +44,17 @@ const (
 	mostSeconds = math.MaxInt32 / 100
 )
 
-// sysctlOf names the sysctl that an action writes; "" for entries.
-func sysctlOf(act *policy.Action) string {
-	switch act.Type {
-	case policy.RaiseMax, policy.RestoreMax:
-		return maxName
-	case policy.ResizeHash:
-		return bucketName
-	case policy.ShortenTimeout, policy.RestoreTimeout:
-		return act.Knob.Sysctl()
-	}
-	return ""
-}
-
 // hostWide reports whether a sysctl is one number for all namespaces.
-func hostWide(name string) bool { return name == maxName || name == bucketName }
+func hostWide(name string) bool {
+	return name == conntrack.SysctlMax || name == conntrack.SysctlBuckets
+}
 
 // most is the largest value that is written to a sysctl.
 func most(name string) uint64 {
 	switch name {
-	case maxName:
+	case conntrack.SysctlMax:
 		return mostMax
-	case bucketName:
+	case conntrack.SysctlBuckets:
 		return conntrack.MostBuckets
 	}
 	return mostSeconds
@@ -94,7 +75,7 @@ func pageBuckets() uint64 { return uint64(os.Getpagesize()) / 8 }
 
 // reached reports whether got is what the kernel makes of want.
 func reached(name string, want, got uint64) bool {
-	if name == bucketName {
+	if name == conntrack.SysctlBuckets {
 		return got >= want && got-want < pageBuckets()
 	}
 	return got == want
@@ -116,7 +97,7 @@ func (s sysctls) at(step string) error {
 }
 
 func (s sysctls) path(name string) string {
-	return filepath.Join(s.proc, "sys", sysctlDir, name)
+	return filepath.Join(s.proc, "sys", conntrack.SysctlDir, name)
 }
 
 func (s sysctls) read(name string) (uint64, error) {

@@ -115,13 +115,13 @@ func (g *Gauge) open() error {
 	}
 	return g.do(func() error {
 		var err error
-		if g.count, err = os.Open(g.sysctl("nf_conntrack_count")); err != nil {
+		if g.count, err = os.Open(g.sysctl(conntrack.SysctlCount)); err != nil {
 			return err
 		}
-		if g.max, err = os.Open(g.sysctl("nf_conntrack_max")); err != nil {
+		if g.max, err = os.Open(g.sysctl(conntrack.SysctlMax)); err != nil {
 			return err
 		}
-		g.buckets, err = os.Open(g.sysctl("nf_conntrack_buckets"))
+		g.buckets, err = os.Open(g.sysctl(conntrack.SysctlBuckets))
 		return err
 	})
 }

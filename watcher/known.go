@@ -241,7 +241,7 @@ func (p *place) open(root string) {
 	if err := unix.Stat("/proc/thread-self/ns/net", &stat); err != nil || uint32(stat.Ino) != p.Inode {
 		return
 	}
-	fd, err := unix.Open(filepath.Join(root, "proc/sys/net/netfilter/nf_conntrack_count"), unix.O_RDONLY|unix.O_CLOEXEC, 0)
+	fd, err := unix.Open(filepath.Join(root, "proc/sys", conntrack.SysctlDir, conntrack.SysctlCount), unix.O_RDONLY|unix.O_CLOEXEC, 0)
 	if err != nil {
 		return
 	}

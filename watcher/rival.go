@@ -10,6 +10,8 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+
+	"github.com/ctwarden/ctwarden/internal/conntrack"
 )
 
 // A Rival is a running program that is known to write the sysctls of
@@ -128,7 +130,7 @@ func LikelyWriter(root, sysctl string, value uint64) string {
 	rivals := Rivals(root)
 	for _, r := range rivals {
 		// kube-proxy sets max, and the timeouts of ESTABLISHED and CLOSE_WAIT.
-		others := sysctl != "nf_conntrack_max" && !strings.HasSuffix(sysctl, "_established") && !strings.HasSuffix(sysctl, "_close_wait")
+		others := sysctl != conntrack.SysctlMax && !strings.HasSuffix(sysctl, "_established") && !strings.HasSuffix(sysctl, "_close_wait")
 		if r.Name == "kube-proxy" && others {
 			continue
 		}

@@ -122,7 +122,7 @@ func (g *Gauge) Access() (Access, error) {
 		}
 		a.ReadOnlyMount = fsinfo.Flags&unix.ST_RDONLY != 0
 		for name, may := range map[string]*bool{
-			"nf_conntrack_max": &a.Max, "nf_conntrack_buckets": &a.Buckets, conntrack.TCPTimeWait.Sysctl(): &a.Timeouts,
+			conntrack.SysctlMax: &a.Max, conntrack.SysctlBuckets: &a.Buckets, conntrack.TCPTimeWait.Sysctl(): &a.Timeouts,
 		} {
 			var err error
 			if *may, err = writable(g.sysctl(name)); err != nil {

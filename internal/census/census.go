@@ -47,7 +47,7 @@ func (c *Census) Add(e *conntrack.Entry) {
 		c.Make.Idle.AddUnknown()
 	}
 	c.zones.add(word{lo: uint64(e.Zone)})
-	if hasPorts(e.Proto) {
+	if conntrack.HasPorts(e.Proto) {
 		c.ports.add(Port{e.Proto, e.Orig.DstPort}.word())
 	}
 	if !e.Orig.Src.IsValid() || !e.Orig.Dst.IsValid() {

@@ -78,11 +78,3 @@ func (p Port) word() word { return word{uint64(p.Proto), uint64(p.Number)} }
 func (w word) port() Port { return Port{uint8(w.hi), uint16(w.lo)} }
 
 func (w word) zone() uint16 { return uint16(w.lo) }
-
-func hasPorts(proto uint8) bool {
-	switch proto {
-	case conntrack.ProtoTCP, conntrack.ProtoUDP, conntrack.ProtoSCTP, conntrack.ProtoDCCP, conntrack.ProtoUDPLite:
-		return true
-	}
-	return false
-}

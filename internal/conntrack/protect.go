@@ -32,7 +32,7 @@ func (p *Protect) Covers(e *Entry) bool {
 			return true
 		}
 	}
-	if hasPorts(e.Proto) {
+	if HasPorts(e.Proto) {
 		for _, r := range p.Ports {
 			if r.holds(&e.Orig) || r.holds(&e.Reply) {
 				return true
@@ -51,8 +51,8 @@ func (r PortRange) holds(t *Tuple) bool {
 	return r.First <= t.SrcPort && t.SrcPort <= r.Last || r.First <= t.DstPort && t.DstPort <= r.Last
 }
 
-// hasPorts tells ports from the keys of GRE, which stand in the same place.
-func hasPorts(proto uint8) bool {
+// HasPorts tells ports from the keys of GRE, which stand in the same place.
+func HasPorts(proto uint8) bool {
 	switch proto {
 	case ProtoTCP, ProtoUDP, ProtoDCCP, ProtoSCTP, ProtoUDPLite:
 		return true

@@ -4,11 +4,13 @@ import (
 	"os"
 	"strconv"
 	"strings"
+
+	"github.com/ctwarden/ctwarden/internal/conntrack"
 )
 
 // bucketFile is read in any namespace: all of them share one hash since Linux
 // 4.8.
-const bucketFile = "/proc/sys/net/netfilter/nf_conntrack_buckets"
+const bucketFile = "/proc/sys/" + conntrack.SysctlDir + "/" + conntrack.SysctlBuckets
 
 // buckets is the size of the hash, 0 if it can't be read.
 func buckets() uint64 {

@@ -39,7 +39,7 @@ func (p *patient) checkFiles() {
 	differ := 0
 	for _, name := range names {
 		s := last[name]
-		running, err := p.number("proc/sys/net/netfilter/" + name)
+		running, err := p.number("proc/sys/" + conntrack.SysctlDir + "/" + name)
 		if err != nil || strconv.FormatInt(running, 10) == s.Value {
 			continue
 		}
@@ -108,8 +108,8 @@ func (p *patient) checkSandbox() {
 // net/netfilter/nf_conntrack_standalone.c). Without a table, the first process
 // is asked, which in a container is that of the container.
 func (p *patient) atHome() (bool, error) {
-	if _, err := os.Stat(p.path("proc/sys/net/netfilter/nf_conntrack_max")); err == nil {
-		_, err := os.Stat(p.path("proc/sys/net/nf_conntrack_max"))
+	if _, err := os.Stat(p.path("proc/sys/" + conntrack.SysctlDir + "/" + conntrack.SysctlMax)); err == nil {
+		_, err := os.Stat(p.path("proc/sys/net/" + conntrack.SysctlMax))
 		if errors.Is(err, fs.ErrNotExist) {
 			return false, nil
 		}

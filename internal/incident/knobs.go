@@ -23,22 +23,9 @@ type claim struct {
 	incidents []*Incident
 }
 
-// sysctl names the value that an action writes; "" if it writes none.
-func sysctl(a *policy.Action) string {
-	switch a.Type {
-	case policy.RaiseMax, policy.RestoreMax:
-		return "nf_conntrack_max"
-	case policy.ResizeHash:
-		return "nf_conntrack_buckets"
-	case policy.ShortenTimeout, policy.RestoreTimeout:
-		return a.Knob.Sysctl()
-	}
-	return ""
-}
-
 // wrote notes what an act left in the kernel. The incident may be nil.
 func (k knobs) wrote(out *policy.Outcome, i *Incident, at time.Time) {
-	name := sysctl(&out.Action)
+	name := out.Action.Sysctl()
 	if name == "" || !out.OK || out.Action.Would || out.Foreign {
 		return
 	}
@@ -60,7 +47,7 @@ func (k knobs) wrote(out *policy.Outcome, i *Incident, at time.Time) {
 
 // lost gives up the claim on a value that somebody else has written since.
 func (k knobs) lost(netns uint32, ov *policy.Override) {
-	name := sysctl(&policy.Action{Type: ov.Type, Knob: ov.Knob})
+	name := ov.Sysctl()
 	if ov.Type.HostWide() {
 		netns = 0
 	}

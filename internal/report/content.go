@@ -309,7 +309,7 @@ func (r *Report) changed() section {
 func lasting(i *incident.Incident) string {
 	var text []string
 	limit := func(c incident.Change) bool {
-		return c.Sysctl == "nf_conntrack_max" || c.Sysctl == "nf_conntrack_buckets"
+		return c.Sysctl == conntrack.SysctlMax || c.Sysctl == conntrack.SysctlBuckets
 	}
 	if slices.ContainsFunc(i.Changed, limit) {
 		text = append(text, "A larger limit or hash does no harm; it stays until somebody undoes it, or until the next boot.")

@@ -92,7 +92,7 @@ func (h *Host) boot() {
 	h.max, h.buckets, h.available, h.pressure = m.Max, m.Buckets, m.Available, 0
 	h.tables = make([]table, 1+len(m.NetNS))
 	for i := range h.tables {
-		h.tables[i].timeouts = defaultTimeouts()
+		h.tables[i].timeouts = conntrack.DefaultTimeouts()
 		if i > 0 {
 			h.tables[i].netns = m.NetNS[i-1].Inode
 		}

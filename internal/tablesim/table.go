@@ -178,15 +178,3 @@ func (t *table) remaining(now time.Duration) (sum float64, n uint64) {
 	}
 	return sum, n
 }
-
-// defaultTimeouts are the kernel's compiled-in values, in seconds. A new
-// namespace starts from them, not from what the host is tuned to.
-func defaultTimeouts() conntrack.Timeouts {
-	return conntrack.Timeouts{
-		conntrack.TCPSynSent: 120, conntrack.TCPSynRecv: 60, conntrack.TCPEstablished: 432000,
-		conntrack.TCPFinWait: 120, conntrack.TCPCloseWait: 60, conntrack.TCPLastAck: 30,
-		conntrack.TCPTimeWait: 120, conntrack.TCPClose: 10, conntrack.TCPMaxRetrans: 300,
-		conntrack.TCPUnacknowledged: 300, conntrack.UDP: 30, conntrack.UDPStream: 120,
-		conntrack.ICMP: 30, conntrack.ICMPv6: 30, conntrack.Generic: 600, conntrack.GRE: 30, conntrack.GREStream: 180,
-	}
-}
