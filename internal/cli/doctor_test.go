@@ -12,7 +12,7 @@ import (
 
 func TestDoctorTellsAndFails(t *testing.T) {
 	found := []doctor.Finding{
-		{Area: "table", Check: "max", Verdict: doctor.Wrong, Text: "it is 0", Mend: "sysctl -w x=1"},
+		{Area: "table", Check: "max", Verdict: doctor.Wrong, Text: "it is 0", Fix: "sysctl -w x=1"},
 		{Area: "table", Check: "fill", Verdict: doctor.Fine, Text: "10%"},
 	}
 	var out bytes.Buffer

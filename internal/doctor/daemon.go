@@ -23,7 +23,7 @@ type answer struct {
 }
 
 // checkDaemon asks the running daemon, which lives in the sandbox of its unit.
-func (p *patient) checkDaemon(ctx context.Context) {
+func (p *checker) checkDaemon(ctx context.Context) {
 	const area = "daemon"
 	text, err := control.Status(ctx, p.cfg.Control.Socket)
 	var r answer

@@ -24,9 +24,9 @@ type Finding struct {
 	Check   string  `json:"check"`
 	Verdict Verdict `json:"verdict"`
 	// Text says what it is and, unless it is fine, what that means; Mend is
-	// the command, or the line of a file, that mends it.
+	// the command, or the line of a file, that fixes it.
 	Text string `json:"text"`
-	Mend string `json:"mend,omitempty"`
+	Fix  string `json:"mend,omitempty"`
 }
 
 // CountWrong returns how many checks found something wrong.
@@ -52,8 +52,8 @@ func Print(out io.Writer, found []Finding) error {
 			area, shown = f.Area, f.Area
 		}
 		fmt.Fprintf(w, "%s\t%s\t%s\t%s\n", shown, f.Check, f.Verdict, audit.Sanitise(f.Text))
-		if f.Mend != "" && f.Verdict != Fine {
-			fmt.Fprintf(w, "\t\t\t  mend: %s\n", audit.Sanitise(f.Mend))
+		if f.Fix != "" && f.Verdict != Fine {
+			fmt.Fprintf(w, "\t\t\t  fix: %s\n", audit.Sanitise(f.Fix))
 		}
 	}
 	if bad := CountWrong(found); bad == 0 {

@@ -11,8 +11,8 @@ import (
 
 func TestFindingsArePrintedWithWhatMendsThem(t *testing.T) {
 	found := []doctor.Finding{
-		{Area: "table", Check: "max", Verdict: doctor.Wrong, Text: "it is 0", Mend: "sysctl -w x=1"},
-		{Area: "table", Check: "fill", Verdict: doctor.Fine, Text: "10%", Mend: "never shown"},
+		{Area: "table", Check: "max", Verdict: doctor.Wrong, Text: "it is 0", Fix: "sysctl -w x=1"},
+		{Area: "table", Check: "fill", Verdict: doctor.Fine, Text: "10%", Fix: "never shown"},
 		{Area: "clock", Check: "time", Verdict: doctor.Note, Text: "a\x1bb"},
 	}
 	for name, test := range map[string]struct {
@@ -21,7 +21,7 @@ func TestFindingsArePrintedWithWhatMendsThem(t *testing.T) {
 		want  string
 	}{
 		"one is wrong": {found, 1, `table  max   wrong  it is 0
-                      mend: sysctl -w x=1
+                      fix: sysctl -w x=1
        fill  fine   10%
 clock  time  note   a\x1bb
 

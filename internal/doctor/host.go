@@ -21,7 +21,7 @@ import (
 )
 
 // checkFiles looks for files that say something else than the kernel does.
-func (p *patient) checkFiles() {
+func (p *checker) checkFiles() {
 	const area = "files"
 	last := map[string]watcher.Setting{}
 	for _, s := range watcher.Settings(p.root) {
@@ -46,7 +46,7 @@ func (p *patient) checkFiles() {
 		differ++
 		ours := slices.ContainsFunc(ledger.Entries, func(e remediate.Entry) bool { return e.Sysctl == name })
 		if ours {
-			p.add(Note, area, name, "ctwarden recommend", "%s:%d says %s, and ctwarden has made it %d", s.File, s.Line, s.Value, running)
+			p.add(Note, area, name, "ctwarden recommend", "%s:%d says %s, and ctwarden has set it to %d", s.File, s.Line, s.Value, running)
 			continue
 		}
 		p.add(Wrong, area, name, "sysctl --system   # and: echo nf_conntrack >/etc/modules-load.d/nf_conntrack.conf",
@@ -60,19 +60,19 @@ func (p *patient) checkFiles() {
 			continue
 		}
 		differ++
-		mend := advice.SetNow(conntrack.SysctlBuckets, n)
+		fix := advice.SetNow(conntrack.SysctlBuckets, n)
 		if err != nil {
-			mend = advice.HashOption(buckets)
+			fix = advice.HashOption(buckets)
 		}
-		p.add(Wrong, area, "hashsize", mend, "%s:%d says hashsize=%s, but there are %d buckets", o.File, o.Line, o.Value, buckets)
+		p.add(Wrong, area, "hashsize", fix, "%s:%d says hashsize=%s, but there are %d buckets", o.File, o.Line, o.Value, buckets)
 	}
 	if differ == 0 {
 		p.add(Fine, area, "sysctl.d, modprobe.d", "", "no line contradicts what is in force")
 	}
 }
 
-// checkAsker says on whose behalf the rest is checked.
-func (p *patient) checkAsker(uid int) {
+// checkCaller says on whose behalf the rest is checked.
+func (p *checker) checkCaller(uid int) {
 	if uid != 0 {
 		p.add(Note, "doctor", "asked by", "sudo ctwarden doctor",
 			"uid %d, with whose rights it is checked: what is wrong below need not be wrong for the daemon", uid)
@@ -80,21 +80,21 @@ func (p *patient) checkAsker(uid int) {
 }
 
 // checkSandbox checks what a container or a unit may have taken away.
-func (p *patient) checkSandbox() {
+func (p *checker) checkSandbox() {
 	const area = "sandbox"
 	if _, err := os.Stat(p.path("proc/sys/net")); err != nil {
 		p.add(Wrong, area, "/proc/sys", "in a unit: ProcSubset=all; in a container: --volume /proc/sys:/proc/sys",
 			"is hidden, so that no table can be seen: %v", err)
 	}
-	own, err := p.atHome()
-	p.abroad = err == nil && !own
+	own, err := p.ownsHostNetwork()
+	p.foreign = err == nil && !own
 	switch {
 	case err != nil:
-		mend := "sudo ctwarden doctor"
+		fix := "sudo ctwarden doctor"
 		if os.Geteuid() == 0 {
-			mend = "ctwarden doctor   # outside of the container"
+			fix = "ctwarden doctor   # outside of the container"
 		}
-		p.add(Note, area, "namespace", mend, "whether this is the host's own network namespace can't be seen: %v", err)
+		p.add(Note, area, "namespace", fix, "whether this is the host's own network namespace can't be seen: %v", err)
 	case !own:
 		p.add(Wrong, area, "namespace", "in a unit: PrivateNetwork=no; in a container: --network=host",
 			"this is %s, not the host's own: only a small table of its own is seen, and max can't be written", p.own)
@@ -103,11 +103,11 @@ func (p *patient) checkSandbox() {
 	}
 }
 
-// atHome reports whether this is the host's own network namespace. Only there
+// ownsHostNetwork reports whether this is the host's own network namespace. Only there
 // is max below net as well as below net/netfilter (nf_ct_netfilter_table in
 // net/netfilter/nf_conntrack_standalone.c). Without a table, the first process
 // is asked, which in a container is that of the container.
-func (p *patient) atHome() (bool, error) {
+func (p *checker) ownsHostNetwork() (bool, error) {
 	if _, err := os.Stat(p.path("proc/sys/" + conntrack.SysctlDir + "/" + conntrack.SysctlMax)); err == nil {
 		_, err := os.Stat(p.path("proc/sys/net/" + conntrack.SysctlMax))
 		if errors.Is(err, fs.ErrNotExist) {
@@ -124,7 +124,7 @@ const leastFree = 64 << 20
 
 // checkStorage checks that there can be an audit log and a ledger: without
 // them nothing is changed.
-func (p *patient) checkStorage() {
+func (p *checker) checkStorage() {
 	for _, place := range []struct{ check, dir string }{
 		{"audit log", filepath.Dir(p.cfg.Audit.Path)}, {"ledger", p.cfg.State.Dir},
 	} {
@@ -132,7 +132,7 @@ func (p *patient) checkStorage() {
 	}
 }
 
-func (p *patient) checkDir(check, dir string) {
+func (p *checker) checkDir(check, dir string) {
 	const area = "storage"
 	f, err := os.CreateTemp(dir, ".doctor-*")
 	switch {
@@ -163,7 +163,7 @@ func (p *patient) checkDir(check, dir string) {
 
 // checkClock checks the clocks: decisions need one that runs evenly, records
 // one that is right.
-func (p *patient) checkClock() {
+func (p *checker) checkClock() {
 	const area = "clock"
 	source, err := os.ReadFile(p.path("sys/devices/system/clocksource/clocksource0/current_clocksource"))
 	switch name := string(bytes.TrimSpace(source)); {
@@ -188,8 +188,8 @@ func (p *patient) checkClock() {
 	}
 }
 
-// checkRivals looks for programs that set the same values.
-func (p *patient) checkRivals() {
+// checkWriters looks for programs that set the same values.
+func (p *checker) checkWriters() {
 	const area = "rivals"
 	rivals := watcher.Rivals(p.root)
 	for _, r := range rivals {
@@ -245,7 +245,7 @@ func kubeProxyFlags(path string) map[string]string {
 const crowded = 10
 
 // checkNamespaces counts the other namespaces, and those that hide.
-func (p *patient) checkNamespaces() {
+func (p *checker) checkNamespaces() {
 	const area = "netns"
 	known := watcher.Known{Root: p.root, Own: p.own.Inode()}
 	defer func() { _ = known.Close() }() // it only read

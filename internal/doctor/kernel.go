@@ -22,7 +22,7 @@ import (
 )
 
 // checkTable reports whether there is a table to check further.
-func (p *patient) checkTable() bool {
+func (p *checker) checkTable() bool {
 	const area = "table"
 	gauge := watcher.Gauge{Root: p.root}
 	if p.root == "" {
@@ -66,7 +66,7 @@ func (p *patient) checkTable() bool {
 }
 
 // checkSize checks the hash, the size of an entry and the memory of it all.
-func (p *patient) checkSize() {
+func (p *checker) checkSize() {
 	const area = "table"
 	t := p.table.Table
 	limits := &p.cfg.Limits
@@ -74,16 +74,16 @@ func (p *patient) checkSize() {
 	if t.Buckets > 0 {
 		ratio = (t.Max + t.Buckets - 1) / t.Buckets
 	}
-	mend := advice.SetNow(conntrack.SysctlBuckets, conntrack.Buckets(t.Max, cmp.Or(limits.Hash.MaxRatio, conntrack.EntriesPerBucket)))
+	fix := advice.SetNow(conntrack.SysctlBuckets, conntrack.Buckets(t.Max, cmp.Or(limits.Hash.MaxRatio, conntrack.EntriesPerBucket)))
 	stall := time.Duration(min(float64(t.Entries)*float64(limits.Hash.StallPerEntry), float64(time.Hour)))
 	if stall > limits.Hash.MaxStall {
-		mend += fmt.Sprintf("   # when it is quiet: now tracked packets would wait for some %s", stall.Round(time.Millisecond))
+		fix += fmt.Sprintf("   # when it is quiet: now tracked packets would wait for some %s", stall.Round(time.Millisecond))
 	}
 	switch {
 	case limits.Hash.StormRatio > 0 && ratio > limits.Hash.StormRatio:
-		p.add(Wrong, area, "hash", mend, "%d entries may share a bucket (%d buckets): every packet walks long chains", ratio, t.Buckets)
+		p.add(Wrong, area, "hash", fix, "%d entries may share a bucket (%d buckets): every packet walks long chains", ratio, t.Buckets)
 	case limits.Hash.MaxRatio > 0 && ratio > limits.Hash.MaxRatio:
-		p.add(Note, area, "hash", mend, "%d entries may share a bucket (%d buckets); ctwarden resizes the hash when it is calm", ratio, t.Buckets)
+		p.add(Note, area, "hash", fix, "%d entries may share a bucket (%d buckets); ctwarden resizes the hash when it is calm", ratio, t.Buckets)
 	default:
 		p.add(Fine, area, "hash", "", "%d buckets, at most %d entries in each on average", t.Buckets, ratio)
 	}
@@ -113,7 +113,7 @@ func (p *patient) checkSize() {
 }
 
 // checkAccess says which values could be written by whoever runs doctor.
-func (p *patient) checkAccess() {
+func (p *checker) checkAccess() {
 	const area = "rights"
 	gauge := watcher.Gauge{Root: p.root}
 	access, err := gauge.Access()
@@ -121,13 +121,13 @@ func (p *patient) checkAccess() {
 		p.add(Wrong, area, "sysctls", "sudo ctwarden doctor", "can't be probed: %v", err)
 		return
 	}
-	mend := "sudo ctwarden doctor   # or CAP_NET_ADMIN, as the unit gives it"
+	fix := "sudo ctwarden doctor   # or CAP_NET_ADMIN, as the unit gives it"
 	why := ""
-	if p.abroad {
-		mend, why = "in a unit: PrivateNetwork=no; in a container: --network=host", ": this is not the host's own network namespace"
+	if p.foreign {
+		fix, why = "in a unit: PrivateNetwork=no; in a container: --network=host", ": this is not the host's own network namespace"
 	}
 	if access.ReadOnlyMount {
-		mend = "mount -o remount,rw /proc/sys   # in a unit: ProtectKernelTunables=no"
+		fix = "mount -o remount,rw /proc/sys   # in a unit: ProtectKernelTunables=no"
 		why = ": /proc/sys is mounted read-only"
 	}
 	for _, knob := range []struct {
@@ -148,13 +148,13 @@ func (p *patient) checkAccess() {
 			p.add(Note, area, knob.name, "echo options nf_conntrack hashsize=N >/etc/modprobe.d/nf_conntrack.conf   # counts from the next boot on",
 				"can't be written on this kernel (RHEL 7, Linux 4.4 and the like): %s", knob.loss)
 		default:
-			p.add(Wrong, area, knob.name, mend, "can't be written%s: %s", why, knob.loss)
+			p.add(Wrong, area, knob.name, fix, "can't be written%s: %s", why, knob.loss)
 		}
 	}
 }
 
 // checkNetlink tries what the kernel's ctnetlink can do.
-func (p *patient) checkNetlink(ctx context.Context) {
+func (p *checker) checkNetlink(ctx context.Context) {
 	const area = "ctnetlink"
 	features, err := ctnetlink.Probe(ctx, p.own)
 	switch {
@@ -190,7 +190,7 @@ func (p *patient) checkNetlink(ctx context.Context) {
 }
 
 // checkSources checks what ctwarden listens to.
-func (p *patient) checkSources() {
+func (p *checker) checkSources() {
 	const area = "sources"
 	level := Note
 	if p.cfg.Watch.KMsg == config.On {
@@ -208,11 +208,11 @@ func (p *patient) checkSources() {
 			p.add(level, area, "kmsg", "in the unit: PrivateDevices=no and ProtectKernelLogs=no",
 				"there is no /dev/kmsg: the kernel's lines come through the journal, or not at all; the counters still tell")
 		default:
-			mend := "sudo ctwarden doctor   # or CAP_SYSLOG, as the unit gives it"
+			fix := "sudo ctwarden doctor   # or CAP_SYSLOG, as the unit gives it"
 			if os.Geteuid() == 0 {
-				mend = "take printk.devkmsg=off from the kernel's command line   # or give CAP_SYSLOG, where root has not got it"
+				fix = "take printk.devkmsg=off from the kernel's command line   # or give CAP_SYSLOG, where root has not got it"
 			}
-			p.add(level, area, "kmsg", mend, "can't be read: %v; the counters still tell", err)
+			p.add(level, area, "kmsg", fix, "can't be read: %v; the counters still tell", err)
 		}
 	}
 	switch err := watcher.FindJournal(p.root); {
@@ -234,7 +234,7 @@ func (p *patient) checkSources() {
 }
 
 // number reads a file of one number.
-func (p *patient) number(path string) (int64, error) {
+func (p *checker) number(path string) (int64, error) {
 	text, err := os.ReadFile(p.path(path))
 	if err != nil {
 		return 0, err

@@ -13,16 +13,16 @@ import (
 	"github.com/ctwarden/ctwarden/watcher"
 )
 
-// A patient is the host as it is examined.
-type patient struct {
+// A checker is the host as it is examined.
+type checker struct {
 	cfg *config.Config
 	// root is the directory below which files are read; "" is "/".
 	root  string
 	own   *netns.NS
 	table watcher.Sample
-	// abroad says that this is not the host's own network namespace.
-	abroad bool
-	found  []Finding
+	// foreign says that this is not the host's own network namespace.
+	foreign bool
+	found   []Finding
 }
 
 // Examine makes all checks, with the rights of this process and in its network
@@ -35,8 +35,8 @@ func Examine(ctx context.Context, cfg *config.Config) (_ []Finding, err error) {
 		return nil, err
 	}
 	defer func() { err = errors.Join(err, own.Close()) }()
-	p := &patient{cfg: cfg, own: own}
-	p.checkAsker(os.Geteuid())
+	p := &checker{cfg: cfg, own: own}
+	p.checkCaller(os.Geteuid())
 	p.checkSandbox()
 	if p.checkTable() {
 		p.checkSize()
@@ -47,15 +47,15 @@ func Examine(ctx context.Context, cfg *config.Config) (_ []Finding, err error) {
 	p.checkSources()
 	p.checkStorage()
 	p.checkClock()
-	p.checkRivals()
+	p.checkWriters()
 	p.checkNamespaces()
 	p.checkDaemon(ctx)
 	return p.found, nil
 }
 
-func (p *patient) add(v Verdict, area, check, mend, format string, args ...any) {
-	p.found = append(p.found, Finding{area, check, v, fmt.Sprintf(format, args...), mend})
+func (p *checker) add(v Verdict, area, check, fix, format string, args ...any) {
+	p.found = append(p.found, Finding{area, check, v, fmt.Sprintf(format, args...), fix})
 }
 
 // path is a path below the root.
-func (p *patient) path(path string) string { return filepath.Join(cmp.Or(p.root, "/"), path) }
+func (p *checker) path(path string) string { return filepath.Join(cmp.Or(p.root, "/"), path) }

@@ -38,8 +38,8 @@ func healthy() map[string]string {
 	}
 }
 
-// newPatient lays the files out and links what is no file.
-func newPatient(t *testing.T, files map[string]string) *patient {
+// newChecker lays the files out and links what is no file.
+func newChecker(t *testing.T, files map[string]string) *checker {
 	t.Helper()
 	own, err := netns.Current()
 	if err != nil {
@@ -47,7 +47,7 @@ func newPatient(t *testing.T, files map[string]string) *patient {
 	}
 	t.Cleanup(func() { _ = own.Close() })
 	cfg := config.Default()
-	p := &patient{cfg: &cfg, root: t.TempDir(), own: own}
+	p := &checker{cfg: &cfg, root: t.TempDir(), own: own}
 	for path, text := range files {
 		path = filepath.Join(p.root, path)
 		if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
@@ -68,7 +68,7 @@ func newPatient(t *testing.T, files map[string]string) *patient {
 }
 
 // examineFiles makes the checks that read files only.
-func (p *patient) examineFiles() {
+func (p *checker) examineFiles() {
 	p.checkSandbox()
 	if p.checkTable() {
 		p.checkSize()
@@ -78,12 +78,12 @@ func (p *patient) examineFiles() {
 	p.checkSources()
 	p.checkStorage()
 	p.checkClock()
-	p.checkRivals()
+	p.checkWriters()
 }
 
 // complaints are the findings that are not fine, but for what depends on the
 // machine of the test.
-func (p *patient) complaints() []string {
+func (p *checker) complaints() []string {
 	var all []string
 	for _, f := range p.found {
 		elsewhere := f.Check == "time" || f.Check == "journald" || strings.Contains(f.Text, "is in memory")
@@ -160,14 +160,14 @@ func TestWhatIsWrongIsFound(t *testing.T) {
 				}
 				files[path] = text
 			}
-			p := newPatient(t, files)
+			p := newChecker(t, files)
 			p.examineFiles()
 			if diff := cmp.Diff(c.want, p.complaints()); diff != "" {
 				t.Errorf("complaints (-want +got):\n%s", diff)
 			}
 			for _, f := range p.found {
-				if f.Text == "" || f.Verdict == Wrong && f.Mend == "" && f.Check != "memory" {
-					t.Errorf("%+v does not say what it means, or what mends it", f)
+				if f.Text == "" || f.Verdict == Wrong && f.Fix == "" && f.Check != "memory" {
+					t.Errorf("%+v does not say what it means, or what fixes it", f)
 				}
 			}
 		})
@@ -184,12 +184,12 @@ func TestAResizeThatStallsIsNotForNow(t *testing.T) {
 	} {
 		files := healthy()
 		files[netfilter+"max"], files[netfilter+"buckets"], files[netfilter+"count"] = "1048575\n", "65536\n", entries
-		p := newPatient(t, files)
+		p := newChecker(t, files)
 		p.checkTable()
 		p.checkSize()
 		for _, f := range p.found {
-			if f.Check == "hash" && f.Mend != want {
-				t.Errorf("%s entries: %s, want %s", strings.TrimSpace(entries), f.Mend, want)
+			if f.Check == "hash" && f.Fix != want {
+				t.Errorf("%s entries: %s, want %s", strings.TrimSpace(entries), f.Fix, want)
 			}
 		}
 	}
@@ -200,36 +200,36 @@ func TestAResizeThatStallsIsNotForNow(t *testing.T) {
 func TestAnotherNamespaceIsFound(t *testing.T) {
 	files := healthy()
 	delete(files, "proc/sys/net/netfilter/nf_conntrack_max")
-	p := newPatient(t, files)
+	p := newChecker(t, files)
 	link := filepath.Join(p.root, "proc/1/ns/net")
 	if err := errors.Join(os.Remove(link), os.Symlink("net:[1]", link)); err != nil {
 		t.Fatal(err)
 	}
 	p.checkSandbox()
-	if diff := cmp.Diff([]string{"sandbox namespace: wrong"}, p.complaints()); diff != "" || !p.abroad {
-		t.Errorf("abroad %t, complaints (-want +got):\n%s", p.abroad, diff)
+	if diff := cmp.Diff([]string{"sandbox namespace: wrong"}, p.complaints()); diff != "" || !p.foreign {
+		t.Errorf("foreign %t, complaints (-want +got):\n%s", p.foreign, diff)
 	}
 	p.found = nil
 	if err := os.Remove(link); err != nil {
 		t.Fatal(err)
 	}
 	p.checkSandbox()
-	if diff := cmp.Diff([]string{"sandbox namespace: note"}, p.complaints()); diff != "" || p.abroad {
-		t.Errorf("nobody knows: abroad %t, complaints (-want +got):\n%s", p.abroad, diff)
+	if diff := cmp.Diff([]string{"sandbox namespace: note"}, p.complaints()); diff != "" || p.foreign {
+		t.Errorf("unknown: foreign %t, complaints (-want +got):\n%s", p.foreign, diff)
 	}
 }
 
 func TestWhoAsksIsFound(t *testing.T) {
-	p := newPatient(t, healthy())
-	p.checkAsker(0)
-	p.checkAsker(1000)
+	p := newChecker(t, healthy())
+	p.checkCaller(0)
+	p.checkCaller(1000)
 	if diff := cmp.Diff([]string{"doctor asked by: note"}, p.complaints()); diff != "" {
 		t.Errorf("complaints (-want +got):\n%s", diff)
 	}
 }
 
 func TestAPlaceThatCannotBeWrittenToIsFound(t *testing.T) {
-	p := newPatient(t, healthy())
+	p := newChecker(t, healthy())
 	p.checkDir("audit log", filepath.Join(p.root, "proc/meminfo")) // no directory
 	if diff := cmp.Diff([]string{"storage audit log: wrong"}, p.complaints()); diff != "" {
 		t.Errorf("complaints (-want +got):\n%s", diff)
