@@ -33,7 +33,7 @@ func (k *Kernel) RevertCommands() []string {
 func RevertCommands(o Options) (_ []string, err error) {
 	k := newKernel(o)
 	defer func() { err = errors.Join(err, k.Close()) }()
-	if err := k.peek(); err != nil {
+	if err := k.loadReadOnly(); err != nil {
 		return nil, err
 	}
 	return k.RevertCommands(), nil
@@ -44,16 +44,16 @@ func RevertCommands(o Options) (_ []string, err error) {
 func ReadLedger(o Options) (_ Ledger, err error) {
 	k := newKernel(o)
 	defer func() { err = errors.Join(err, k.Close()) }()
-	if err := k.peek(); err != nil {
+	if err := k.loadReadOnly(); err != nil {
 		return Ledger{}, err
 	}
 	l := k.Ledger()
-	l.Entries = slices.DeleteFunc(l.Entries, func(e Entry) bool { return e.Boot != k.boot })
+	l.Entries = slices.DeleteFunc(l.Entries, func(e Row) bool { return e.Boot != k.boot })
 	return l, nil
 }
 
-// peek reads the ledger without the lock.
-func (k *Kernel) peek() error {
+// loadReadOnly reads the ledger without the lock.
+func (k *Kernel) loadReadOnly() error {
 	if err := k.see(); err != nil {
 		return err
 	}
@@ -68,7 +68,7 @@ func (k *Kernel) peek() error {
 	return nil
 }
 
-func (k *Kernel) command(e *Entry) string {
+func (k *Kernel) command(e *Row) string {
 	note := k.compare(e)
 	set := fmt.Sprintf("sysctl -w net.netfilter.%s=%d", e.Sysctl, e.Original)
 	switch note.Kind {

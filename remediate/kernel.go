@@ -31,9 +31,9 @@ type Options struct {
 	// when there is none. The Kernel does not close it. Nil: there are no
 	// others to act in, and what the ledger has of them stays as it is.
 	Find func(inode uint32) (*netns.NS, error)
-	// Fleeting is the inode number of a namespace that nobody but this
+	// Ephemeral is the inode number of a namespace that nobody but this
 	// process holds, such as that of a drill; 0 is none.
-	Fleeting uint32
+	Ephemeral uint32
 	// Others returns what the other namespaces hold: the return of max is
 	// held back by the fullest of all tables, and the stall of a resize
 	// predicted by all entries. Nil: those of Own are counted alone.
@@ -154,7 +154,7 @@ func (k *Kernel) Close() error {
 func (k *Kernel) Ledger() Ledger {
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	return Ledger{Entries: k.ledger.sorted(), History: append([]Voided(nil), k.ledger.History...)}
+	return Ledger{Entries: k.ledger.sorted(), History: append([]Released(nil), k.ledger.History...)}
 }
 
 // Protect returns what is protected: neither deleted nor aged.

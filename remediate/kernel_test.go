@@ -80,7 +80,7 @@ func (b *bench) look(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	b.k.Saw(0, timeouts)
+	b.k.ObserveTimeouts(0, timeouts)
 }
 
 // entries dumps the table by id.

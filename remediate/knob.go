@@ -69,18 +69,18 @@ func (k *Kernel) intend(name string, netns uint32, incident string, out *policy.
 	ledger := k.ledger
 	e, known := ledger.find(name, netns)
 	if known && e.Boot != k.boot {
-		ledger = ledger.voided(e, record.NoteRebooted, out.Before)
+		ledger = ledger.released(e, record.NoteRebooted, out.Before)
 		known = false
 	}
 	if known && !e.owns(out.Before) && out.Before != e.Original {
 		// Somebody else's value is what is put back later.
-		ledger = ledger.voided(e, record.NoteForeign, out.Before)
+		ledger = ledger.released(e, record.NoteForeign, out.Before)
 		known = false
 	}
 	if !known {
-		e = Entry{
+		e = Row{
 			Sysctl: name, NetNS: netns, Original: out.Before, Since: now, Leased: !hostWide(name), Boot: k.boot,
-			Fleeting: netns != 0 && netns == k.options.Fleeting,
+			Ephemeral: netns != 0 && netns == k.options.Ephemeral,
 		}
 	}
 	e.Before, e.Written, e.ReadBack = out.Before, out.Action.To, 0
@@ -115,7 +115,7 @@ func (k *Kernel) settle(ns *netns.NS, name string, out *policy.Outcome, earlier 
 		if after == out.Before {
 			return errors.Join(err, k.save(earlier))
 		}
-		return errors.Join(err, k.save(k.ledger.voided(e, record.NoteForeign, after)))
+		return errors.Join(err, k.save(k.ledger.released(e, record.NoteForeign, after)))
 	}
 	e.ReadBack = after
 	settled := k.ledger.with(e)
@@ -140,7 +140,7 @@ func (k *Kernel) yield(name string, netns uint32, found uint64) error {
 	case e.Boot == k.boot && found == e.Original:
 		return k.save(k.ledger.without(name, netns))
 	}
-	return k.save(k.ledger.voided(e, record.NoteForeign, found))
+	return k.save(k.ledger.released(e, record.NoteForeign, found))
 }
 
 // Yield ends the claim on a value that the policy found overridden, in the
@@ -161,5 +161,5 @@ func (k *Kernel) Yield(inode uint32, ov policy.Override) error {
 	if !known || e.Boot == k.boot && e.owns(ov.Found) {
 		return nil
 	}
-	return k.save(k.ledger.voided(e, record.NoteForeign, ov.Found))
+	return k.save(k.ledger.released(e, record.NoteForeign, ov.Found))
 }

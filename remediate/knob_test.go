@@ -255,7 +255,7 @@ func TestTheOriginalIsKept(t *testing.T) {
 	proc, dir := newProc(t), stateDir(t)
 	k := openAt(t, proc.root, dir)
 	name := conntrack.UDP.Sysctl()
-	entry := func() Entry {
+	entry := func() Row {
 		t.Helper()
 		stored, err := store{dir: dir}.read()
 		if err != nil {
@@ -269,7 +269,7 @@ func TestTheOriginalIsKept(t *testing.T) {
 	k.options.Now = func() time.Time { now = now.Add(time.Minute); return now }
 
 	must(t, k, shorten(conntrack.UDP, 120, 60))
-	want := Entry{
+	want := Row{
 		Sysctl: name, NetNS: k.options.Own.Inode(), Original: 120, Before: 120, Written: 60, ReadBack: 60,
 		Reason: policy.ReasonChurn, Incident: "i1", Since: start.Add(2 * time.Minute), At: start.Add(2 * time.Minute),
 		Leased: true, Boot: thisBoot,
@@ -283,7 +283,7 @@ func TestTheOriginalIsKept(t *testing.T) {
 	}
 	must(t, k, lengthen(conntrack.UDP, 30, 60))
 	must(t, k, lengthen(conntrack.UDP, 60, 120))
-	wantDiff(t, "an original that is back is forgotten", Entry{}, entry())
+	wantDiff(t, "an original that is back is forgotten", Row{}, entry())
 }
 
 // TestSomebodyElsesValueBecomesTheOriginal: the policy adopts a max that was

@@ -25,30 +25,30 @@ var errTorn = errors.New("not a whole ledger")
 // zero Ledger is that of a kernel that was never touched. Its methods return
 // a new Ledger and leave the old one as it is.
 type Ledger struct {
-	Entries []Entry `json:"entries,omitempty"`
+	Entries []Row `json:"entries,omitempty"`
 	// History holds the latest claims that ended otherwise than by putting
 	// the original back.
-	History []Voided `json:"history,omitempty"`
+	History []Released `json:"history,omitempty"`
 }
 
-// find returns the entry about a sysctl of a namespace.
-func (l Ledger) find(sysctl string, netns uint32) (Entry, bool) {
+// find returns the row about a sysctl of a namespace.
+func (l Ledger) find(sysctl string, netns uint32) (Row, bool) {
 	for i := range l.Entries {
 		if l.Entries[i].is(sysctl, netns) {
 			return l.Entries[i], true
 		}
 	}
-	return Entry{}, false
+	return Row{}, false
 }
 
-// with returns the ledger with e in the place of the entry about the same.
-func (l Ledger) with(e Entry) Ledger {
+// with returns the ledger with e in the place of the row about the same.
+func (l Ledger) with(e Row) Ledger {
 	n := l.without(e.Sysctl, e.NetNS)
 	n.Entries = append(n.Entries, e)
 	return n
 }
 
-// without returns the ledger without the entry about a sysctl.
+// without returns the ledger without the row about a sysctl.
 func (l Ledger) without(sysctl string, netns uint32) Ledger {
 	n := Ledger{History: l.History}
 	for i := range l.Entries {
@@ -59,18 +59,18 @@ func (l Ledger) without(sysctl string, netns uint32) Ledger {
 	return n
 }
 
-// voided returns the ledger with the claim e moved to the history.
-func (l Ledger) voided(e Entry, why record.NoteKind, found uint64) Ledger {
+// released returns the ledger with the claim e moved to the history.
+func (l Ledger) released(e Row, why record.NoteKind, found uint64) Ledger {
 	n := l.without(e.Sysctl, e.NetNS)
-	n.History = append(slices.Clone(l.History), Voided{Entry: e, Why: why, Found: found})
+	n.History = append(slices.Clone(l.History), Released{Row: e, Why: why, Found: found})
 	n.History = n.History[max(0, len(n.History)-historyMost):]
 	return n
 }
 
 // sorted returns the entries in the order in which they are put back.
-func (l Ledger) sorted() []Entry {
+func (l Ledger) sorted() []Row {
 	entries := slices.Clone(l.Entries)
-	slices.SortStableFunc(entries, func(a, b Entry) int { return a.rank() - b.rank() })
+	slices.SortStableFunc(entries, func(a, b Row) int { return a.rank() - b.rank() })
 	return entries
 }
 

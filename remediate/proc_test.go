@@ -44,7 +44,9 @@ func newProc(tb testing.TB) fakeProc {
 	return p
 }
 
-func (p fakeProc) path(name string) string { return filepath.Join(p.root, "sys", conntrack.SysctlDir, name) }
+func (p fakeProc) path(name string) string {
+	return filepath.Join(p.root, "sys", conntrack.SysctlDir, name)
+}
 
 func (p fakeProc) boot(id string) {
 	p.tb.Helper()

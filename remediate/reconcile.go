@@ -87,7 +87,7 @@ func (k *Kernel) Reconcile(ctx context.Context) (Claims, error) {
 			ledger = ledger.without(e.Sysctl, e.NetNS)
 		case record.NoteUnknown:
 		default:
-			ledger = ledger.voided(e, note.Kind, note.Found)
+			ledger = ledger.released(e, note.Kind, note.Found)
 		}
 	}
 	if len(k.ledger.Entries) == 0 {
@@ -99,7 +99,7 @@ func (k *Kernel) Reconcile(ctx context.Context) (Claims, error) {
 	return c, nil
 }
 
-func (c *Claims) add(e *Entry, netns uint32) {
+func (c *Claims) add(e *Row, netns uint32) {
 	knob := policy.Knob{Original: e.Original, Written: e.ReadBack}
 	switch e.Sysctl {
 	case conntrack.SysctlMax:
@@ -113,14 +113,14 @@ func (c *Claims) add(e *Entry, netns uint32) {
 	}
 }
 
-// compare says what became of an entry.
-func (k *Kernel) compare(e *Entry) record.Note {
+// compare says what became of a row.
+func (k *Kernel) compare(e *Row) record.Note {
 	n := record.Note{Sysctl: e.Sysctl, NetNS: k.shown(e.NetNS), Original: e.Original, Written: e.Written}
 	if e.Boot != k.boot {
 		n.Kind = record.NoteRebooted
 		return n
 	}
-	if e.Fleeting && e.NetNS != k.options.Fleeting {
+	if e.Ephemeral && e.NetNS != k.options.Ephemeral {
 		n.Kind = record.NoteNamespaceGone
 		return n
 	}

@@ -14,21 +14,21 @@ import (
 // TestReconcile starts ctwarden on a ledger and a kernel that somebody made.
 func TestReconcile(t *testing.T) {
 	const gone = 77 // no namespace has such a number
-	base := Entry{
+	base := Row{
 		Sysctl: conntrack.SysctlMax, Original: 1000, Before: 1000, Written: 2000, ReadBack: 2000, Boot: thisBoot,
 	}
-	with := func(change func(*Entry)) Entry {
+	with := func(change func(*Row)) Row {
 		e := base
 		change(&e)
 		return e
 	}
-	interrupted := with(func(e *Entry) { e.ReadBack = 0 })
-	again := with(func(e *Entry) { e.Before, e.Written, e.ReadBack = 2000, 3000, 0 })
-	buckets := with(func(e *Entry) {
+	interrupted := with(func(e *Row) { e.ReadBack = 0 })
+	again := with(func(e *Row) { e.Before, e.Written, e.ReadBack = 2000, 3000, 0 })
+	buckets := with(func(e *Row) {
 		e.Sysctl, e.Original, e.Before, e.Written, e.ReadBack = conntrack.SysctlBuckets, 512, 512, 1000, 0
 	})
 	tests := map[string]struct {
-		entry  Entry
+		entry  Row
 		value  uint64
 		find   func(uint32) (*netns.NS, error)
 		before func(fakeProc)
@@ -40,7 +40,7 @@ func TestReconcile(t *testing.T) {
 		"still ours":                                 {base, 2000, nil, nil, record.NoteKept, policy.Knob{Original: 1000, Written: 2000}, true, false},
 		"put back by somebody":                       {base, 1000, nil, nil, record.NoteReturned, policy.Knob{}, false, false},
 		"raised further by somebody":                 {base, 2500, nil, nil, record.NoteForeign, policy.Knob{}, false, true},
-		"what was asked for is not what was made":    {with(func(e *Entry) { e.ReadBack = 2048 }), 2000, nil, nil, record.NoteForeign, policy.Knob{}, false, true},
+		"what was asked for is not what was made":    {with(func(e *Row) { e.ReadBack = 2048 }), 2000, nil, nil, record.NoteForeign, policy.Knob{}, false, true},
 		"the first write was interrupted before":     {interrupted, 1000, nil, nil, record.NoteReturned, policy.Knob{}, false, false},
 		"the first write was interrupted after":      {interrupted, 2000, nil, nil, record.NoteKept, policy.Knob{Original: 1000, Written: 2000}, true, false},
 		"a later write was interrupted before":       {again, 2000, nil, nil, record.NoteKept, policy.Knob{Original: 1000, Written: 2000}, true, false},
@@ -48,22 +48,22 @@ func TestReconcile(t *testing.T) {
 		"a later write was interrupted, then undone": {again, 1000, nil, nil, record.NoteReturned, policy.Knob{}, false, false},
 		"an interrupted resize that was rounded":     {buckets, 1024, nil, nil, record.NoteKept, policy.Knob{Original: 512, Written: 1024}, true, false},
 		"another boot": {
-			with(func(e *Entry) { e.Boot = "another" }), 2000, nil, nil, record.NoteRebooted, policy.Knob{}, false, true,
+			with(func(e *Row) { e.Boot = "another" }), 2000, nil, nil, record.NoteRebooted, policy.Knob{}, false, true,
 		},
 		"the namespace is gone": {
-			with(func(e *Entry) { e.Sysctl, e.NetNS = conntrack.UDP.Sysctl(), gone }), 0,
+			with(func(e *Row) { e.Sysctl, e.NetNS = conntrack.UDP.Sysctl(), gone }), 0,
 			func(uint32) (*netns.NS, error) { return nil, os.ErrNotExist }, nil, record.NoteNamespaceGone, policy.Knob{}, false, true,
 		},
 		"the namespace can't be entered": {
-			with(func(e *Entry) { e.Sysctl, e.NetNS = conntrack.UDP.Sysctl(), gone }), 0,
+			with(func(e *Row) { e.Sysctl, e.NetNS = conntrack.UDP.Sysctl(), gone }), 0,
 			func(uint32) (*netns.NS, error) { return nil, os.ErrPermission }, nil, record.NoteUnknown, policy.Knob{}, true, false,
 		},
 		"the namespace can't be entered, and ended with the drill that was killed": {
-			with(func(e *Entry) { e.Sysctl, e.NetNS, e.Fleeting = conntrack.UDP.Sysctl(), gone, true }), 0,
+			with(func(e *Row) { e.Sysctl, e.NetNS, e.Ephemeral = conntrack.UDP.Sysctl(), gone, true }), 0,
 			func(uint32) (*netns.NS, error) { return nil, os.ErrPermission }, nil, record.NoteNamespaceGone, policy.Knob{}, false, true,
 		},
 		"nobody can find namespaces": {
-			with(func(e *Entry) { e.Sysctl, e.NetNS = conntrack.UDP.Sysctl(), gone }), 0, nil, nil, record.NoteUnknown, policy.Knob{}, true, false,
+			with(func(e *Row) { e.Sysctl, e.NetNS = conntrack.UDP.Sysctl(), gone }), 0, nil, nil, record.NoteUnknown, policy.Knob{}, true, false,
 		},
 		"the module was unloaded": {
 			base, 2000, nil, func(p fakeProc) {
@@ -83,7 +83,7 @@ func TestReconcile(t *testing.T) {
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {
 			proc, dir := newProc(t), stateDir(t)
-			if err := (store{dir: dir}).save(Ledger{Entries: []Entry{tt.entry}}); err != nil {
+			if err := (store{dir: dir}).save(Ledger{Entries: []Row{tt.entry}}); err != nil {
 				t.Fatal(err)
 			}
 			if hostWide(tt.entry.Sysctl) {
@@ -158,8 +158,8 @@ func TestAFreshStartWritesNothing(t *testing.T) {
 // take over what another boot left.
 func TestALedgerOfAnotherBootIsNotMixedIn(t *testing.T) {
 	proc, dir := newProc(t), stateDir(t)
-	old := Entry{Sysctl: conntrack.SysctlMax, Original: 500, Before: 500, Written: 1000, ReadBack: 1000, Boot: "another"}
-	if err := (store{dir: dir}).save(Ledger{Entries: []Entry{old}}); err != nil {
+	old := Row{Sysctl: conntrack.SysctlMax, Original: 500, Before: 500, Written: 1000, ReadBack: 1000, Boot: "another"}
+	if err := (store{dir: dir}).save(Ledger{Entries: []Row{old}}); err != nil {
 		t.Fatal(err)
 	}
 	k := openAt(t, proc.root, dir)
@@ -178,7 +178,7 @@ func TestALedgerOfAnotherBootIsNotMixedIn(t *testing.T) {
 // it had raised, and starts it again in a table that is full.
 func TestAValueChangedWhileCtwardenWasDownIsYieldedTo(t *testing.T) {
 	const inode = 77
-	entries := []Entry{
+	entries := []Row{
 		{Sysctl: conntrack.SysctlMax, Original: 1000, Before: 1000, Written: 2000, ReadBack: 2000, Boot: thisBoot},
 		{Sysctl: conntrack.SysctlBuckets, Original: 512, Before: 512, Written: 1000, ReadBack: 1024, Boot: thisBoot},
 	}

@@ -41,7 +41,7 @@ func (k *Kernel) Revert(ctx context.Context, force bool) ([]policy.Outcome, erro
 
 // revert puts one value back. It is not about anything when the value is gone
 // with its boot, namespace or module.
-func (k *Kernel) revert(e Entry, force bool) (out policy.Outcome, about bool) {
+func (k *Kernel) revert(e Row, force bool) (out policy.Outcome, about bool) {
 	start := k.options.Now()
 	note := k.compare(&e)
 	out.Action = e.restore(note.NetNS, note.Found)
@@ -57,11 +57,11 @@ func (k *Kernel) revert(e Entry, force bool) (out policy.Outcome, about bool) {
 		err = k.save(k.ledger.without(e.Sysctl, e.NetNS))
 	case record.NoteForeign:
 		out.Foreign = true
-		err = k.save(k.ledger.voided(e, record.NoteForeign, note.Found))
+		err = k.save(k.ledger.released(e, record.NoteForeign, note.Found))
 	case record.NoteUnknown:
 		err = errors.New(note.Error)
 	default:
-		err = k.save(k.ledger.voided(e, note.Kind, note.Found))
+		err = k.save(k.ledger.released(e, note.Kind, note.Found))
 		about = err != nil
 	}
 	if err != nil {
@@ -72,8 +72,8 @@ func (k *Kernel) revert(e Entry, force bool) (out policy.Outcome, about bool) {
 }
 
 // putBack writes the original. The ledger needs no note before: whatever
-// happens, the entry there is true of the value before and after.
-func (k *Kernel) putBack(e *Entry, out *policy.Outcome, force bool) error {
+// happens, the row there is true of the value before and after.
+func (k *Kernel) putBack(e *Row, out *policy.Outcome, force bool) error {
 	ns, err := k.find(e.NetNS)
 	if err != nil {
 		return err
@@ -103,7 +103,7 @@ func (k *Kernel) putBack(e *Entry, out *policy.Outcome, force bool) error {
 var ErrHeldBack = errors.New("held back")
 
 // mayReturn holds back what would hurt.
-func (k *Kernel) mayReturn(ns *netns.NS, e *Entry, out *policy.Outcome, force bool) error {
+func (k *Kernel) mayReturn(ns *netns.NS, e *Row, out *policy.Outcome, force bool) error {
 	if !hostWide(e.Sysctl) {
 		return nil
 	}

@@ -323,8 +323,8 @@ func TestARevertGoesByTheLimitsOfTheReload(t *testing.T) {
 // it, and comes with errors.
 func TestACommandIsOneLine(t *testing.T) {
 	proc, dir := newProc(t), stateDir(t)
-	e := Entry{Sysctl: conntrack.UDP.Sysctl(), NetNS: 77, Original: 30, Before: 30, Written: 20, ReadBack: 20, Boot: thisBoot}
-	if err := (store{dir: dir}).save(Ledger{Entries: []Entry{e}}); err != nil {
+	e := Row{Sysctl: conntrack.UDP.Sysctl(), NetNS: 77, Original: 30, Before: 30, Written: 20, ReadBack: 20, Boot: thisBoot}
+	if err := (store{dir: dir}).save(Ledger{Entries: []Row{e}}); err != nil {
 		t.Fatal(err)
 	}
 	k := openAt(t, proc.root, dir)

@@ -17,13 +17,13 @@ import (
 )
 
 func sampleLedger() Ledger {
-	e := Entry{
+	e := Row{
 		Sysctl: conntrack.SysctlMax, Original: 1000, Before: 1000, Written: 2000, ReadBack: 2000,
 		Reason: policy.ReasonFill, Incident: "i1", Since: start, At: start, Boot: thisBoot,
 	}
 	u := e
 	u.Sysctl, u.NetNS, u.Leased = conntrack.UDP.Sysctl(), 7, true
-	return Ledger{Entries: []Entry{u, e}, History: []Voided{{Entry: e, Why: record.NoteForeign, Found: 3}}}
+	return Ledger{Entries: []Row{u, e}, History: []Released{{Row: e, Why: record.NoteForeign, Found: 3}}}
 }
 
 func encoded(tb testing.TB, l Ledger) []byte {
@@ -313,7 +313,7 @@ func TestAFullDiskStopsTheAction(t *testing.T) {
 func TestTheHistoryIsBounded(t *testing.T) {
 	var l Ledger
 	for i := range 3 * historyMost {
-		l = l.voided(Entry{Sysctl: conntrack.SysctlMax, Original: uint64(i)}, record.NoteRebooted, 0)
+		l = l.released(Row{Sysctl: conntrack.SysctlMax, Original: uint64(i)}, record.NoteRebooted, 0)
 	}
 	if len(l.History) != historyMost || l.History[historyMost-1].Original != 3*historyMost-1 {
 		t.Errorf("%d in the history, the last %+v", len(l.History), l.History[len(l.History)-1])
@@ -366,7 +366,7 @@ func TestALedgerThatNobodyCouldReadIsNotWritten(t *testing.T) {
 	s := store{dir: stateDir(t)}
 	var l Ledger
 	for i := range uint32(17) {
-		l.Entries = append(l.Entries, Entry{
+		l.Entries = append(l.Entries, Row{
 			Sysctl: conntrack.UDP.Sysctl(), NetNS: i + 1, Original: 30, Before: 30, Written: 20, ReadBack: 20,
 			Incident: strings.Repeat("x", 1<<20), Since: start, At: start, Boot: thisBoot,
 		})

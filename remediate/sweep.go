@@ -26,21 +26,21 @@ const (
 	longestRun  = 30 * time.Second
 )
 
-// Saw notes the timeouts that stand in a namespace (0 is ctwarden's own) now,
+// ObserveTimeouts records the timeouts that stand in a namespace (0 is ctwarden's own) now,
 // or did some seconds ago: an act on entries reads them once more.
 // Called with every observation it is what idle times are proven by; without
 // it, or for as long as the idle time asked for after a start, entries count
 // as SparedIdleUnknown and are spared.
-func (k *Kernel) Saw(inode uint32, timeouts conntrack.Timeouts) {
+func (k *Kernel) ObserveTimeouts(inode uint32, timeouts conntrack.Timeouts) {
 	if inode == 0 {
 		inode = k.options.Own.Inode()
 	}
 	k.watching.Lock()
 	defer k.watching.Unlock()
-	k.saw(inode, &timeouts)
+	k.observeTimeouts(inode, &timeouts)
 }
 
-func (k *Kernel) saw(inode uint32, timeouts *conntrack.Timeouts) *watch {
+func (k *Kernel) observeTimeouts(inode uint32, timeouts *conntrack.Timeouts) *watch {
 	w := k.watches[inode]
 	if w == nil {
 		w = &watch{}
@@ -66,7 +66,7 @@ func (k *Kernel) selector(ns *netns.NS, act *policy.Action) (*selector, error) {
 	}
 	k.watching.Lock()
 	defer k.watching.Unlock()
-	w := k.saw(ns.Inode(), &timeouts)
+	w := k.observeTimeouts(ns.Inode(), &timeouts)
 	return &selector{act: act, rule: act.Rule(k.protect, w.idleness(max(act.MinIdle, act.SynSentIdle)))}, nil
 }
 

@@ -126,7 +126,7 @@ func unitChild(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
-		k.Saw(0, timeouts)
+		k.ObserveTimeouts(0, timeouts)
 		now = now.Add(time.Minute)
 	}
 	r.Aged = k.Apply(ctx, "", policy.Action{

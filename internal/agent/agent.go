@@ -210,7 +210,7 @@ func (a *Agent) observe(ctx context.Context) ([]policy.Observation, error) {
 	for i := range all {
 		all[i].Phase = a.jitter
 		if !all[i].Absent && all[i].Timeouts != (conntrack.Timeouts{}) {
-			a.kernel.Saw(all[i].Table.NetNS, all[i].Timeouts)
+			a.kernel.ObserveTimeouts(all[i].Table.NetNS, all[i].Timeouts)
 		}
 	}
 	return all, nil
@@ -243,7 +243,7 @@ func (a *Agent) can(inode uint32) policy.Kernel { return a.kernel.Can(inode) }
 
 // claimed reports whether a value of a namespace stands in the ledger.
 func (a *Agent) claimed(inode uint32) bool {
-	return slices.ContainsFunc(a.kernel.Ledger().Entries, func(e remediate.Entry) bool { return e.NetNS == inode })
+	return slices.ContainsFunc(a.kernel.Ledger().Entries, func(e remediate.Row) bool { return e.NetNS == inode })
 }
 
 func (a *Agent) apply(ctx context.Context, incident string, act policy.Action) policy.Outcome {

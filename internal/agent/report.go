@@ -23,7 +23,7 @@ type Report struct {
 	// Neighbours are the other network namespaces, where they are watched.
 	Neighbours *watcher.NamespacesReport `json:"neighbours,omitempty"`
 	// Changed are the kernel values that ctwarden replaced.
-	Changed []remediate.Entry `json:"changed"`
+	Changed []remediate.Row `json:"changed"`
 	// Ledger says why Changed is not known; "" where it is.
 	Ledger string       `json:"ledger,omitempty"`
 	Audit  *AuditReport `json:"audit,omitempty"`

@@ -50,7 +50,7 @@ func TestTheScreenOfTheHandbookIsTheOneOfStatus(t *testing.T) {
 		sysctl         string
 		original, back uint64
 	}{{"nf_conntrack_tcp_timeout_syn_sent", 120, 60}, {"nf_conntrack_tcp_timeout_syn_recv", 60, 30}, {"nf_conntrack_udp_timeout", 30, 20}} {
-		r.Changed = append(r.Changed, remediate.Entry{Sysctl: c.sysctl, Original: c.original, ReadBack: c.back, Reason: policy.ReasonHalfOpen})
+		r.Changed = append(r.Changed, remediate.Row{Sysctl: c.sysctl, Original: c.original, ReadBack: c.back, Reason: policy.ReasonHalfOpen})
 	}
 	var screen strings.Builder
 	if err := r.print(&screen); err != nil {

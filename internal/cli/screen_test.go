@@ -78,7 +78,7 @@ func TestANarrowTerminalIsToldWhatMatters(t *testing.T) {
 			other := standing(policy.Exhausted, 10, 10, policy.NotHeld).Tables[0]
 			other.NetNS = 77
 			r.Tables = append(r.Tables, other)
-			r.Changed = make([]remediate.Entry, 2)
+			r.Changed = make([]remediate.Row, 2)
 		}), "high 87.0%\n870 of 1000\nfull in 1m30s at +0 entries/s\n4 packets lost\nheld: " + policy.HeldBudget.Sentence() +
 			"\nnetns 77: exhausted 100.0%\n2 values changed"},
 	} {

@@ -44,7 +44,7 @@ func (p *checker) checkFiles() {
 			continue
 		}
 		differ++
-		ours := slices.ContainsFunc(ledger.Entries, func(e remediate.Entry) bool { return e.Sysctl == name })
+		ours := slices.ContainsFunc(ledger.Entries, func(e remediate.Row) bool { return e.Sysctl == name })
 		if ours {
 			p.add(Note, area, name, "ctwarden recommend", "%s:%d says %s, and ctwarden has set it to %d", s.File, s.Line, s.Value, running)
 			continue

@@ -167,7 +167,7 @@ func (e *run) makeAgent(ctx context.Context) (err error) {
 		return err
 	}
 	o := remediate.Options{
-		Dir: e.dir, Hash: hurried.Limits.Hash, Protect: e.Config.Protect, Fleeting: e.sandbox.NS.Inode(),
+		Dir: e.dir, Hash: hurried.Limits.Hash, Protect: e.Config.Protect, Ephemeral: e.sandbox.NS.Inode(),
 		Find: func(inode uint32) (*netns.NS, error) {
 			if inode != e.sandbox.NS.Inode() {
 				return nil, os.ErrNotExist

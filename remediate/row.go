@@ -10,8 +10,8 @@ import (
 	"github.com/ctwarden/ctwarden/policy"
 )
 
-// An Entry of the ledger is one kernel value that ctwarden replaced.
-type Entry struct {
+// A Row of the ledger is one kernel value that ctwarden replaced.
+type Row struct {
 	// Sysctl is its name under net.netfilter, NetNS the inode number of its
 	// namespace; 0 for the host-wide ones, max and buckets.
 	Sysctl string `json:"sysctl"`
@@ -37,15 +37,15 @@ type Entry struct {
 	Leased bool `json:"leased,omitempty"`
 	// Boot is the boot in which all this happened.
 	Boot string `json:"boot_id"`
-	// Fleeting says that nobody but the process that wrote it held the
+	// Ephemeral says that nobody but the process that wrote it held the
 	// namespace. That process held the ledger's lock, too, so for whoever
-	// reads the entry later both are gone.
-	Fleeting bool `json:"fleeting,omitempty"`
+	// reads the row later both are gone.
+	Ephemeral bool `json:"fleeting,omitempty"`
 }
 
 // owns reports whether v is ctwarden's: what it read back or, if it was
 // interrupted before it could, what it wrote, or had written before that.
-func (e *Entry) owns(v uint64) bool {
+func (e *Row) owns(v uint64) bool {
 	switch {
 	case v == e.Original:
 		return false
@@ -55,14 +55,14 @@ func (e *Entry) owns(v uint64) bool {
 	return v == e.Before || reached(e.Sysctl, e.Written, v)
 }
 
-// is reports whether the entry is about a sysctl of a namespace.
-func (e *Entry) is(sysctl string, netns uint32) bool {
+// is reports whether the row is about a sysctl of a namespace.
+func (e *Row) is(sysctl string, netns uint32) bool {
 	return e.Sysctl == sysctl && e.NetNS == netns
 }
 
 // rank orders a revert: timeouts first, which only make entries live longer,
 // then max, then the hash.
-func (e *Entry) rank() int {
+func (e *Row) rank() int {
 	switch e.Sysctl {
 	case conntrack.SysctlMax:
 		return 1
@@ -72,9 +72,9 @@ func (e *Entry) rank() int {
 	return 0
 }
 
-// timeout is the timeout that the entry is about; NoTimeout for max and
+// timeout is the timeout that the row is about; NoTimeout for max and
 // buckets.
-func (e *Entry) timeout() conntrack.Timeout {
+func (e *Row) timeout() conntrack.Timeout {
 	t, err := conntrack.ParseTimeout(e.Sysctl)
 	if err != nil {
 		return conntrack.NoTimeout
@@ -82,9 +82,9 @@ func (e *Entry) timeout() conntrack.Timeout {
 	return t
 }
 
-// check refuses an entry that no version of this program writes, so that a
+// check refuses a row that no version of this program writes, so that a
 // revert never writes a name or a number that it should not.
-func (e *Entry) check() error {
+func (e *Row) check() error {
 	if !hostWide(e.Sysctl) && (e.timeout() == conntrack.NoTimeout || !strings.HasPrefix(e.Sysctl, "nf_conntrack_")) {
 		return fmt.Errorf("sysctl %q: %w", e.Sysctl, ErrInvalid)
 	}
@@ -100,7 +100,7 @@ func (e *Entry) check() error {
 }
 
 // restore is the action that puts the value back.
-func (e *Entry) restore(netns uint32, from uint64) policy.Action {
+func (e *Row) restore(netns uint32, from uint64) policy.Action {
 	act := policy.Action{NetNS: netns, From: from, To: e.Original, Reason: policy.ReasonAsked}
 	switch e.Sysctl {
 	case conntrack.SysctlMax:
@@ -113,9 +113,9 @@ func (e *Entry) restore(netns uint32, from uint64) policy.Action {
 	return act
 }
 
-// A Voided entry is one that ctwarden has no claim on any more.
-type Voided struct {
-	Entry
+// A Released row is one that ctwarden has no claim on any more.
+type Released struct {
+	Row
 	// Why says what ended the claim, Found what stood there then.
 	Why   record.NoteKind `json:"why"`
 	Found uint64          `json:"found,omitempty"`
