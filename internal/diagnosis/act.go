@@ -39,32 +39,32 @@ type Act struct {
 // net/netfilter/nf_conntrack_core.c), and lookups remove what they meet.
 const gcLatest = time.Minute
 
-// foresee lists the acts in the order of the policy's ladders, the mildest
+// preview lists the acts in the order of the policy's ladders, the mildest
 // first. Those that could free nothing are left out, but for the first.
-func (l *Look) foresee(a *policy.Assessment) []Act {
+func (l *Look) preview(a *policy.Assessment) []Act {
 	acts := []Act{}
 	if l.from == fromKernel {
-		acts = append(acts, l.foreseeRaise(a))
+		acts = append(acts, l.previewRaise(a))
 	}
-	if act, ok := l.foreseeResize(a); ok {
+	if act, ok := l.previewResize(a); ok {
 		acts = append(acts, act)
 	}
 	for t, short := range l.shorter {
 		if short != 0 && l.Census.Summary.Share(l.outlived[t]) >= l.limits.Verify.Useful {
-			acts = append(acts, l.foreseeShorten(conntrack.Timeout(t), short))
+			acts = append(acts, l.previewShorten(conntrack.Timeout(t), short))
 		}
 	}
 	aged, deleted := l.age.counts, l.remove.counts
 	if aged[policy.Eligible] > 0 {
-		acts = append(acts, l.foreseeAge(aged))
+		acts = append(acts, l.previewAge(aged))
 	}
 	if l.Census.Summary.Unreplied > 0 {
-		acts = append(acts, l.foreseeDelete(deleted))
+		acts = append(acts, l.previewDelete(deleted))
 	}
 	return acts
 }
 
-func (l *Look) foreseeRaise(a *policy.Assessment) Act {
+func (l *Look) previewRaise(a *policy.Assessment) Act {
 	t := &l.Observation.Table
 	act := Act{Type: policy.RaiseMax, Room: true}
 	to := min(t.Max+l.limits.Raise.MaxStep.Of(t.Max), a.Budget.Max)
@@ -84,7 +84,7 @@ func (l *Look) foreseeRaise(a *policy.Assessment) Act {
 	return act
 }
 
-func (l *Look) foreseeResize(a *policy.Assessment) (Act, bool) {
+func (l *Look) previewResize(a *policy.Assessment) (Act, bool) {
 	t, h := &l.Observation.Table, &l.limits.Hash
 	if h.MaxRatio == 0 || t.Buckets == 0 || t.Max <= h.MaxRatio*t.Buckets || a.Budget.Buckets <= t.Buckets {
 		return Act{}, false
@@ -101,11 +101,11 @@ func (l *Look) foreseeResize(a *policy.Assessment) (Act, bool) {
 	return act, true
 }
 
-// foreseeShorten counts the entries that the shorter timeout would have ended
+// previewShorten counts the entries that the shorter timeout would have ended
 // by now: so many fewer there are once it has worked. It works on what the
 // kernel gives from now on, so the first effect comes when the shorter time is
 // over, and the last when the longer one is.
-func (l *Look) foreseeShorten(t conntrack.Timeout, to uint32) Act {
+func (l *Look) previewShorten(t conntrack.Timeout, to uint32) Act {
 	from := l.Observation.Timeouts[t]
 	return Act{
 		Type:  policy.ShortenTimeout,
@@ -126,7 +126,7 @@ func costOfShorter(t conntrack.Timeout) string {
 	return "a handshake that takes longer starts again"
 }
 
-func (l *Look) foreseeAge(fates policy.Eligibilities) Act {
+func (l *Look) previewAge(fates policy.Eligibilities) Act {
 	left := l.limits.Shorten.Floors[conntrack.TCPTimeWait]
 	until := time.Duration(left) * time.Second
 	n := fates[policy.Eligible]
@@ -138,7 +138,7 @@ func (l *Look) foreseeAge(fates policy.Eligibilities) Act {
 	return l.capped(act, l.limits.Age.Cap)
 }
 
-func (l *Look) foreseeDelete(fates policy.Eligibilities) Act {
+func (l *Look) previewDelete(fates policy.Eligibilities) Act {
 	n := fates[policy.Eligible]
 	act := Act{
 		Type: policy.DeleteEntries, Text: fmt.Sprintf("delete UNREPLIED idle for %s", ui.Seconds(uint32(l.limits.Delete.MinIdle/time.Second))),

@@ -112,7 +112,7 @@ func TestALookForeseesARaise(t *testing.T) {
 	}
 }
 
-func TestALookForeseesAResizeOnlyWhereChainsAreLong(t *testing.T) {
+func TestALookPreviewsAResizeOnlyWhereChainsAreLong(t *testing.T) {
 	if found := sampled(t, func(*policy.Observation) {}).Diagnose(); act(found, policy.ResizeHash) != nil {
 		t.Errorf("resize %+v", act(found, policy.ResizeHash))
 	}

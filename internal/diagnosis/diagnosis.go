@@ -80,7 +80,7 @@ func (l *Look) Diagnose() *Diagnosis {
 	found.Cause = l.causeIfFull(full)
 	found.Evidence = l.evidence()
 	found.Sentence = sentenceOf(found.Cause, &l.Census.Summary)
-	found.Acts = l.foresee(&a)
+	found.Acts = l.preview(&a)
 	facts := l.Facts()
 	facts.Cause = found.Cause
 	found.Advice = facts.Items()
