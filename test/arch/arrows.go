@@ -12,7 +12,7 @@ func arrows() map[string][]string {
 	return map[string][]string{
 		"policy": {"internal/conntrack", "internal/census"},
 		// policy: what is measured is an Observation of it, and which namespaces are watched one by one it decides.
-		"watcher": {"policy", "internal/conntrack", "internal/ctnetlink", "internal/census", "internal/netns"},
+		"watcher": {"policy", "internal/conntrack", "internal/ctnetlink", "internal/netns"},
 		// ui: words of the shell, for the commands that undo a change.
 		"remediate":          {"policy", "internal/conntrack", "internal/ctnetlink", "internal/netns", "internal/record", "internal/ui"},
 		"internal/conntrack": {},
@@ -25,11 +25,11 @@ func arrows() map[string][]string {
 		// policy: it decides recorded plans again. The audit log itself is written without it.
 		"internal/audit/verify": {"policy", "internal/audit", "internal/record"},
 		"internal/tablesim":     {"policy", "internal/conntrack", "internal/census"},
-		"internal/config":       {"policy", "internal/conntrack", "internal/census", "internal/record", "internal/ui"},
+		"internal/config":       {"policy", "internal/conntrack", "internal/record", "internal/ui"},
 		"internal/advice":       {"policy", "internal/conntrack", "internal/census"},
 		"internal/incident":     {"policy", "internal/conntrack", "internal/census", "internal/record", "internal/advice"},
-		"internal/report":       {"policy", "internal/advice", "internal/conntrack", "internal/census", "internal/audit", "internal/incident", "internal/ui"},
-		"internal/control":      {"policy", "internal/conntrack", "internal/audit", "internal/incident"},
+		"internal/report":       {"policy", "internal/advice", "internal/conntrack", "internal/audit", "internal/incident", "internal/ui"},
+		"internal/control":      {},
 		"internal/metrics":      {"policy", "internal/conntrack", "internal/audit", "internal/loop", "internal/record"},
 		"internal/sandbox":      {"internal/netns"},
 		// watcher: a namespace and a sweep of them.
@@ -49,10 +49,10 @@ func arrows() map[string][]string {
 			"internal/loop", "internal/agent",
 		},
 		// census: its summary is what one of the functions returns that the daemon is given.
-		"internal/loop": {"policy", "internal/conntrack", "internal/census", "internal/record"},
+		"internal/loop": {"policy", "internal/census", "internal/record"},
 
 		"internal/sandbox/sandboxtest": {"internal/sandbox", "internal/netns"},
-		"internal/ctnetlink/cttest":    {"internal/ctnetlink", "internal/conntrack", "internal/netns"},
+		"internal/ctnetlink/cttest":    {"internal/conntrack", "internal/netns"},
 		"test/event":                   {},
 		"test/qemu":                    {},
 		"test/arch":                    {},
