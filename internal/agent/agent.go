@@ -49,11 +49,11 @@ type Options struct {
 	// Mask is how addresses come into the record. The zero Mask leaves them.
 	Mask Mask
 	// Snapshot is what an earlier run of this boot remembered. Optional.
-	Snapshot map[uint32]loop.Kept
+	Snapshot map[uint32]loop.Snapshot
 	// OnRecord is called with every record. Optional.
 	OnRecord func(audit.Record)
 	// Save keeps what the next start should know. Optional.
-	Save func(map[uint32]loop.Kept) error
+	Save func(map[uint32]loop.Snapshot) error
 	// Alive is called by the loop at every step, and at least every Beat while
 	// it waits. Optional.
 	Alive func()
@@ -73,7 +73,7 @@ type Agent struct {
 	// namespaces are the others of the host; nil: they are not watched.
 	namespaces *watcher.Namespaces
 	kernel     *remediate.Kernel
-	loop       *loop.Daemon
+	loop       *loop.Loop
 	// probed says that there was a table, and that kernel knows what ctnetlink
 	// can do. It is the loop's.
 	probed bool
@@ -118,31 +118,31 @@ func New(ctx context.Context, o Options) (_ *Agent, err error) {
 	return a, nil
 }
 
-func (a *Agent) newLoop(o *Options, begin map[uint32]loop.Kept) *loop.Daemon {
-	return loop.New(loop.Edges{
-		Own:     a.sampler.NetNS().Inode(),
-		Now:     watcher.Now,
-		Observe: a.observe,
-		Wake:    a.kernelLog.Inbox.Wake(),
-		Drain:   a.drain,
-		Apply:   a.apply,
-		Record:  a.Record,
-		Yield:   a.kernel.Yield,
-		Writer:  func(sysctl string, value uint64) string { return watcher.LikelyWriter("", sysctl, value) },
-		Name:    a.name,
-		Census:  a.census,
-		Trouble: a.trouble,
-		Save:    o.Save,
-		Alive:   o.Alive,
-		Beat:    o.Beat,
+func (a *Agent) newLoop(o *Options, begin map[uint32]loop.Snapshot) *loop.Loop {
+	return loop.New(loop.Deps{
+		Own:            a.sampler.NetNS().Inode(),
+		Now:            watcher.Now,
+		Observe:        a.observe,
+		Wake:           a.kernelLog.Inbox.Wake(),
+		Drain:          a.drain,
+		Apply:          a.apply,
+		Record:         a.Record,
+		Yield:          a.kernel.Yield,
+		LikelyWriter:   func(sysctl string, value uint64) string { return watcher.LikelyWriter("", sysctl, value) },
+		Name:           a.name,
+		Census:         a.census,
+		ReportError:    a.trouble,
+		Save:           o.Save,
+		Heartbeat:      o.Alive,
+		HeartbeatEvery: o.Beat,
 	}, o.Config.Limits, begin)
 }
 
 // begin returns what the loop begins with: what an earlier run remembered, and
 // what stands in the ledger. A namespace that had an incident, or has a claim,
 // is watched from the start; of the others the loop knows what they did.
-func (a *Agent) begin(kept map[uint32]loop.Kept, claims *remediate.Claims) map[uint32]loop.Kept {
-	begin := map[uint32]loop.Kept{0: kept[0]}
+func (a *Agent) begin(kept map[uint32]loop.Snapshot, claims *remediate.Claims) map[uint32]loop.Snapshot {
+	begin := map[uint32]loop.Snapshot{0: kept[0]}
 	maps.Copy(begin, kept)
 	for netns := range claims.Timeouts {
 		begin[netns] = kept[netns]
@@ -173,8 +173,8 @@ func (a *Agent) Status() loop.Status { return a.loop.Status() }
 func (a *Agent) Kernel() *remediate.Kernel { return a.kernel }
 
 // CloseIncidents ends every open incident and records why, as in "is over: the
-// drill is". It comes after Run, see loop.Daemon.Leave.
-func (a *Agent) CloseIncidents(why string) { a.loop.Leave(why) }
+// drill is". It comes after Run, see loop.Loop.CloseIncidents.
+func (a *Agent) CloseIncidents(why string) { a.loop.CloseIncidents(why) }
 
 // Close gives the ledger's lock back and closes what New opened. It leaves the
 // kernel as it is.

@@ -23,17 +23,17 @@ const CensusBox = 250 * time.Millisecond
 const topTalkers = 5
 
 // census looks into the table of a namespace.
-func (a *Agent) census(ctx context.Context, l policy.Limits, o policy.Observation) (_ loop.Look, err error) {
+func (a *Agent) census(ctx context.Context, l policy.Limits, o policy.Observation) (_ loop.CensusResult, err error) {
 	ns := a.sampler.NetNS()
 	if netns := o.Table.NetNS; netns != 0 && netns != a.sampler.NetNS().Inode() {
 		if ns, err = a.entered(netns); err != nil {
-			return loop.Look{}, err
+			return loop.CensusResult{}, err
 		}
 	}
 	defer a.kernel.Dumping()()
 	conn, err := ctnetlink.Dial(ns)
 	if err != nil {
-		return loop.Look{}, fmt.Errorf("look into table: %w", err)
+		return loop.CensusResult{}, fmt.Errorf("look into table: %w", err)
 	}
 	defer func() { err = errors.Join(err, conn.Close()) }()
 	count := census.New(l.Count(o.Timeouts, a.kernel.Protect()), rand.Uint64())
@@ -42,12 +42,12 @@ func (a *Agent) census(ctx context.Context, l policy.Limits, o policy.Observatio
 		return true
 	})
 	if err != nil {
-		return loop.Look{}, fmt.Errorf("look into table: %w", err)
+		return loop.CensusResult{}, fmt.Errorf("look into table: %w", err)
 	}
 	if dumped.Resized || dumped.Interrupted {
-		return loop.Look{}, errors.New("look into table: the hash was resized meanwhile, which hides entries from a dump")
+		return loop.CensusResult{}, errors.New("look into table: the hash was resized meanwhile, which hides entries from a dump")
 	}
-	look := loop.Look{Summary: count.Summary, Top: count.Top(topTalkers)}
+	look := loop.CensusResult{Summary: count.Summary, Top: count.Top(topTalkers)}
 	look.Summary.Sampled = dumped.Stop != ctnetlink.Complete
 	a.mask.talkers(&look.Top)
 	return look, nil

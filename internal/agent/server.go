@@ -116,12 +116,12 @@ func newServer(ctx context.Context, o ServerOptions) (_ *Server, err error) {
 }
 
 // agentOptions makes what the Agent of the Server is made of.
-func (s *Server) agentOptions(kept map[uint32]loop.Kept) (o Options, err error) {
+func (s *Server) agentOptions(kept map[uint32]loop.Snapshot) (o Options, err error) {
 	cfg := s.settings.begun
 	o = Options{
 		Version: s.version, Boot: s.boot, Config: cfg, Namespaces: cfg.Watch.NetNS == config.All,
 		Log: s.log, Logger: s.logger, Jitter: JitterOf(s.boot), Snapshot: kept, OnRecord: s.exporter.Told,
-		Save: func(tables map[uint32]loop.Kept) error { return writeSnapshot(cfg.State.Dir, s.boot, tables) },
+		Save: func(tables map[uint32]loop.Snapshot) error { return writeSnapshot(cfg.State.Dir, s.boot, tables) },
 	}
 	if o.Mask, err = newMask(cfg.Audit.Mask, cfg.State.Dir); err != nil {
 		return o, err
@@ -159,7 +159,7 @@ func OpenAudit(cfg *config.Config, logger *slog.Logger, header func() record.Pay
 
 // remembered returns what an earlier run kept, and has the audit log spare the
 // incidents that go on.
-func (s *Server) remembered() map[uint32]loop.Kept {
+func (s *Server) remembered() map[uint32]loop.Snapshot {
 	kept, err := readSnapshot(s.settings.begun.State.Dir, s.boot)
 	if err != nil {
 		s.logger.Warn("starting without what was remembered", "error", err)

@@ -15,9 +15,9 @@ import (
 // verdicts, an open incident. What it changed in the kernel stands in the
 // ledger; losing a snapshot loses caution, not a value.
 type snapshot struct {
-	Version int                  `json:"version"`
-	Boot    string               `json:"boot_id"`
-	Tables  map[uint32]loop.Kept `json:"tables"`
+	Version int                      `json:"version"`
+	Boot    string                   `json:"boot_id"`
+	Tables  map[uint32]loop.Snapshot `json:"tables"`
 }
 
 const snapshotVersion = 1
@@ -26,7 +26,7 @@ func snapshotPath(dir string) string { return filepath.Join(dir, "state.json") }
 
 // readSnapshot returns what was kept in this boot. Anything else, a file that
 // can't be read among it, is forgotten: the error says so.
-func readSnapshot(dir, boot string) (map[uint32]loop.Kept, error) {
+func readSnapshot(dir, boot string) (map[uint32]loop.Snapshot, error) {
 	text, err := os.ReadFile(snapshotPath(dir))
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, nil
@@ -46,7 +46,7 @@ func readSnapshot(dir, boot string) (map[uint32]loop.Kept, error) {
 
 // writeSnapshot replaces the file whole. It is not synced: after a crash of
 // the machine the boot is another one.
-func writeSnapshot(dir, boot string, tables map[uint32]loop.Kept) error {
+func writeSnapshot(dir, boot string, tables map[uint32]loop.Snapshot) error {
 	text, err := json.Marshal(snapshot{snapshotVersion, boot, tables})
 	if err != nil {
 		return fmt.Errorf("write state: %w", err)

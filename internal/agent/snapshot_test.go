@@ -46,7 +46,7 @@ func TestRetentionSparesAnIncidentThatGoesOnAfterARestart(t *testing.T) {
 			if err := log.Close(); err != nil {
 				t.Fatal(err)
 			}
-			if err := writeSnapshot(cfg.State.Dir, "boot", map[uint32]loop.Kept{0: {Incident: tt.open}}); err != nil {
+			if err := writeSnapshot(cfg.State.Dir, "boot", map[uint32]loop.Snapshot{0: {Incident: tt.open}}); err != nil {
 				t.Fatal(err)
 			}
 			d := &Server{logger: slog.New(slog.DiscardHandler), boot: "boot"}
@@ -117,7 +117,7 @@ func TestEveryFileSaysWhichLimitsAreInForce(t *testing.T) {
 func TestABreakerInANamespaceOutlivesAStart(t *testing.T) {
 	open := policy.State{HandsOffUntil: 1, HandsOffPause: time.Hour}
 	var a Agent
-	begin := a.begin(map[uint32]loop.Kept{7: {State: open}}, &remediate.Claims{})
+	begin := a.begin(map[uint32]loop.Snapshot{7: {State: open}}, &remediate.Claims{})
 	if begin[7].State.HandsOffPause != time.Hour {
 		t.Errorf("netns 7 begins with %+v", begin[7].State)
 	}

@@ -110,7 +110,7 @@ func (r *report) judge(now time.Time) (nagiosState, []string) {
 	if r.Audit != nil && r.Audit.Error != "" {
 		add(nagiosCritical, "audit log: %s", r.Audit.Error)
 	}
-	for _, what := range slices.Sorted(maps.Keys(r.Trouble)) {
+	for _, what := range slices.Sorted(maps.Keys(r.Errors)) {
 		add(nagiosWarning, "trouble: %s", what)
 	}
 	for i := range r.Tables[1:] {

@@ -37,7 +37,7 @@ func TestNagios(t *testing.T) {
 		"no daemon is a warning":                     {r: with(standing(policy.Calm, 1, 1000, policy.NotHeld), func(r *report) { r.Running = false }), want: nagiosWarning, says: "no daemon runs"},
 		"an old look is critical":                    {r: standing(policy.Calm, 1, 1000, policy.HeldCalm), now: at.Add(4 * time.Minute), want: nagiosCritical, says: "has not looked for 4m0s"},
 		"without audit nothing is done":              {r: with(standing(policy.Calm, 1, 1000, policy.HeldCalm), func(r *report) { r.Audit = &agent.AuditReport{Error: "disk | full"} }), want: nagiosCritical, says: "audit log: disk / full"},
-		"trouble is a warning":                       {r: with(standing(policy.Calm, 1, 1000, policy.HeldCalm), func(r *report) { r.Trouble = map[string]string{"census": "x"} }), want: nagiosWarning, says: "trouble: census"},
+		"trouble is a warning":                       {r: with(standing(policy.Calm, 1, 1000, policy.HeldCalm), func(r *report) { r.Errors = map[string]string{"census": "x"} }), want: nagiosWarning, says: "trouble: census"},
 		"no table is fine":                           {r: with(standing(policy.Calm, 0, 0, policy.HeldNoTable), func(r *report) { r.Tables[0].Assessment.Observation.Absent = true }), want: nagiosOK, says: "not loaded"},
 		"nobody has looked yet":                      {r: report{Running: true}, want: nagiosUnknown, says: "UNKNOWN"},
 		"an error is unknown":                        {err: errors.New("permission\ndenied"), want: nagiosUnknown, says: "CONNTRACK UNKNOWN - permission"},

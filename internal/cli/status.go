@@ -156,8 +156,8 @@ func (r *report) tell(row func(what, text string)) {
 			line("audit", "TROUBLE: %s", r.Audit.Error)
 		}
 	}
-	for _, what := range slices.Sorted(maps.Keys(r.Trouble)) {
-		line("trouble", "%s: %s", what, r.Trouble[what])
+	for _, what := range slices.Sorted(maps.Keys(r.Errors)) {
+		line("trouble", "%s: %s", what, r.Errors[what])
 	}
 	for i, e := range r.Changed {
 		what := ""

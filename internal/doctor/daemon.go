@@ -50,7 +50,7 @@ func (p *checker) checkDaemon(ctx context.Context) {
 			p.add(Fine, area, "sandbox", "", "the daemon may do all it needs")
 		}
 	}
-	for what, trouble := range r.Trouble {
+	for what, trouble := range r.Errors {
 		p.add(Wrong, area, what, "journalctl -u ctwarden", "%s", trouble)
 	}
 	for name, s := range r.Sources {

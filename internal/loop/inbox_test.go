@@ -41,7 +41,7 @@ func (b *inbox) drain() []policy.Signal {
 }
 
 // connect gives a loop the inbox.
-func (b *inbox) connect(edges loop.Edges) loop.Edges {
+func (b *inbox) connect(edges loop.Deps) loop.Deps {
 	if b != nil {
 		edges.Wake, edges.Drain = b.wake, b.drain
 	}

@@ -1,192 +1,186 @@
 package loop
 
 import (
+	"cmp"
 	"context"
-	"slices"
+	"errors"
+	"fmt"
+	"sync"
+	"sync/atomic"
 	"time"
 
+	"github.com/ctwarden/ctwarden/internal/census"
 	"github.com/ctwarden/ctwarden/internal/record"
 	"github.com/ctwarden/ctwarden/policy"
 )
 
-// Run turns until ctx is done. It leaves the kernel as it is then: a restart
-// in a flood must not shrink the table.
-func (d *Daemon) Run(ctx context.Context) {
-	defer close(d.done)
-	defer d.looks.Wait() // they use what the caller closes next
-	defer d.land()
-	counting, stop := context.WithCancel(ctx)
-	defer stop()
-	_, last := d.edges.Now()
-	timer := time.NewTimer(d.turn(ctx, counting))
-	defer timer.Stop()
-	beats, still := d.beats()
-	defer still()
-	// soon is as early as the next turn may be.
-	soon := func() time.Duration {
-		_, now := d.edges.Now()
-		return max(0, d.limits.Sampling.Min-now.Since(last))
-	}
-	for {
-		select {
-		case <-ctx.Done():
-			return
-		case <-d.edges.Wake:
-			// The first line is answered at once; those of a burst wait in
-			// the inbox, for they all say the same.
-			timer.Reset(soon())
-		case c := <-d.censuses:
-			d.counted(c)
-		case fn := <-d.asks:
-			fn()
-			timer.Reset(soon()) // what was asked for shows at once
-		case <-beats:
-			d.alive()
-		case <-timer.C:
-			_, last = d.edges.Now()
-			timer.Reset(d.turn(ctx, counting))
-		}
-	}
+// Deps are the functions through which a Daemon touches the world. All are
+// needed but those that say otherwise, and all but Census are called by the
+// loop alone.
+type Deps struct {
+	// Own is the inode number of the daemon's own namespace, by which the
+	// kernel may name it; its observation has 0. 0: it is not known.
+	Own uint32
+	// Now returns the wall clock and the time since boot.
+	Now func() (time.Time, policy.Moment)
+	// Observe reads every table, the daemon's own first; there is always that
+	// one. The loop fills in the signals and the census. An error means that nothing is known.
+	Observe func(context.Context) ([]policy.Observation, error)
+	// Wake receives when the kernel's log spoke of a full table, and Drain
+	// returns what it said since the last call. Both are optional.
+	Wake  <-chan struct{}
+	Drain func() []policy.Signal
+	// Apply carries out one action and says what the kernel said.
+	Apply func(ctx context.Context, incident string, action policy.Action) policy.Outcome
+	// Record makes a record durable. Its error means that it is not.
+	Record func(record.Payload) error
+	// Yield notes that a value belongs to somebody else now, so that it is
+	// not put back later. Nil: there is nobody to tell.
+	Yield func(netns uint32, ov policy.Override) error
+	// LikelyWriter says who probably set a sysctl to a value. Nil: nobody knows.
+	LikelyWriter func(sysctl string, value uint64) string
+	// Name is what people call another namespace than the daemon's own. Nil:
+	// nobody knows.
+	Name func(netns uint32) string
+	// Census looks into the table of an observation within a bounded time; it
+	// runs beside the loop. errors.ErrUnsupported: this one can't be looked
+	// into. Nil: no census.
+	Census func(context.Context, policy.Limits, policy.Observation) (CensusResult, error)
+	// Save keeps what the next start should know. Nil: it is forgotten.
+	Save func(map[uint32]Snapshot) error
+	// Heartbeat is called before a turn, after each table of it, and every Beat
+	// while the loop waits: the loop does its work. It is not called while a
+	// step hangs. Nil: nobody asks.
+	Heartbeat func()
+	// HeartbeatEvery bounds the time between two calls of Alive, but for the time that a
+	// step takes. 0: the wait between two turns bounds it.
+	HeartbeatEvery time.Duration
+	// ReportError is told of an error that the loop lives with, once for each
+	// change; nil means that it is over. Nil: nobody asks.
+	ReportError func(what string, err error)
 }
 
-// beats returns a channel that wakes the loop while it waits. The loop itself
-// says that it is alive then: a goroutine of its own would say so of a loop
-// that hangs, too.
-func (d *Daemon) beats() (beats <-chan time.Time, stop func()) {
-	if d.edges.Beat <= 0 {
-		return nil, func() {}
-	}
-	ticker := time.NewTicker(d.edges.Beat)
-	return ticker.C, ticker.Stop
+// A Loop is the loop. Make one with New; Run it once.
+type Loop struct {
+	deps     Deps
+	limits   policy.Limits
+	requests chan func()
+	done     chan struct{}
+
+	tables []*table
+	// retained are the namespaces that were observed before, the latest last.
+	retained []retained
+	// signals are those that no turn has dealt with.
+	signals  []policy.Signal
+	finished chan finishedCensus
+	counting sync.WaitGroup
+	status   atomic.Pointer[Status]
+	failures map[string]string
 }
 
-func (d *Daemon) alive() {
-	if d.edges.Alive != nil {
-		d.edges.Alive()
-	}
+// A CensusResult is what a census found: what the table is made of, and who has the
+// most entries. Policy decides by the Summary; Top is for people.
+type CensusResult struct {
+	Summary census.Summary
+	Top     census.Talkers
 }
 
-// Leave ends every open incident and records why, as in "is over: the drill
-// is". It is for a loop that nobody continues, and comes after Run: a daemon
-// that is stopped leaves its incidents open, for the next one goes on with
-// them.
-func (d *Daemon) Leave(why string) {
-	for _, t := range d.tables {
-		d.letGo(t, why)
-	}
+// Snapshot is what one table's decisions remember beyond a restart.
+type Snapshot struct {
+	State policy.State `json:"state"`
+	// Incident is the name of the incident that was open, if one was.
+	Incident string `json:"incident,omitempty"`
 }
 
-// turn observes and decides once for each table, and returns how long to wait
-// for the next turn.
-func (d *Daemon) turn(ctx, counting context.Context) time.Duration {
-	d.alive()
-	if len(d.signals) == 0 && d.edges.Drain != nil {
-		d.signals = d.edges.Drain()
-	}
-	observations, err := d.edges.Observe(ctx)
-	d.told("observe", err)
-	if err != nil {
-		return d.limits.Sampling.Calm
-	}
-	d.match(observations)
-	d.attribute(observations)
-	wait := d.limits.Sampling.Calm
-	for i := range observations {
-		t := d.tables[i]
-		acted := d.decide(ctx, t, &observations[i])
-		wait = min(wait, d.limits.Interval(&t.plan.Assessment))
-		d.look(counting, t)
-		d.fly(t)
-		d.alive() // each table is a step of its own, and one act takes seconds
-		if acted {
-			// What was read of the other tables is from before the act, and
-			// they are not to wait for the leisure of this one.
-			d.share(t)
-			wait = d.limits.Sampling.Min
-			break
-		}
-	}
-	d.publish()
-	return wait
+// finishedCensus is the answer of a census.
+type finishedCensus struct {
+	netns  uint32
+	at     policy.Moment
+	result CensusResult
+	err    error
 }
 
-// decide takes one observation through the whole line. It reports whether a
-// host-wide value was changed.
-func (d *Daemon) decide(ctx context.Context, t *table, o *policy.Observation) bool {
-	t.complete(o)
-	assessment := d.limits.Assess(&t.state, o)
-	plan := d.limits.Decide(&t.state, &assessment)
-	d.recordChanges(t, &plan)
-	var outcomes []policy.Outcome
-	if plan.Acts() {
-		outcomes = d.act(ctx, t, &plan)
+// New returns a daemon under these limits. Kept is what an earlier run on the same boot saved, by namespace, with the claims of the
+// ledger; nil is a good start.
+func New(edges Deps, limits policy.Limits, kept map[uint32]Snapshot) *Loop {
+	l := &Loop{
+		deps: edges, limits: limits,
+		requests: make(chan func()), done: make(chan struct{}), finished: make(chan finishedCensus, 1), failures: map[string]string{},
 	}
-	for i := range plan.Overrides {
-		if d.edges.Yield != nil {
-			d.told("yield", d.edges.Yield(t.netns, plan.Overrides[i]))
-		}
+	for netns, k := range kept {
+		k.State.Since = 0 // nobody watched in between
+		l.tables = append(l.tables, &table{
+			netns: netns, state: k.State, level: k.State.Level, incident: k.Incident,
+		})
 	}
-	changed := len(plan.Verdicts)+len(plan.Overrides)+len(outcomes) > 0 || plan.Trips ||
-		assessment.Level != t.state.Level
-	t.state = t.state.Next(&d.limits, &plan, outcomes)
-	t.plan = plan
-	if changed {
-		d.keep()
-	}
-	return hostWide(&plan, outcomes)
+	l.status.Store(&Status{Mode: limits.Mode})
+	return l
 }
 
-// hostWide reports whether one of the values that all tables share was
-// changed, by ctwarden or, as it found, by somebody else.
-func hostWide(plan *policy.Plan, outcomes []policy.Outcome) bool {
-	for i := range outcomes {
-		if outcomes[i].Action.Type.HostWide() && !outcomes[i].Action.Would {
-			return true
-		}
-	}
-	return slices.ContainsFunc(plan.Overrides, func(ov policy.Override) bool { return ov.Type.HostWide() })
-}
+// ErrStopped says that the loop has ended.
+var ErrStopped = errors.New("daemon has stopped")
 
-// act records the intent, carries the plan out, and records each outcome. No
-// audit, no action: a plan that could not be recorded is held, and one whose
-// outcome could not be goes no further.
-func (d *Daemon) act(ctx context.Context, t *table, p *policy.Plan) []policy.Outcome {
-	err := d.edges.Record(&record.Plan{Decision: d.decision(t, p)})
-	d.told("record", err)
-	if err != nil {
-		p.Actions, p.Held = nil, policy.HeldNoAudit
+// do runs fn in the loop, between two turns.
+func (l *Loop) do(ctx context.Context, fn func()) error {
+	done := make(chan struct{})
+	select {
+	case l.requests <- func() { defer close(done); fn() }:
+		<-done
 		return nil
+	case <-l.done:
+		return ErrStopped
+	case <-ctx.Done():
+		return context.Cause(ctx)
 	}
-	outcomes := make([]policy.Outcome, 0, len(p.Actions))
-	for _, action := range p.Actions {
-		out := policy.Outcome{Action: action, OK: true, Before: action.From, After: action.From}
-		if !action.Would {
-			out = d.edges.Apply(ctx, t.incident, action)
-		}
-		outcomes = append(outcomes, out)
-		err := d.edges.Record(&record.Outcome{Incident: t.incident, Outcome: out, Text: out.Sentence()})
-		d.told("record", err)
-		if err != nil {
-			break
-		}
-	}
-	p.Actions = p.Actions[:len(outcomes)]
-	return outcomes
 }
 
-// told passes trouble on, once for each change.
-func (d *Daemon) told(what string, err error) {
-	text := ""
-	if err != nil {
-		text = err.Error()
-	}
-	if d.trouble[what] == text {
-		return
-	}
-	if d.trouble[what] = text; err == nil {
-		delete(d.trouble, what)
-	}
-	if d.edges.Trouble != nil {
-		d.edges.Trouble(what, err)
-	}
+// Pause holds every decision for a while.
+func (l *Loop) Pause(ctx context.Context, by record.Requester) error {
+	text := fmt.Sprintf("uid %d pauses it for %s: %s", by.UID, by.For, cmp.Or(by.Reason, "no reason given"))
+	return l.changeStates(ctx, &record.Pause{Requester: by, Text: text}, func(s *policy.State) {
+		_, now := l.deps.Now()
+		s.Pause(now, by.For)
+	})
 }
+
+// Resume ends a pause and closes the breaker.
+func (l *Loop) Resume(ctx context.Context, by record.Requester) error {
+	text := fmt.Sprintf("uid %d lets it go on: %s", by.UID, cmp.Or(by.Reason, "no reason given"))
+	return l.changeStates(ctx, &record.Resume{Requester: by, Text: text}, (*policy.State).Resume)
+}
+
+// changeStates does to every state what somebody asked for, so that a restart
+// remembers it, and records who asked.
+func (l *Loop) changeStates(ctx context.Context, asked record.Payload, fn func(*policy.State)) error {
+	var err error
+	stopped := l.do(ctx, func() {
+		l.states(func(_ uint32, s *policy.State) { fn(s) })
+		l.save()
+		err = l.deps.Record(asked)
+	})
+	return errors.Join(stopped, err)
+}
+
+// SetLimits swaps the limits between two turns.
+func (l *Loop) SetLimits(ctx context.Context, limits policy.Limits) error {
+	return l.do(ctx, func() { l.limits = limits })
+}
+
+// Between runs fn between two turns, when no action is under way: fn puts
+// kernel values back. Every state gives up its claims, and gets back from the
+// function that fn returns, if any, those on what was left as it is.
+func (l *Loop) Between(ctx context.Context, fn func() (left func(s *policy.State, netns uint32))) error {
+	return l.do(ctx, func() {
+		left := fn()
+		l.states(func(netns uint32, s *policy.State) {
+			s.Disown()
+			if left != nil {
+				left(s, netns)
+			}
+		})
+		l.save()
+	})
+}
+
+// Status returns how things stood after the last turn.
+func (l *Loop) Status() Status { return *l.status.Load() }

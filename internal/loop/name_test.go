@@ -12,7 +12,7 @@ import (
 func TestIncidentsOfOneSecondHaveTwoNames(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		h := newHost(100_000, 0, 7, 8)
-		runHost(t, h, nil, func(*loop.Daemon) {
+		runHost(t, h, nil, func(*loop.Loop) {
 			h.set(func() { h.fill[0], h.fill[7], h.fill[8] = 80_000, 80_000, 80_000 })
 			time.Sleep(900 * time.Millisecond)
 		})

@@ -10,56 +10,56 @@ import (
 
 // recordChanges records what a plan tells besides its actions: the level, the
 // incident, verdicts, overrides, and a hold that is new and not ordinary.
-func (d *Daemon) recordChanges(t *table, p *policy.Plan) {
+func (l *Loop) recordChanges(t *table, p *policy.Plan) {
 	a := &p.Assessment
 	table := &a.Observation.Table
 	level := a.Level
 	if level != t.level && t.level == policy.Calm {
-		t.incident = d.incidentName(t)
-		d.record(&record.IncidentOpen{Edge: d.edge(t, &a.Observation, "begins")})
+		t.incident = l.incidentName(t)
+		l.record(&record.IncidentOpen{Edge: l.incidentEdge(t, &a.Observation, "begins")})
 	}
 	if level != t.level {
-		d.record(&record.Level{
+		l.record(&record.Level{
 			Incident: t.incident, NetNS: t.netns, From: t.level, Level: level,
 			Entries: table.Entries, Max: table.Max, Text: a.Sentence(),
 		})
 	}
 	for i := range p.Verdicts {
 		v := &p.Verdicts[i]
-		d.record(&record.Verdict{Incident: t.incident, NetNS: t.netns, Verdict: *v, Text: v.Sentence()})
+		l.record(&record.Verdict{Incident: t.incident, NetNS: t.netns, Verdict: *v, Text: v.Sentence()})
 	}
 	for i := range p.Overrides {
 		ov := &p.Overrides[i]
 		r := &record.Override{NetNS: t.netns, Override: *ov, Text: ov.Sentence()}
-		if d.edges.Writer != nil {
-			r.Likely = d.edges.Writer(ov.Sysctl(), ov.Found)
+		if l.deps.LikelyWriter != nil {
+			r.Likely = l.deps.LikelyWriter(ov.Sysctl(), ov.Found)
 			r.Text += ", probably by " + r.Likely
 		}
-		d.record(r)
+		l.record(r)
 	}
 	if p.Trips {
-		d.record(&record.Breaker{Decision: d.decision(t, p)})
+		l.record(&record.Breaker{Decision: l.decision(t, p)})
 	}
 	if level != t.level {
 		clear(t.heldAt)
 	}
-	d.recordHold(t, p)
+	l.recordHold(t, p)
 	if level == policy.Calm && t.level != policy.Calm {
-		d.record(&record.IncidentClose{Edge: d.edge(t, &a.Observation, "is over")})
+		l.record(&record.IncidentClose{Edge: l.incidentEdge(t, &a.Observation, "is over")})
 		t.incident = ""
 	}
 	t.level = level
 }
 
-// edge is the payload of the record that the incident of a table begins or is
+// incidentEdge is the payload of the record that the incident of a table begins or is
 // over.
-func (d *Daemon) edge(t *table, o *policy.Observation, what string) record.Edge {
+func (l *Loop) incidentEdge(t *table, o *policy.Observation, what string) record.Edge {
 	r := record.Edge{
 		Incident: t.incident, NetNS: t.netns, Moment: o.Now, Entries: o.Table.Entries, Max: o.Table.Max,
 		Text: "incident " + t.incident + " " + what,
 	}
 	if t.netns != 0 {
-		r.Name = d.name(t.netns)
+		r.Name = l.name(t.netns)
 		r.Text += ", in " + r.Name
 	}
 	return r
@@ -70,7 +70,7 @@ const heldEvery = 5 * time.Minute
 
 // recordHold records a hold when it begins, and in an incident every now and
 // then while it lasts.
-func (d *Daemon) recordHold(t *table, p *policy.Plan) {
+func (l *Loop) recordHold(t *table, p *policy.Plan) {
 	lasts := p.Held == t.held
 	t.held = p.Held
 	if p.Held.Quiet() || p.Trips || lasts && p.Assessment.Level == policy.Calm {
@@ -84,17 +84,17 @@ func (d *Daemon) recordHold(t *table, p *policy.Plan) {
 		t.heldAt = make(map[policy.Hold]policy.Moment)
 	}
 	t.heldAt[p.Held] = now
-	d.record(&record.Hold{Decision: d.decision(t, p)})
+	l.record(&record.Hold{Decision: l.decision(t, p)})
 }
 
-func (d *Daemon) record(p record.Payload) {
-	d.told("record", d.edges.Record(p))
+func (l *Loop) record(p record.Payload) {
+	l.reportOnce("record", l.deps.Record(p))
 }
 
-func (d *Daemon) decision(t *table, p *policy.Plan) record.Decision {
+func (l *Loop) decision(t *table, p *policy.Plan) record.Decision {
 	a := &p.Assessment
 	r := record.Decision{
-		Incident: t.incident, NetNS: t.netns, Limits: d.limits.Digest(), PolicyVersion: policy.Version,
+		Incident: t.incident, NetNS: t.netns, Limits: l.limits.Digest(), PolicyVersion: policy.Version,
 		Level: a.Level, Cause: a.Cause, State: t.state, Observation: a.Observation,
 		Budget: a.Budget, Plan: *p,
 	}
@@ -120,19 +120,19 @@ func (d *Daemon) decision(t *table, p *policy.Plan) record.Decision {
 
 // recordCensus records what was found in a table: every look at first, and as
 // much thinner as the samples in an incident that lasts.
-func (d *Daemon) recordCensus(t *table, look *Look) {
-	if t.recorded != 0 && t.censusAt.Since(t.recorded) < batch*t.recorder.interval(t.censusAt) {
+func (l *Loop) recordCensus(t *table, look *CensusResult) {
+	if t.censusRecorded != 0 && t.censusAt.Since(t.censusRecorded) < batch*t.recorder.interval(t.censusAt) {
 		return
 	}
-	t.recorded = t.censusAt
+	t.censusRecorded = t.censusAt
 	c := &t.census
 	text := fmt.Sprintf("of %d entries looked at %s are unreplied, %s closing, %s established; %d may be deleted, %d aged",
 		c.Seen, policy.Percent(c.Share(c.Unreplied)), policy.Percent(c.Share(c.Closing)),
 		policy.Percent(c.Share(c.Established)), c.Deletable, c.Ageable)
-	d.record(&record.Census{Incident: t.incident, NetNS: t.netns, Summary: *c, Top: look.Top, Text: text})
+	l.record(&record.Census{Incident: t.incident, NetNS: t.netns, Summary: *c, Top: look.Top, Text: text})
 }
 
-func (d *Daemon) recordSignal(t *table, s *policy.Signal) {
+func (l *Loop) recordSignal(t *table, s *policy.Signal) {
 	text := "the kernel said: table full, dropping packet"
 	if s.Named {
 		text = fmt.Sprintf("the kernel said: table full in netns %d, dropping packet", s.NetNS)
@@ -140,16 +140,16 @@ func (d *Daemon) recordSignal(t *table, s *policy.Signal) {
 	if s.Count > 1 {
 		text += fmt.Sprintf(" (%d times)", s.Count)
 	}
-	d.record(&record.Signal{Incident: t.incident, Signal: *s, Text: text})
+	l.record(&record.Signal{Incident: t.incident, Signal: *s, Text: text})
 }
 
 // incidentName names an incident after the second it began in: sortable, and
 // unique to a table because an incident lasts for minutes. Where several tables
 // fill in the same second, the later ones add their namespace.
-func (d *Daemon) incidentName(t *table) string {
-	wall, _ := d.edges.Now()
+func (l *Loop) incidentName(t *table) string {
+	wall, _ := l.deps.Now()
 	name := "INC-" + wall.UTC().Format("20060102T150405Z")
-	for _, other := range d.tables {
+	for _, other := range l.tables {
 		if other != t && other.incident == name {
 			return fmt.Sprintf("%s-%d", name, t.netns)
 		}

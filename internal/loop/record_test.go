@@ -21,7 +21,7 @@ import (
 
 // runAs runs the loop on a host, by other edges, limits and memories than those
 // of runHost.
-func (h *host) runAs(t *testing.T, edges loop.Edges, limits policy.Limits, lines *inbox, kept map[uint32]loop.Kept, during func(*loop.Daemon)) {
+func (h *host) runAs(t *testing.T, edges loop.Deps, limits policy.Limits, lines *inbox, kept map[uint32]loop.Snapshot, during func(*loop.Loop)) {
 	t.Helper()
 	ctx, cancel := context.WithCancel(t.Context())
 	d := loop.New(lines.connect(edges), limits, kept)
@@ -45,7 +45,7 @@ func TestWhatIsOnlyToldSaysWould(t *testing.T) {
 		h.fill[0] = 97_000
 		limits := policy.Defaults()
 		limits.Mode = policy.Observe
-		h.runAs(t, h.edges(), limits, nil, nil, func(*loop.Daemon) { time.Sleep(3 * time.Second) })
+		h.runAs(t, h.edges(), limits, nil, nil, func(*loop.Loop) { time.Sleep(3 * time.Second) })
 		if len(h.applied) > 0 {
 			t.Errorf("did %+v", h.applied)
 		}
@@ -66,7 +66,7 @@ func TestAHoldIsRecordedAgainAtAnotherLevel(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		h := newHost(100_000, 0)
 		h.fill[0] = 87_000
-		h.runAs(t, h.edges(), full(), nil, nil, func(d *loop.Daemon) {
+		h.runAs(t, h.edges(), full(), nil, nil, func(d *loop.Loop) {
 			time.Sleep(10 * time.Second)
 			held := d.Status().Tables[0].Held
 			n := h.count(record.KindHold, "")
@@ -91,7 +91,7 @@ func TestNobodyWatchedBetweenTwoRuns(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		h := newHost(100_000, 0)
 		begun := h.now()
-		h.runAs(t, h.edges(), policy.Defaults(), nil, map[uint32]loop.Kept{0: {State: policy.State{Since: 1}}}, func(d *loop.Daemon) {
+		h.runAs(t, h.edges(), policy.Defaults(), nil, map[uint32]loop.Snapshot{0: {State: policy.State{Since: 1}}}, func(d *loop.Loop) {
 			time.Sleep(3 * time.Second)
 			if since := d.Status().Tables[0].State.Since; since < begun {
 				t.Errorf("watched since %s, began at %s", since, begun)
@@ -106,7 +106,7 @@ func TestALineIsRecordedOnceWithItsCount(t *testing.T) {
 		h.fill[7], h.fill[8] = 93_000, 93_000
 		lines := newInbox()
 		elsewhere := uint32(0)
-		h.runAs(t, h.edges(), full(), lines, nil, func(d *loop.Daemon) {
+		h.runAs(t, h.edges(), full(), lines, nil, func(d *loop.Loop) {
 			time.Sleep(1500 * time.Millisecond)
 			lines.add(policy.Signal{NetNS: 7, Named: true, Count: 3, Source: "kmsg"})
 			synctest.Wait()
@@ -131,7 +131,7 @@ func TestIncidentsOfTwoSecondsNeedNoNumber(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		h := newHost(100_000, 0, 7, 8)
 		h.fill[7] = 80_000
-		runHost(t, h, nil, func(*loop.Daemon) {
+		runHost(t, h, nil, func(*loop.Loop) {
 			time.Sleep(3 * time.Second)
 			h.set(func() { h.fill[8] = 80_000 })
 			time.Sleep(3 * time.Second)
@@ -163,10 +163,10 @@ func TestACountIsThatOfItsTable(t *testing.T) {
 					all[0].Kernel.Entries = c.may
 					return all, err
 				}
-				edges.Census = func(_ context.Context, _ policy.Limits, o policy.Observation) (loop.Look, error) {
-					return loop.Look{Summary: census.Summary{Seen: 100 + uint64(o.Table.NetNS)}}, nil
+				edges.Census = func(_ context.Context, _ policy.Limits, o policy.Observation) (loop.CensusResult, error) {
+					return loop.CensusResult{Summary: census.Summary{Seen: 100 + uint64(o.Table.NetNS)}}, nil
 				}
-				h.runAs(t, edges, full(), nil, nil, func(d *loop.Daemon) {
+				h.runAs(t, edges, full(), nil, nil, func(d *loop.Loop) {
 					time.Sleep(15 * time.Second)
 					got := map[uint32]uint64{}
 					for _, table := range d.Status().Tables {
@@ -187,22 +187,22 @@ func TestAFailureInOneTableIsToldOnce(t *testing.T) {
 		h := newHost(100_000, 0, 7, 8)
 		h.fill[7], h.fill[8] = 80_000, 80_000
 		edges := h.edges()
-		edges.Census = func(_ context.Context, _ policy.Limits, o policy.Observation) (loop.Look, error) {
+		edges.Census = func(_ context.Context, _ policy.Limits, o policy.Observation) (loop.CensusResult, error) {
 			if o.Table.NetNS == 7 {
-				return loop.Look{}, errors.New("no buffer space available")
+				return loop.CensusResult{}, errors.New("no buffer space available")
 			}
-			return loop.Look{}, nil
+			return loop.CensusResult{}, nil
 		}
 		told := []string{}
-		edges.Trouble = func(what string, _ error) { told = append(told, what) }
-		h.runAs(t, edges, full(), nil, nil, func(d *loop.Daemon) {
+		edges.ReportError = func(what string, _ error) { told = append(told, what) }
+		h.runAs(t, edges, full(), nil, nil, func(d *loop.Loop) {
 			time.Sleep(5 * time.Minute)
-			if all := slices.Collect(maps.Keys(d.Status().Trouble)); len(all) != 1 || !strings.Contains(all[0], "netns 7") {
+			if all := slices.Collect(maps.Keys(d.Status().Errors)); len(all) != 1 || !strings.Contains(all[0], "netns 7") {
 				t.Errorf("trouble with %q", all)
 			}
 			h.set(func() { h.order = []uint32{0, 8} })
 			time.Sleep(10 * time.Second)
-			if all := d.Status().Trouble; len(all) != 0 {
+			if all := d.Status().Errors; len(all) != 0 {
 				t.Errorf("trouble with what is gone: %q", all)
 			}
 		})
@@ -220,7 +220,7 @@ func TestTheOthersDoNotWaitForWhatWasChangedForAll(t *testing.T) {
 		h.fill[7] = 97_000
 		var state policy.State
 		state.Max = policy.Knob{Original: 50_000, Written: 90_000}
-		h.runAs(t, h.edges(), full(), nil, map[uint32]loop.Kept{0: {State: state}}, func(d *loop.Daemon) {
+		h.runAs(t, h.edges(), full(), nil, map[uint32]loop.Snapshot{0: {State: state}}, func(d *loop.Loop) {
 			time.Sleep(500 * time.Millisecond)
 			if level := d.Status().Tables[1].Level; level != policy.Exhausted {
 				t.Errorf("half a second on, the full table is %s", level)
@@ -252,7 +252,7 @@ func TestTheFlightRecorderHasTheLastSecond(t *testing.T) {
 					return nil
 				}
 				var left policy.Moment
-				h.runAs(t, edges, full(), nil, nil, func(*loop.Daemon) {
+				h.runAs(t, edges, full(), nil, nil, func(*loop.Loop) {
 					time.Sleep(4500 * time.Millisecond)
 					left = h.now()
 					leave(h)
@@ -286,7 +286,7 @@ func TestWithoutATableNothingIsSampled(t *testing.T) {
 			}
 			return nil
 		}
-		h.runAs(t, edges, full(), nil, nil, func(*loop.Daemon) {
+		h.runAs(t, edges, full(), nil, nil, func(*loop.Loop) {
 			time.Sleep(3 * time.Minute)
 			h.set(func() { absent = false })
 			time.Sleep(10 * time.Second)

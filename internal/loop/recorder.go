@@ -37,27 +37,27 @@ type recorder struct {
 	started bool
 }
 
-// fly takes the look of this turn into the recorder of its table, and records
+// sample takes the look of this turn into the recorder of its table, and records
 // what is due. It comes after the act: nothing waits for a sample.
-func (d *Daemon) fly(t *table) {
+func (l *Loop) sample(t *table) {
 	r := &t.recorder
 	a := &t.plan.Assessment
 	if !a.Observation.Absent {
-		r.note(record.SampleOf(a))
+		r.add(record.SampleOf(a))
 	}
 	if t.incident == r.incident {
 		if len(r.pending) >= batch {
-			d.flush(t)
+			l.flush(t)
 		}
 		return
 	}
 	if r.incident != "" {
-		r.end()
-		d.flush(t)
+		r.endStretch()
+		l.flush(t)
 	}
 	r.incident, r.since = t.incident, a.Observation.Now
 	if r.incident != "" {
-		d.unload(t)
+		l.flushRing(t)
 	}
 }
 
@@ -72,18 +72,18 @@ func (r *recorder) interval(now policy.Moment) time.Duration {
 	return coarsest
 }
 
-// note joins a look to the open stretch, or begins the next one.
-func (r *recorder) note(s record.Sample) {
+// add joins a look to the open stretch, or begins the next one.
+func (r *recorder) add(s record.Sample) {
 	if r.started && s.At >= r.open.At && s.At.Since(r.open.At) < r.interval(s.At) {
 		r.open = r.open.Join(s)
 		return
 	}
-	r.end()
+	r.endStretch()
 	r.open, r.started = s, true
 }
 
-// end ends the open stretch: its sample goes into the ring, or is pending.
-func (r *recorder) end() {
+// endStretch ends the open stretch: its sample goes into the ring, or is pending.
+func (r *recorder) endStretch() {
 	switch {
 	case !r.started:
 		return
@@ -105,43 +105,43 @@ func (r *recorder) end() {
 	r.started = false
 }
 
-// unload records the time before the incident that has just opened.
-func (d *Daemon) unload(t *table) {
+// flushRing records the time before the incident that has just opened.
+func (l *Loop) flushRing(t *table) {
 	r := &t.recorder
 	rows := slices.Concat(r.ring[r.next:], r.ring[:r.next])
 	r.ring, r.next = nil, 0
 	if len(rows) > 0 {
-		d.record(d.samples(t, r.incident, rows, true))
+		l.record(l.samples(t, r.incident, rows, true))
 	}
 }
 
 // flush records what is pending. What can't be recorded stays pending.
-func (d *Daemon) flush(t *table) {
+func (l *Loop) flush(t *table) {
 	r := &t.recorder
 	if len(r.pending) == 0 {
 		return
 	}
-	err := d.edges.Record(d.samples(t, r.owner, r.pending, false))
-	d.told("record", err)
+	err := l.deps.Record(l.samples(t, r.owner, r.pending, false))
+	l.reportOnce("record", err)
 	if err == nil {
 		r.pending = r.pending[:0]
 	}
 }
 
-func (d *Daemon) samples(t *table, name string, rows []record.Sample, before bool) *record.Samples {
-	wall, now := d.edges.Now()
+func (l *Loop) samples(t *table, name string, rows []record.Sample, before bool) *record.Samples {
+	wall, now := l.deps.Now()
 	return &record.Samples{
 		Incident: name, NetNS: t.netns, Before: before,
 		Wall: wall.Add(-now.Since(rows[0].At)).UTC().Round(time.Millisecond), Rows: rows,
 	}
 }
 
-// land records what the recorders still hold of open incidents: the loop ends.
-func (d *Daemon) land() {
-	for _, t := range d.tables {
+// flushAll records what the recorders still hold of open incidents: the loop ends.
+func (l *Loop) flushAll() {
+	for _, t := range l.tables {
 		if t.recorder.incident != "" {
-			t.recorder.end()
+			t.recorder.endStretch()
 		}
-		d.flush(t)
+		l.flush(t)
 	}
 }

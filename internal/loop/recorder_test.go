@@ -134,9 +134,9 @@ func TestTheRecordThinsTheLooksOfALongIncidentOut(t *testing.T) {
 		w.fixed = 80_000
 		looks, recorded := 0, 0
 		edges := w.edges()
-		edges.Census = func(context.Context, policy.Limits, policy.Observation) (loop.Look, error) {
+		edges.Census = func(context.Context, policy.Limits, policy.Observation) (loop.CensusResult, error) {
 			looks++
-			return loop.Look{Summary: census.Summary{Seen: 80_000, Assured: 80_000}}, nil
+			return loop.CensusResult{Summary: census.Summary{Seen: 80_000, Assured: 80_000}}, nil
 		}
 		write := edges.Record
 		edges.Record = func(payload record.Payload) error {

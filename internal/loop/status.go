@@ -13,8 +13,8 @@ type Status struct {
 	At     time.Time     `json:"at"`
 	Mode   policy.Mode   `json:"mode"`
 	Tables []TableStatus `json:"tables"`
-	// Trouble is what the loop lives with, by what it was doing.
-	Trouble map[string]string `json:"trouble,omitempty"`
+	// Errors is what the loop lives with, by what it was doing.
+	Errors map[string]string `json:"trouble,omitempty"`
 }
 
 // A TableStatus is how one table stood.
@@ -33,10 +33,10 @@ type TableStatus struct {
 	Text       string            `json:"text"`
 }
 
-func (d *Daemon) publish() {
-	wall, _ := d.edges.Now()
-	s := Status{At: wall, Mode: d.limits.Mode, Tables: make([]TableStatus, len(d.tables)), Trouble: maps.Clone(d.trouble)}
-	for i, t := range d.tables {
+func (l *Loop) publish() {
+	wall, _ := l.deps.Now()
+	s := Status{At: wall, Mode: l.limits.Mode, Tables: make([]TableStatus, len(l.tables)), Errors: maps.Clone(l.failures)}
+	for i, t := range l.tables {
 		a := &t.plan.Assessment
 		s.Tables[i] = TableStatus{
 			NetNS: t.netns, Incident: t.incident, Level: a.Level, Cause: a.Cause,
@@ -44,11 +44,11 @@ func (d *Daemon) publish() {
 			Text: a.Sentence(),
 		}
 		if t.netns != 0 {
-			s.Tables[i].Name = d.name(t.netns)
+			s.Tables[i].Name = l.name(t.netns)
 		}
 		if t.plan.Held != policy.NotHeld {
 			s.Tables[i].HeldText = t.plan.Held.Sentence()
 		}
 	}
-	d.status.Store(&s)
+	l.status.Store(&s)
 }

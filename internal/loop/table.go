@@ -27,47 +27,47 @@ type table struct {
 	full, elsewhere uint32
 	census          census.Summary
 	censusAt        policy.Moment
-	// counting says that the entries are being counted, counted when they were
+	// censusRunning says that the entries are being counted, counted when they were
 	// last, in vain or not.
-	counting bool
-	counted  policy.Moment
-	// recorded is when the census in the record was made.
-	recorded policy.Moment
+	censusRunning bool
+	censusEnded   policy.Moment
+	// censusRecorded is when the census in the record was made.
+	censusRecorded policy.Moment
 
 	recorder recorder
 }
 
-// match gives each observation its table, in the same order, and lets go of
+// matchTables gives each observation its table, in the same order, and lets go of
 // the tables that are not observed any more.
-func (d *Daemon) match(observations []policy.Observation) {
+func (l *Loop) matchTables(observations []policy.Observation) {
 	tables := make([]*table, len(observations))
 	for i := range observations {
 		netns := observations[i].Table.NetNS
-		at := slices.IndexFunc(d.tables, func(t *table) bool { return t != nil && t.netns == netns })
+		at := slices.IndexFunc(l.tables, func(t *table) bool { return t != nil && t.netns == netns })
 		if at >= 0 {
-			tables[i], d.tables[at] = d.tables[at], nil
+			tables[i], l.tables[at] = l.tables[at], nil
 			continue
 		}
 		tables[i] = &table{netns: netns}
-		if state, ok := d.recall(&observations[i]); ok {
+		if state, ok := l.takeRetained(&observations[i]); ok {
 			tables[i].state = state
 		} else if i > 0 {
 			tables[i].inherit(tables[0])
 		}
 	}
-	gone := slices.DeleteFunc(d.tables, func(t *table) bool { return t == nil })
-	d.tables = tables
+	gone := slices.DeleteFunc(l.tables, func(t *table) bool { return t == nil })
+	l.tables = tables
 	for _, t := range gone {
-		d.letGo(t, "is over: the namespace is gone, or holds little")
-		d.remember(t)
-		delete(d.trouble, censusOf(t.netns))
+		l.closeIncident(t, "is over: the namespace is gone, or holds little")
+		l.retain(t)
+		delete(l.failures, censusTask(t.netns))
 	}
 	if len(gone) > 0 {
-		d.keep() // or the next start ends their incidents once more
+		l.save() // or the next start ends their incidents once more
 	}
 	if len(observations) > 0 && observations[0].Absent {
-		for i := range d.gone {
-			d.gone[i].state.Disown() // what was written went with the module
+		for i := range l.retained {
+			l.retained[i].state.Disown() // what was written went with the module
 		}
 	}
 }
@@ -82,32 +82,32 @@ func (t *table) inherit(from *table) {
 	t.state.PausedUntil = from.state.PausedUntil
 }
 
-// letGo ends the incident of a table that is not observed any more, and says
+// closeIncident ends the incident of a table that is not observed any more, and says
 // why.
-func (d *Daemon) letGo(t *table, why string) {
+func (l *Loop) closeIncident(t *table, why string) {
 	if t.incident == "" {
 		return
 	}
-	t.recorder.end()
-	d.flush(t)
-	d.record(&record.IncidentClose{Edge: d.edge(t, &t.plan.Assessment.Observation, why)})
+	t.recorder.endStretch()
+	l.flush(t)
+	l.record(&record.IncidentClose{Edge: l.incidentEdge(t, &t.plan.Assessment.Observation, why)})
 	t.incident = ""
 }
 
 // name is what people call a namespace.
-func (d *Daemon) name(netns uint32) string {
+func (l *Loop) name(netns uint32) string {
 	switch {
 	case netns == 0:
 		return "ctwarden's own network namespace"
-	case d.edges.Name != nil:
-		return d.edges.Name(netns)
+	case l.deps.Name != nil:
+		return l.deps.Name(netns)
 	}
 	return fmt.Sprintf("netns %d", netns)
 }
 
-// complete adds to an observation what the loop heard and counted since the
+// addSignals adds to an observation what the loop heard and counted since the
 // last one.
-func (t *table) complete(o *policy.Observation) {
+func (t *table) addSignals(o *policy.Observation) {
 	o.Full, o.Elsewhere = t.full, t.elsewhere
 	t.full, t.elsewhere = 0, 0
 	o.Census, o.CensusAt = t.census, t.censusAt
@@ -120,42 +120,42 @@ func (t *table) complete(o *policy.Observation) {
 // shows which tables there are. A line without a name is of
 // the first namespace since Linux 6.17, and of any before: it goes to every
 // table that is nearly full, or to the first.
-func (d *Daemon) attribute(observations []policy.Observation) {
-	if len(d.tables) == 0 {
+func (l *Loop) attribute(observations []policy.Observation) {
+	if len(l.tables) == 0 {
 		return
 	}
-	for i := range d.signals {
-		s := &d.signals[i]
+	for i := range l.signals {
+		s := &l.signals[i]
 		count := uint32(min(s.Count, math.MaxUint16))
 		credited := false
-		for n, t := range d.tables {
-			near := observations[n].Table.Fullness() >= d.limits.Levels.NearMax
-			named := s.Named && s.NetNS != 0 && (t.netns == s.NetNS || n == 0 && s.NetNS == d.edges.Own)
+		for n, t := range l.tables {
+			near := observations[n].Table.Fullness() >= l.limits.Levels.NearMax
+			named := s.Named && s.NetNS != 0 && (t.netns == s.NetNS || n == 0 && s.NetNS == l.deps.Own)
 			if named || !s.Named && near {
 				t.full += count
-				d.recordSignal(t, s)
+				l.recordSignal(t, s)
 				credited = true
 			}
 		}
 		if credited {
 			continue
 		}
-		first := d.tables[0]
+		first := l.tables[0]
 		if s.Named {
 			first.elsewhere += count
 		} else {
 			first.full += count
 		}
-		d.recordSignal(first, s)
+		l.recordSignal(first, s)
 	}
-	d.signals = nil
+	l.signals = nil
 }
 
-// share gives the other tables what is one value for the whole host, and counts
+// shareHostWide gives the other tables what is one value for the whole host, and counts
 // the act upon it, if there was one, as theirs: each breaker goes on counting
 // what its own table did, too.
-func (d *Daemon) share(from *table) {
-	d.states(func(_ uint32, s *policy.State) {
+func (l *Loop) shareHostWide(from *table) {
+	l.states(func(_ uint32, s *policy.State) {
 		if s == &from.state {
 			return
 		}
@@ -167,65 +167,65 @@ func (d *Daemon) share(from *table) {
 	})
 }
 
-// keep saves what the next start should know.
-func (d *Daemon) keep() {
-	if d.edges.Save != nil {
-		d.told("save state", d.edges.Save(d.kept()))
+// save saves what the next start should know.
+func (l *Loop) save() {
+	if l.deps.Save != nil {
+		l.reportOnce("save state", l.deps.Save(l.snapshots()))
 	}
 }
 
-func (d *Daemon) kept() map[uint32]Kept {
-	kept := make(map[uint32]Kept, len(d.tables)+len(d.gone))
-	for i := range d.gone {
-		kept[d.gone[i].netns] = Kept{State: d.gone[i].state}
+func (l *Loop) snapshots() map[uint32]Snapshot {
+	kept := make(map[uint32]Snapshot, len(l.tables)+len(l.retained))
+	for i := range l.retained {
+		kept[l.retained[i].netns] = Snapshot{State: l.retained[i].state}
 	}
-	for _, t := range d.tables {
-		kept[t.netns] = Kept{t.state, t.incident}
+	for _, t := range l.tables {
+		kept[t.netns] = Snapshot{t.state, t.incident}
 	}
 	return kept
 }
 
-// look has the entries of a table counted, beside the loop: a raise must not
+// startCensus has the entries of a table counted, beside the loop: a raise must not
 // wait for it.
-func (d *Daemon) look(ctx context.Context, t *table) {
+func (l *Loop) startCensus(ctx context.Context, t *table) {
 	now := t.plan.Assessment.Observation.Now
 	kernel := &t.plan.Assessment.Observation.Kernel
-	due := policy.CensusDue(t.plan.Assessment.Level, t.plan.Held, t.counted, now)
-	if d.edges.Census == nil || t.counting || !due || !kernel.Entries && t.netns == 0 {
+	due := policy.CensusDue(t.plan.Assessment.Level, t.plan.Held, t.censusEnded, now)
+	if l.deps.Census == nil || t.censusRunning || !due || !kernel.Entries && t.netns == 0 {
 		return
 	}
-	t.counting = true
-	o, limits := t.plan.Assessment.Observation, d.limits
-	d.looks.Go(func() {
-		look, err := d.edges.Census(ctx, limits, o)
+	t.censusRunning = true
+	o, limits := t.plan.Assessment.Observation, l.limits
+	l.counting.Go(func() {
+		look, err := l.deps.Census(ctx, limits, o)
 		select {
-		case d.censuses <- counted{netns: o.Table.NetNS, at: now, look: look, err: err}:
+		case l.finished <- finishedCensus{netns: o.Table.NetNS, at: now, result: look, err: err}:
 		case <-ctx.Done():
 		}
 	})
 }
 
-// censusOf is under what a census is in trouble: what fails in one table must
+// censusTask is under what a census is in trouble: what fails in one table must
 // not be over with the next census of another.
-func censusOf(netns uint32) string {
+func censusTask(netns uint32) string {
 	if netns == 0 {
 		return "census"
 	}
 	return fmt.Sprintf("census of netns %d", netns)
 }
 
-func (d *Daemon) counted(c counted) {
-	for _, t := range d.tables {
+func (l *Loop) finishCensus(c finishedCensus) {
+	for _, t := range l.tables {
 		if t.netns != c.netns {
 			continue
 		}
 		if !errors.Is(c.err, errors.ErrUnsupported) { // it can't be looked into, which is no news
-			d.told(censusOf(c.netns), c.err)
+			l.reportOnce(censusTask(c.netns), c.err)
 		}
-		t.counting, t.counted = false, c.at
+		t.censusRunning, t.censusEnded = false, c.at
 		if c.err == nil {
-			t.census, t.censusAt = c.look.Summary, c.at
-			d.recordCensus(t, &c.look)
+			t.census, t.censusAt = c.result.Summary, c.at
+			l.recordCensus(t, &c.result)
 		}
 	}
 }

@@ -40,8 +40,8 @@ func newHost(max uint64, order ...uint32) *host {
 
 func (h *host) now() policy.Moment { return policy.Moment(time.Since(h.start) + time.Hour) }
 
-func (h *host) edges() loop.Edges {
-	return loop.Edges{
+func (h *host) edges() loop.Deps {
+	return loop.Deps{
 		Now: func() (time.Time, policy.Moment) { return time.Now(), h.now() },
 		Observe: func(context.Context) ([]policy.Observation, error) {
 			h.mu.Lock()
@@ -98,7 +98,7 @@ func (h *host) count(kind record.Kind, text string) int {
 }
 
 // runHost runs the loop on a host while during runs.
-func runHost(t *testing.T, h *host, lines *inbox, during func(*loop.Daemon)) {
+func runHost(t *testing.T, h *host, lines *inbox, during func(*loop.Loop)) {
 	t.Helper()
 	ctx, cancel := context.WithCancel(t.Context())
 	d := loop.New(lines.connect(h.edges()), policy.Defaults(), nil)
@@ -113,7 +113,7 @@ func TestAFullNamespaceIsNamedAndServedFromTheHost(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		h := newHost(100_000, 0, 7, 8)
 		h.fill[0], h.fill[7] = 1_000, 97_000
-		runHost(t, h, nil, func(d *loop.Daemon) {
+		runHost(t, h, nil, func(d *loop.Loop) {
 			time.Sleep(3 * time.Second)
 			s := d.Status()
 			var suffering []string
@@ -146,7 +146,7 @@ func TestAnIncidentEndsWithItsNamespace(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		h := newHost(100_000, 0, 7)
 		h.fill[7] = 80_000
-		runHost(t, h, nil, func(d *loop.Daemon) {
+		runHost(t, h, nil, func(d *loop.Loop) {
 			time.Sleep(3 * time.Second)
 			if d.Status().Tables[1].Incident == "" {
 				t.Error("no incident")
@@ -176,16 +176,16 @@ func TestAnIncidentEndsWithALoopThatNobodyContinues(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		h := newHost(100_000, 0, 7)
 		h.fill[7] = 80_000
-		var running *loop.Daemon
-		runHost(t, h, nil, func(d *loop.Daemon) {
+		var running *loop.Loop
+		runHost(t, h, nil, func(d *loop.Loop) {
 			running = d
 			time.Sleep(3 * time.Second)
 		})
 		if n := h.count(record.KindIncidentClose, ""); n != 0 {
 			t.Errorf("a daemon that was stopped closed %d incidents, want 0: the next one goes on with them", n)
 		}
-		running.Leave("is over: the drill is")
-		running.Leave("is over: twice")
+		running.CloseIncidents("is over: the drill is")
+		running.CloseIncidents("is over: twice")
 		if n := h.count(record.KindIncidentClose, "is over: the drill is, in web-7"); n != 1 || h.count(record.KindIncidentClose, "") != 1 {
 			t.Errorf("%d incidents closed by leaving, want 1", n)
 		}
@@ -196,7 +196,7 @@ func TestALineIsCreditedToANamespaceThatItsTurnFinds(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		h := newHost(100_000, 0)
 		lines := newInbox()
-		runHost(t, h, lines, func(d *loop.Daemon) {
+		runHost(t, h, lines, func(d *loop.Loop) {
 			time.Sleep(1500 * time.Millisecond)
 			h.set(func() { h.order, h.fill[7] = []uint32{0, 7}, 100_000 })
 			lines.add(policy.Signal{NetNS: 7, Named: true, Count: 3, Source: "kmsg"})
@@ -236,7 +236,7 @@ func TestANamedLineIsNobodyElses(t *testing.T) {
 				edges := h.edges()
 				edges.Own = c.own
 				got := map[uint32]policy.Level{}
-				h.runAs(t, edges, full(), lines, nil, func(d *loop.Daemon) {
+				h.runAs(t, edges, full(), lines, nil, func(d *loop.Loop) {
 					time.Sleep(time.Second)
 					lines.add(policy.Signal{NetNS: c.named, Named: true, Count: 1, Source: "kmsg"})
 					time.Sleep(100 * time.Millisecond)
@@ -255,7 +255,7 @@ func TestANamedLineIsNobodyElses(t *testing.T) {
 func TestANewTableIsPausedAsTheOthers(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		h := newHost(100_000, 0)
-		runHost(t, h, nil, func(d *loop.Daemon) {
+		runHost(t, h, nil, func(d *loop.Loop) {
 			time.Sleep(time.Second)
 			if err := d.Pause(t.Context(), record.Requester{For: time.Hour}); err != nil {
 				t.Error(err)
@@ -279,7 +279,7 @@ func TestTheBreakerIsOpenForANewTableToo(t *testing.T) {
 		open := policy.State{HandsOffUntil: h.now().Add(time.Hour), HandsOffPause: time.Hour}
 		ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
 		defer cancel()
-		d := loop.New(h.edges(), policy.Defaults(), map[uint32]loop.Kept{0: {State: open}})
+		d := loop.New(h.edges(), policy.Defaults(), map[uint32]loop.Snapshot{0: {State: open}})
 		d.Run(ctx)
 		if held := d.Status().Tables[1].Held; held != policy.HeldBreaker || len(h.applied) > 0 {
 			t.Errorf("held %q, acts %+v", held, h.applied)
@@ -296,7 +296,7 @@ func TestAnActForTheHostIsAddedToTheActsOfEachNamespace(t *testing.T) {
 			own.CountAct(h.now().Add(time.Duration(i-10) * time.Minute))
 		}
 		ctx, cancel := context.WithCancel(t.Context())
-		d := loop.New(h.edges(), policy.Defaults(), map[uint32]loop.Kept{7: {State: own}})
+		d := loop.New(h.edges(), policy.Defaults(), map[uint32]loop.Snapshot{7: {State: own}})
 		ended := make(chan struct{})
 		go func() { defer close(ended); d.Run(ctx) }()
 		time.Sleep(3 * time.Second)
@@ -324,7 +324,7 @@ func TestSomebodyElsesMaxIsToldOnce(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		h := newHost(100_000, 0, 7, 8)
 		h.fill[7] = 97_000
-		runHost(t, h, nil, func(d *loop.Daemon) {
+		runHost(t, h, nil, func(d *loop.Loop) {
 			time.Sleep(3 * time.Second)
 			h.set(func() { h.fill[7], h.max = 10_000, 90_000 })
 			time.Sleep(3 * time.Second)

@@ -32,7 +32,7 @@ func daemonFamilies() []family {
 		one("changed_values", "Kernel values that ctwarden has changed and not put back; ctwarden status names them.",
 			func(s *Snapshot) float64 { return float64(s.Changed) }),
 		one("troubles", "Errors that the daemon lives with; ctwarden status names them.",
-			func(s *Snapshot) float64 { return float64(len(s.Status.Trouble)) }),
+			func(s *Snapshot) float64 { return float64(len(s.Status.Errors)) }),
 		one("audit_healthy", "Whether the audit log can be written: without it, and without journald, nothing is done.",
 			func(s *Snapshot) float64 { return truth(s.Audit.Healthy) }),
 		one("audit_sequence", "Number of the last record of the audit log.",

@@ -54,7 +54,7 @@ func flooded() metrics.Snapshot {
 	}
 	return metrics.Snapshot{
 		Version: `1.0 "beta"`, Since: at,
-		Status:     loop.Status{At: at, Mode: policy.Enforce, Tables: []loop.TableStatus{own}, Trouble: map[string]string{"save": "x"}},
+		Status:     loop.Status{At: at, Mode: policy.Enforce, Tables: []loop.TableStatus{own}, Errors: map[string]string{"save": "x"}},
 		Sources:    map[string]metrics.Source{"kmsg": {Alive: true, Heard: 7}, "journald": {Lost: 2, Missed: 5, At: at}},
 		Neighbours: &metrics.Neighbours{Found: 200, Unread: 3, Hidden: 4, Entries: 9000, Most: 8000, Took: 12 * time.Millisecond},
 		Changed:    3, Audit: metrics.Audit{Seq: 9, Healthy: true},

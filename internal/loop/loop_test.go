@@ -41,8 +41,8 @@ func newWorld(t *testing.T) *world {
 	return w
 }
 
-func (w *world) edges() loop.Edges {
-	return loop.Edges{
+func (w *world) edges() loop.Deps {
+	return loop.Deps{
 		Now: func() (time.Time, policy.Moment) {
 			return time.Now(), policy.Moment(time.Since(w.start) + time.Hour)
 		},
@@ -59,8 +59,8 @@ func (w *world) edges() loop.Edges {
 			return nil
 		},
 		Yield: func(uint32, policy.Override) error { w.yielded++; return nil },
-		Census: func(context.Context, policy.Limits, policy.Observation) (loop.Look, error) {
-			return loop.Look{Summary: w.census}, nil
+		Census: func(context.Context, policy.Limits, policy.Observation) (loop.CensusResult, error) {
+			return loop.CensusResult{Summary: w.census}, nil
 		},
 	}
 }
@@ -105,7 +105,7 @@ func (w *world) apply(_ context.Context, _ string, act policy.Action) policy.Out
 }
 
 // run lets the loop run on w for d of simulated time.
-func (w *world) run(limits policy.Limits, lines *inbox, d time.Duration, during func(*loop.Daemon)) {
+func (w *world) run(limits policy.Limits, lines *inbox, d time.Duration, during func(*loop.Loop)) {
 	w.t.Helper()
 	ctx, cancel := context.WithCancel(w.t.Context())
 	dm := loop.New(lines.connect(w.edges()), limits, nil)
@@ -176,14 +176,14 @@ func TestNoAuditNoAction(t *testing.T) {
 		w := newWorld(t)
 		w.rate = 5000
 		w.refuse = errors.New("no space left on device")
-		w.run(policy.Defaults(), nil, 30*time.Second, func(d *loop.Daemon) {
+		w.run(policy.Defaults(), nil, 30*time.Second, func(d *loop.Loop) {
 			time.Sleep(25 * time.Second)
 			status := d.Status()
 			if got := status.Tables[0].Held; got != policy.HeldNoAudit {
 				t.Errorf("held %v, want %v", got, policy.HeldNoAudit)
 			}
-			if status.Trouble["record"] != "no space left on device" {
-				t.Errorf("trouble %v does not name the disk", status.Trouble)
+			if status.Errors["record"] != "no space left on device" {
+				t.Errorf("trouble %v does not name the disk", status.Errors)
 			}
 		})
 		if len(w.applied) != 0 {
@@ -217,7 +217,7 @@ func TestFirstLineIsAnsweredAtOnce(t *testing.T) {
 		limits.Sampling.Calm, limits.Sampling.High = time.Hour, time.Hour
 		limits.Levels.HighEnter = 9400
 		limits.Levels.ElevatedEnter = 9400
-		w.run(limits, lines, time.Second, func(*loop.Daemon) {
+		w.run(limits, lines, time.Second, func(*loop.Loop) {
 			time.Sleep(10 * time.Minute)
 			sent := time.Now()
 			lines.add(policy.Signal{Count: 1, Source: "kmsg"})
@@ -239,7 +239,7 @@ func TestLineAboutAnotherNamespaceIsNotOurs(t *testing.T) {
 		w := newWorld(t)
 		w.table.Entries = 1000
 		lines := newInbox()
-		w.run(policy.Defaults(), lines, 10*time.Second, func(d *loop.Daemon) {
+		w.run(policy.Defaults(), lines, 10*time.Second, func(d *loop.Loop) {
 			time.Sleep(time.Second)
 			lines.add(policy.Signal{NetNS: 4026532177, Named: true, Count: 1, Source: "kmsg"})
 			time.Sleep(60 * time.Millisecond)
@@ -260,7 +260,7 @@ func TestPauseHoldsAndResumeActs(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t)
 		w.rate = 5000
-		w.run(policy.Defaults(), nil, 20*time.Second, func(d *loop.Daemon) {
+		w.run(policy.Defaults(), nil, 20*time.Second, func(d *loop.Loop) {
 			by := record.Requester{Reason: "maintenance", For: time.Hour, UID: 0, PID: 1}
 			if err := d.Pause(t.Context(), by); err != nil {
 				t.Fatal(err)
@@ -290,7 +290,7 @@ func TestTheStatusFollowsWhatWasAsked(t *testing.T) {
 		if s := loop.New(w.edges(), limits, nil).Status(); s.Mode != policy.Enforce || !s.At.IsZero() {
 			t.Errorf("before the first look: %+v", s)
 		}
-		w.run(limits, nil, time.Second, func(d *loop.Daemon) {
+		w.run(limits, nil, time.Second, func(d *loop.Loop) {
 			time.Sleep(10*time.Second + limits.Sampling.Calm/2) // between two looks
 			if err := d.Pause(t.Context(), record.Requester{Reason: "maintenance", For: time.Hour}); err != nil {
 				t.Fatal(err)
@@ -313,8 +313,8 @@ func TestTheStatusFollowsWhatWasAsked(t *testing.T) {
 func TestAskingAStoppedDaemon(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t)
-		var stopped *loop.Daemon
-		w.run(policy.Defaults(), nil, time.Second, func(d *loop.Daemon) { stopped = d })
+		var stopped *loop.Loop
+		w.run(policy.Defaults(), nil, time.Second, func(d *loop.Loop) { stopped = d })
 		if err := stopped.Resume(t.Context(), record.Requester{}); !errors.Is(err, loop.ErrStopped) {
 			t.Errorf("error %v, want %v", err, loop.ErrStopped)
 		}
@@ -325,7 +325,7 @@ func TestForeignLoweringIsYieldedOnce(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t)
 		w.rate = 5000
-		w.run(policy.Defaults(), nil, 10*time.Second, func(*loop.Daemon) {
+		w.run(policy.Defaults(), nil, 10*time.Second, func(*loop.Loop) {
 			time.Sleep(30 * time.Second)
 			w.mu.Lock()
 			defer w.mu.Unlock()
@@ -346,8 +346,8 @@ func TestAPauseIsKeptForTheNextStart(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t)
 		edges := w.edges()
-		var kept loop.Kept
-		edges.Save = func(tables map[uint32]loop.Kept) error { kept = tables[0]; return nil }
+		var kept loop.Snapshot
+		edges.Save = func(tables map[uint32]loop.Snapshot) error { kept = tables[0]; return nil }
 		ctx, cancel := context.WithCancel(t.Context())
 		d := loop.New(edges, policy.Defaults(), nil)
 		ended := make(chan struct{})
@@ -374,11 +374,11 @@ func TestWhatARevertLeavesStaysClaimed(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t)
 		edges := w.edges()
-		var kept loop.Kept
-		edges.Save = func(tables map[uint32]loop.Kept) error { kept = tables[0]; return nil }
+		var kept loop.Snapshot
+		edges.Save = func(tables map[uint32]loop.Snapshot) error { kept = tables[0]; return nil }
 		state := policy.State{Max: policy.Knob{Original: 50_000, Written: 100_000}, Buckets: policy.Knob{Original: 1, Written: 1 << 20}}
 		ctx, cancel := context.WithCancel(t.Context())
-		d := loop.New(edges, policy.Defaults(), map[uint32]loop.Kept{0: {State: state}})
+		d := loop.New(edges, policy.Defaults(), map[uint32]loop.Snapshot{0: {State: state}})
 		ended := make(chan struct{})
 		go func() { defer close(ended); d.Run(ctx) }()
 		synctest.Wait()
@@ -402,10 +402,10 @@ func TestAChangeOfLevelIsKept(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t)
 		w.fixed = 60_000
-		var kept loop.Kept
+		var kept loop.Snapshot
 		saves := 0
 		edges := w.edges()
-		edges.Save = func(tables map[uint32]loop.Kept) error {
+		edges.Save = func(tables map[uint32]loop.Snapshot) error {
 			kept = tables[0]
 			saves++
 			return nil
@@ -446,7 +446,7 @@ func TestAHoldThatLastsIsRecordedNowAndThen(t *testing.T) {
 		w.fixed = 97_000
 		limits := policy.Defaults()
 		limits.Raise.Ceiling, limits.Hash.MaxRatio = 0, 0
-		w.run(limits, nil, 0, func(d *loop.Daemon) {
+		w.run(limits, nil, 0, func(d *loop.Loop) {
 			time.Sleep(21 * time.Minute)
 			if s := d.Status().Tables[0]; s.HeldText != s.Held.Sentence() || s.Held.Quiet() {
 				t.Errorf("held %q: %q", s.Held, s.HeldText)
@@ -464,7 +464,7 @@ func TestTroubleIsToldOnceAndThatItIsOver(t *testing.T) {
 		w := newWorld(t)
 		edges := w.edges()
 		var told []string
-		edges.Trouble = func(what string, err error) { told = append(told, fmt.Sprintf("%s: %v", what, err)) }
+		edges.ReportError = func(what string, err error) { told = append(told, fmt.Sprintf("%s: %v", what, err)) }
 		observe := edges.Observe
 		edges.Observe = func(ctx context.Context) ([]policy.Observation, error) {
 			if age := time.Since(w.start); age > 10*time.Second && age < 20*time.Second {

@@ -6,29 +6,29 @@ import (
 	"github.com/ctwarden/ctwarden/policy"
 )
 
-// A gone is what outlives a table that is not observed any more: its namespace
+// A retained is what outlives a table that is not observed any more: its namespace
 // may come back, after one reading that failed or in the next flood. Its
 // breaker still counts then, and what was shortened in it is still to be given
 // back.
-type gone struct {
+type retained struct {
 	netns uint32
 	state policy.State
 }
 
-// mostGone bounds the namespaces that are remembered; the oldest goes first.
-const mostGone = 64
+// maxRetained bounds the namespaces that are remembered; the oldest goes first.
+const maxRetained = 64
 
-// remember keeps of a table what its namespace needs if it comes back. The
+// retain keeps of a table what its namespace needs if it comes back. The
 // incident and its records are over, and the trend has a gap.
-func (d *Daemon) remember(t *table) {
+func (l *Loop) retain(t *table) {
 	s := &t.state
 	if s.Acts == (policy.Moments{}) && s.HandsOffPause == 0 && s.HandsOffUntil == 0 && s.Timeouts == (policy.Knobs{}) {
 		return
 	}
-	if len(d.gone) >= mostGone {
-		d.gone = slices.Delete(d.gone, 0, len(d.gone)-mostGone+1)
+	if len(l.retained) >= maxRetained {
+		l.retained = slices.Delete(l.retained, 0, len(l.retained)-maxRetained+1)
 	}
-	d.gone = append(d.gone, gone{t.netns, policy.State{
+	l.retained = append(l.retained, retained{t.netns, policy.State{
 		Acts: s.Acts, ActsNext: s.ActsNext, LastAct: s.LastAct,
 		HandsOffUntil: s.HandsOffUntil, HandsOffPause: s.HandsOffPause, PausedUntil: s.PausedUntil,
 		LastResize: s.LastResize, LastRestore: s.LastRestore,
@@ -36,16 +36,16 @@ func (d *Daemon) remember(t *table) {
 	}})
 }
 
-// recall returns what was remembered of a namespace, once. A new namespace may
+// takeRetained returns what was remembered of a namespace, once. A new namespace may
 // have the number of one that is gone, and begins with the kernel's own values:
 // a timeout that is as it was before ctwarden is nobody's act.
-func (d *Daemon) recall(o *policy.Observation) (policy.State, bool) {
-	at := slices.IndexFunc(d.gone, func(g gone) bool { return g.netns == o.Table.NetNS })
+func (l *Loop) takeRetained(o *policy.Observation) (policy.State, bool) {
+	at := slices.IndexFunc(l.retained, func(g retained) bool { return g.netns == o.Table.NetNS })
 	if at < 0 {
 		return policy.State{}, false
 	}
-	state := d.gone[at].state
-	d.gone = slices.Delete(d.gone, at, at+1)
+	state := l.retained[at].state
+	l.retained = slices.Delete(l.retained, at, at+1)
 	for i := range state.Timeouts {
 		if k := &state.Timeouts[i]; k.Written != 0 && k.Original == uint64(o.Timeouts[i]) {
 			*k = policy.Knob{}
@@ -56,11 +56,11 @@ func (d *Daemon) recall(o *policy.Observation) (policy.State, bool) {
 
 // states calls fn with the state of every table, and of those that are gone:
 // what concerns the whole host concerns them when they come back.
-func (d *Daemon) states(fn func(netns uint32, s *policy.State)) {
-	for _, t := range d.tables {
+func (l *Loop) states(fn func(netns uint32, s *policy.State)) {
+	for _, t := range l.tables {
 		fn(t.netns, &t.state)
 	}
-	for i := range d.gone {
-		fn(d.gone[i].netns, &d.gone[i].state)
+	for i := range l.retained {
+		fn(l.retained[i].netns, &l.retained[i].state)
 	}
 }

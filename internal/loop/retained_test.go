@@ -22,11 +22,11 @@ func TestANamespaceThatComesBackIsRemembered(t *testing.T) {
 		own := policy.State{HandsOffUntil: h.now().Add(time.Hour), HandsOffPause: time.Hour}
 		own.CountAct(h.now())
 		own.Timeouts[conntrack.UDP] = policy.Knob{Original: 180, Written: 30}
-		kept := map[uint32]loop.Kept{7: {State: own}}
-		saved := map[uint32]loop.Kept{}
+		kept := map[uint32]loop.Snapshot{7: {State: own}}
+		saved := map[uint32]loop.Snapshot{}
 		edges := h.edges()
-		edges.Save = func(k map[uint32]loop.Kept) error { saved = k; return nil }
-		h.runAs(t, edges, policy.Defaults(), nil, kept, func(d *loop.Daemon) {
+		edges.Save = func(k map[uint32]loop.Snapshot) error { saved = k; return nil }
+		h.runAs(t, edges, policy.Defaults(), nil, kept, func(d *loop.Loop) {
 			time.Sleep(3 * time.Second)
 			h.set(func() { h.order = []uint32{0} })
 			time.Sleep(3 * time.Second)
@@ -69,10 +69,10 @@ func TestANamespaceThatComesBackIsRemembered(t *testing.T) {
 func TestAnIncidentThatEndedWithItsNamespaceIsNotKept(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		h := newHost(100_000, 0)
-		var saved map[uint32]loop.Kept
+		var saved map[uint32]loop.Snapshot
 		edges := h.edges()
-		edges.Save = func(k map[uint32]loop.Kept) error { saved = k; return nil }
-		kept := map[uint32]loop.Kept{7: {State: policy.State{Level: policy.High}, Incident: "INC-1"}}
+		edges.Save = func(k map[uint32]loop.Snapshot) error { saved = k; return nil }
+		kept := map[uint32]loop.Snapshot{7: {State: policy.State{Level: policy.High}, Incident: "INC-1"}}
 		ctx, cancel := context.WithTimeout(t.Context(), 3*time.Second)
 		defer cancel()
 		loop.New(edges, policy.Defaults(), kept).Run(ctx)
@@ -99,7 +99,7 @@ func TestWhatIsRememberedGoesWithTheModule(t *testing.T) {
 			h.set(func() { all[0].Absent = absent })
 			return all, err
 		}
-		h.runAs(t, edges, policy.Defaults(), nil, map[uint32]loop.Kept{7: {State: state}}, func(d *loop.Daemon) {
+		h.runAs(t, edges, policy.Defaults(), nil, map[uint32]loop.Snapshot{7: {State: state}}, func(d *loop.Loop) {
 			time.Sleep(3 * time.Second)
 			h.set(func() { h.order, absent = []uint32{0, 7}, false })
 			time.Sleep(3 * time.Second)
@@ -114,14 +114,14 @@ func TestWhatIsRememberedGoesWithTheModule(t *testing.T) {
 func TestWhatIsRememberedIsBounded(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		h := newHost(100_000, 0)
-		kept := map[uint32]loop.Kept{}
+		kept := map[uint32]loop.Snapshot{}
 		for i := range uint32(1000) {
-			kept[10+i] = loop.Kept{State: policy.State{HandsOffUntil: h.now().Add(time.Hour)}}
+			kept[10+i] = loop.Snapshot{State: policy.State{HandsOffUntil: h.now().Add(time.Hour)}}
 		}
-		var saved map[uint32]loop.Kept
+		var saved map[uint32]loop.Snapshot
 		edges := h.edges()
-		edges.Save = func(k map[uint32]loop.Kept) error { saved = k; return nil }
-		h.runAs(t, edges, policy.Defaults(), nil, kept, func(d *loop.Daemon) {
+		edges.Save = func(k map[uint32]loop.Snapshot) error { saved = k; return nil }
+		h.runAs(t, edges, policy.Defaults(), nil, kept, func(d *loop.Loop) {
 			time.Sleep(3 * time.Second)
 			if err := d.Resume(t.Context(), record.Requester{}); err != nil {
 				t.Error(err)
@@ -147,7 +147,7 @@ func TestAValueThatIsAsItWasIsNobodysAct(t *testing.T) {
 			h.set(func() { all[len(all)-1].Timeouts[conntrack.UDP] = udp })
 			return all, err
 		}
-		h.runAs(t, edges, policy.Defaults(), nil, map[uint32]loop.Kept{7: {State: state}}, func(d *loop.Daemon) {
+		h.runAs(t, edges, policy.Defaults(), nil, map[uint32]loop.Snapshot{7: {State: state}}, func(d *loop.Loop) {
 			time.Sleep(3 * time.Second)
 			h.set(func() { h.order = []uint32{0} })
 			time.Sleep(3 * time.Second)

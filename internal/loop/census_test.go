@@ -35,16 +35,16 @@ func leased(t *testing.T, d time.Duration, look func() (census.Summary, error)) 
 		}
 		return policy.Outcome{Action: act, OK: true, Before: act.From, After: act.To}
 	}
-	edges.Census = func(context.Context, policy.Limits, policy.Observation) (loop.Look, error) {
+	edges.Census = func(context.Context, policy.Limits, policy.Observation) (loop.CensusResult, error) {
 		looks++
 		summary, err := look()
-		return loop.Look{Summary: summary}, err
+		return loop.CensusResult{Summary: summary}, err
 	}
 	var state policy.State
 	state.Timeouts[conntrack.TCPTimeWait] = policy.Knob{Original: 120, Written: 30}
 	ctx, cancel := context.WithTimeout(t.Context(), d)
 	defer cancel()
-	loop.New(edges, policy.Defaults(), map[uint32]loop.Kept{0: {State: state}}).Run(ctx)
+	loop.New(edges, policy.Defaults(), map[uint32]loop.Snapshot{0: {State: state}}).Run(ctx)
 	return looks, restored
 }
 
@@ -87,12 +87,12 @@ func TestALookEndsWithTheLoop(t *testing.T) {
 		w.fixed = 80_000
 		edges := w.edges()
 		began, ended := 0, 0
-		edges.Census = func(ctx context.Context, _ policy.Limits, _ policy.Observation) (loop.Look, error) {
+		edges.Census = func(ctx context.Context, _ policy.Limits, _ policy.Observation) (loop.CensusResult, error) {
 			began++
 			<-ctx.Done()
 			time.Sleep(time.Second) // the kernel answers late
 			ended++
-			return loop.Look{}, ctx.Err()
+			return loop.CensusResult{}, ctx.Err()
 		}
 		ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 		defer cancel()

@@ -47,17 +47,17 @@ const (
 
 // beating returns the edges of w with a pulse, and limits whose turns are a
 // minute apart.
-func beating(w *world) (loop.Edges, *pulse, policy.Limits) {
+func beating(w *world) (loop.Deps, *pulse, policy.Limits) {
 	p := &pulse{start: time.Now()}
 	edges := w.edges()
-	edges.Alive, edges.Beat = p.beat, beat
+	edges.Heartbeat, edges.HeartbeatEvery = p.beat, beat
 	limits := policy.Defaults()
 	limits.Sampling.Calm, limits.Sampling.High = time.Minute, time.Minute
 	return edges, p, limits
 }
 
 // runFor lets a daemon run for a while of simulated time.
-func runFor(t *testing.T, dm *loop.Daemon, d time.Duration) {
+func runFor(t *testing.T, dm *loop.Loop, d time.Duration) {
 	t.Helper()
 	ctx, cancel := context.WithCancel(t.Context())
 	ended := make(chan struct{})
@@ -90,7 +90,7 @@ func TestAWaitingLoopIsAlive(t *testing.T) {
 func TestWithoutABeatATurnIsOne(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		edges, p, limits := beating(newWorld(t))
-		edges.Beat = 0
+		edges.HeartbeatEvery = 0
 		runFor(t, loop.New(edges, limits, nil), 10*time.Minute)
 		if got := p.longest(0, 10*time.Minute); got != time.Minute {
 			t.Errorf("silent for %s, want %s", got, time.Minute)
@@ -101,19 +101,19 @@ func TestWithoutABeatATurnIsOne(t *testing.T) {
 // TestAHungStepIsSilent: whatever does not come back, the loop says nothing
 // until it does, so that systemd may end it.
 func TestAHungStepIsSilent(t *testing.T) {
-	tests := map[string]func(e *loop.Edges, hang func()){
-		"a look that does not come back": func(e *loop.Edges, hang func()) {
+	tests := map[string]func(e *loop.Deps, hang func()){
+		"a look that does not come back": func(e *loop.Deps, hang func()) {
 			observe := e.Observe
 			e.Observe = func(ctx context.Context) ([]policy.Observation, error) { hang(); return observe(ctx) }
 		},
-		"an act that does not come back": func(e *loop.Edges, hang func()) {
+		"an act that does not come back": func(e *loop.Deps, hang func()) {
 			apply := e.Apply
 			e.Apply = func(ctx context.Context, id string, act policy.Action) policy.Outcome {
 				hang()
 				return apply(ctx, id, act)
 			}
 		},
-		"a record that does not come back": func(e *loop.Edges, hang func()) {
+		"a record that does not come back": func(e *loop.Deps, hang func()) {
 			write := e.Record
 			e.Record = func(p record.Payload) error { hang(); return write(p) }
 		},
@@ -149,7 +149,7 @@ func TestAHungStepIsSilent(t *testing.T) {
 func TestALoopIsAliveBeforeItsFirstLook(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		edges, p, limits := beating(newWorld(t))
-		edges.Beat = 0
+		edges.HeartbeatEvery = 0
 		beatsBefore := -1
 		observe := edges.Observe
 		edges.Observe = func(ctx context.Context) ([]policy.Observation, error) {
