@@ -110,7 +110,7 @@ func (w *checker) checkReasons(p *policy.Plan) {
 		}
 	}
 	o := &p.Assessment.Observation
-	if p.Held == policy.HeldWouldRefill && conntrack.Share(2*o.Table.Entries, o.Table.Max) < w.limits.Levels.ElevatedSoonFill {
+	if p.Held == policy.HeldWouldRefill && conntrack.Share(2*o.Table.Entries, o.Table.Max) < w.limits.Levels.ElevatedForecastFill {
 		w.t.Errorf("P5: held for %q with %s", p.Held, p.Assessment.Sentence())
 	}
 	if p.Trips && p.Held != policy.HeldBreaker {
@@ -265,7 +265,7 @@ func (w *checker) releaseChanged(t *tablesim.Turn) {
 		}
 		delete(w.claims, k)
 		if found < c.written || k.kind == policy.ShortenTimeout {
-			w.yields[k] = t.At + w.limits.Yield.Pause
+			w.yields[k] = t.At + w.limits.Backoff.Pause
 		}
 	}
 }
@@ -381,12 +381,12 @@ func (w *checker) checkJitter(t *tablesim.Turn) {
 	if kind == policy.NoAction {
 		// The reasons to hold may differ: the first action is delayed.
 		if !slices.Equal(prompt.Actions, t.Plan.Actions) || t.Plan.Trips && !prompt.Trips {
-			w.t.Errorf("spread: %+v, trips: %t; the first host of a fleet: %+v", t.Plan.Actions, t.Plan.Trips, prompt.Actions)
+			w.t.Errorf("jitter: %+v, trips: %t; the first host of a fleet: %+v", t.Plan.Actions, t.Plan.Trips, prompt.Actions)
 		}
 		return
 	}
 	if a.Level >= policy.High || kind == policy.RaiseMax {
-		w.t.Errorf("spread: %s is delayed at level %s", kind, a.Level)
+		w.t.Errorf("jitter: %s is delayed at level %s", kind, a.Level)
 	}
 	since, ok := w.delayedSince[kind]
 	if !ok {
@@ -394,7 +394,7 @@ func (w *checker) checkJitter(t *tablesim.Turn) {
 		w.delayedSince[kind] = since
 	}
 	if most := w.longestDelay(kind); t.At-since > most {
-		w.t.Errorf("spread: %s is delayed for %s, more than %s", kind, t.At-since, most)
+		w.t.Errorf("jitter: %s is delayed for %s, more than %s", kind, t.At-since, most)
 	}
 }
 
@@ -402,14 +402,14 @@ func (w *checker) checkJitter(t *tablesim.Turn) {
 // that can precede it.
 func (w *checker) longestDelay(kind policy.ActionType) time.Duration {
 	l := w.limits
-	longest := max(l.Lease.Calm, l.Breaker.MaxPause, l.Yield.MaxPause)
+	longest := max(l.Restore.Calm, l.Breaker.MaxPause, l.Backoff.MaxPause)
 	switch kind {
 	case policy.RestoreTimeout:
-		longest = max(l.Lease.Calm, l.Lease.Step<<6)
+		longest = max(l.Restore.Calm, l.Restore.Step<<6)
 	case policy.ResizeHash:
 		longest = max(longest, l.Hash.MinInterval)
 	}
-	return max(longest/10000*time.Duration(l.Spread.Share), l.Spread.Start)
+	return max(longest/10000*time.Duration(l.Jitter.Share), l.Jitter.Start)
 }
 
 func (w *checker) remember(t *tablesim.Turn) {
@@ -430,7 +430,7 @@ func (w *checker) remember(t *tablesim.Turn) {
 func (w *checker) checkGivenBack() {
 	calm := w.scenario.Run - w.calmSince
 	switch {
-	case w.t.Failed() || calm < (w.limits.Lease.Calm+25*w.limits.Lease.Step)*5/4:
+	case w.t.Failed() || calm < (w.limits.Restore.Calm+25*w.limits.Restore.Step)*5/4:
 		return
 	case w.last == policy.HeldWouldRefill, w.last == policy.HeldPaused,
 		w.last == policy.HeldNoTable, w.last == policy.HeldUnlimited, w.last == policy.HeldNoMemory:

@@ -262,7 +262,7 @@ func TestDecide(t *testing.T) {
 				raised(s)
 				s.Records[RaiseMax].Waiting = true
 				s.Records[ShortenTimeout] = Record{At: 1, Acts: 1, Waiting: true}
-				s.Records[DeleteEntries] = Record{At: Moment(time.Hour - 14*time.Second), Acts: 1, Strikes: 1}
+				s.Records[DeleteEntries] = Record{At: Moment(time.Hour - 14*time.Second), Acts: 1, Failures: 1}
 			},
 			want: decided{Exhausted, HalfOpen, HeldAwaiting, nil},
 		},
@@ -444,7 +444,7 @@ func TestTwoVerdictsWithoutEffectBanAnAct(t *testing.T) {
 	o.Table.Entries = 97_000
 	s := State{Level: Exhausted}
 	s.Records[DeleteEntries] = Record{
-		At: o.Now - 1e9, Acts: 2, Waiting: true, WaitUntil: o.Now, Strikes: 1, Changed: 3,
+		At: o.Now - 1e9, Acts: 2, Waiting: true, WaitUntil: o.Now, Failures: 1, Changed: 3,
 		Before: Figures{At: 1, Entries: 97_000, Max: 100_000}, Base: Figures{At: o.Now - 5e8, Entries: 97_000, Max: 100_000},
 	}
 	a := l.Assess(&s, &o)
@@ -583,7 +583,7 @@ func TestPausesStartShortAfterADay(t *testing.T) {
 			if s.HandsOffPause != test.want || s.HandsOffUntil != now.Add(test.want) {
 				t.Errorf("the breaker pauses for %s until %s, want %s", s.HandsOffPause, s.HandsOffUntil, test.want)
 			}
-			l.Yield.Pause = l.Breaker.Pause
+			l.Backoff.Pause = l.Breaker.Pause
 			if got := l.yield(&k, now); got != test.want {
 				t.Errorf("yields for %s, want %s", got, test.want)
 			}

@@ -95,13 +95,13 @@ func (l *Limits) pressing(a *Assessment) Hold {
 		return NotHeld
 	case a.Trend.Falling():
 		return HeldFalling
-	case a.Level == Exhausted, a.fullWithin(l.Levels.HighSoon):
+	case a.Level == Exhausted, a.fullWithin(l.Levels.HighForecast):
 		return NotHeld
 	case a.Level == High && a.Fullness >= l.Levels.HighEnter:
 		return NotHeld
 	case a.Trend.Easing():
 		return HeldFalling
-	case a.fullWithin(l.Levels.ElevatedSoon):
+	case a.fullWithin(l.Levels.ElevatedForecast):
 		return NotHeld
 	}
 	return HeldEnough
@@ -119,7 +119,7 @@ func (l *Limits) ready(s *State, a *Assessment, t ActionType) Hold {
 		return HeldBanned
 	case r.Waiting, now < r.WaitUntil && now.Since(r.At) > 0:
 		return HeldAwaiting
-	case r.Strikes > 0 && now.Since(r.At) < l.Verify.Settle:
+	case r.Failures > 0 && now.Since(r.At) < l.Verify.Settle:
 		// What did nothing a moment ago does nothing now.
 		return HeldAwaiting
 	case t != RaiseMax && !l.dropping(a) && s.LastAct != 0 && now.Since(s.LastAct) < l.Verify.Settle:
@@ -133,7 +133,7 @@ func (l *Limits) why(a *Assessment) Reason {
 	switch {
 	case l.dropping(a):
 		return ReasonDropping
-	case a.FullIn > 0 && a.fullWithin(l.Levels.ElevatedSoon):
+	case a.FullIn > 0 && a.fullWithin(l.Levels.ElevatedForecast):
 		return ReasonFullSoon
 	}
 	return ReasonFill
@@ -300,7 +300,7 @@ func (l *Limits) resize(s *State, a *Assessment) ([]Action, Hold) {
 	patient := !storm && a.Cause != LongChains
 	interval := l.Hash.MinInterval
 	if patient {
-		interval += l.late(a, interval)
+		interval += l.jitter(a, interval)
 	}
 	entries := max(o.Host.Entries, o.Table.Entries)
 	stall := float64(entries) * float64(l.Hash.StallPerEntry)

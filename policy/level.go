@@ -42,13 +42,13 @@ func (l *Limits) level(s *State, o *Observation, a *Assessment) Level {
 		s.Level == Exhausted && fill >= t.ExhaustedLeave:
 		return Exhausted
 	case fill >= t.HighEnter,
-		a.fullWithin(t.HighSoon),
+		a.fullWithin(t.HighForecast),
 		s.Level >= High && fill >= t.HighLeave,
 		// A forecast trembles: it has to get twice as good before it is believed.
-		s.Level >= High && a.fullWithin(2*t.HighSoon):
+		s.Level >= High && a.fullWithin(2*t.HighForecast):
 		return High
 	case fill >= t.ElevatedEnter,
-		fill >= t.ElevatedSoonFill && a.fullWithin(t.ElevatedSoon):
+		fill >= t.ElevatedForecastFill && a.fullWithin(t.ElevatedForecast):
 		return Elevated
 	case s.Level >= Elevated && !l.calmEnough(s, o, a):
 		return Elevated
@@ -70,8 +70,8 @@ func (l *Limits) calmEnough(s *State, o *Observation, a *Assessment) bool {
 // when the forecast ends: otherwise an incident that the forecast opened in a
 // table with room would end at the next look, and with it all that it learned.
 func (l *Limits) lowSince(s *State, o *Observation, a *Assessment) Moment {
-	soon := a.fullWithin(l.Levels.HighSoon) ||
-		a.Fullness >= l.Levels.ElevatedSoonFill && a.fullWithin(l.Levels.ElevatedSoon)
+	soon := a.fullWithin(l.Levels.HighForecast) ||
+		a.Fullness >= l.Levels.ElevatedForecastFill && a.fullWithin(l.Levels.ElevatedForecast)
 	switch {
 	case a.Fullness >= l.Levels.ElevatedLeave, soon && o.Table.Max != 0:
 		return 0

@@ -53,12 +53,12 @@ type Limits struct {
 	Age      AgeLimits     `json:"age"`
 	Delete   DeleteLimits  `json:"delete"`
 	Verify   VerifyLimits  `json:"verify"`
-	Lease    LeaseLimits   `json:"lease"`
+	Restore  RestoreLimits `json:"lease"`
 	Breaker  BreakerLimits `json:"breaker"`
-	Yield    YieldLimits   `json:"yield"`
-	// Spread is left out when zero: limits recorded before there was one keep
+	Backoff  BackoffLimits `json:"yield"`
+	// Jitter is left out when zero: limits recorded before there was one keep
 	// their digest.
-	Spread SpreadLimits `json:"spread,omitzero"`
+	Jitter JitterLimits `json:"spread,omitzero"`
 }
 
 // LevelLimits are the thresholds of the levels: a level is entered at Enter
@@ -66,16 +66,16 @@ type Limits struct {
 type LevelLimits struct {
 	ElevatedEnter conntrack.Permyriad `json:"elevated_enter"`
 	ElevatedLeave conntrack.Permyriad `json:"elevated_leave"`
-	// ElevatedSoon enters at a fullness of at least ElevatedSoonFill.
-	ElevatedSoon     time.Duration       `json:"elevated_soon_ns"`
-	ElevatedSoonFill conntrack.Permyriad `json:"elevated_soon_fill"`
+	// ElevatedForecast enters at a fullness of at least ElevatedForecastFill.
+	ElevatedForecast     time.Duration       `json:"elevated_soon_ns"`
+	ElevatedForecastFill conntrack.Permyriad `json:"elevated_soon_fill"`
 	// CalmAfter is how long the fullness stays below ElevatedLeave before
 	// the level is calm again.
 	CalmAfter time.Duration `json:"calm_after_ns"`
 
-	HighEnter conntrack.Permyriad `json:"high_enter"`
-	HighLeave conntrack.Permyriad `json:"high_leave"`
-	HighSoon  time.Duration       `json:"high_soon_ns"`
+	HighEnter    conntrack.Permyriad `json:"high_enter"`
+	HighLeave    conntrack.Permyriad `json:"high_leave"`
+	HighForecast time.Duration       `json:"high_soon_ns"`
 
 	ExhaustedEnter conntrack.Permyriad `json:"exhausted_enter"`
 	ExhaustedLeave conntrack.Permyriad `json:"exhausted_leave"`
@@ -179,13 +179,13 @@ type VerifyLimits struct {
 	Settle time.Duration `json:"settle_ns"`
 	// Useful is the change of fullness that counts as an effect.
 	Useful conntrack.Permyriad `json:"useful"`
-	// Strikes is how many acts of a kind without effect ban that kind for
+	// MaxFailures is how many acts of a kind without effect ban that kind for
 	// the rest of the incident.
-	Strikes uint8 `json:"strikes"`
+	MaxFailures uint8 `json:"strikes"`
 }
 
-// LeaseLimits say when a shortened timeout is given back.
-type LeaseLimits struct {
+// RestoreLimits say when a shortened timeout is given back.
+type RestoreLimits struct {
 	// Calm is how long the level must have been calm, Step the time between
 	// two steps; each step doubles the timeout at most.
 	Calm time.Duration `json:"calm_ns"`
@@ -201,9 +201,9 @@ type BreakerLimits struct {
 	MaxPause time.Duration `json:"max_pause_ns"`
 }
 
-// YieldLimits say for how long a knob that somebody else lowered is left
+// BackoffLimits say for how long a knob that somebody else lowered is left
 // alone: Pause, doubled each time up to MaxPause.
-type YieldLimits struct {
+type BackoffLimits struct {
 	Pause    time.Duration `json:"pause_ns"`
 	MaxPause time.Duration `json:"max_pause_ns"`
 }
@@ -220,9 +220,9 @@ func Defaults() Limits {
 			// 75 % is where the widely used node_exporter alert warns; 60 %
 			// is the lower watermark of commercial firewalls and of pf.
 			ElevatedEnter: 7500, ElevatedLeave: 6000,
-			ElevatedSoon: 120 * time.Second, ElevatedSoonFill: 5000,
+			ElevatedForecast: 120 * time.Second, ElevatedForecastFill: 5000,
 			CalmAfter: 5 * time.Minute,
-			HighEnter: 8500, HighLeave: 8000, HighSoon: 30 * time.Second,
+			HighEnter: 8500, HighLeave: 8000, HighForecast: 30 * time.Second,
 			// 95 % is where the kernel's own gc starts to evict.
 			ExhaustedEnter: 9500, ExhaustedLeave: 9000,
 			NearMax: 9000,
@@ -254,12 +254,12 @@ func Defaults() Limits {
 		Verify: VerifyLimits{
 			Raise: 100 * time.Millisecond, Delete: 100 * time.Millisecond,
 			Timeouts: 2 * time.Minute, Settle: 15 * time.Second,
-			Useful: 100, Strikes: 2,
+			Useful: 100, MaxFailures: 2,
 		},
-		Lease:   LeaseLimits{Calm: 10 * time.Minute, Step: time.Minute},
+		Restore: RestoreLimits{Calm: 10 * time.Minute, Step: time.Minute},
 		Breaker: BreakerLimits{Acts: 12, Window: time.Hour, Pause: 30 * time.Minute, MaxPause: 24 * time.Hour},
-		Yield:   YieldLimits{Pause: time.Hour, MaxPause: 24 * time.Hour},
-		Spread:  SpreadLimits{Share: 2500, Start: time.Minute},
+		Backoff: BackoffLimits{Pause: time.Hour, MaxPause: 24 * time.Hour},
+		Jitter:  JitterLimits{Share: 2500, Start: time.Minute},
 	}
 }
 

@@ -113,8 +113,8 @@ func (s *State) judged(l *Limits, v *Verdict) {
 }
 
 func (r *Record) strike(l *Limits) {
-	r.Strikes = min(r.Strikes, 254) + 1
-	r.Banned = r.Strikes >= l.Verify.Strikes
+	r.Failures = min(r.Failures, 254) + 1
+	r.Banned = r.Failures >= l.Verify.MaxFailures
 }
 
 // acted notes the outcome of one action. A plan's actions are of one kind:

@@ -79,7 +79,7 @@ func TestRecordsEndWithTheirIncident(t *testing.T) {
 	l := policy.Defaults()
 	o := steadyObservations()["calm"]
 	s := policy.State{Level: policy.Elevated, LowSince: o.Now - policy.Moment(time.Hour/2)}
-	s.Records[policy.RaiseMax] = policy.Record{At: 1, Acts: 2, Strikes: 2, Banned: true}
+	s.Records[policy.RaiseMax] = policy.Record{At: 1, Acts: 2, Failures: 2, Banned: true}
 	if _, s = decideOnce(&l, &s, &o, nil); s.Level != policy.Calm || s.Records != (policy.Records{}) {
 		t.Errorf("level %s, records %+v", s.Level, s.Records)
 	}
@@ -172,7 +172,7 @@ func TestGrowthPastItsPeakIsHeld(t *testing.T) {
 // A resize that every kernel refuses would be planned again and again.
 func TestTheHashOfALargeHostIsWithinTheKernelsBound(t *testing.T) {
 	l := policy.Defaults()
-	l.Raise.Ceiling, l.Hash.MaxRatio, l.Budget.TotalShare, l.Spread = math.MaxInt32, 1, 5000, policy.SpreadLimits{}
+	l.Raise.Ceiling, l.Hash.MaxRatio, l.Budget.TotalShare, l.Jitter = math.MaxInt32, 1, 5000, policy.JitterLimits{}
 	o := steadyObservations()["calm"]
 	o.Memory.Total, o.Memory.Available = 24<<40, 23<<40
 	p, _ := decideOnce(&l, &policy.State{}, &o, nil)

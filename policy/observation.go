@@ -37,7 +37,7 @@ type Observation struct {
 	// Kernel says what this kernel and these privileges permit, by probe.
 	Kernel Kernel `json:"kernel"`
 	// Phase is where this host stands among those of a fleet, from 0 to 10000:
-	// any number that differs from host to host. See SpreadLimits.
+	// any number that differs from host to host. See JitterLimits.
 	Phase conntrack.Permyriad `json:"phase,omitempty"`
 }
 

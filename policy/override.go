@@ -85,10 +85,10 @@ func (l *Limits) override(k *Knob, value uint64, now Moment) Override {
 // yield returns how long to leave a knob alone: twice as long as last time, if
 // that was not long ago.
 func (l *Limits) yield(k *Knob, now Moment) time.Duration {
-	if k.YieldPause == 0 || now.Since(k.YieldUntil) >= l.Yield.MaxPause {
-		return l.Yield.Pause
+	if k.YieldPause == 0 || now.Since(k.YieldUntil) >= l.Backoff.MaxPause {
+		return l.Backoff.Pause
 	}
-	return min(k.YieldPause*2, max(l.Yield.MaxPause, l.Yield.Pause))
+	return min(k.YieldPause*2, max(l.Backoff.MaxPause, l.Backoff.Pause))
 }
 
 // knob returns the knob that an action or an override is about; nil for

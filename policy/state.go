@@ -58,7 +58,7 @@ type Knob struct {
 
 // yielded reports whether the knob is left to somebody else.
 func (k *Knob) yielded(l *Limits, a *Assessment) bool {
-	return k.YieldUntil != 0 && a.Observation.Now < k.YieldUntil.Add(l.late(a, k.YieldPause))
+	return k.YieldUntil != 0 && a.Observation.Now < k.YieldUntil.Add(l.jitter(a, k.YieldPause))
 }
 
 // Knobs holds a Knob for each timeout.
@@ -109,10 +109,10 @@ type Record struct {
 	Base    Figures `json:"base,omitzero"`
 	To      uint64  `json:"to,omitempty"`
 	Changed uint64  `json:"changed,omitempty"`
-	// Strikes counts the acts without effect; at Verify.Strikes the kind is
+	// Failures counts the acts without effect; at Verify.MaxFailures the kind is
 	// banned for the incident.
-	Strikes uint8 `json:"strikes,omitempty"`
-	Banned  bool  `json:"banned,omitempty"`
+	Failures uint8 `json:"strikes,omitempty"`
+	Banned   bool  `json:"banned,omitempty"`
 }
 
 // Records holds a Record for each kind of action.

@@ -56,12 +56,12 @@ func (s *source) limits() policy.Limits {
 		l.Hash = policy.HashLimits{MaxRatio: s.number(), StormRatio: s.number(), MaxStall: time.Duration(s.moment()), StallPerEntry: time.Duration(s.moment()), CalmFill: s.share()}
 	case 5:
 		l.Breaker = policy.BreakerLimits{Acts: s.next(), Window: time.Duration(s.moment()), Pause: time.Duration(s.moment()), MaxPause: time.Duration(s.moment())}
-		l.Verify.Strikes = s.next()
+		l.Verify.MaxFailures = s.next()
 	case 6:
 		l.Age.EstablishedFloor = time.Duration(s.moment())
 		l.Shorten.Floors[conntrack.UDP] = uint32(s.number())
 	case 7:
-		l.Spread = policy.SpreadLimits{Share: s.share(), Start: time.Duration(s.moment())}
+		l.Jitter = policy.JitterLimits{Share: s.share(), Start: time.Duration(s.moment())}
 	}
 	return l
 }

@@ -68,7 +68,7 @@ func (l *Limits) verdicts(s *State, a *Assessment) []Verdict {
 		if !early {
 			v.Result = l.judge(s, r, &v)
 		}
-		v.Bans = v.Result != Helped && v.Result != Inconclusive && r.Strikes+1 >= l.Verify.Strikes
+		v.Bans = v.Result != Helped && v.Result != Inconclusive && r.Failures+1 >= l.Verify.MaxFailures
 		due = append(due, v)
 	}
 	return due

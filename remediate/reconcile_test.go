@@ -208,18 +208,18 @@ func TestAValueChangedWhileCtwardenWasDownIsYieldedTo(t *testing.T) {
 		a := limits.Assess(&state, &o)
 		plan := limits.Decide(&state, &a)
 		want := []policy.Override{
-			{Type: policy.RaiseMax, Wrote: 2000, Found: 1500, Original: 1000, Foreign: policy.Changed, Yield: limits.Yield.Pause},
+			{Type: policy.RaiseMax, Wrote: 2000, Found: 1500, Original: 1000, Foreign: policy.Changed, Yield: limits.Backoff.Pause},
 			{Type: policy.ResizeHash, Wrote: 1000, Found: 4096, Original: 512, Foreign: policy.Raised},
 		}
 		if netns == inode {
 			want = append(want, policy.Override{
 				Type: policy.ShortenTimeout, Knob: conntrack.UDP, Wrote: 20, Found: 25, Original: 30,
-				Foreign: policy.Changed, Yield: limits.Yield.Pause,
+				Foreign: policy.Changed, Yield: limits.Backoff.Pause,
 			})
 		}
 		wantDiff(t, "overrides", want, plan.Overrides)
 		state = state.Next(&limits, &plan, nil)
-		o.Now = o.Now.Add(limits.Yield.Pause / 2)
+		o.Now = o.Now.Add(limits.Backoff.Pause / 2)
 		a = limits.Assess(&state, &o)
 		if plan = limits.Decide(&state, &a); plan.Acts() && plan.Actions[0].Type == policy.RaiseMax {
 			t.Errorf("netns %d: max is raised over somebody else's head: %+v", netns, plan.Actions)

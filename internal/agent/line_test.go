@@ -46,7 +46,7 @@ func raisedAfter(stage *sandbox.Sandbox, before uint64) <-chan time.Duration {
 func onTheLine() policy.Limits {
 	limits := policy.Defaults()
 	limits.Levels.HighEnter, limits.Levels.HighLeave = 9990, 9985
-	limits.Levels.ElevatedEnter, limits.Levels.ElevatedLeave, limits.Levels.ElevatedSoon, limits.Levels.HighSoon = 9980, 9975, 0, 0
+	limits.Levels.ElevatedEnter, limits.Levels.ElevatedLeave, limits.Levels.ElevatedForecast, limits.Levels.HighForecast = 9980, 9975, 0, 0
 	limits.Levels.ExhaustedEnter, limits.Levels.ExhaustedLeave = 9999, 9998
 	limits.Hash.MaxRatio = 0
 	return limits

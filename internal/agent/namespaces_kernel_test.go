@@ -52,7 +52,7 @@ func lowLimits() policy.Limits {
 	l := policy.Defaults()
 	l.NoHostWide = true
 	l.Raise.Ceiling = 0
-	l.Levels.ElevatedLeave, l.Levels.ElevatedEnter, l.Levels.ElevatedSoonFill = 400, 1_200, 1_200
+	l.Levels.ElevatedLeave, l.Levels.ElevatedEnter, l.Levels.ElevatedForecastFill = 400, 1_200, 1_200
 	l.Levels.HighLeave, l.Levels.HighEnter = 1_100, 1_400
 	l.Levels.ExhaustedLeave, l.Levels.ExhaustedEnter, l.Levels.NearMax = 1_300, 1_600, 1_500
 	l.Verify.Settle = time.Second

@@ -107,7 +107,7 @@ protect:
   zones: [0, 65535]
 `, func(c *config.Config) {
 			l := &c.Limits
-			l.Levels.HighEnter, l.Levels.HighSoon = 8725, 90*time.Second
+			l.Levels.HighEnter, l.Levels.HighForecast = 8725, 90*time.Second
 			l.Raise.Ceiling, l.Budget.ExtensionBytes = 1_000_000, 256
 			l.Breaker.Acts, l.Breaker.MaxPause = policy.MaxActs, 48*time.Hour
 			l.Shorten.Floors[6], l.Shorten.Floors[11] = 15, 10
@@ -156,7 +156,7 @@ func TestLaterSourcesPrevail(t *testing.T) {
 	want := config.Default()
 	want.Limits.Mode = policy.Observe
 	want.Limits.Levels.HighEnter, want.Limits.Levels.HighLeave = 8700, 7000
-	want.Limits.Lease.Calm = 3 * time.Minute
+	want.Limits.Restore.Calm = 3 * time.Minute
 	want.Protect.Zones = []uint16{1, 2}
 	if diff := cmp.Diff(want, *c, values); diff != "" {
 		t.Errorf("-want +got:\n%s", diff)
@@ -184,8 +184,8 @@ func TestLoadingAgainReadsAgain(t *testing.T) {
 		t.Fatal(err)
 	}
 	second := loaded(t, src)
-	if first.Limits.Mode != policy.Observe || second.Limits.Mode != policy.Enforce || second.Limits.Lease.Calm != time.Minute {
-		t.Errorf("got mode %s, then mode %s and calm %s", first.Limits.Mode, second.Limits.Mode, second.Limits.Lease.Calm)
+	if first.Limits.Mode != policy.Observe || second.Limits.Mode != policy.Enforce || second.Limits.Restore.Calm != time.Minute {
+		t.Errorf("got mode %s, then mode %s and calm %s", first.Limits.Mode, second.Limits.Mode, second.Limits.Restore.Calm)
 	}
 }
 

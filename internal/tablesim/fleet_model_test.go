@@ -11,7 +11,7 @@ import (
 
 // A Fleet is many hosts to which the same happens. They differ as the hosts of
 // one role do: in ordinary load, memory, the rhythm of their gc, the moment
-// within a second in which they look, and their phase (policy.SpreadLimits).
+// within a second in which they look, and their phase (policy.JitterLimits).
 type Fleet struct {
 	// Scenario is what happens; loads and entries from its begin are the
 	// ordinary ones, the others hit every host alike.

@@ -75,18 +75,18 @@ func playFleet(f *tablesim.Fleet, hosts int, limits policy.Limits) (all crowdsBy
 	return all, lost
 }
 
-// A fleetPair is the result of two runs of a fleet: without spread and with it.
+// A fleetPair is the result of two runs of a fleet: without jitter and with it.
 type fleetPair struct{ without, with crowdsByAct }
 
 func playTwice(t *testing.T, differ conntrack.Permyriad, hosts int) (c fleetPair) {
 	t.Helper()
 	prompt := policy.Defaults()
-	prompt.Spread = policy.SpreadLimits{}
+	prompt.Jitter = policy.JitterLimits{}
 	var lost [2]uint64
 	c.without, lost[0] = playFleet(newFleet(t, differ), hosts, prompt)
 	c.with, lost[1] = playFleet(newFleet(t, differ), hosts, policy.Defaults())
 	if lost != [2]uint64{} {
-		t.Errorf("%d packets lost without spread, %d with it", lost[0], lost[1])
+		t.Errorf("%d packets lost without jitter, %d with it", lost[0], lost[1])
 	}
 	return c
 }
@@ -104,38 +104,38 @@ func fleetHosts() int {
 }
 
 // All hosts of a fleet act on a flood at once. Acts that are not urgent are
-// spread, even if all hosts are alike.
+// spread over time, even if all hosts are alike.
 func TestHostsOfAFleetDoNotSynchronise(t *testing.T) {
 	hosts := fleetHosts()
 	alike, differ := playTwice(t, 0, hosts), playTwice(t, 5000, hosts)
-	spread := policy.Defaults().Spread
+	jitter := policy.Defaults().Jitter
 	for name, c := range map[string]*fleetPair{"alike": &alike, "different": &differ} {
 		for _, kind := range []policy.ActionType{policy.RaiseMax, policy.ShortenTimeout} {
 			if diff := cmp.Diff(c.without[kind], c.with[kind]); diff != "" {
-				t.Errorf("%s: spread changes %s (-without +with):\n%s", name, kind, diff)
+				t.Errorf("%s: jitter changes %s (-without +with):\n%s", name, kind, diff)
 			}
 		}
 		for kind, most := range map[policy.ActionType]time.Duration{
-			policy.ResizeHash: spread.Start,
+			policy.ResizeHash: jitter.Start,
 			// The wait for calm and the wait before each step are longer by a
 			// share.
-			policy.RestoreTimeout: time.Duration(spread.Share.Of(uint64(c.without[policy.RestoreTimeout].Last - 7*time.Minute))),
+			policy.RestoreTimeout: time.Duration(jitter.Share.Of(uint64(c.without[policy.RestoreTimeout].Last - 7*time.Minute))),
 		} {
 			without, with := c.without[kind], c.with[kind]
 			if with.Hosts != hosts || with.Acts != without.Acts {
-				t.Errorf("%s: %s by %d of %d hosts, %d acts, %d without spread", name, kind, with.Hosts, hosts, with.Acts, without.Acts)
+				t.Errorf("%s: %s by %d of %d hosts, %d acts, %d without jitter", name, kind, with.Hosts, hosts, with.Acts, without.Acts)
 			}
 			// 60 hosts spread over a minute are one per second on average.
 			if with.Peak > max(hosts/20, 5) {
 				t.Errorf("%s: %s by %d of %d hosts in one second", name, kind, with.Peak, hosts)
 			}
 			if late := with.Last - without.Last; late < 0 || late > most+time.Second {
-				t.Errorf("%s: the last %s is %s later than without spread, more than %s", name, kind, late, most)
+				t.Errorf("%s: the last %s is %s later than without jitter, more than %s", name, kind, late, most)
 			}
 		}
 	}
 	if got := alike.without[policy.ResizeHash].Peak; got != hosts {
-		t.Errorf("without spread %d of %d hosts resize in the same second", got, hosts)
+		t.Errorf("without jitter %d of %d hosts resize in the same second", got, hosts)
 	}
 	compareFleetPage(t, hosts, &alike, &differ)
 }
@@ -174,7 +174,7 @@ func compareFleetPage(t *testing.T, hosts int, alike, differ *fleetPair) {
 
 func fleetTable(hosts int, alike, differ *fleetPair) string {
 	var b strings.Builder
-	b.WriteString("| act | acts | hosts alike | alike, spread | hosts that differ | differing, spread | first to last of these |\n|---|--:|--:|--:|--:|--:|---|\n")
+	b.WriteString("| act | acts | hosts alike | alike, jitter | hosts that differ | differing, jitter | first to last of these |\n|---|--:|--:|--:|--:|--:|---|\n")
 	share := func(c *tablesim.Crowd) string {
 		return fmt.Sprintf("%.1f %%", 100*float64(c.Peak)/float64(hosts))
 	}

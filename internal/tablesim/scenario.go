@@ -43,7 +43,7 @@ type Machine struct {
 	// and a scenario begins somewhere in it. 0 stands for a minute.
 	GC time.Duration `json:"gc_ns,omitempty"`
 	// Phase is where the host stands among those of a fleet; see
-	// policy.SpreadLimits.
+	// policy.JitterLimits.
 	Phase conntrack.Permyriad `json:"phase,omitempty"`
 	NetNS []NetNS             `json:"netns,omitempty"`
 }

@@ -47,7 +47,7 @@ func TestSpread(t *testing.T) {
 		phase conntrack.Permyriad
 		host  func(*Observation)
 		state func(*State)
-		// zero sets a spread of zero; otherwise it is the default.
+		// zero sets a jitter of zero; otherwise it is the default.
 		zero bool
 		acts ActionType
 		held Hold
@@ -59,14 +59,14 @@ func TestSpread(t *testing.T) {
 		"a host in the middle does not restore before an eighth more":          {5000, nil, lease(30, 120, 11*time.Minute+14*time.Second), false, NoAction, HeldCalm},
 		"the last host does not make the next step before a quarter more":      {10000, nil, stepped(74 * time.Second), false, NoAction, HeldCalm},
 		"the last host makes the next step after a quarter more":               {10000, nil, stepped(75 * time.Second), false, RestoreTimeout, NotHeld},
-		"without spread the last host restores with the first":                 {10000, nil, lease(30, 120, 10*time.Minute), true, RestoreTimeout, NotHeld},
+		"without jitter the last host restores with the first":                 {10000, nil, lease(30, 120, 10*time.Minute), true, RestoreTimeout, NotHeld},
 		"a phase above 10,000 counts as 10,000":                                {math.MaxUint32, nil, lease(30, 120, 12*time.Minute+30*time.Second), false, RestoreTimeout, NotHeld},
 		"the first host resizes the hash at its first observation":             {0, small, nil, false, ResizeHash, NotHeld},
 		"the last host does not":                                               {10000, small, nil, false, NoAction, HeldCalm},
 		"the last host does not resize after 59 s":                             {10000, small, watched(59 * time.Second), false, NoAction, HeldCalm},
 		"the last host resizes after a minute":                                 {10000, small, watched(time.Minute), false, ResizeHash, NotHeld},
 		"a host in the middle resizes after half a minute":                     {5000, small, watched(30 * time.Second), false, ResizeHash, NotHeld},
-		"without spread the last host resizes at its first observation":        {10000, small, nil, true, ResizeHash, NotHeld},
+		"without jitter the last host resizes at its first observation":        {10000, small, nil, true, ResizeHash, NotHeld},
 		"long chains are not delayed":                                          {10000, long, before, false, ResizeHash, NotHeld},
 		"the last host does not resize again before a quarter more than a day": {10000, later, resized(29 * time.Hour), false, NoAction, HeldCalm},
 		"the last host resizes again after a quarter more than a day":          {10000, later, resized(30 * time.Hour), false, ResizeHash, NotHeld},
@@ -80,7 +80,7 @@ func TestSpread(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			l, o, s := Defaults(), calmObservation(), State{}
 			if test.zero {
-				l.Spread = SpreadLimits{}
+				l.Jitter = JitterLimits{}
 			}
 			if test.host != nil {
 				test.host(&o)
@@ -110,7 +110,7 @@ func TestSpread(t *testing.T) {
 	}
 }
 
-// The spread over a fleet delays no act on a table that is about to fill.
+// The jitter of a fleet delays no act on a table that is about to fill.
 func TestSpreadDelaysNothingAtLevelHigh(t *testing.T) {
 	l := Defaults()
 	for name, state := range map[string]func(*State){
@@ -148,15 +148,15 @@ func TestSpreadDelaysNoKnobThatWasNeverYielded(t *testing.T) {
 	}
 }
 
-// Records of versions without a spread have the digest of limits without one.
+// Records of versions without a jitter have the digest of limits without one.
 func TestLimitsWithoutSpreadKeepTheirDigest(t *testing.T) {
 	l := Defaults()
-	l.Spread = SpreadLimits{}
+	l.Jitter = JitterLimits{}
 	text, err := json.Marshal(l)
 	if err != nil {
 		t.Fatal(err)
 	}
 	if bytes.Contains(text, []byte("spread")) {
-		t.Errorf("limits without spread are %s", text)
+		t.Errorf("limits without jitter are %s", text)
 	}
 }

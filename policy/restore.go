@@ -15,9 +15,9 @@ func (l *Limits) restore(s *State, a *Assessment) ([]Action, Hold) {
 	if t == conntrack.NoTimeout {
 		return nil, NotHeld
 	}
-	wait := l.Lease.Step << min(s.Records[RestoreTimeout].Strikes, 6)
-	wait += l.late(a, wait)
-	calm := l.Lease.Calm + l.late(a, l.Lease.Calm)
+	wait := l.Restore.Step << min(s.Records[RestoreTimeout].Failures, 6)
+	wait += l.jitter(a, wait)
+	calm := l.Restore.Calm + l.jitter(a, l.Restore.Calm)
 	switch {
 	case !o.Kernel.TimeoutsWritable:
 		return nil, HeldReadOnly
@@ -33,7 +33,7 @@ func (l *Limits) restore(s *State, a *Assessment) ([]Action, Hold) {
 	// the timeout again, and so on for as long as the load lasts.
 	live := o.livingBy(t)
 	grown := o.Table.Entries - live + saturatingMul(live, to)/k.Written
-	if conntrack.Share(grown, o.Table.Max) >= min(l.Levels.ElevatedEnter, l.Levels.ElevatedSoonFill) {
+	if conntrack.Share(grown, o.Table.Max) >= min(l.Levels.ElevatedEnter, l.Levels.ElevatedForecastFill) {
 		return nil, HeldWouldRefill
 	}
 	return []Action{{
@@ -64,7 +64,7 @@ func (l *Limits) breaker(s *State, a *Assessment, p *Plan) {
 		return
 	}
 	now := a.Observation.Now
-	open := now < s.HandsOffUntil.Add(l.late(a, s.HandsOffPause))
+	open := now < s.HandsOffUntil.Add(l.jitter(a, s.HandsOffPause))
 	if !open && s.Acts.within(now, l.Breaker.Window) < int(min(l.Breaker.Acts, MaxActs)) {
 		return
 	}
