@@ -42,13 +42,13 @@ func (c *child) stop() {
 // plays a small one that is full: nothing of the host is written.
 const hurried = `
 levels:
-  elevated: {enter: 3%%, leave: 1%%, soon_fill: 2%%, calm_after: 1s}
+  elevated: {enter: 3%%, leave: 1%%, forecast_fill: 2%%, calm_after: 1s}
   high: {enter: 5%%, leave: 4%%}
   exhausted: {enter: 8%%, leave: 6%%, near_max: 7%%}
 hash: {calm_fill: 1%%}
 verify: {settle: 10ms, delete: 10ms, timeouts: 1s, raise: 10ms}
 delete: {min_idle: 1s, syn_sent_idle: 1s}
-lease: {calm: 1h}
+restore_after: {calm: 1h}
 raise: {ceiling: %d}
 metrics: {listen: "` + metricsAddress + `", web_config: %s}
 `

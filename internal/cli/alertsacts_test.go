@@ -17,11 +17,11 @@ import (
 // already, as long as the breaker lets it.
 const futile = `
 levels:
-  elevated: {enter: 3%%, leave: 1%%, soon_fill: 2%%, calm_after: 1s}
+  elevated: {enter: 3%%, leave: 1%%, forecast_fill: 2%%, calm_after: 1s}
   high: {enter: 5%%, leave: 4%%}
   exhausted: {enter: 8%%, leave: 6%%, near_max: 7%%}
 hash: {calm_fill: 1%%}
-verify: {settle: 10ms, timeouts: 1s, strikes: 10}
+verify: {settle: 10ms, timeouts: 1s, max_failures: 10}
 timeouts: {floors: {tcp_timeout_syn_sent: 10s, tcp_timeout_syn_recv: 10s, udp_timeout: 10s}}
 delete: {cap: 0%%}
 breaker: {acts: %d}

@@ -14,7 +14,11 @@ import (
 // mostProblems is where the reading of a file is given up.
 const mostProblems = 100
 
-const unknownKey = "unknown key"
+// What is wrong with a name.
+const (
+	unknownKey = "unknown key"
+	renamedKey = "the key was renamed"
+)
 
 // A document is a configuration file that is being read.
 type document struct {
@@ -132,6 +136,10 @@ func (d *document) entry(name, value *yaml.Node, path string) {
 		d.value(value, full)
 	case d.sections[full] && !dotted:
 		d.section(value, full)
+	case renamed(full) != "":
+		d.problems = append(d.problems, Problem{
+			Origin: d.origin(name), Key: full, Found: renamedKey, Hint: "write " + nested(renamed(full)),
+		})
 	default:
 		d.problems = append(d.problems, Problem{
 			Origin: d.origin(name), Key: full, Found: unknownKey, Hint: d.hint(path, name.Value),

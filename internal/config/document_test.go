@@ -29,6 +29,21 @@ func TestMistakesInTheFile(t *testing.T) {
 			"f:1:10: levels.breaker: unknown key; did you mean breaker?",
 		}},
 		{"a key nothing is like", "telemetry: true\n", []string{"f:1:1: telemetry: unknown key"}},
+		{"keys that were renamed", "levels:\n  elevated: {soon: 3m, soon_fill: 60%}\n  high: {soon: 40s}\nverify: {strikes: 3}\n", []string{
+			"f:2:14: levels.elevated.soon: the key was renamed; write levels: {elevated: {forecast: …}}",
+			"f:2:24: levels.elevated.soon_fill: the key was renamed; write levels: {elevated: {forecast_fill: …}}",
+			"f:3:10: levels.high.soon: the key was renamed; write levels: {high: {forecast: …}}",
+			"f:4:10: verify.strikes: the key was renamed; write verify: {max_failures: …}",
+		}},
+		{"sections that were renamed", "lease: {calm: 5m, step: 2m}\nyield:\n  pause: 2h\nspread: {share: 10%}\n", []string{
+			"f:1:1: lease: the key was renamed; write restore_after: …",
+			"f:2:1: yield: the key was renamed; write backoff: …",
+			"f:4:1: spread: the key was renamed; write jitter: …",
+		}},
+		{"a renamed key with dots", "yield.max_pause: 2d\n", []string{
+			"f:1:1: yield.max_pause: the key was renamed; write backoff: {max_pause: …}",
+		}},
+		{"a renamed key below a wrong section", "delete: {strikes: 3}\n", []string{"f:1:10: delete.strikes: unknown key"}},
 		{"a key with dots", "levels.high.enter: 80%\n", []string{
 			"f:1:1: levels.high.enter: unknown key; write levels: {high: {enter: …}}",
 		}},
@@ -36,8 +51,8 @@ func TestMistakesInTheFile(t *testing.T) {
 		{"a key that is an essay", strings.Repeat("x", 900) + ": 1\n", []string{
 			`f:1:1: "` + strings.Repeat("x", 80) + `"…: unknown key`,
 		}},
-		{"a key twice", "mode: enforce\nlease:\n  calm: 1m\n  step: 1m\n  calm: 2m\nmode: observe\n", []string{
-			"f:5:3: lease.calm: expected one value, found a second one; the first is in line 3",
+		{"a key twice", "mode: enforce\nrestore_after:\n  calm: 1m\n  step: 1m\n  calm: 2m\nmode: observe\n", []string{
+			"f:5:3: restore_after.calm: expected one value, found a second one; the first is in line 3",
 			"f:6:1: mode: expected one value, found a second one; the first is in line 1",
 		}},
 		{"a bare integer for a duration", "verify: {settle: 10}\n", []string{
@@ -67,9 +82,9 @@ func TestMistakesInTheFile(t *testing.T) {
 		{"a negative number", "raise: {ceiling: -1}\n", []string{
 			"f:1:18: raise.ceiling: expected 0 (never raise) or a whole number between 1 and 2147483647, found -1",
 		}},
-		{"numbers that YAML reads in other ways", "raise: {ceiling: 0777}\nverify: {strikes: 0x2}\nbreaker: {acts: 1_2}\n", []string{
+		{"numbers that YAML reads in other ways", "raise: {ceiling: 0777}\nverify: {max_failures: 0x2}\nbreaker: {acts: 1_2}\n", []string{
 			"f:1:18: raise.ceiling: expected 0 (never raise) or a whole number between 1 and 2147483647, found 0777",
-			"f:2:19: verify.strikes: expected a whole number between 1 and 10, found 0x2",
+			"f:2:24: verify.max_failures: expected a whole number between 1 and 10, found 0x2",
 			"f:3:17: breaker.acts: expected a whole number between 1 and 64, found 1_2",
 		}},
 		{"more acts than the breaker can count", "breaker: {acts: 65}\n", []string{
@@ -78,9 +93,9 @@ func TestMistakesInTheFile(t *testing.T) {
 		{"a number in quotes", "breaker: {acts: \"12\"}\n", []string{
 			`f:1:17: breaker.acts: expected a whole number between 1 and 64, found "12"`,
 		}},
-		{"values of wrong types", "mode: [enforce]\nlease: 3\nwatch: {kmsg: true, netns: {all: 1}}\nprotect: {ports: 53}\nstate: {dir: 5}\n", []string{
+		{"values of wrong types", "mode: [enforce]\nrestore_after: 3\nwatch: {kmsg: true, netns: {all: 1}}\nprotect: {ports: 53}\nstate: {dir: 5}\n", []string{
 			"f:1:7: mode: expected one of observe, enforce, found a list",
-			"f:2:8: lease: expected keys, each with its value, found 3",
+			"f:2:16: restore_after: expected keys, each with its value, found 3",
 			"f:3:15: watch.kmsg: expected one of auto, on, off, found true",
 			"f:3:28: watch.netns: expected one of host, all, found keys",
 			"f:4:18: protect.ports: expected a list, found 53",
@@ -137,18 +152,18 @@ func TestMistakesInTheFile(t *testing.T) {
 			`f:1:19: control.socket: expected an absolute path of at most 107 bytes, without "..", "//" or a slash at its end, found "/` +
 				strings.Repeat("x", 79) + `"…`,
 		}},
-		{"an anchor and its alias", "lease: &a {calm: 1m}\nyield: *a\n", []string{
-			"f:1:8: lease: expected a value, found an anchor, &a",
-			"f:2:8: yield: expected a value, found an alias, *a",
+		{"an anchor and its alias", "restore_after: &a {calm: 1m}\nbackoff: *a\n", []string{
+			"f:1:16: restore_after: expected a value, found an anchor, &a",
+			"f:2:10: backoff: expected a value, found an alias, *a",
 		}},
 		{"a bomb of aliases", "a: &a [x]\nb: &b [*a,*a]\nprotect: {cidr: [*b,*b]}\n", []string{
 			"f:1:1: a: unknown key", "f:2:1: b: unknown key",
 			"f:3:18: protect.cidr: expected a value, found an alias, *b",
 			"f:3:21: protect.cidr: expected a value, found an alias, *b",
 		}},
-		{"a merge and a tag", "<<: {mode: observe}\nlease: {calm: !!str 1m}\n", []string{
+		{"a merge and a tag", "<<: {mode: observe}\nrestore_after: {calm: !!str 1m}\n", []string{
 			"f:1:1: <<: unknown key",
-			"f:2:15: lease.calm: expected a value, found a tag, !!str",
+			"f:2:23: restore_after.calm: expected a value, found a tag, !!str",
 		}},
 		{"keys that are no names", "[a]: 1\n&x mode: observe\n", []string{
 			"f:1:1: expected the name of a key, found a list",
@@ -156,19 +171,19 @@ func TestMistakesInTheFile(t *testing.T) {
 		}},
 		{"two documents", "mode: observe\n---\nmode: enforce\n", []string{"f:2:1: expected one document, found a second one"}},
 		{"a list of all", "- mode\n", []string{"f:1:1: expected keys, each with its value, found a list"}},
-		{"no YAML", "mode: observe\nlease: {calm: 1m\n", []string{"f:2: not YAML: did not find expected ',' or '}'"}},
-		{"no YAML in the last of three lines", "mode: observe\nlease:\n  calm 1m\n", []string{
-			`f:3:3: lease: expected keys, each with its value, found "calm 1m"`,
+		{"no YAML", "mode: observe\nrestore_after: {calm: 1m\n", []string{"f:2: not YAML: did not find expected ',' or '}'"}},
+		{"no YAML in the last of three lines", "mode: observe\nrestore_after:\n  calm 1m\n", []string{
+			`f:3:3: restore_after: expected keys, each with its value, found "calm 1m"`,
 		}},
-		{"no YAML between others", "mode: observe\nlease 1m\nage: {}\n", []string{"f:2: not YAML: could not find expected ':'"}},
-		{"wrong indentation", "lease:\n  calm: 1m\n   step: 1m\nage:\n", []string{
+		{"no YAML between others", "mode: observe\nrestore_after 1m\nage: {}\n", []string{"f:2: not YAML: could not find expected ':'"}},
+		{"wrong indentation", "restore_after:\n  calm: 1m\n   step: 1m\nage:\n", []string{
 			"f:3: not YAML: mapping values are not allowed in this context",
 		}},
-		{"an indentation that fits nowhere", "lease:\n   calm: 1m\n  step: 1m\n", []string{"f:3: not YAML: did not find expected key"}},
+		{"an indentation that fits nowhere", "restore_after:\n   calm: 1m\n  step: 1m\n", []string{"f:3: not YAML: did not find expected key"}},
 		{"no YAML after the first document", "mode: observe\n---\na: {b: 1\n", []string{"f:3: not YAML: did not find expected ',' or '}'"}},
 		{"no YAML in the first line", "mode: observe: enforce", []string{"f:1: not YAML: mapping values are not allowed in this context"}},
-		{"a tab", "lease:\n\tcalm: 1m\n", []string{"f:2:1: expected spaces to indent with, found a tab"}},
-		{"a tab after spaces", "lease:\n  \tcalm: 1m\n", []string{"f:2:3: expected spaces to indent with, found a tab"}},
+		{"a tab", "restore_after:\n\tcalm: 1m\n", []string{"f:2:1: expected spaces to indent with, found a tab"}},
+		{"a tab after spaces", "restore_after:\n  \tcalm: 1m\n", []string{"f:2:3: expected spaces to indent with, found a tab"}},
 		{"bytes that are no text", "# gr\xfc\xdfe\nmode: observe\n# \x1b[2J\x00\n", []string{
 			"f:1:5: expected UTF-8 text, found the byte 0xfc",
 			"f:3:3: expected text, found the control character U+001B",
@@ -191,7 +206,7 @@ func TestMistakesInTheFile(t *testing.T) {
 }
 
 func TestProblemsAreTyped(t *testing.T) {
-	path := write(t, "mode: on\nlease: {calm: 1}\n")
+	path := write(t, "mode: on\nrestore_after: {calm: 1}\n")
 	_, err := config.Load(config.Source{Path: path, Environ: []string{"CTWARDEN_MODE=on"}})
 	var all config.Problems
 	if !errors.As(err, &all) || len(all) != 3 {

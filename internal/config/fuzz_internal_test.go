@@ -17,12 +17,12 @@ func FuzzLoad(f *testing.F) {
 		f.Fatal(err)
 	}
 	for _, text := range []string{
-		"", "#", "---\n", "mode: observe", "mode: on\nlease: {calm: 10}", "levels:\n  high:\n    enter: 86.5%\n",
+		"", "#", "---\n", "mode: observe", "mode: on\nlease: {calm: 10}", "restore_after: {calm: 10}", "levels:\n  high:\n    enter: 86.5%\n",
 		"a: &a [x]\nb: [*a, *a]", "protect: {cidr: ['::/0'], ports: [1-2], marks: [0x1/0x3], zones: [1]}", "<<: {}", "? [a]\n: b",
 		"mode: !!str observe", "levels.high.enter: 1%", "- a", "a\n---\nb", "\ttab", "\xff", "{", "mode: >\n  observe\n", "%YAML 1.1\n---\n",
 		"state: {dir: \"/a\\u2028b\"}", reference.String(),
 	} {
-		f.Add([]byte(text), "MODE=observe", "lease.calm", "2m")
+		f.Add([]byte(text), "MODE=observe", "restore_after.calm", "2m")
 		f.Add([]byte(text), "X=\x1b", "x", "")
 	}
 	f.Fuzz(func(t *testing.T, text []byte, variable, flag, value string) {

@@ -31,8 +31,10 @@ type key struct {
 }
 
 // variable returns the name of the environment variable that sets the key.
-func (k key) variable() string {
-	return variablePrefix + strings.ToUpper(strings.ReplaceAll(k.path, ".", "_"))
+func (k key) variable() string { return variable(k.path) }
+
+func variable(path string) string {
+	return variablePrefix + strings.ToUpper(strings.ReplaceAll(path, ".", "_"))
 }
 
 // problems returns what is wrong with texts that were written for the key at

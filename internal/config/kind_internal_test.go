@@ -85,7 +85,7 @@ func TestWhatIsNoNumber(t *testing.T) {
 func TestNegativeDurationsAreShown(t *testing.T) {
 	c := Default()
 	c.Limits.Restore.Calm = -5 * time.Second
-	want := `lease.calm: expected a duration between 1s and 7d, found "-5s"`
+	want := `restore_after.calm: expected a duration between 1s and 7d, found "-5s"`
 	if err := c.Validate(); err == nil || err.Error() != want {
 		t.Errorf("got %v, want %s", err, want)
 	}

@@ -112,7 +112,10 @@ func environmentLayer(environ []string, ks []key, ps *Problems) layer {
 		}
 		origin := Origin{Place: FromEnvironment, Name: name}
 		path, ok := byName[name]
+		newName := renamedVariable(name)
 		switch {
+		case !ok && byName[newName] != "":
+			*ps = append(*ps, Problem{Origin: origin, Found: "the variable was renamed", Hint: "set " + newName})
 		case !ok:
 			*ps = append(*ps, Problem{
 				Origin: origin, Found: "unknown variable",

@@ -19,6 +19,10 @@ func TestMistakesInTheEnvironmentAndTheFlags(t *testing.T) {
 		{"a misspelt variable", []string{"CTWARDEN_LEVELS_HIHG_ENTER=80%"}, nil, []string{
 			"environment CTWARDEN_LEVELS_HIHG_ENTER: unknown variable; did you mean CTWARDEN_LEVELS_HIGH_ENTER?",
 		}},
+		{"a variable that was renamed", []string{"CTWARDEN_LEASE_CALM=5m", "CTWARDEN_SPREAD=10%"}, nil, []string{
+			"environment CTWARDEN_LEASE_CALM: the variable was renamed; set CTWARDEN_RESTORE_AFTER_CALM",
+			"environment CTWARDEN_SPREAD: unknown variable",
+		}},
 		{"a variable in small letters", []string{"CTWARDEN_mode=observe"}, nil, []string{
 			"environment CTWARDEN_mode: unknown variable; did you mean CTWARDEN_MODE?",
 		}},
@@ -75,11 +79,11 @@ func TestTheProcessEnvironmentIsNotRead(t *testing.T) {
 
 func TestProblemsComeInTheOrderOfTheSources(t *testing.T) {
 	got := complaints(t, config.Source{
-		Path:    write(t, "verify: {strikes: 0}\nmode: x\n"),
+		Path:    write(t, "verify: {max_failures: 0}\nmode: x\n"),
 		Environ: []string{"CTWARDEN_Z=", "CTWARDEN_A="},
 		Flags:   map[string]string{"b": "", "a": ""},
 	})
-	want := []string{"f:1:19: ", "f:2:7: ", "environment CTWARDEN_A: ", "environment CTWARDEN_Z: ", "flag a: ", "flag b: "}
+	want := []string{"f:1:24: ", "f:2:7: ", "environment CTWARDEN_A: ", "environment CTWARDEN_Z: ", "flag a: ", "flag b: "}
 	for i, line := range got {
 		if len(got) != len(want) || !strings.HasPrefix(line, want[i]) {
 			t.Fatalf("got\n%s\nwant lines that begin with %q", strings.Join(got, "\n"), want)

@@ -94,7 +94,7 @@ func TestFilesAreTaken(t *testing.T) {
 			c.Limits.Mode = policy.Observe
 		}},
 		{"every kind of value", `
-levels: {high: {enter: 87.25%, soon: 1m30s}}
+levels: {high: {enter: 87.25%, forecast: 1m30s}}
 raise: {ceiling: 1000000}
 budget: {extension: 256B}
 breaker: {acts: 64, max_pause: 2d}
@@ -144,14 +144,14 @@ timeouts: {floors: {tcp_timeout_time_wait: 0s}}
 }
 
 func TestLaterSourcesPrevail(t *testing.T) {
-	path := write(t, "mode: observe\nlevels:\n  high: {enter: 86%, leave: 70%}\nlease: {calm: 1m}\nprotect: {ports: [1, 2]}\n")
+	path := write(t, "mode: observe\nlevels:\n  high: {enter: 86%, leave: 70%}\nrestore_after: {calm: 1m}\nprotect: {ports: [1, 2]}\n")
 	c := loaded(t, config.Source{
 		Path: path,
 		Environ: []string{
-			"HOME=/", "CTWARDEN_LEVELS_HIGH_ENTER=87%", "CTWARDEN_LEASE_CALM=2m", "CTWARDEN_TEST_HOST=1",
+			"HOME=/", "CTWARDEN_LEVELS_HIGH_ENTER=87%", "CTWARDEN_RESTORE_AFTER_CALM=2m", "CTWARDEN_TEST_HOST=1",
 			"CTWARDEN_PROTECT_PORTS=", "CTWARDEN_PROTECT_ZONES=1, 2",
 		},
-		Flags: map[string]string{"lease.calm": "3m"},
+		Flags: map[string]string{"restore_after.calm": "3m"},
 	})
 	want := config.Default()
 	want.Limits.Mode = policy.Observe
@@ -162,12 +162,12 @@ func TestLaterSourcesPrevail(t *testing.T) {
 		t.Errorf("-want +got:\n%s", diff)
 	}
 	origins := map[string]string{
-		"mode":              path + ":1:7",
-		"levels.high.enter": "environment CTWARDEN_LEVELS_HIGH_ENTER",
-		"levels.high.leave": path + ":3:29",
-		"lease.calm":        "flag lease.calm",
-		"lease.step":        "default",
-		"protect.ports":     "environment CTWARDEN_PROTECT_PORTS",
+		"mode":               path + ":1:7",
+		"levels.high.enter":  "environment CTWARDEN_LEVELS_HIGH_ENTER",
+		"levels.high.leave":  path + ":3:29",
+		"restore_after.calm": "flag restore_after.calm",
+		"restore_after.step": "default",
+		"protect.ports":      "environment CTWARDEN_PROTECT_PORTS",
 	}
 	for key, want := range origins {
 		if got := c.Origin(key).String(); got != want {
@@ -180,7 +180,7 @@ func TestLoadingAgainReadsAgain(t *testing.T) {
 	path := write(t, "mode: observe\n")
 	src := config.Source{Path: path}
 	first := loaded(t, src)
-	if err := os.WriteFile(path, []byte("lease: {calm: 1m}\n"), 0o600); err != nil {
+	if err := os.WriteFile(path, []byte("restore_after: {calm: 1m}\n"), 0o600); err != nil {
 		t.Fatal(err)
 	}
 	second := loaded(t, src)

@@ -89,14 +89,14 @@ func TestThePackagedFileIsTheDefaults(t *testing.T) {
 }
 
 func TestShow(t *testing.T) {
-	path := write(t, "lease: {calm: 120s}\nprotect: {cidr: ['::/0', 10.1.2.3], ports: [8000-8010, 53]}\n")
+	path := write(t, "restore_after: {calm: 120s}\nprotect: {cidr: ['::/0', 10.1.2.3], ports: [8000-8010, 53]}\n")
 	c := loaded(t, config.Source{
 		Path: path, Environ: []string{"CTWARDEN_MODE=observe"}, Flags: map[string]string{"state.dir": "/a # b"},
 	})
 	shown := written(t, c.Show)
 	for _, want := range []string{
 		"mode: observe                           # environment CTWARDEN_MODE\n",
-		"lease:\n  calm: 2m                              # " + path + ":1:15\n  step: 1m                              # default\n",
+		"restore_after:\n  calm: 2m                              # " + path + ":1:23\n  step: 1m                              # default\n",
 		"  dir: \"/a # b\"                         # flag state.dir\n",
 		"  cidr: [\"::/0\", 10.1.2.3/32]           # " + path + ":2:17\n",
 		"  ports: [8000-8010, 53]                # " + path + ":2:44\n",

@@ -20,8 +20,8 @@ func rules() []rule {
 		{"levels.high.enter", "levels.exhausted.enter", false},
 		{"levels.elevated.leave", "levels.high.leave", true},
 		{"levels.high.leave", "levels.exhausted.leave", true},
-		{"levels.elevated.soon_fill", "levels.elevated.enter", true},
-		{"levels.high.soon", "levels.elevated.soon", true},
+		{"levels.elevated.forecast_fill", "levels.elevated.enter", true},
+		{"levels.high.forecast", "levels.elevated.forecast", true},
 		// Below leave, what the kernel says would enter a level that is left
 		// at the next look.
 		{"levels.exhausted.leave", "levels.exhausted.near_max", true},
@@ -33,7 +33,7 @@ func rules() []rule {
 		{"hash.calm_fill", "levels.elevated.enter", true},
 		{"delete.min_idle", "delete.syn_sent_idle", true},
 		{"breaker.pause", "breaker.max_pause", true},
-		{"yield.pause", "yield.max_pause", true},
+		{"backoff.pause", "backoff.max_pause", true},
 		{"audit.max_size", "audit.keep_size", true},
 		{"audit.max_age", "audit.keep_age", true},
 	}
@@ -114,7 +114,7 @@ func (ps Problems) concern(path string) bool {
 			}
 		case p.Key == path, strings.HasPrefix(path, p.Key+"."):
 			return true
-		case p.Found == unknownKey && strings.HasPrefix(path, section+"."):
+		case (p.Found == unknownKey || p.Found == renamedKey) && strings.HasPrefix(path, section+"."):
 			return true
 		}
 	}

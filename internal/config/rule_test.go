@@ -36,11 +36,11 @@ func TestValuesAtOdds(t *testing.T) {
 		{"the kernel believed below leave", "levels: {exhausted: {near_max: 89%}}\n", nil, nil, []string{
 			`f:1:32: levels.exhausted.near_max: expected at least levels.exhausted.leave (90%, the default), found "89%"`,
 		}},
-		{"soon counting above enter", "levels: {elevated: {soon_fill: 76%}}\n", nil, nil, []string{
-			`f:1:32: levels.elevated.soon_fill: expected at most levels.elevated.enter (75%, the default), found "76%"`,
+		{"a forecast counting above enter", "levels: {elevated: {forecast_fill: 76%}}\n", nil, nil, []string{
+			`f:1:36: levels.elevated.forecast_fill: expected at most levels.elevated.enter (75%, the default), found "76%"`,
 		}},
-		{"high sooner than elevated", "levels: {high: {soon: 3m}}\n", nil, nil, []string{
-			`f:1:23: levels.high.soon: expected at most levels.elevated.soon (2m, the default), found "3m"`,
+		{"high sooner than elevated", "levels: {high: {forecast: 3m}}\n", nil, nil, []string{
+			`f:1:27: levels.high.forecast: expected at most levels.elevated.forecast (2m, the default), found "3m"`,
 		}},
 		{"sampling upside down", "sampling: {min: 2s}\n", nil, nil, []string{
 			`f:1:17: sampling.min: expected at most sampling.high (250ms, the default), found "2s"`,
@@ -59,9 +59,9 @@ func TestValuesAtOdds(t *testing.T) {
 		{"syn_sent deleted before others", "delete: {min_idle: 20s}\n", nil, nil, []string{
 			`f:1:20: delete.min_idle: expected at most delete.syn_sent_idle (15s, the default), found "20s"`,
 		}},
-		{"pauses that shrink", "breaker: {pause: 2d}\nyield: {max_pause: 30m}\n", nil, nil, []string{
+		{"pauses that shrink", "breaker: {pause: 2d}\nbackoff: {max_pause: 30m}\n", nil, nil, []string{
 			`f:1:18: breaker.pause: expected at most breaker.max_pause (24h, the default), found "2d"`,
-			`f:2:20: yield.max_pause: expected at least yield.pause (1h, the default), found "30m"`,
+			`f:2:22: backoff.max_pause: expected at least backoff.pause (1h, the default), found "30m"`,
 		}},
 		{"segments larger than all of them", "audit: {max_size: 1GiB, max_age: 100d}\n", nil, nil, []string{
 			`f:1:19: audit.max_size: expected at most audit.keep_size (256MiB, the default), found "1GiB"`,
@@ -101,9 +101,12 @@ func TestValuesAtOdds(t *testing.T) {
 				"environment CTWARDEN_X: unknown variable",
 			},
 		},
-		{"nor one beside a key that was misspelt", "levels: {high: {leave: 89%, entr: 90%}}\nlease: {calm: 1}\n", nil, nil, []string{
+		{"nor one beside a key that was misspelt", "levels: {high: {leave: 89%, entr: 90%}}\nrestore_after: {calm: 1}\n", nil, nil, []string{
 			"f:1:29: levels.high.entr: unknown key; did you mean levels.high.enter?",
-			"f:2:15: lease.calm: expected a duration between 1s and 7d, found 1",
+			"f:2:23: restore_after.calm: expected a duration between 1s and 7d, found 1",
+		}},
+		{"nor one beside a key that was renamed", "levels: {elevated: {enter: 20%, soon: 3m}}\n", nil, nil, []string{
+			"f:1:33: levels.elevated.soon: the key was renamed; write levels: {elevated: {forecast: …}}",
 		}},
 		{"nor one in a section that was refused", "levels: &a {high: {enter: 10%}}\n", []string{"CTWARDEN_LEVELS_HIGH_LEAVE=86%"}, nil, []string{
 			"f:1:9: levels: expected a value, found an anchor, &a",

@@ -11,7 +11,7 @@ import (
 func (d *document) hint(section, name string) string {
 	full := join(section, name)
 	if _, ok := d.keys[full]; ok || d.sections[full] {
-		return "write " + strings.ReplaceAll(full, ".", ": {") + ": …" + strings.Repeat("}", strings.Count(full, "."))
+		return "write " + nested(full)
 	}
 	var siblings, namesakes []string
 	for _, path := range slices.Sorted(maps.Keys(d.keys)) {
@@ -31,6 +31,52 @@ func (d *document) hint(section, name string) string {
 	}
 	if len(namesakes) > 0 {
 		return "did you mean " + strings.Join(namesakes, " or ") + "?"
+	}
+	return ""
+}
+
+// nested returns a path as the file has it: levels: {high: {enter: …}}.
+func nested(path string) string {
+	return strings.ReplaceAll(path, ".", ": {") + ": …" + strings.Repeat("}", strings.Count(path, "."))
+}
+
+// renames returns the keys and sections that were renamed, each with its new
+// name. An old name is an error: the table makes its message only.
+func renames() [][2]string {
+	return [][2]string{
+		{"levels.elevated.soon", "levels.elevated.forecast"},
+		{"levels.elevated.soon_fill", "levels.elevated.forecast_fill"},
+		{"levels.high.soon", "levels.high.forecast"},
+		{"verify.strikes", "verify.max_failures"},
+		{"lease", "restore_after"},
+		{"lease.calm", "restore_after.calm"},
+		{"lease.step", "restore_after.step"},
+		{"yield", "backoff"},
+		{"yield.pause", "backoff.pause"},
+		{"yield.max_pause", "backoff.max_pause"},
+		{"spread", "jitter"},
+		{"spread.share", "jitter.share"},
+		{"spread.start", "jitter.start"},
+	}
+}
+
+// renamed returns the new name of a key or section, or "" if it has none.
+func renamed(path string) string {
+	for _, r := range renames() {
+		if r[0] == path {
+			return r[1]
+		}
+	}
+	return ""
+}
+
+// renamedVariable returns the new name of an environment variable, or "" if
+// its key was not renamed.
+func renamedVariable(name string) string {
+	for _, r := range renames() {
+		if variable(r[0]) == name {
+			return variable(r[1])
+		}
 	}
 	return ""
 }

@@ -4,7 +4,7 @@
 # Leases and calm take minutes by default; here they are to be seen to their end.
 pace='mode: enforce
 levels: {elevated: {calm_after: 3s}}
-lease: {calm: 5s, step: 1s}
+restore_after: {calm: 5s, step: 1s}
 verify: {timeouts: 3s}
 breaker: {acts: 64}
 raise: {ceiling: 16384}
