@@ -81,7 +81,7 @@ func parse32(text string) (uint32, bool) {
 	return uint32(n), ok && n <= math.MaxUint32
 }
 
-const namePattern = `a name, perhaps with * and ? in it, such as web-*`
+const namePattern = `a name, with * and ? as wildcards, such as web-*`
 
 // parsePattern takes a pattern as path.Match does.
 func parsePattern(text string) (string, bool) {
@@ -97,6 +97,7 @@ func path(name string, most int, field func(*Config) *string, doc string) key {
 	return key{
 		path: name, doc: doc,
 		expect: fmt.Sprintf(`an absolute path of at most %d bytes, without "..", "//" or a slash at its end`, most),
+		span:   "an absolute path",
 		accept: func(text string) bool { return len(text) <= most && cleanPath(text) },
 		set:    func(c *Config, texts []string) { *field(c) = texts[0] },
 		get:    func(c *Config) []string { return []string{*field(c)} },
@@ -114,7 +115,7 @@ func cleanPath(text string) bool {
 // out.
 func orNothing(k key, suffix string) key {
 	inner := k.accept
-	k.expect = `"" (none) or the clean absolute path of a file`
+	k.expect, k.span = `"" (none) or the clean absolute path of a file`, ""
 	if suffix != "" {
 		k.expect += " that ends in " + suffix
 	}

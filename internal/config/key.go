@@ -17,6 +17,7 @@ type key struct {
 	path   string // as in "levels.high.enter"
 	doc    string
 	expect string // completes "expected …"
+	span   string // expect in few words, as in "1% to 100%"; "" for expect
 	list   bool
 	plain  bool // a number that must not stand in quotes
 
@@ -86,6 +87,14 @@ func (b bounds) expect(k kind) string {
 	return text
 }
 
+// span is expect in as few words as a table needs.
+func (b bounds) span(k kind) string {
+	if b.zero != "" {
+		return fmt.Sprintf("%s (%s), %s to %s", k.format(0), b.zero, b.min, b.max)
+	}
+	return b.min + " to " + b.max
+}
+
 type integer interface {
 	~uint8 | ~uint16 | ~uint32 | ~uint64 | ~int64
 }
@@ -96,7 +105,7 @@ func number[T integer](path string, k kind, b bounds, field func(*Config) *T, do
 	least, _ := k.parse(b.min)
 	most, _ := k.parse(b.max)
 	return key{
-		path: path, doc: doc, expect: b.expect(k), plain: k == count,
+		path: path, doc: doc, expect: b.expect(k), span: b.span(k), plain: k == count,
 		accept: func(text string) bool {
 			n, ok := k.parse(text)
 			return ok && (n >= least && n <= most || n == 0 && b.zero != "")

@@ -13,7 +13,7 @@ import (
 // keys returns every key, in the order of the reference.
 func keys() []key {
 	return slices.Concat(
-		[]key{mode("mode", "Whether decisions are carried out (enforce) or only recorded, marked would (observe).")},
+		[]key{mode("mode", "enforce: act. observe: record what would be done, change nothing.")},
 		levelKeys(), samplingKeys(), budgetKeys(), raiseKeys(), hashKeys(), floorKeys(), entryKeys(),
 		verifyKeys(), paceKeys(), watchKeys(), keepKeys(), protectKeys(),
 	)
@@ -31,27 +31,27 @@ func levelKeys() []key {
 	type limits = policy.LevelLimits
 	return []key{
 		fill("elevated.enter", func(l *limits) *conntrack.Permyriad { return &l.ElevatedEnter },
-			"Fullness (entries / max) from which the level is elevated."),
+			"Fullness (entries / max) at which the level becomes elevated."),
 		fill("elevated.leave", func(l *limits) *conntrack.Permyriad { return &l.ElevatedLeave },
-			"Fullness below which the level becomes calm, after calm_after."),
+			"Fullness below which it becomes calm, after calm_after."),
 		span("elevated.forecast", between("1s", "1h"), func(l *limits) *time.Duration { return &l.ElevatedForecast },
-			"Elevated too if the table is full within this time at the present rate."),
+			"Elevated too when the table will be full within this time."),
 		fill("elevated.forecast_fill", func(l *limits) *conntrack.Permyriad { return &l.ElevatedForecastFill },
-			"Fullness from which forecast counts."),
+			"Least fullness for forecast to count."),
 		span("elevated.calm_after", between("1s", "1d"), func(l *limits) *time.Duration { return &l.CalmAfter },
-			"How long the fullness must stay below leave before the level is calm again."),
+			"Time below leave before the level is calm."),
 		fill("high.enter", func(l *limits) *conntrack.Permyriad { return &l.HighEnter },
-			"Fullness from which the level is high."),
+			"Fullness at which the level becomes high."),
 		fill("high.leave", func(l *limits) *conntrack.Permyriad { return &l.HighLeave },
-			"Fullness below which the level is elevated again."),
+			"Fullness below which it becomes elevated."),
 		span("high.forecast", between("1s", "1h"), func(l *limits) *time.Duration { return &l.HighForecast },
-			"High too if the table is full within this time at the present rate."),
+			"High too when the table will be full within this time."),
 		fill("exhausted.enter", func(l *limits) *conntrack.Permyriad { return &l.ExhaustedEnter },
-			"Fullness from which the level is exhausted. The kernel's own gc starts to evict at 95%."),
+			"Fullness at which the level becomes exhausted. The kernel's gc evicts from 95%."),
 		fill("exhausted.leave", func(l *limits) *conntrack.Permyriad { return &l.ExhaustedLeave },
-			"Fullness below which the level is high again."),
+			"Fullness below which it becomes high."),
 		fill("exhausted.near_max", func(l *limits) *conntrack.Permyriad { return &l.NearMax },
-			"Fullness from which a table full line, a drop or an early drop means that this table is full."),
+			"Fullness from which a log line, drop or early drop counts as this table's."),
 	}
 }
 
@@ -62,11 +62,11 @@ func samplingKeys() []key {
 	}
 	return []key{
 		every("calm", "100ms", "1m", func(l *policy.SampleLimits) *time.Duration { return &l.Calm },
-			"Longest time between two looks at the table."),
+			"Longest interval between two measurements."),
 		every("high", "10ms", "10s", func(l *policy.SampleLimits) *time.Duration { return &l.High },
-			"Longest time between two looks from level high up."),
+			"Longest interval at levels high and exhausted."),
 		every("min", "10ms", "10s", func(l *policy.SampleLimits) *time.Duration { return &l.Min },
-			"Shortest time between two looks, however near the limit."),
+			"Shortest interval."),
 	}
 }
 
@@ -74,20 +74,20 @@ func budgetKeys() []key {
 	return []key{
 		number("budget.memory_total", share, between("0.01%", "50%"),
 			func(c *Config) *conntrack.Permyriad { return &c.Limits.Budget.TotalShare },
-			"Share of the machine's memory that a full table and its hash may take. The smaller of the two shares counts."),
+			"Share of all memory for a full table and its hash. The smaller of both shares counts."),
 		// Entries are made in atomic context, where nothing can be reclaimed for
 		// them, and are never swapped out.
 		number("budget.memory_available", share, between("0.01%", "50%"),
 			func(c *Config) *conntrack.Permyriad { return &c.Limits.Budget.AvailableShare },
-			"Share of the available memory that a full table and its hash may take."),
+			"Share of available memory for the same."),
 		// NF_CT_EXT_PREALLOC in nf_conntrack_extend.c is 128 bytes; an entry
 		// with every extension takes 256.
 		number("budget.extension", size, between("128B", "256B").orZero("no extensions"),
 			func(c *Config) *uint32 { return &c.Limits.Budget.ExtensionBytes },
-			"Memory that an entry takes beyond its slab object. 128B is typical; 256B is the worst case."),
+			"Memory of an entry's extensions. 128B is typical, 256B the worst case."),
 		number("budget.max_pressure", share, between("1%", "100%"),
 			func(c *Config) *conntrack.Permyriad { return &c.Limits.Budget.MaxPressure },
-			"Memory pressure (PSI) above which nothing that costs memory is done."),
+			"Memory pressure (PSI) above which max and hash do not grow."),
 	}
 }
 
@@ -96,19 +96,19 @@ func raiseKeys() []key {
 		// From Linux 7.0 the kernel takes 1 to INT_MAX.
 		number("raise.ceiling", count, between("1", "2147483647").orZero("never raise"),
 			func(c *Config) *uint64 { return &c.Limits.Raise.Ceiling },
-			"The nf_conntrack_max that is never passed, whatever the memory, in entries."),
+			"Highest nf_conntrack_max, whatever the memory."),
 		number("raise.min_step", share, between("1%", "100%"),
 			func(c *Config) *conntrack.Permyriad { return &c.Limits.Raise.MinStep },
-			"Smallest raise that is aimed at, as a share of the present max."),
+			"Smallest raise planned, as a share of max."),
 		number("raise.max_step", share, between("1%", "100%"),
 			func(c *Config) *conntrack.Permyriad { return &c.Limits.Raise.MaxStep },
-			"Largest raise, as a share of the present max; 100% doubles it."),
+			"Largest raise; 100% doubles max."),
 		number("raise.headroom", duration, between("1s", "1h"),
 			func(c *Config) *time.Duration { return &c.Limits.Raise.Headroom },
-			"How long the raised max should last at the present rate."),
+			"Time that a raised max should last at the present growth."),
 		number("raise.useful_step", share, between("0.01%", "100%"),
 			func(c *Config) *conntrack.Permyriad { return &c.Limits.Raise.UsefulStep },
-			"Smallest raise still worth making when the budget cuts it short."),
+			"Smallest raise made when the budget limits it."),
 	}
 }
 
@@ -120,21 +120,21 @@ func hashKeys() []key {
 		// nearly all at 32.
 		number("hash.max_ratio", count, between("1", "8").orZero("never resize"),
 			func(c *Config) *uint64 { return &c.Limits.Hash.MaxRatio },
-			"The max / buckets that is kept by resizing the hash when calm."),
+			"Highest max / buckets; above it the hash is enlarged in calm."),
 		number("hash.storm_ratio", count, between("1", "16"),
 			func(c *Config) *uint64 { return &c.Limits.Hash.StormRatio },
-			"The max / buckets from which a resize is considered in a storm too."),
+			"The max / buckets at which that is considered outside of calm too."),
 		// After a second TCP sends again. A measure of less than a tenth of
 		// the default would be a way around the bound.
 		number("hash.max_stall", duration, between("1ms", "1s"),
 			func(c *Config) *time.Duration { return &c.Limits.Hash.MaxStall },
-			"Longest stall of tracked packets, as predicted, that a resize may cause."),
+			"Longest predicted stall of tracked packets."),
 		number("hash.stall_per_entry", duration, between("30ns", "100µs"),
 			func(c *Config) *time.Duration { return &c.Limits.Hash.StallPerEntry },
-			"Stall that a resize causes for each entry in the table, to predict it."),
+			"Predicted stall for each entry in the table."),
 		number("hash.calm_fill", share, between("1%", "100%"),
 			func(c *Config) *conntrack.Permyriad { return &c.Limits.Hash.CalmFill },
-			"Fullness below which the hash may be resized when calm."),
+			"Fullness below which the hash may be resized in calm."),
 		number("hash.min_interval", duration, between("1m", "365d"),
 			func(c *Config) *time.Duration { return &c.Limits.Hash.MinInterval },
 			"Least time between two resizes."),
@@ -151,7 +151,7 @@ func floorKeys() []key {
 		floors = append(floors, number("timeouts.floors."+t.String(), seconds,
 			between(leastFloor, "5d").orZero("never shorten"),
 			func(c *Config) *uint32 { return &c.Limits.Shorten.Floors[t] },
-			"Least value that "+t.Sysctl()+" may be shortened to."))
+			"Least value that "+t.Sysctl()+" is shortened to."))
 	}
 	return floors
 }
@@ -168,19 +168,19 @@ func entryKeys() []key {
 	return []key{
 		number("age.cap", share, between("0.01%", "100%").orZero("never age"),
 			func(c *Config) *conntrack.Permyriad { return &c.Limits.Age.Cap },
-			"Largest share of the table whose remaining time is lowered in one act, to the floor of tcp_timeout_time_wait; without that floor nothing is aged."),
+			"Largest share of the table aged in one action, to the floor of tcp_timeout_time_wait. Without that floor nothing is aged."),
 		number("age.established_floor", duration, between(establishedFloor, "365d").orZero("never"),
 			func(c *Config) *time.Duration { return &c.Limits.Age.EstablishedFloor },
-			"How long an ESTABLISHED entry must have been idle to be aged. Setting it gives up the promise that such entries are left alone. Leave it where rules give connections a shorter timeout of their own (nft ct timeout, iptables CT --timeout): they look idle for longer than they are."),
+			"Idle time after which an ESTABLISHED entry may be aged. Setting it may break idle connections. Do not set it where rules give connections shorter timeouts (nft ct timeout, iptables CT --timeout): they look idle for longer than they are."),
 		number("delete.cap", share, between("0.01%", "50%").orZero("never delete"),
 			func(c *Config) *conntrack.Permyriad { return &c.Limits.Delete.Cap },
-			"Largest share of the table deleted in one act. Only UNREPLIED entries are ever deleted."),
+			"Largest share of the table deleted in one action. Only UNREPLIED entries are deleted."),
 		number("delete.min_idle", duration, between("1s", "1d"),
 			func(c *Config) *time.Duration { return &c.Limits.Delete.MinIdle },
-			"How long an UNREPLIED entry must have been idle to be deleted. One to which a rule gives a shorter timeout of its own looks idle for longer, by the difference: protect.ports and the like spare it."),
+			"Idle time after which an UNREPLIED entry may be deleted. An entry with a shorter timeout from a rule looks idle for longer: protect it."),
 		number("delete.syn_sent_idle", duration, between("1s", "1d"),
 			func(c *Config) *time.Duration { return &c.Limits.Delete.SynSentIdle },
-			"The same for TCP in SYN_SENT. 15s covers the retransmits after 1, 2, 4 and 8 s."),
+			"The same in SYN_SENT. 15s covers the retransmits after 1, 2, 4 and 8 s."),
 	}
 }
 
@@ -192,19 +192,19 @@ func verifyKeys() []key {
 	type limits = policy.VerifyLimits
 	return []key{
 		after("raise", between("10ms", "1h"), func(l *limits) *time.Duration { return &l.Raise },
-			"How long after a raise or a resize its effect is judged, at the earliest."),
+			"Time from a raise or resize to its verdict."),
 		after("delete", between("10ms", "1h"), func(l *limits) *time.Duration { return &l.Delete },
-			"The same after deleting."),
+			"The same after a deletion."),
 		after("timeouts", between("1s", "1h"), func(l *limits) *time.Duration { return &l.Timeouts },
-			"The same after shortening or ageing. The kernel's gc comes by every 60 s at the latest."),
+			"The same after shortening or ageing. The kernel's gc runs every 60 s or more often."),
 		after("settle", between("10ms", "1h"), func(l *limits) *time.Duration { return &l.Settle },
-			"Least time between two acts of different kinds, unless packets are being dropped."),
+			"Least time between actions of different kinds, unless packets are dropped."),
 		number("verify.useful", share, between("0.01%", "100%"),
 			func(c *Config) *conntrack.Permyriad { return &c.Limits.Verify.Useful },
-			"Change of fullness that counts as an effect."),
+			"Least change of fullness that counts as an effect."),
 		number("verify.max_failures", count, between("1", "10"),
 			func(c *Config) *uint8 { return &c.Limits.Verify.MaxFailures },
-			"How many acts of a kind without effect ban that kind for the rest of the incident."),
+			"Actions without effect after which that kind is not used again in the incident."),
 	}
 }
 
@@ -217,47 +217,47 @@ func paceKeys() []key {
 	return []key{
 		number("restore_after.calm", duration, between("1s", "7d"),
 			func(c *Config) *time.Duration { return &c.Limits.Restore.Calm },
-			"How long the level must have been calm before shortened timeouts are given back."),
+			"Time of calm before shortened timeouts are restored."),
 		number("restore_after.step", duration, between("1s", "1d"),
 			func(c *Config) *time.Duration { return &c.Limits.Restore.Step },
-			"Time between two steps of giving back; each step doubles a timeout at most."),
+			"Time between two steps; a step at most doubles a timeout."),
 		number("breaker.acts", count, between("1", strconv.Itoa(policy.MaxActs)),
 			func(c *Config) *uint8 { return &c.Limits.Breaker.Acts },
-			"Most acts within window; the next one trips the breaker: hands off."),
+			"Most actions within window; the next one opens the breaker, and ctwarden pauses."),
 		number("breaker.window", duration, between("1m", "7d"),
 			func(c *Config) *time.Duration { return &c.Limits.Breaker.Window },
-			"The time within which acts are counted."),
-		pause("breaker.pause", "How long hands off, doubled each time.",
+			"Time within which actions are counted."),
+		pause("breaker.pause", "First pause, doubled each time.",
 			func(l *policy.Limits) *time.Duration { return &l.Breaker.Pause }),
-		pause("breaker.max_pause", "Longest that the doubled pause becomes.",
+		pause("breaker.max_pause", "Longest pause.",
 			func(l *policy.Limits) *time.Duration { return &l.Breaker.MaxPause }),
-		pause("backoff.pause", "How long a value that somebody else lowered is left alone, doubled each time.",
+		pause("backoff.pause", "Time that a value is left alone after another program lowered it, doubled each time.",
 			func(l *policy.Limits) *time.Duration { return &l.Backoff.Pause }),
-		pause("backoff.max_pause", "Longest that the doubled pause becomes.",
+		pause("backoff.max_pause", "Longest pause.",
 			func(l *policy.Limits) *time.Duration { return &l.Backoff.MaxPause }),
-		number("jitter.share", share, between("1%", "100%").orZero("put nothing off"),
+		number("jitter.share", share, between("1%", "100%").orZero("no wait"),
 			func(c *Config) *conntrack.Permyriad { return &c.Limits.Jitter.Share },
-			"By how much longer a host waits at most before it does what nothing hurries, so that the hosts of a fleet do not do it together. Each host has its own part of it. At level high and above nothing is put off."),
-		number("jitter.start", duration, between("1s", "1h").orZero("put nothing off"),
+			"Longest extra wait of a host, as a share, before actions that are not urgent, so that the hosts of a fleet do not act together. None from level high on."),
+		number("jitter.start", duration, between("1s", "1h").orZero("no wait"),
 			func(c *Config) *time.Duration { return &c.Limits.Jitter.Start },
-			"For how long at most the hash is not resized in calm after the start, for the same reason."),
+			"Longest wait after the start before the hash is resized in calm."),
 	}
 }
 
 func watchKeys() []key {
 	return []key{
 		choice("watch.kmsg", func(c *Config) *Switch { return &c.Watch.KMsg },
-			"Whether kernel messages are read from /dev/kmsg; auto: where it can be opened.", Auto, On, Off),
+			"Read the kernel log from /dev/kmsg. auto: where it can be opened.", Auto, On, Off),
 		choice("watch.journald", func(c *Config) *Switch { return &c.Watch.Journald },
-			"Whether kernel messages are read from the journal; auto: where there is one.", Auto, On, Off),
+			"Read the kernel log from the journal. auto: where there is one.", Auto, On, Off),
 		choice("watch.netns", func(c *Config) *Reach { return &c.Watch.NetNS },
-			"Which network namespaces are watched: ctwarden's own (host) or all of them.", HostOnly, All),
+			"Network namespaces to watch: ctwarden's own, or all.", HostOnly, All),
 		list("netns.include", namePattern, parsePattern, plainText, func(c *Config) *[]string { return &c.NetNS.Include },
-			"Of the other namespaces, only those are watched one by one of which a name fits: of ip netns, container, pod, unit, command, or the number. Empty: all."),
+			"Watch only namespaces with a matching name (ip netns, container, pod, unit, command) or number. Empty: all."),
 		list("netns.exclude", namePattern, parsePattern, plainText, func(c *Config) *[]string { return &c.NetNS.Exclude },
-			"Namespaces that are not watched one by one. Their entries count towards the memory budget all the same."),
+			"Namespaces not to watch. Their entries still count towards the memory budget."),
 		flag("netns.act", func(c *Config) *bool { return &c.NetNS.Act },
-			"Whether timeouts are shortened and entries aged and deleted in other namespaces than ctwarden's own, too. It needs CAP_SYS_ADMIN and CAP_SYS_PTRACE."),
+			"Shorten timeouts, age and delete in other namespaces too. Needs CAP_SYS_ADMIN and CAP_SYS_PTRACE."),
 	}
 }
 
@@ -267,30 +267,30 @@ func keepKeys() []key {
 	const pathMax, socketMax = 4095, 107 // PATH_MAX and sun_path, less the final NUL
 	return []key{
 		path("audit.path", pathMax, func(c *Config) *string { return &c.Audit.Path },
-			"The audit log. Without one, and without a journal, nothing is changed."),
+			"The audit log. Without it and without a journal nothing is changed."),
 		number("audit.max_size", size, between("64KiB", "1GiB"), func(c *Config) *uint64 { return &c.Audit.MaxSize },
-			"Size from which a segment of the audit log is closed and a new one begun."),
+			"Size at which a new segment begins."),
 		number("audit.max_age", duration, between("1h", "365d").orZero("at any age"),
 			func(c *Config) *time.Duration { return &c.Audit.MaxAge },
-			"Age from which a segment is closed."),
+			"Age at which a new segment begins."),
 		number("audit.keep_size", size, between("1MiB", "1TiB"), func(c *Config) *uint64 { return &c.Audit.KeepSize },
-			"Size of all segments above which the oldest is removed; never one of an open incident."),
+			"Total size above which the oldest segment is removed, except that of an open incident."),
 		number("audit.keep_age", duration, between("1d", "3650d").orZero("for ever"),
 			func(c *Config) *time.Duration { return &c.Audit.KeepAge },
-			"Age from which a segment is removed; never one of an open incident."),
+			"Age at which a segment is removed, with the same exception."),
 		choice("audit.mask", func(c *Config) *Mask { return &c.Audit.Mask },
-			"How addresses are written: as they are (none), their network (net), a keyed hash (hash).",
+			"Write addresses in full (none), as their network (net) or as a keyed hash (hash).",
 			MaskNone, MaskNet, MaskHash),
 		path("state.dir", pathMax, func(c *Config) *string { return &c.State.Dir },
-			"Directory of the ledger, which remembers every value that was changed."),
+			"Directory of the ledger: every changed value and its original."),
 		path("control.socket", socketMax, func(c *Config) *string { return &c.Control.Socket },
-			"Unix socket on which the daemon takes commands, and tells its metrics."),
+			"Unix socket for commands and metrics."),
 		address("metrics.listen", func(c *Config) *string { return &c.Metrics.Listen },
-			"Address on which GET /metrics is answered as well: for whoever can reach it, unless web_config names a file with passwords."),
+			"Address that also serves GET /metrics: without a password, unless web_config has one."),
 		orNothing(path("metrics.web_config", pathMax, func(c *Config) *string { return &c.Metrics.WebConfig },
-			"File with passwords and TLS for listen, in the format of the exporters of Prometheus."), ""),
+			"File with passwords and TLS for listen, in the format of Prometheus exporters."), ""),
 		orNothing(path("metrics.textfile", pathMax, func(c *Config) *string { return &c.Metrics.Textfile },
-			"File that is kept up to date for node_exporter's textfile collector; its name ends in .prom."), ".prom"),
+			"File for node_exporter's textfile collector."), ".prom"),
 	}
 }
 
@@ -298,15 +298,15 @@ func protectKeys() []key {
 	return []key{
 		list("protect.cidr", "a network without host bits, such as 10.0.0.0/8 or 2001:db8::/32, or an address",
 			parseNetwork, netip.Prefix.String, func(c *Config) *[]netip.Prefix { return &c.Protect.Networks },
-			"Entries from or to these networks are never aged and never deleted."),
+			"Never age or delete entries from or to these networks."),
 		list("protect.ports", "a port between 1 and 65535, or a range such as 8000-8010",
 			parsePorts, formatPorts, func(c *Config) *[]conntrack.PortRange { return &c.Protect.Ports },
-			"Entries from or to these ports are never aged and never deleted."),
+			"Never age or delete entries from or to these ports."),
 		list("protect.marks", "a mark such as 0x1, or a mark within its mask such as 0x1/0xff",
 			parseMark, formatMark, func(c *Config) *[]conntrack.Mark { return &c.Protect.Marks },
-			"Entries with these connection marks are never aged and never deleted."),
+			"Never age or delete entries with these connection marks."),
 		list("protect.zones", "a zone between 0 and 65535",
 			parse16, formatUint16, func(c *Config) *[]uint16 { return &c.Protect.Zones },
-			"Entries of these connection tracking zones are never aged and never deleted."),
+			"Never age or delete entries of these zones."),
 	}
 }

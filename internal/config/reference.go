@@ -10,14 +10,13 @@ import (
 )
 
 // Reference writes a configuration file that sets every key to its default,
-// each with what it means and what it takes.
+// each with its meaning and its bounds.
 func Reference(w io.Writer) error {
 	b := bufio.NewWriter(w)
-	b.WriteString(`# Every key of ctwarden, with its default. A key that is left out has its
-# default too, so a file needs only what differs.
+	b.WriteString(`# Every key of ctwarden, with its default. A file needs only what differs.
 #
-# Each key can also be set by an environment variable, which prevails over the
-# file: levels.high.enter is CTWARDEN_LEVELS_HIGH_ENTER, lists with commas.
+# An environment variable overrides the file: CTWARDEN_LEVELS_HIGH_ENTER for
+# levels.high.enter, lists with commas.
 `)
 	c := Default()
 	var sections []string
@@ -70,7 +69,7 @@ func Markdown(w io.Writer) error {
 
 # Configuration
 
-ctwarden runs without a configuration file. ` + "`" + DefaultPath + "`" + ` needs
+ctwarden needs no configuration file. ` + "`" + DefaultPath + "`" + ` holds
 only what differs from the defaults:
 
 ` + "```yaml" + `
@@ -83,35 +82,38 @@ protect:
   cidr: [10.0.0.0/8]
 ` + "```" + `
 
-- A share is written with ` + "`%`" + `, a duration with its unit (` + "`250ms`, `1h30m`, `90d`" + `), a size in
-  ` + "`B`, `KiB`, `MiB`, `GiB` or `TiB`" + `. A bare number is a number of things: entries, acts.
-- Each key can be set by an environment variable, which prevails over the file:
-  ` + "`levels.high.enter` is `CTWARDEN_LEVELS_HIGH_ENTER`" + `. Lists are written with commas. Flags
-  prevail over both.
-- Nothing is guessed. Unknown keys and variables, keys set twice, values without a unit or
-  out of bounds, and values at odds with each other are errors, all told at once with file,
-  line and column. Anchors, aliases, tags and a second document are refused. A missing
-  file gives the defaults, unless it was asked for with ` + "`--config`" + `; an empty one is an error.
-- ` + "`ctwarden config check`" + ` looks for mistakes, ` + "`ctwarden config show`" + ` prints every value and where it
-  comes from, and ` + "`ctwarden config reference`" + ` prints all of this page as a commented file.
-- ` + "`systemctl reload ctwarden`" + ` takes a changed file as a whole, or keeps what is and says why.
+- A share has a ` + "`%`" + `; a duration has a unit (` + "`250ms`, `1h30m`, `90d`" + `), and so has a size
+  (` + "`B`, `KiB`, `MiB`, `GiB`, `TiB`" + `). A number without a unit is a count.
+- An environment variable overrides the file: ` + "`CTWARDEN_LEVELS_HIGH_ENTER`" + ` for
+  ` + "`levels.high.enter`" + `, lists with commas. A flag overrides both.
+- Unknown keys, keys set twice, values without a unit, out of bounds or in conflict are errors, each
+  with its file, line and column. YAML anchors, aliases, tags and a second document are refused.
+- A missing file means the defaults, unless ` + "`--config`" + ` names it.
+- ` + "`ctwarden config check`" + ` finds mistakes, ` + "`ctwarden config show`" + ` prints each value and its source,
+  ` + "`ctwarden config reference`" + ` prints this page as a commented file.
+- ` + "`systemctl reload ctwarden`" + ` applies a changed file whole, or reports why it was refused.
 `)
 	group := ""
-	for _, k := range Describe() {
-		if top, _, _ := strings.Cut(k.Path, "."); top != group {
+	c := Default()
+	for _, k := range keys() {
+		if top, _, _ := strings.Cut(k.path, "."); top != group {
 			group = top
 			fmt.Fprintf(b, "\n## %s\n\n| key | default | takes | meaning |\n|---|---|---|---|\n", group)
 		}
-		fmt.Fprintf(b, "| `%s` | `%s` | %s | %s |\n", k.Path, k.Default, k.Takes, k.About)
+		takes := k.span
+		if takes == "" {
+			takes = k.takes()
+		}
+		fmt.Fprintf(b, "| `%s` | `%s` | %s | %s |\n", k.path, k.yaml(&c), takes, k.doc)
 	}
-	b.WriteString("\n## What must hold between two keys\n\n")
+	b.WriteString("\n## Rules between two keys\n\n")
 	for _, r := range rules() {
-		relation := "is less than"
+		relation := "<"
 		if r.equal {
-			relation = "is at most"
+			relation = "≤"
 		}
 		fmt.Fprintf(b, "- `%s` %s `%s`\n", r.low, relation, r.high)
 	}
-	b.WriteString("\nA value that 0 switches off is compared with nothing.\n")
+	b.WriteString("\nA value of 0 that switches something off is not compared.\n")
 	return b.Flush()
 }
