@@ -192,7 +192,7 @@ func verifyKeys() []key {
 	type limits = policy.VerifyLimits
 	return []key{
 		after("raise", between("10ms", "1h"), func(l *limits) *time.Duration { return &l.Raise },
-			"Time from a raise or resize to its verdict."),
+			"Least time from a raise or resize to its verdict."),
 		after("delete", between("10ms", "1h"), func(l *limits) *time.Duration { return &l.Delete },
 			"The same after a deletion."),
 		after("timeouts", between("1s", "1h"), func(l *limits) *time.Duration { return &l.Timeouts },
