@@ -96,9 +96,9 @@ func awaitAgent(t *testing.T, p *Agent, what string, done func() bool) {
 }
 
 // summary is the status in a few words.
-func (p *Agent) summary() string {
+func (a *Agent) summary() string {
 	text := ""
-	for _, table := range p.Status().Tables {
+	for _, table := range a.Status().Tables {
 		text += fmt.Sprintf("%s: %s, held %s %s; ", table.Name, table.Text, table.Held, table.Ladder)
 	}
 	return text
