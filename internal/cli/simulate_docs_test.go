@@ -81,7 +81,7 @@ func TestScenariosPage(t *testing.T) {
 		return
 	}
 	if diff := cmp.Diff(string(text), got); diff != "" {
-		t.Errorf("docs/scenarios.md shows what is no longer so: go test ./cmd/ctwarden -run ScenariosPage -update (-page +is):\n%s", diff)
+		t.Errorf("docs/scenarios.md shows what is no longer so: go test ./internal/cli -run ScenariosPage -update (-page +is):\n%s", diff)
 	}
 }
 
@@ -105,7 +105,7 @@ func comparePicture(t *testing.T, drawn, shown string) {
 	}
 	was, err := os.ReadFile(shown)
 	if err != nil || !bytes.Equal(was, is) {
-		t.Errorf("%s is not what its command draws now: go test ./cmd/ctwarden -run ScenariosPage -update (%v)", shown, err)
+		t.Errorf("%s is not what its command draws now: go test ./internal/cli -run ScenariosPage -update (%v)", shown, err)
 	}
 }
 
