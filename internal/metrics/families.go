@@ -19,11 +19,11 @@ func daemonFamilies() []family {
 	return []family{
 		{prometheus.GaugeValue, "build_info", "Always 1; the version is in the labels.", []string{"version", "goversion"},
 			func(s *Snapshot, sample sampler) { sample(1, s.Version, runtime.Version()) }},
-		one("start_time_seconds", "When the daemon was started, in seconds since 1970.",
+		one("start_time_seconds", "When the daemon started, in seconds since 1970.",
 			func(s *Snapshot) float64 { return seconds(s.Since) }),
-		one("last_turn_time_seconds", "When the table was last looked at, in seconds since 1970.",
+		one("last_turn_time_seconds", "When the table was last measured, in seconds since 1970.",
 			func(s *Snapshot) float64 { return seconds(s.Status.At) }),
-		{prometheus.GaugeValue, "mode", "1 for the mode in force: enforce acts, observe only tells.", []string{"mode"},
+		{prometheus.GaugeValue, "mode", "1 for the mode in force: enforce acts, observe only records.", []string{"mode"},
 			func(s *Snapshot, sample sampler) {
 				for _, m := range [...]policy.Mode{policy.Enforce, policy.Observe} {
 					sample(truth(s.Status.Mode == m), m.String())
@@ -31,13 +31,13 @@ func daemonFamilies() []family {
 			}},
 		one("changed_values", "Kernel values that ctwarden has changed and not put back; ctwarden status names them.",
 			func(s *Snapshot) float64 { return float64(s.Changed) }),
-		one("troubles", "Errors that the daemon lives with; ctwarden status names them.",
+		one("troubles", "Present errors that do not stop the daemon; ctwarden status names them.",
 			func(s *Snapshot) float64 { return float64(len(s.Status.Errors)) }),
-		one("audit_healthy", "Whether the audit log can be written: without it, and without journald, nothing is done.",
+		one("audit_healthy", "Whether the audit log can be written: without it and without journald nothing is done.",
 			func(s *Snapshot) float64 { return truth(s.Audit.Healthy) }),
 		one("audit_sequence", "Number of the last record of the audit log.",
 			func(s *Snapshot) float64 { return float64(s.Audit.Seq) }),
-		one("audit_lost_records", "Records that exist nowhere since the log was last written.",
+		one("audit_lost_records", "Records lost since the log was last written.",
 			func(s *Snapshot) float64 { return float64(s.Audit.Lost) }),
 	}
 }
@@ -76,14 +76,14 @@ func hostFamilies() []family {
 			func(a *policy.Assessment) float64 { return truth(a.Budget.Hold == policy.NotHeld) }),
 		host("entry_bytes", "Memory that one entry takes, as the budget counts it.",
 			func(a *policy.Assessment) float64 { return float64(a.Budget.PerEntry) }),
-		host("memory_pressure_ratio", "Share of the last 10 s in which some task waited for memory (PSI).",
+		host("memory_pressure_ratio", "Share of the last 10 s in which a task waited for memory (PSI).",
 			func(a *policy.Assessment) float64 { return float64(a.Observation.Memory.Pressure) / 10000 }),
-		{prometheus.GaugeValue, "writable", "Whether this kernel and these privileges let a thing be changed.", []string{"what"}, tellWritable},
-		state("paused_seconds", "How long a person's pause still lasts; 0 without one.",
+		{prometheus.GaugeValue, "writable", "Whether ctwarden can change the thing on this kernel with its privileges.", []string{"what"}, tellWritable},
+		state("paused_seconds", "Rest of a requested pause; 0 without one.",
 			func(s *policy.State) policy.Moment { return s.PausedUntil }),
-		state("breaker_open_seconds", "How long the breaker still keeps ctwarden's hands off; 0 when it is closed.",
+		state("breaker_open_seconds", "Rest of the breaker's pause; 0 when it is closed.",
 			func(s *policy.State) policy.Moment { return s.HandsOffUntil }),
-		{prometheus.GaugeValue, "tables", "Network namespaces whose table is watched; the series of the fullest ones are told.", nil,
+		{prometheus.GaugeValue, "tables", "Network namespaces whose table is watched; the fullest ones have series.", nil,
 			func(s *Snapshot, sample sampler) {
 				if s.tables > 0 {
 					sample(float64(s.tables))
@@ -112,17 +112,17 @@ func sourceFamilies() []family {
 		}}
 	}
 	return []family{
-		source(prometheus.GaugeValue, "source_alive", "Whether the kernel's log is heard through this source; without any, the counters still tell.",
+		source(prometheus.GaugeValue, "source_alive", "Whether the kernel log is received through this source; without any, the counters remain.",
 			func(s Source) float64 { return truth(s.Alive) }),
-		source(prometheus.CounterValue, "source_lines_total", "Lines about full tables that were heard.",
+		source(prometheus.CounterValue, "source_lines_total", "Lines about full tables that were received.",
 			func(s Source) float64 { return float64(s.Heard) }),
-		source(prometheus.CounterValue, "source_lost_records_total", "Records of the kernel's log that were overwritten unread.",
+		source(prometheus.CounterValue, "source_lost_records_total", "Records of the kernel log that were overwritten unread.",
 			func(s Source) float64 { return float64(s.Lost) }),
-		source(prometheus.CounterValue, "source_reopened_total", "How often the source was opened anew.",
+		source(prometheus.CounterValue, "source_reopened_total", "How often the source was reopened.",
 			func(s Source) float64 { return float64(s.Reopened) }),
-		source(prometheus.CounterValue, "source_missed_lines_total", "Lines about full tables that came too late to be acted on.",
+		source(prometheus.CounterValue, "source_missed_lines_total", "Lines about full tables that came too late for an action.",
 			func(s Source) float64 { return float64(s.Missed) }),
-		source(prometheus.GaugeValue, "source_last_record_time_seconds", "When the source last told anything, in seconds since 1970; 0 for never.",
+		source(prometheus.GaugeValue, "source_last_record_time_seconds", "When the source last had a record, in seconds since 1970; 0 for never.",
 			func(s Source) float64 { return seconds(s.At) }),
 	}
 }
@@ -138,17 +138,17 @@ func neighbourFamilies() []family {
 		}}
 	}
 	return []family{
-		neighbours("netns_found", "Other network namespaces that there are.",
+		neighbours("netns_found", "Other network namespaces.",
 			func(n *Neighbours) float64 { return float64(n.Found) }),
 		neighbours("netns_unread", "Other network namespaces whose table could not be read.",
 			func(n *Neighbours) float64 { return float64(n.Unread) }),
-		neighbours("netns_hidden_processes", "Processes whose network namespace could not be told.",
+		neighbours("netns_hidden_processes", "Processes whose network namespace could not be read.",
 			func(n *Neighbours) float64 { return float64(n.Hidden) }),
 		neighbours("netns_entries", "Entries in the tables of all other network namespaces.",
 			func(n *Neighbours) float64 { return float64(n.Entries) }),
 		neighbours("netns_fullest_entries", "Entries in the fullest table of another network namespace.",
 			func(n *Neighbours) float64 { return float64(n.Most) }),
-		neighbours("netns_sweep_seconds", "Time that the last look at all other network namespaces took.",
+		neighbours("netns_sweep_seconds", "Time of the last sweep of all other network namespaces.",
 			func(n *Neighbours) float64 { return n.Took.Seconds() }),
 	}
 }

@@ -29,13 +29,13 @@ func tableGauges() []family {
 			func(a *policy.Assessment) float64 { return truth(!a.Observation.Absent) }),
 		gauge("table_entries", "Entries of the table (nf_conntrack_count).",
 			func(a *policy.Assessment) float64 { return float64(a.Observation.Table.Entries) }),
-		gauge("table_max_entries", "Most entries that the table takes (nf_conntrack_max); 0 is no limit.",
+		gauge("table_max_entries", "Limit of the table (nf_conntrack_max); 0 is no limit.",
 			func(a *policy.Assessment) float64 { return float64(a.Observation.Table.Max) }),
 		gauge("table_buckets", "Buckets of the hash that all tables share.",
 			func(a *policy.Assessment) float64 { return float64(a.Observation.Table.Buckets) }),
 		gauge("table_fullness_ratio", "Entries divided by max.",
 			func(a *policy.Assessment) float64 { return float64(a.Fullness) / 10000 }),
-		gauge("table_growth_entries_per_second", "Smoothed growth that the forecast is made from; negative when the table empties.",
+		gauge("table_growth_entries_per_second", "Smoothed growth, from which the forecast is made; negative when the table empties.",
 			func(a *policy.Assessment) float64 { return a.Trend.Rate() }),
 		gauge("table_full_in_seconds", "Time until the table is full at the present growth; +Inf when it does not grow.", fullIn),
 	}
@@ -52,7 +52,7 @@ func tableCounters() []family {
 		counter("table_dropped_packets_total", "Packets dropped: table full, no memory, or an entry not insertable.",
 			func(c *conntrack.Counters) uint64 { return c.Drop }),
 		{prometheus.CounterValue, "table_full_dropped_packets_total",
-			"Packets dropped because the table was full or the kernel had no memory; it means that only while an incident is open.", []string{"netns"},
+			"Packets dropped because the table was full or the kernel had no memory; valid only while an incident is open.", []string{"netns"},
 			func(s *Snapshot, sample sampler) {
 				for i := range s.Status.Tables {
 					netns := s.Status.Tables[i].NetNS
@@ -61,7 +61,7 @@ func tableCounters() []family {
 			}},
 		counter("table_early_dropped_entries_total", "Entries that the kernel evicted to make room at max; their packets passed.",
 			func(c *conntrack.Counters) uint64 { return c.EarlyDrop }),
-		counter("table_insert_failed_total", "Entries that could not be inserted: they clashed, or a chain was too long.",
+		counter("table_insert_failed_total", "Entries that could not be inserted: a clash, or a chain that was too long.",
 			func(c *conntrack.Counters) uint64 { return c.InsertFailed }),
 		counter("table_chain_too_long_total", "Entries refused because a hash chain was too long.",
 			func(c *conntrack.Counters) uint64 { return c.ChainTooLong }),
@@ -70,7 +70,7 @@ func tableCounters() []family {
 
 func tableStates() []family {
 	return []family{
-		ofTables(prometheus.GaugeValue, "table_info", "Always 1; what people call the network namespace is in the label.", []string{"name"},
+		ofTables(prometheus.GaugeValue, "table_info", "Always 1; the name of the network namespace is in the label.", []string{"name"},
 			func(t *loop.TableStatus, sample sampler) { sample(1, cmp.Or(t.Name, "host")) }),
 		ofTables(prometheus.GaugeValue, "incident_open", "Whether an incident is open.", nil,
 			func(t *loop.TableStatus, sample sampler) { sample(truth(t.Incident != "")) }),
@@ -80,13 +80,13 @@ func tableStates() []family {
 					sample(truth(t.Level == l), l.String())
 				}
 			}),
-		ofTables(prometheus.GaugeValue, "cause", "1 for what the trouble of the table comes from; none without trouble.", []string{"cause"},
+		ofTables(prometheus.GaugeValue, "cause", "1 for the cause of the table's trouble; none without trouble.", []string{"cause"},
 			func(t *loop.TableStatus, sample sampler) {
 				for c := policy.NoCause; c <= policy.NoMemory; c++ {
 					sample(truth(t.Cause == c), c.String())
 				}
 			}),
-		ofTables(prometheus.GaugeValue, "held", "1 with what holds ctwarden back at the moment; calm, enough and awaiting_effect are ordinary.", []string{"hold"},
+		ofTables(prometheus.GaugeValue, "held", "1 for the reason why ctwarden does not act now; calm, enough and awaiting_effect are ordinary.", []string{"hold"},
 			func(t *loop.TableStatus, sample sampler) {
 				if t.Held != policy.NotHeld {
 					sample(1, t.Held.String())

@@ -43,12 +43,12 @@ func newTally() *tally {
 	}
 	t := &tally{
 		records:   counter("audit_records_total", "Records written to the audit log, by kind.", "kind"),
-		actions:   counter("actions_total", "Acts by kind and result: ok, failed, foreign (somebody else had changed the value), would (observe mode).", "action", "result"),
-		entries:   counter("entries_changed_total", "Entries of the table that were deleted or aged, by kind of act.", "action"),
-		verdicts:  counter("verdicts_total", "Judgements of earlier acts, by kind of act and result.", "action", "result"),
-		holds:     counter("holds_total", "Records that nothing was done although there was a reason to, by what held it back.", "hold"),
-		decisions: prometheus.NewHistogram(histogram("decision_seconds", "Time from looking at the table to the record of a plan that acts.")),
-		acts:      prometheus.NewHistogramVec(histogram("action_seconds", "Time that an act took, by kind."), []string{"action"}),
+		actions:   counter("actions_total", "Actions by kind and result: ok, failed, foreign (another program had changed the value), would (observe mode).", "action", "result"),
+		entries:   counter("entries_changed_total", "Entries that were deleted or aged, by kind of action.", "action"),
+		verdicts:  counter("verdicts_total", "Verdicts on earlier actions, by kind of action and result.", "action", "result"),
+		holds:     counter("holds_total", "Records of an action that was not done, by reason.", "hold"),
+		decisions: prometheus.NewHistogram(histogram("decision_seconds", "Time from the measurement of the table to the record of a plan that acts.")),
+		acts:      prometheus.NewHistogramVec(histogram("action_seconds", "Time from the record of the plan to the kernel's result, by kind of action."), []string{"action"}),
 	}
 	for _, k := range record.Kinds() {
 		t.records.WithLabelValues(string(k))
