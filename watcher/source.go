@@ -31,27 +31,27 @@ func longer(backoff time.Duration) time.Duration {
 }
 
 // Status says how a source of lines fares. The zero Status is that of a source
-// that has not started.
+// that has not started. Its JSON is a contract, as a part of `ctwarden status`.
 type Status struct {
 	// Alive is true while lines would be read.
-	Alive bool
+	Alive bool `json:"alive"`
 	// At is when the last new record of any kind was read.
-	At time.Time
+	At time.Time `json:"last_record,omitzero"`
 	// Heard counts the lines about connection tracking, of whatever kind, that
 	// were new.
-	Heard uint64
+	Heard uint64 `json:"heard"`
 	// Lost counts the records that were overwritten unread.
-	Lost uint64
+	Lost uint64 `json:"lost"`
 	// Reopened counts how often the log had to be opened again.
-	Reopened uint64
+	Reopened uint64 `json:"reopened"`
 	// Missed counts the "table full" lines that came before the first record
 	// that could become a signal, and after the last one that an earlier run
 	// has read, if one has. They are recorded, never acted on.
-	Missed uint64
+	Missed uint64 `json:"missed"`
 	// MissedAt is when the kernel printed the last of them.
-	MissedAt time.Time
+	MissedAt time.Time `json:"-"`
 	// Err is why the source is not alive, or why it last was not.
-	Err error
+	Err error `json:"-"`
 }
 
 // A health is the Status of a source, which other goroutines may read.

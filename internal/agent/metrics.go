@@ -15,30 +15,7 @@ import (
 
 	"github.com/ctwarden/ctwarden/internal/config"
 	"github.com/ctwarden/ctwarden/internal/control"
-	"github.com/ctwarden/ctwarden/internal/metrics"
 )
-
-// snapshot is what the page of metrics is made from.
-func (s *Server) snapshot() metrics.Snapshot {
-	r := s.Report()
-	m := metrics.Snapshot{
-		Version: r.Version, Since: r.Since, Status: r.Status, Changed: len(r.Changed),
-		Audit:   metrics.Audit{Seq: r.Audit.Seq, Healthy: r.Audit.Error == "", Lost: r.Audit.Lost},
-		Sources: make(map[string]metrics.Source, len(r.Sources)),
-	}
-	for name, source := range r.Sources {
-		m.Sources[name] = metrics.Source{
-			Alive: source.Alive, Heard: source.Heard, Lost: source.Lost, Reopened: source.Reopened,
-			Missed: source.Missed, At: source.At,
-		}
-	}
-	if n := r.Neighbours; n != nil {
-		m.Neighbours = &metrics.Neighbours{
-			Found: n.Namespaces, Unread: n.Unread, Hidden: n.Hidden, Entries: n.Entries, Most: n.Most, Took: time.Duration(n.SweepNS),
-		}
-	}
-	return m
-}
 
 // webConfig is the key of the file with passwords and TLS.
 const webConfig = "metrics.web_config"

@@ -38,7 +38,7 @@ type Reverted struct {
 // requests are what the control socket offers.
 func (s *Server) requests() control.Calls {
 	return control.Calls{
-		Status: s.status, Metrics: s.exporter, Pause: s.pause, Resume: s.resume, Revert: s.revert,
+		Status: func() any { return s.Status() }, Metrics: s.exporter, Pause: s.pause, Resume: s.resume, Revert: s.revert,
 		Reload: func(ctx context.Context, by control.Peer, ask control.Ask) (any, error) {
 			asked := requester(by, ask)
 			if err := s.reload(ctx, &asked); err != nil {

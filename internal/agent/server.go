@@ -80,7 +80,7 @@ func newServer(ctx context.Context, o ServerOptions) (_ *Server, err error) {
 	s := &Server{version: o.Version, since: time.Now(), logger: o.Logger, unheard: map[string]string{}}
 	s.settings.source, s.settings.begun = o.Source, cfg
 	s.settings.current.Store(cfg)
-	s.exporter = metrics.New(s.snapshot)
+	s.exporter = metrics.New(s.Status)
 	defer func() {
 		if err != nil {
 			err = errors.Join(err, s.close())

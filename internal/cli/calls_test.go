@@ -9,6 +9,7 @@ import (
 
 	"github.com/ctwarden/ctwarden/internal/control"
 	"github.com/ctwarden/ctwarden/internal/record"
+	"github.com/ctwarden/ctwarden/internal/status"
 	"github.com/ctwarden/ctwarden/policy"
 )
 
@@ -56,11 +57,11 @@ func TestAPauseIsAskedForAndAudited(t *testing.T) {
 // holds waits until the daemon holds back for this reason.
 func (c *child) holds(want policy.Hold) {
 	c.t.Helper()
-	c.until("held: "+want.String(), func(r *report) bool { return len(r.Tables) > 0 && r.Tables[0].Held == want })
+	c.until("held: "+want.String(), func(r *status.Status) bool { return len(r.Tables) > 0 && r.Tables[0].Held == want })
 }
 
 // until waits until the status is so.
-func (c *child) until(what string, so func(*report) bool) {
+func (c *child) until(what string, so func(*status.Status) bool) {
 	c.t.Helper()
 	for end := time.Now().Add(10 * time.Second); ; time.Sleep(10 * time.Millisecond) {
 		r, _ := c.status()
@@ -105,7 +106,7 @@ func TestAReloadSaysWhatIsWrong(t *testing.T) {
 	if text, code := c.run("reload"); code != 0 || !strings.HasPrefix(text, "configuration loaded") {
 		t.Errorf("reload: exit %d\n%s", code, text)
 	}
-	c.until("the mode is another", func(r *report) bool { return r.Mode == policy.Observe })
+	c.until("the mode is another", func(r *status.Status) bool { return r.Mode == policy.Observe })
 	if text := c.records(record.KindConfig); !strings.Contains(text, `"by":{"uid":0`) {
 		t.Errorf("the records of the configuration: %s", text)
 	}

@@ -13,6 +13,7 @@ import (
 	"github.com/ctwarden/ctwarden/internal/ctnetlink/cttest"
 	"github.com/ctwarden/ctwarden/internal/diagnosis"
 	review "github.com/ctwarden/ctwarden/internal/report"
+	"github.com/ctwarden/ctwarden/internal/status"
 )
 
 // goldenLog is the log of a drill with --host-wide.
@@ -63,12 +64,12 @@ func TestTheJSONOfSimulateStays(t *testing.T) {
 // TestTheJSONOfStatusAndDiagnoseStays freezes all fields that the two can
 // print, and those that they always print.
 func TestTheJSONOfStatusAndDiagnoseStays(t *testing.T) {
-	full := filled(t, "status", report{})
+	full := filled(t, "status", status.Status{})
 	text := asGolden(t, full)
 	golden(t, "json/status-full.json", text)
-	golden(t, "json/status-minimal.json", asGolden(t, report{}))
+	golden(t, "json/status-minimal.json", asGolden(t, status.Status{}))
 	golden(t, "json/diagnose-full.json", asGolden(t, filled(t, "diagnose", diagnosis.Diagnosis{})))
-	var read report
+	var read status.Status
 	if err := json.Unmarshal([]byte(text), &read); err != nil {
 		t.Fatalf("status does not read what the daemon answers: %v", err)
 	}
@@ -95,7 +96,7 @@ func TestLiveJSONHasTheFrozenFieldsOnly(t *testing.T) {
 	live["status"], _ = told(t, exitOK, "status", "--json")
 	live["diagnose"], _ = told(t, exitOK, "diagnose", "--json", "--netns", fmt.Sprintf("/proc/self/task/%d/ns/net", ns.TID()))
 	frozen := map[string][]string{
-		"status":   {asGolden(t, filled(t, "status", report{})), asGolden(t, report{})},
+		"status":   {asGolden(t, filled(t, "status", status.Status{})), asGolden(t, status.Status{})},
 		"diagnose": {asGolden(t, filled(t, "diagnose", diagnosis.Diagnosis{})), goldenText(t, "json/diagnose-from.json")},
 	}
 	for name, text := range live {

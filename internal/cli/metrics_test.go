@@ -14,6 +14,7 @@ import (
 
 	"github.com/ctwarden/ctwarden/internal/ctnetlink/cttest"
 	"github.com/ctwarden/ctwarden/internal/sandbox/sandboxtest"
+	"github.com/ctwarden/ctwarden/internal/status"
 )
 
 func TestMetricsInAFileAndOnTheSocket(t *testing.T) {
@@ -94,8 +95,8 @@ func TestMetricsSayWhatTheKernelAndStatusSay(t *testing.T) {
 	const filled = 1000
 	cttest.Fill(t, stage.NS, filled, cttest.Assured())
 	var page map[string]float64
-	var r report
-	c.until("the table is seen", func(now *report) bool {
+	var r status.Status
+	c.until("the table is seen", func(now *status.Status) bool {
 		page, r = c.figures(), *now
 		return r.Tables[0].Assessment.Observation.Table.Entries == filled && page[`ctwarden_table_entries{netns="0"}`] == filled
 	})

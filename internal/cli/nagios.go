@@ -14,6 +14,7 @@ import (
 	"github.com/ctwarden/ctwarden/internal/audit"
 	"github.com/ctwarden/ctwarden/internal/config"
 	"github.com/ctwarden/ctwarden/internal/loop"
+	"github.com/ctwarden/ctwarden/internal/status"
 	"github.com/ctwarden/ctwarden/policy"
 )
 
@@ -48,25 +49,25 @@ func printNagios(cmd *cobra.Command) error {
 	ctx, cancel := context.WithTimeout(cmd.Context(), nagiosPatience)
 	defer cancel()
 	cmd.SetContext(ctx)
-	var r report
+	var r *status.Status
 	limits := &policy.Limits{}
 	cfg, err := config.Load(source(cmd))
 	if err == nil {
 		limits = &cfg.Limits
-		r, err = lookAround(cmd, cfg)
+		r, err = queryStatus(cmd, cfg)
 	}
-	return nagios(cmd.OutOrStdout(), &r, err, limits, time.Now())
+	return nagios(cmd.OutOrStdout(), r, err, limits, time.Now())
 }
 
 // nagios writes the one line that a plugin may write, and returns its state as
 // an error unless it is OK.
-func nagios(w io.Writer, r *report, err error, limits *policy.Limits, now time.Time) error {
+func nagios(w io.Writer, r *status.Status, err error, limits *policy.Limits, now time.Time) error {
 	state, text := nagiosUnknown, ""
 	if err != nil {
 		text = "CONNTRACK UNKNOWN - " + err.Error()
 	} else {
 		var said []string
-		state, said = r.judge(now)
+		state, said = judge(r, now)
 		text = "CONNTRACK " + state.String() + " - " + strings.Join(said, ", ") + perfdata(r, limits)
 	}
 	// A bar would begin the perfdata, a newline the long text.
@@ -80,7 +81,7 @@ func nagios(w io.Writer, r *report, err error, limits *policy.Limits, now time.T
 }
 
 // judge says how bad it is, and why: the worst decides, everything is said.
-func (r *report) judge(now time.Time) (nagiosState, []string) {
+func judge(r *status.Status, now time.Time) (nagiosState, []string) {
 	state := nagiosOK
 	var said []string
 	add := func(s nagiosState, format string, args ...any) {
@@ -139,7 +140,7 @@ func heldState(t *loop.TableStatus) nagiosState {
 	return nagiosWarning
 }
 
-func perfdata(r *report, limits *policy.Limits) string {
+func perfdata(r *status.Status, limits *policy.Limits) string {
 	if len(r.Tables) == 0 || r.Tables[0].Assessment.Observation.Absent {
 		return ""
 	}

@@ -11,16 +11,16 @@ import (
 	"testing"
 	"time"
 
-	"github.com/ctwarden/ctwarden/internal/agent"
+	"github.com/ctwarden/ctwarden/internal/status"
 	"github.com/ctwarden/ctwarden/policy"
 )
 
 func TestNagios(t *testing.T) {
 	limits := policy.Defaults()
 	at := standing(policy.Calm, 0, 0, policy.NotHeld).At
-	with := func(r report, change func(*report)) report { change(&r); return r }
+	with := func(r *status.Status, change func(*status.Status)) *status.Status { change(r); return r }
 	for name, c := range map[string]struct {
-		r    report
+		r    *status.Status
 		err  error
 		now  time.Time
 		want nagiosState
@@ -34,14 +34,14 @@ func TestNagios(t *testing.T) {
 		"a pause is a warning":                       {r: standing(policy.Calm, 1, 1000, policy.HeldPaused), want: nagiosWarning, says: "paused"},
 		"a table that empties is not held":           {r: standing(policy.Elevated, 800, 1000, policy.HeldFalling), want: nagiosWarning, says: "elevated"},
 		"nor is one that is high and empties":        {r: standing(policy.High, 900, 1000, policy.HeldFalling), want: nagiosWarning, says: "high"},
-		"no daemon is a warning":                     {r: with(standing(policy.Calm, 1, 1000, policy.NotHeld), func(r *report) { r.Running = false }), want: nagiosWarning, says: "no daemon runs"},
+		"no daemon is a warning":                     {r: with(standing(policy.Calm, 1, 1000, policy.NotHeld), func(r *status.Status) { r.Running = false }), want: nagiosWarning, says: "no daemon runs"},
 		"an old look is critical":                    {r: standing(policy.Calm, 1, 1000, policy.HeldCalm), now: at.Add(4 * time.Minute), want: nagiosCritical, says: "has not looked for 4m0s"},
-		"without audit nothing is done":              {r: with(standing(policy.Calm, 1, 1000, policy.HeldCalm), func(r *report) { r.Audit = &agent.AuditReport{Error: "disk | full"} }), want: nagiosCritical, says: "audit log: disk / full"},
-		"trouble is a warning":                       {r: with(standing(policy.Calm, 1, 1000, policy.HeldCalm), func(r *report) { r.Errors = map[string]string{"census": "x"} }), want: nagiosWarning, says: "trouble: census"},
-		"no table is fine":                           {r: with(standing(policy.Calm, 0, 0, policy.HeldNoTable), func(r *report) { r.Tables[0].Assessment.Observation.Absent = true }), want: nagiosOK, says: "not loaded"},
-		"nobody has looked yet":                      {r: report{Running: true}, want: nagiosUnknown, says: "UNKNOWN"},
+		"without audit nothing is done":              {r: with(standing(policy.Calm, 1, 1000, policy.HeldCalm), func(r *status.Status) { r.Audit = &status.Audit{Error: "disk | full"} }), want: nagiosCritical, says: "audit log: disk / full"},
+		"trouble is a warning":                       {r: with(standing(policy.Calm, 1, 1000, policy.HeldCalm), func(r *status.Status) { r.Errors = map[string]string{"census": "x"} }), want: nagiosWarning, says: "trouble: census"},
+		"no table is fine":                           {r: with(standing(policy.Calm, 0, 0, policy.HeldNoTable), func(r *status.Status) { r.Tables[0].Assessment.Observation.Absent = true }), want: nagiosOK, says: "not loaded"},
+		"nobody has looked yet":                      {r: &status.Status{Running: true}, want: nagiosUnknown, says: "UNKNOWN"},
 		"an error is unknown":                        {err: errors.New("permission\ndenied"), want: nagiosUnknown, says: "CONNTRACK UNKNOWN - permission"},
-		"another namespace is full": {r: with(standing(policy.Calm, 1, 1000, policy.HeldCalm), func(r *report) {
+		"another namespace is full": {r: with(standing(policy.Calm, 1, 1000, policy.HeldCalm), func(r *status.Status) {
 			other := standing(policy.Exhausted, 1000, 1000, policy.NotHeld).Tables[0]
 			other.NetNS = 77
 			r.Tables = append(r.Tables, other)
@@ -52,7 +52,7 @@ func TestNagios(t *testing.T) {
 			now = at.Add(time.Second)
 		}
 		var b bytes.Buffer
-		err := nagios(&b, &c.r, c.err, &limits, now)
+		err := nagios(&b, c.r, c.err, &limits, now)
 		state := nagiosOK
 		if err != nil && !errors.As(err, &state) {
 			t.Errorf("%s: %v", name, err)
@@ -76,7 +76,7 @@ func TestPerfdata(t *testing.T) {
 	r := standing(policy.High, 870, 1000, policy.NotHeld)
 	r.Tables[0].Assessment.Observation.Table.Counters.Drop = 4
 	var b bytes.Buffer
-	_ = nagios(&b, &r, nil, &limits, r.At)
+	_ = nagios(&b, r, nil, &limits, r.At)
 	const want = " | entries=870;750;950;0;1000 fullness=87.00%;75.00;95.00;0;100 full_drops=4c early_drops=0c insert_failed=0c changed=0\n"
 	if !strings.HasSuffix(b.String(), want) {
 		t.Errorf("%q does not end in %q", b.String(), want)
@@ -87,7 +87,7 @@ func TestPerfdataWithoutALimit(t *testing.T) {
 	limits := policy.Defaults()
 	r := standing(policy.Calm, 870, 0, policy.HeldCalm)
 	var b bytes.Buffer
-	if err := nagios(&b, &r, nil, &limits, r.At); err != nil {
+	if err := nagios(&b, r, nil, &limits, r.At); err != nil {
 		t.Error(err)
 	}
 	const want = " | entries=870;;;0 full_drops=0c early_drops=0c insert_failed=0c changed=0\n"
@@ -102,7 +102,7 @@ func TestPerfdataIsAsNagiosReadsIt(t *testing.T) {
 	form := regexp.MustCompile(`^[a-z_]+=[0-9.]+(%|c)?(;[0-9.]*){0,4}$`)
 	for _, most := range []uint64{0, 1, 1000, 1 << 31} {
 		r := standing(policy.High, 870, most, policy.NotHeld)
-		for part := range strings.FieldsSeq(strings.TrimPrefix(perfdata(&r, &limits), " | ")) {
+		for part := range strings.FieldsSeq(strings.TrimPrefix(perfdata(r, &limits), " | ")) {
 			if !form.MatchString(part) {
 				t.Errorf("max %d: %s", most, part)
 			}

@@ -8,11 +8,12 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
-	"github.com/ctwarden/ctwarden/internal/agent"
 	"github.com/ctwarden/ctwarden/internal/audit"
 	"github.com/ctwarden/ctwarden/internal/record"
+	"github.com/ctwarden/ctwarden/internal/status"
 	"github.com/ctwarden/ctwarden/policy"
 	"github.com/ctwarden/ctwarden/remediate"
+	"github.com/ctwarden/ctwarden/watcher"
 )
 
 // whenShown is a time on the page, whose zone is that of whoever ran it.
@@ -32,9 +33,9 @@ func TestTheScreenOfTheHandbookIsTheOneOfStatus(t *testing.T) {
 	}
 	r := standing(policy.High, 195979, 262144, policy.HeldReadOnly)
 	r.Version = "dev"
-	r.Sources = map[string]agent.SourceReport{"kmsg": {Alive: true, Missed: 130}}
+	r.Sources = map[string]status.Source{"kmsg": {Status: watcher.Status{Alive: true, Missed: 130}}}
 	r.Unheard = map[string]string{"journald": "no journal: journald does not run: stat /run/systemd/journal/socket: no such file or directory"}
-	r.Audit = &agent.AuditReport{Head: audit.Head{Seq: 15, Hash: hash}}
+	r.Audit = &status.Audit{Head: audit.Head{Seq: 15, Hash: hash}}
 	table := &r.Tables[0]
 	table.Cause, table.Incident = policy.HalfOpen, "INC-20261121T142734Z"
 	table.Ladder = policy.Ladder{
@@ -53,7 +54,7 @@ func TestTheScreenOfTheHandbookIsTheOneOfStatus(t *testing.T) {
 		r.Changed = append(r.Changed, remediate.Row{Sysctl: c.sysctl, Original: c.original, ReadBack: c.back, Reason: policy.ReasonHalfOpen})
 	}
 	var screen strings.Builder
-	if err := r.print(&screen); err != nil {
+	if err := printScreen(&screen, r); err != nil {
 		t.Fatal(err)
 	}
 	want, got := whenShown.ReplaceAllString(screen.String(), "TIME"), whenShown.ReplaceAllString(shown, "TIME")

@@ -17,6 +17,7 @@ import (
 	"time"
 
 	"github.com/ctwarden/ctwarden/internal/agent"
+	"github.com/ctwarden/ctwarden/internal/status"
 	"github.com/ctwarden/ctwarden/policy"
 	"github.com/ctwarden/ctwarden/remediate"
 )
@@ -105,7 +106,7 @@ func (c *child) run(args ...string) (string, int) {
 	return string(text), cmd.ProcessState.ExitCode()
 }
 
-func (c *child) status() (r report, running bool) {
+func (c *child) status() (r status.Status, running bool) {
 	text, code := c.run("status", "--json")
 	if code != 0 {
 		return r, false

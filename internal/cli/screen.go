@@ -5,6 +5,7 @@ import (
 	"strings"
 	"unicode/utf8"
 
+	"github.com/ctwarden/ctwarden/internal/status"
 	"github.com/ctwarden/ctwarden/internal/ui"
 	"github.com/ctwarden/ctwarden/policy"
 )
@@ -29,7 +30,7 @@ type statusLine struct {
 // frame fills a terminal: what status prints, and below it the curve, as far
 // as there is room. What is too long goes on in the next line.
 func (v *view) frame(s ui.Terminal) string {
-	r := &v.last
+	r := v.last
 	rows := wide(r)
 	if s.Columns < tableWidth {
 		rows = narrow(r)
@@ -54,15 +55,15 @@ func (v *view) frame(s ui.Terminal) string {
 }
 
 // wide is what status prints.
-func wide(r *report) (rows []statusLine) {
-	r.tell(func(what, text string) {
+func wide(r *status.Status) (rows []statusLine) {
+	eachLine(r, func(what, text string) {
 		rows = append(rows, statusLine{what, text, what == "table" || what == "level"})
 	})
 	return rows
 }
 
 // narrow is the little that matters most.
-func narrow(r *report) (rows []statusLine) {
+func narrow(r *status.Status) (rows []statusLine) {
 	say := func(format string, args ...any) { rows = append(rows, statusLine{text: fmt.Sprintf(format, args...)}) }
 	if !r.Running {
 		say("no daemon runs")
@@ -101,7 +102,7 @@ func narrow(r *report) (rows []statusLine) {
 
 // layOut folds the rows into lines, with what they are about in a column of its
 // own.
-func layOut(rows []statusLine, r *report, s ui.Terminal) (lines []string) {
+func layOut(rows []statusLine, r *status.Status, s ui.Terminal) (lines []string) {
 	column := 0
 	for _, w := range rows {
 		column = max(column, utf8.RuneCountInString(w.what)+2)

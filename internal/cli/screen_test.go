@@ -8,17 +8,18 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"github.com/ctwarden/ctwarden/internal/status"
 	"github.com/ctwarden/ctwarden/internal/ui"
 	"github.com/ctwarden/ctwarden/policy"
 	"github.com/ctwarden/ctwarden/remediate"
 )
 
 // filling is a view of a table that filled evenly, up to now.
-func filling(now report) *view {
+func filling(now *status.Status) *view {
 	v := &view{last: now, looks: 600}
 	for i := range 600 {
 		r := standing(policy.High, uint64(i), 1000, policy.HeldBudget)
-		v.past.add(&r)
+		v.past.add(r)
 	}
 	return v
 }
@@ -59,20 +60,20 @@ func TestAFrameFitsItsTerminal(t *testing.T) {
 }
 
 func TestANarrowTerminalIsToldWhatMatters(t *testing.T) {
-	with := func(change func(*report)) report {
+	with := func(change func(*status.Status)) *status.Status {
 		r := standing(policy.High, 870, 1000, policy.HeldBudget)
-		change(&r)
+		change(r)
 		return r
 	}
 	for name, c := range map[string]struct {
-		r    report
+		r    *status.Status
 		want string
 	}{
 		"a calm table":  {standing(policy.Calm, 5, 10, policy.HeldCalm), "calm 50.0%\n5 of 10\nnot growing"},
-		"no daemon":     {with(func(r *report) { *r = standing(policy.Calm, 5, 10, policy.NotHeld); r.Running = false }), "no daemon runs\ncalm 50.0%\n5 of 10"},
-		"nobody looked": {report{Running: true}, "no table yet"},
-		"no table":      {with(func(r *report) { r.Tables[0].Assessment.Observation.Absent = true }), "no table"},
-		"everything at once": {with(func(r *report) {
+		"no daemon":     {with(func(r *status.Status) { *r = *standing(policy.Calm, 5, 10, policy.NotHeld); r.Running = false }), "no daemon runs\ncalm 50.0%\n5 of 10"},
+		"nobody looked": {&status.Status{Running: true}, "no table yet"},
+		"no table":      {with(func(r *status.Status) { r.Tables[0].Assessment.Observation.Absent = true }), "no table"},
+		"everything at once": {with(func(r *status.Status) {
 			r.Tables[0].Assessment.Observation.Table.Counters.Drop = 4
 			r.Tables[0].Assessment.FullIn = 90 * time.Second
 			other := standing(policy.Exhausted, 10, 10, policy.NotHeld).Tables[0]
@@ -83,7 +84,7 @@ func TestANarrowTerminalIsToldWhatMatters(t *testing.T) {
 			"\nnetns 77: exhausted 100.0%\n2 values changed"},
 	} {
 		var lines []string
-		for _, m := range narrow(&c.r) {
+		for _, m := range narrow(c.r) {
 			lines = append(lines, m.text)
 		}
 		if diff := cmp.Diff(c.want, strings.Join(lines, "\n")); diff != "" {

@@ -5,12 +5,12 @@ import (
 	"maps"
 	"slices"
 
-	"github.com/ctwarden/ctwarden/internal/agent"
+	"github.com/ctwarden/ctwarden/internal/status"
 	"github.com/ctwarden/ctwarden/internal/ui"
 )
 
 // printSources prints a line for each source.
-func printSources(all map[string]agent.SourceReport, unheard map[string]string, line func(string, string, ...any)) {
+func printSources(all map[string]status.Source, unheard map[string]string, line func(string, string, ...any)) {
 	for _, name := range slices.Sorted(maps.Keys(all)) {
 		s := all[name]
 		text := "listening"

@@ -1,11 +1,9 @@
 package cli
 
 import (
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
-	"io/fs"
 	"maps"
 	"os"
 	"slices"
@@ -13,21 +11,15 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"github.com/ctwarden/ctwarden/internal/agent"
 	"github.com/ctwarden/ctwarden/internal/audit"
 	"github.com/ctwarden/ctwarden/internal/config"
 	"github.com/ctwarden/ctwarden/internal/control"
 	"github.com/ctwarden/ctwarden/internal/loop"
-	"github.com/ctwarden/ctwarden/internal/netns"
 	review "github.com/ctwarden/ctwarden/internal/report"
+	"github.com/ctwarden/ctwarden/internal/status"
 	"github.com/ctwarden/ctwarden/internal/ui"
 	"github.com/ctwarden/ctwarden/policy"
-	"github.com/ctwarden/ctwarden/remediate"
-	"github.com/ctwarden/ctwarden/watcher"
 )
-
-// A report is what status prints.
-type report agent.Report
 
 func newStatus() *cobra.Command {
 	var asJSON, watch, asNagios bool
@@ -71,7 +63,7 @@ func printStatus(cmd *cobra.Command, asJSON, watch bool, every time.Duration) er
 		return err
 	}
 	out := cmd.OutOrStdout()
-	look := func() (report, error) { return lookAround(cmd, cfg) }
+	look := func() (*status.Status, error) { return queryStatus(cmd, cfg) }
 	if watch {
 		return watchStatus(cmd.Context(), out, every, look, func() ui.Terminal { return ui.TerminalOf(out, os.Getenv) })
 	}
@@ -82,84 +74,54 @@ func printStatus(cmd *cobra.Command, asJSON, watch bool, every time.Duration) er
 	if asJSON {
 		return review.WriteJSON(out, r)
 	}
-	return r.print(out)
+	return printScreen(out, r)
 }
 
-// lookAround asks the daemon, or looks without one.
-func lookAround(cmd *cobra.Command, cfg *config.Config) (r report, err error) {
-	text, err := control.Status(cmd.Context(), cfg.Control.Socket)
+// queryStatus returns the daemon's status, or reads the kernel where no daemon
+// runs.
+func queryStatus(cmd *cobra.Command, cfg *config.Config) (*status.Status, error) {
+	s, err := status.Query(cmd.Context(), cfg.Control.Socket)
 	switch {
 	case control.NoDaemon(err):
-		return lookMyself(cmd, cfg)
+		return status.Read(cmd.Root().Version, &cfg.Limits, cfg.State.Dir)
 	case err != nil:
-		return r, unanswered(cmd, cfg, err)
+		return nil, unanswered(cmd, cfg, err)
 	}
-	if err := json.Unmarshal(text, &r); err != nil {
-		return r, fmt.Errorf("read answer of daemon: %w", err)
-	}
-	return r, nil
+	return s, nil
 }
 
-// lookMyself tells what can be told without a daemon.
-func lookMyself(cmd *cobra.Command, cfg *config.Config) (r report, err error) {
-	r = report{Version: cmd.Root().Version}
-	own, err := netns.Current()
-	if err != nil {
-		return r, err
-	}
-	look := watcher.NewSampler(own, false)
-	defer func() { err = errors.Join(err, look.Close(), own.Close()) }()
-	o, err := look.Observe()
-	if err != nil {
-		return r, fmt.Errorf("look at table: %w", err)
-	}
-	var s policy.State
-	a := cfg.Limits.Assess(&s, &o)
-	r.At, r.Mode = o.At, cfg.Limits.Mode
-	r.Tables = []loop.TableStatus{{Level: a.Level, Cause: a.Cause, Assessment: a, Text: a.Sentence()}}
-	ledger, err := remediate.ReadLedger(remediate.Options{Dir: cfg.State.Dir})
-	switch {
-	case errors.Is(err, fs.ErrPermission):
-		r.Ledger = err.Error()
-	case err != nil:
-		return r, err
-	}
-	r.Changed = ledger.Entries
-	return r, nil
-}
-
-// print prints one screen.
-func (r *report) print(out io.Writer) error {
+// printScreen prints one screen.
+func printScreen(out io.Writer, s *status.Status) error {
 	w := ui.NewTable(out)
-	r.tell(func(what, text string) { fmt.Fprintf(w, "%s\t%s\n", what, text) })
+	eachLine(s, func(what, text string) { fmt.Fprintf(w, "%s\t%s\n", what, text) })
 	return w.Flush()
 }
 
-// tell gives row every line of a screen, and what it is about.
-func (r *report) tell(row func(what, text string)) {
+// eachLine gives row every line of a screen, and what it is about.
+func eachLine(s *status.Status, row func(what, text string)) {
 	line := func(what, format string, args ...any) {
 		row(what, audit.Sanitise(fmt.Sprintf(format, args...)))
 	}
-	if r.Running {
-		line("daemon", "running since %s, version %s, mode %s", ui.Time(r.Since), r.Version, r.Mode)
+	if s.Running {
+		line("daemon", "running since %s, version %s, mode %s", ui.Time(s.Since), s.Version, s.Mode)
 	} else {
 		line("daemon", "not running (this is a look of my own)")
 	}
-	for i := range r.Tables {
-		printTable(&r.Tables[i], r.Running, line)
+	for i := range s.Tables {
+		printTable(&s.Tables[i], s.Running, line)
 	}
-	printSources(r.Sources, r.Unheard, line)
-	printNamespaces(r.Neighbours, line)
-	if r.Audit != nil {
-		line("audit", "record %d, hash %.12s…", r.Audit.Seq, r.Audit.Hash)
-		if r.Audit.Error != "" {
-			line("audit", "TROUBLE: %s", r.Audit.Error)
+	printSources(s.Sources, s.Unheard, line)
+	printNamespaces(s.Neighbours, line)
+	if s.Audit != nil {
+		line("audit", "record %d, hash %.12s…", s.Audit.Seq, s.Audit.Hash)
+		if s.Audit.Error != "" {
+			line("audit", "TROUBLE: %s", s.Audit.Error)
 		}
 	}
-	for _, what := range slices.Sorted(maps.Keys(r.Errors)) {
-		line("trouble", "%s: %s", what, r.Errors[what])
+	for _, what := range slices.Sorted(maps.Keys(s.Errors)) {
+		line("trouble", "%s: %s", what, s.Errors[what])
 	}
-	for i, e := range r.Changed {
+	for i, e := range s.Changed {
 		what := ""
 		if i == 0 {
 			what = "changed"
@@ -167,9 +129,9 @@ func (r *report) tell(row func(what, text string)) {
 		line(what, "%s %d -> %d (%s)", e.Sysctl, e.Original, e.ReadBack, e.Reason.Sentence())
 	}
 	switch {
-	case r.Ledger != "":
-		line("changed", "not known: %s; sudo ctwarden status", r.Ledger)
-	case len(r.Changed) == 0:
+	case s.Ledger != "":
+		line("changed", "not known: %s; sudo ctwarden status", s.Ledger)
+	case len(s.Changed) == 0:
 		line("changed", "nothing")
 	default:
 		line("undo", "ctwarden revert --print")

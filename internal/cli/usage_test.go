@@ -5,6 +5,7 @@ import (
 	"testing"
 
 	"github.com/ctwarden/ctwarden/internal/config"
+	"github.com/ctwarden/ctwarden/internal/status"
 	"github.com/ctwarden/ctwarden/policy"
 )
 
@@ -18,9 +19,9 @@ func TestAHintReadsTheSameLog(t *testing.T) {
 }
 
 func TestALedgerThatMayNotBeReadIsNotAnEmptyOne(t *testing.T) {
-	r := report{Ledger: "open /var/lib/ctwarden/ledger.json: permission denied"}
+	r := status.Status{Ledger: "open /var/lib/ctwarden/ledger.json: permission denied"}
 	var b strings.Builder
-	if err := r.print(&b); err != nil {
+	if err := printScreen(&b, &r); err != nil {
 		t.Fatal(err)
 	}
 	if out := b.String(); strings.Contains(out, "nothing") || !strings.Contains(out, "permission denied") || !strings.Contains(out, "sudo ctwarden status") {
@@ -35,7 +36,7 @@ func TestOneLookTellsNeitherGrowthNorLosses(t *testing.T) {
 	for _, running := range []bool{true, false} {
 		r.Running = running
 		var b strings.Builder
-		if err := r.print(&b); err != nil {
+		if err := printScreen(&b, r); err != nil {
 			t.Fatal(err)
 		}
 		out := b.String()

@@ -11,6 +11,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/ctwarden/ctwarden/internal/audit"
+	"github.com/ctwarden/ctwarden/internal/status"
 	"github.com/ctwarden/ctwarden/internal/ui"
 	"github.com/ctwarden/ctwarden/policy"
 )
@@ -19,7 +20,7 @@ import (
 // error: it is how one leaves. A look that fails is told, and the next one may
 // succeed: a daemon may be started anew meanwhile. Only the first one must not
 // fail.
-func watchStatus(ctx context.Context, w io.Writer, every time.Duration, look func() (report, error), size func() ui.Terminal) error {
+func watchStatus(ctx context.Context, w io.Writer, every time.Duration, look func() (*status.Status, error), size func() ui.Terminal) error {
 	if fullScreen(size()) {
 		fmt.Fprint(w, ui.EnterScreen)
 		defer fmt.Fprint(w, ui.LeaveScreen)
@@ -67,7 +68,7 @@ func watchStatus(ctx context.Context, w io.Writer, every time.Duration, look fun
 
 // A view is what was seen so far.
 type view struct {
-	last  report
+	last  *status.Status
 	past  history
 	looks int
 	// err is why the latest look failed, failed when.
@@ -75,7 +76,7 @@ type view struct {
 	failed time.Time
 }
 
-func (v *view) look(look func() (report, error)) error {
+func (v *view) look(look func() (*status.Status, error)) error {
 	r, err := look()
 	if v.err = err; err != nil {
 		v.failed = time.Now()
@@ -83,7 +84,7 @@ func (v *view) look(look func() (report, error)) error {
 	}
 	v.last = r
 	v.looks++
-	v.past.add(&r)
+	v.past.add(r)
 	return nil
 }
 
@@ -93,7 +94,7 @@ func fullScreen(t ui.Terminal) bool { return t.Columns > 0 && !t.Dumb }
 
 // write writes a whole screen, or one line.
 func (v *view) write(w io.Writer, s ui.Terminal) error {
-	text := oneLine(&v.last) + "\n"
+	text := oneLine(v.last) + "\n"
 	switch {
 	case fullScreen(s):
 		text = ui.HomeCursor + v.frame(s) + ui.ClearRest
@@ -114,7 +115,7 @@ const pastMost = 512
 // A history is how full the first table was at the latest looks.
 type history struct{ entries, limit []float64 }
 
-func (h *history) add(r *report) {
+func (h *history) add(r *status.Status) {
 	if len(r.Tables) == 0 || r.Tables[0].Assessment.Observation.Absent {
 		return
 	}
@@ -132,7 +133,7 @@ func (h *history) last(n int) (limit, entries []float64) {
 }
 
 // oneLine is one look on one line.
-func oneLine(r *report) string {
+func oneLine(r *status.Status) string {
 	at := ui.Time(r.At)
 	if len(r.Tables) == 0 {
 		return at + " no table has been looked at yet"

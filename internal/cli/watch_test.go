@@ -14,15 +14,16 @@ import (
 	"testing"
 	"time"
 
-	"github.com/ctwarden/ctwarden/internal/agent"
 	"github.com/ctwarden/ctwarden/internal/conntrack"
 	"github.com/ctwarden/ctwarden/internal/loop"
+	"github.com/ctwarden/ctwarden/internal/status"
 	"github.com/ctwarden/ctwarden/internal/ui"
 	"github.com/ctwarden/ctwarden/policy"
+	"github.com/ctwarden/ctwarden/watcher"
 )
 
 // standing is a report of a daemon whose table holds so much.
-func standing(level policy.Level, entries, most uint64, held policy.Hold) report {
+func standing(level policy.Level, entries, most uint64, held policy.Hold) *status.Status {
 	t := loop.TableStatus{Level: level, Held: held}
 	if held != policy.NotHeld {
 		t.HeldText = held.Sentence()
@@ -32,11 +33,11 @@ func standing(level policy.Level, entries, most uint64, held policy.Hold) report
 	t.Assessment.Observation.Table = conntrack.Table{Entries: entries, Max: most, Buckets: 512}
 	t.Assessment.Fullness = t.Assessment.Observation.Table.Fullness()
 	at := time.Date(2026, 3, 1, 3, 0, 0, 0, time.UTC)
-	return report{
+	return &status.Status{
 		Running: true, Version: "1.0", Since: at,
 		Status: loop.Status{At: at, Mode: policy.Enforce, Tables: []loop.TableStatus{t}},
-		Sources: map[string]agent.SourceReport{
-			"kmsg": {Alive: true}, "journald": {Error: "no journal"},
+		Sources: map[string]status.Source{
+			"kmsg": {Status: watcher.Status{Alive: true}}, "journald": {Error: "no journal"},
 		},
 	}
 }
@@ -55,10 +56,10 @@ func TestAWatchOutlivesTheDaemon(t *testing.T) {
 			looks := 0
 			var b bytes.Buffer
 			ctx, cancel := context.WithCancel(ctx)
-			err := watchStatus(ctx, &b, time.Millisecond, func() (report, error) {
+			err := watchStatus(ctx, &b, time.Millisecond, func() (*status.Status, error) {
 				switch looks++; looks {
 				case 2:
-					return report{}, io.ErrUnexpectedEOF
+					return nil, io.ErrUnexpectedEOF
 				case 4:
 					cancel()
 				}
@@ -75,7 +76,7 @@ func TestALiveScreenComesAndGoes(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	defer cancel()
 	looks := 0
-	look := func() (report, error) {
+	look := func() (*status.Status, error) {
 		if looks++; looks == 3 {
 			cancel()
 		}
@@ -92,17 +93,17 @@ func TestALiveScreenComesAndGoes(t *testing.T) {
 func TestWithoutATerminalEachLookIsALine(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	defer cancel()
-	reports := []report{standing(policy.Calm, 5, 10, policy.HeldCalm), {}, standing(policy.Exhausted, 10, 10, policy.HeldBudget)}
+	reports := []*status.Status{standing(policy.Calm, 5, 10, policy.HeldCalm), {}, standing(policy.Exhausted, 10, 10, policy.HeldBudget)}
 	absent := standing(policy.Calm, 0, 0, policy.HeldNoTable)
 	absent.Tables[0].Assessment.Observation.Absent = true
 	reports = append(reports, absent)
 	looks := 0
 	var b bytes.Buffer
-	err := watchStatus(ctx, &b, time.Millisecond, func() (report, error) {
+	err := watchStatus(ctx, &b, time.Millisecond, func() (*status.Status, error) {
 		looks++
 		if looks > len(reports) {
 			cancel()
-			return report{}, nil
+			return new(status.Status), nil
 		}
 		return reports[looks-1], nil
 	}, func() ui.Terminal { return ui.Terminal{} })
@@ -133,7 +134,7 @@ func watchResized(t *testing.T, width int64) *resized {
 	r.width.Store(width)
 	ended := make(chan error)
 	go func() {
-		ended <- watchStatus(ctx, writer, time.Hour, func() (report, error) {
+		ended <- watchStatus(ctx, writer, time.Hour, func() (*status.Status, error) {
 			r.looks.Add(1)
 			return standing(policy.Calm, 5, 10, policy.HeldCalm), nil
 		}, func() ui.Terminal { return ui.Terminal{Columns: int(r.width.Load()), Rows: 30} })
@@ -195,13 +196,13 @@ func TestALineIsForALook(t *testing.T) {
 
 func TestAWatchThatCanNotBeginOrBeReadEnds(t *testing.T) {
 	size := func() ui.Terminal { return ui.Terminal{} }
-	fails := func() (report, error) { return report{}, io.ErrUnexpectedEOF }
+	fails := func() (*status.Status, error) { return nil, io.ErrUnexpectedEOF }
 	if err := watchStatus(t.Context(), io.Discard, time.Millisecond, fails, size); !errors.Is(err, io.ErrUnexpectedEOF) {
 		t.Errorf("the first look fails: %v", err)
 	}
 	reader, writer := io.Pipe()
 	reader.Close()
-	works := func() (report, error) { return standing(policy.Calm, 5, 10, policy.HeldCalm), nil }
+	works := func() (*status.Status, error) { return standing(policy.Calm, 5, 10, policy.HeldCalm), nil }
 	if err := watchStatus(t.Context(), writer, time.Millisecond, works, size); !errors.Is(err, io.ErrClosedPipe) {
 		t.Errorf("nobody reads: %v", err)
 	}

@@ -2,31 +2,18 @@ package doctor
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"io/fs"
-	"time"
 
 	"github.com/ctwarden/ctwarden/internal/control"
-	"github.com/ctwarden/ctwarden/internal/loop"
+	"github.com/ctwarden/ctwarden/internal/status"
 	"github.com/ctwarden/ctwarden/internal/ui"
 )
-
-// An answer is what is looked at of the daemon's answer on its status.
-type answer struct {
-	Since time.Time `json:"since"`
-	loop.Status
-	Sources map[string]struct {
-		Alive bool   `json:"alive"`
-		Error string `json:"error"`
-	} `json:"sources"`
-}
 
 // checkDaemon asks the running daemon, which lives in the sandbox of its unit.
 func (p *checker) checkDaemon(ctx context.Context) {
 	const area = "daemon"
-	text, err := control.Status(ctx, p.cfg.Control.Socket)
-	var r answer
+	r, err := status.Query(ctx, p.cfg.Control.Socket)
 	switch {
 	case control.NoDaemon(err):
 		p.add(Note, area, "running", "systemctl start ctwarden", "no: nobody answers at %s, and nothing is watched", p.cfg.Control.Socket)
@@ -34,10 +21,7 @@ func (p *checker) checkDaemon(ctx context.Context) {
 	case errors.Is(err, fs.ErrPermission):
 		p.add(Note, area, "running", "sudo ctwarden doctor   # or be in the group ctwarden", "can't be asked by this user")
 		return
-	case err == nil:
-		err = json.Unmarshal(text, &r)
-	}
-	if err != nil {
+	case err != nil:
 		p.add(Wrong, area, "running", "systemctl status ctwarden", "does not answer: %v", err)
 		return
 	}

@@ -7,7 +7,9 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 
+	"github.com/ctwarden/ctwarden/internal/status"
 	"github.com/ctwarden/ctwarden/policy"
+	"github.com/ctwarden/ctwarden/watcher"
 )
 
 // families returns everything that a snapshot tells.
@@ -18,28 +20,36 @@ func families() []family {
 func daemonFamilies() []family {
 	return []family{
 		{prometheus.GaugeValue, "build_info", "Always 1; the version is in the labels.", []string{"version", "goversion"},
-			func(s *Snapshot, sample sampler) { sample(1, s.Version, runtime.Version()) }},
+			func(s *snapshot, sample sampler) { sample(1, s.Version, runtime.Version()) }},
 		one("start_time_seconds", "When the daemon started, in seconds since 1970.",
-			func(s *Snapshot) float64 { return seconds(s.Since) }),
+			func(s *snapshot) float64 { return seconds(s.Since) }),
 		one("last_turn_time_seconds", "When the table was last measured, in seconds since 1970.",
-			func(s *Snapshot) float64 { return seconds(s.Status.At) }),
+			func(s *snapshot) float64 { return seconds(s.At) }),
 		{prometheus.GaugeValue, "mode", "1 for the mode in force: enforce acts, observe only records.", []string{"mode"},
-			func(s *Snapshot, sample sampler) {
+			func(s *snapshot, sample sampler) {
 				for _, m := range [...]policy.Mode{policy.Enforce, policy.Observe} {
-					sample(truth(s.Status.Mode == m), m.String())
+					sample(truth(s.Mode == m), m.String())
 				}
 			}},
 		one("changed_values", "Kernel values that ctwarden has changed and not put back; ctwarden status names them.",
-			func(s *Snapshot) float64 { return float64(s.Changed) }),
+			func(s *snapshot) float64 { return float64(len(s.Changed)) }),
 		one("troubles", "Present errors that do not stop the daemon; ctwarden status names them.",
-			func(s *Snapshot) float64 { return float64(len(s.Status.Errors)) }),
+			func(s *snapshot) float64 { return float64(len(s.Errors)) }),
 		one("audit_healthy", "Whether the audit log can be written: without it and without journald nothing is done.",
-			func(s *Snapshot) float64 { return truth(s.Audit.Healthy) }),
-		one("audit_sequence", "Number of the last record of the audit log.",
-			func(s *Snapshot) float64 { return float64(s.Audit.Seq) }),
-		one("audit_lost_records", "Records lost since the log was last written.",
-			func(s *Snapshot) float64 { return float64(s.Audit.Lost) }),
+			func(s *snapshot) float64 { return truth(s.Audit != nil && s.Audit.Error == "") }),
+		ofAudit("audit_sequence", "Number of the last record of the audit log.",
+			func(a *status.Audit) float64 { return float64(a.Seq) }),
+		ofAudit("audit_lost_records", "Records lost since the log was last written.",
+			func(a *status.Audit) float64 { return float64(a.Lost) }),
 	}
+}
+
+func ofAudit(name, help string, value func(*status.Audit) float64) family {
+	return family{prometheus.GaugeValue, name, help, nil, func(s *snapshot, sample sampler) {
+		if s.Audit != nil {
+			sample(value(s.Audit))
+		}
+	}}
 }
 
 func seconds(t time.Time) float64 {
@@ -53,16 +63,16 @@ func seconds(t time.Time) float64 {
 // it has been looked at.
 func hostFamilies() []family {
 	host := func(name, help string, value func(*policy.Assessment) float64) family {
-		return family{prometheus.GaugeValue, name, help, nil, func(s *Snapshot, sample sampler) {
-			if len(s.Status.Tables) > 0 {
-				sample(value(&s.Status.Tables[0].Assessment))
+		return family{prometheus.GaugeValue, name, help, nil, func(s *snapshot, sample sampler) {
+			if len(s.Tables) > 0 {
+				sample(value(&s.Tables[0].Assessment))
 			}
 		}}
 	}
 	state := func(name, help string, until func(*policy.State) policy.Moment) family {
-		return family{prometheus.GaugeValue, name, help, nil, func(s *Snapshot, sample sampler) {
-			if len(s.Status.Tables) > 0 {
-				t := &s.Status.Tables[0]
+		return family{prometheus.GaugeValue, name, help, nil, func(s *snapshot, sample sampler) {
+			if len(s.Tables) > 0 {
+				t := &s.Tables[0]
 				sample(until(&t.State).Since(t.Assessment.Observation.Now).Seconds())
 			}
 		}}
@@ -84,19 +94,19 @@ func hostFamilies() []family {
 		state("breaker_open_seconds", "Rest of the breaker's pause; 0 when it is closed.",
 			func(s *policy.State) policy.Moment { return s.HandsOffUntil }),
 		{prometheus.GaugeValue, "tables", "Network namespaces whose table is watched; the fullest ones have series.", nil,
-			func(s *Snapshot, sample sampler) {
-				if s.tables > 0 {
-					sample(float64(s.tables))
+			func(s *snapshot, sample sampler) {
+				if len(s.Tables) > 0 {
+					sample(float64(len(s.Tables)))
 				}
 			}},
 	}
 }
 
-func tellWritable(s *Snapshot, sample sampler) {
-	if len(s.Status.Tables) == 0 {
+func tellWritable(s *snapshot, sample sampler) {
+	if len(s.Tables) == 0 {
 		return
 	}
-	k := s.Status.Tables[0].Assessment.Observation.Kernel
+	k := s.Tables[0].Assessment.Observation.Kernel
 	sample(truth(k.MaxWritable), "max")
 	sample(truth(k.BucketsWritable), "buckets")
 	sample(truth(k.TimeoutsWritable), "timeouts")
@@ -104,34 +114,34 @@ func tellWritable(s *Snapshot, sample sampler) {
 }
 
 func sourceFamilies() []family {
-	source := func(kind prometheus.ValueType, name, help string, value func(Source) float64) family {
-		return family{kind, name, help, []string{"source"}, func(s *Snapshot, sample sampler) {
+	source := func(kind prometheus.ValueType, name, help string, value func(*status.Source) float64) family {
+		return family{kind, name, help, []string{"source"}, func(s *snapshot, sample sampler) {
 			for name, source := range s.Sources {
-				sample(value(source), name)
+				sample(value(&source), name)
 			}
 		}}
 	}
 	return []family{
 		source(prometheus.GaugeValue, "source_alive", "Whether the kernel log is received through this source; without any, the counters remain.",
-			func(s Source) float64 { return truth(s.Alive) }),
+			func(s *status.Source) float64 { return truth(s.Alive) }),
 		source(prometheus.CounterValue, "source_lines_total", "Lines about full tables that were received.",
-			func(s Source) float64 { return float64(s.Heard) }),
+			func(s *status.Source) float64 { return float64(s.Heard) }),
 		source(prometheus.CounterValue, "source_lost_records_total", "Records of the kernel log that were overwritten unread.",
-			func(s Source) float64 { return float64(s.Lost) }),
+			func(s *status.Source) float64 { return float64(s.Lost) }),
 		source(prometheus.CounterValue, "source_reopened_total", "How often the source was reopened.",
-			func(s Source) float64 { return float64(s.Reopened) }),
+			func(s *status.Source) float64 { return float64(s.Reopened) }),
 		source(prometheus.CounterValue, "source_missed_lines_total", "Lines about full tables that came too late for an action.",
-			func(s Source) float64 { return float64(s.Missed) }),
+			func(s *status.Source) float64 { return float64(s.Missed) }),
 		source(prometheus.GaugeValue, "source_last_record_time_seconds", "When the source last had a record, in seconds since 1970; 0 for never.",
-			func(s Source) float64 { return seconds(s.At) }),
+			func(s *status.Source) float64 { return seconds(s.At) }),
 	}
 }
 
 // neighbourFamilies tell of the other network namespaces, where they are
 // watched.
 func neighbourFamilies() []family {
-	neighbours := func(name, help string, value func(*Neighbours) float64) family {
-		return family{prometheus.GaugeValue, name, help, nil, func(s *Snapshot, sample sampler) {
+	neighbours := func(name, help string, value func(*watcher.NamespacesReport) float64) family {
+		return family{prometheus.GaugeValue, name, help, nil, func(s *snapshot, sample sampler) {
 			if s.Neighbours != nil {
 				sample(value(s.Neighbours))
 			}
@@ -139,16 +149,16 @@ func neighbourFamilies() []family {
 	}
 	return []family{
 		neighbours("netns_found", "Other network namespaces.",
-			func(n *Neighbours) float64 { return float64(n.Found) }),
+			func(n *watcher.NamespacesReport) float64 { return float64(n.Namespaces) }),
 		neighbours("netns_unread", "Other network namespaces whose table could not be read.",
-			func(n *Neighbours) float64 { return float64(n.Unread) }),
+			func(n *watcher.NamespacesReport) float64 { return float64(n.Unread) }),
 		neighbours("netns_hidden_processes", "Processes whose network namespace could not be read.",
-			func(n *Neighbours) float64 { return float64(n.Hidden) }),
+			func(n *watcher.NamespacesReport) float64 { return float64(n.Hidden) }),
 		neighbours("netns_entries", "Entries in the tables of all other network namespaces.",
-			func(n *Neighbours) float64 { return float64(n.Entries) }),
+			func(n *watcher.NamespacesReport) float64 { return float64(n.Entries) }),
 		neighbours("netns_fullest_entries", "Entries in the fullest table of another network namespace.",
-			func(n *Neighbours) float64 { return float64(n.Most) }),
+			func(n *watcher.NamespacesReport) float64 { return float64(n.Most) }),
 		neighbours("netns_sweep_seconds", "Time of the last sweep of all other network namespaces.",
-			func(n *Neighbours) float64 { return n.Took.Seconds() }),
+			func(n *watcher.NamespacesReport) float64 { return float64(n.SweepNS) / 1e9 }),
 	}
 }

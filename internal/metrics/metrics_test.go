@@ -25,13 +25,16 @@ import (
 	"github.com/ctwarden/ctwarden/internal/loop"
 	"github.com/ctwarden/ctwarden/internal/metrics"
 	"github.com/ctwarden/ctwarden/internal/record"
+	"github.com/ctwarden/ctwarden/internal/status"
 	"github.com/ctwarden/ctwarden/policy"
+	"github.com/ctwarden/ctwarden/remediate"
+	"github.com/ctwarden/ctwarden/watcher"
 )
 
 var update = flag.Bool("update", false, "rewrite the table in docs/metrics.md")
 
 // flooded is a daemon in the middle of an incident.
-func flooded() metrics.Snapshot {
+func flooded() *status.Status {
 	now := policy.Moment(time.Hour)
 	at := time.Date(2026, 3, 1, 3, 0, 0, 0, time.UTC)
 	own := loop.TableStatus{
@@ -52,18 +55,18 @@ func flooded() metrics.Snapshot {
 			},
 		},
 	}
-	return metrics.Snapshot{
+	return &status.Status{
 		Version: `1.0 "beta"`, Since: at,
 		Status:     loop.Status{At: at, Mode: policy.Enforce, Tables: []loop.TableStatus{own}, Errors: map[string]string{"save": "x"}},
-		Sources:    map[string]metrics.Source{"kmsg": {Alive: true, Heard: 7}, "journald": {Lost: 2, Missed: 5, At: at}},
-		Neighbours: &metrics.Neighbours{Found: 200, Unread: 3, Hidden: 4, Entries: 9000, Most: 8000, Took: 12 * time.Millisecond},
-		Changed:    3, Audit: metrics.Audit{Seq: 9, Healthy: true},
+		Sources:    map[string]status.Source{"kmsg": {Status: watcher.Status{Alive: true, Heard: 7}}, "journald": {Status: watcher.Status{Lost: 2, Missed: 5, At: at}}},
+		Neighbours: &watcher.NamespacesReport{Namespaces: 200, Unread: 3, Hidden: 4, Entries: 9000, Most: 8000, SweepNS: 12e6},
+		Changed:    make([]remediate.Row, 3), Audit: &status.Audit{Head: audit.Head{Seq: 9}},
 	}
 }
 
 // of returns a page that tells of s.
-func of(s metrics.Snapshot) *metrics.Page {
-	return metrics.New(func() metrics.Snapshot { return s })
+func of(s *status.Status) *metrics.Page {
+	return metrics.New(func() *status.Status { return s })
 }
 
 // page returns what a Prometheus server is answered.
@@ -131,10 +134,10 @@ func TestWithoutNeighboursNothingIsSaidOfThem(t *testing.T) {
 
 func TestATableThatDoesNotGrowIsNeverFull(t *testing.T) {
 	s := flooded()
-	s.Status.Tables[0].Assessment.FullIn = policy.Never
-	s.Status.Tables[0].Assessment.Observation.Absent = true
-	s.Status.Tables[0].Held = policy.NotHeld
-	s.Status.Tables[0].Incident = ""
+	s.Tables[0].Assessment.FullIn = policy.Never
+	s.Tables[0].Assessment.Observation.Absent = true
+	s.Tables[0].Held = policy.NotHeld
+	s.Tables[0].Incident = ""
 	p := page(t, of(s))
 	want(t, p, `ctwarden_table_full_in_seconds{netns="0"} +Inf`, `ctwarden_table_present{netns="0"} 0`, `ctwarden_incident_open{netns="0"} 0`)
 	if strings.Contains(p, "ctwarden_held{") {
@@ -143,7 +146,7 @@ func TestATableThatDoesNotGrowIsNeverFull(t *testing.T) {
 }
 
 func TestADaemonThatHasNotLookedYetHasAPage(t *testing.T) {
-	p := page(t, of(metrics.Snapshot{}))
+	p := page(t, of(&status.Status{}))
 	want(t, p, `ctwarden_last_turn_time_seconds 0`, `ctwarden_audit_healthy 0`)
 	if strings.Contains(p, "ctwarden_table_") {
 		t.Error("it tells of a table")
@@ -152,11 +155,11 @@ func TestADaemonThatHasNotLookedYetHasAPage(t *testing.T) {
 
 func TestTheSeriesOfManyNamespacesAreBounded(t *testing.T) {
 	s := flooded()
-	s.Status.Tables[0].Assessment.Fullness = 1
+	s.Tables[0].Assessment.Fullness = 1
 	for i := range 1000 {
 		table := loop.TableStatus{NetNS: uint32(i + 1), Name: fmt.Sprintf("pod %d", i)}
 		table.Assessment.Fullness = conntrack.Permyriad(i)
-		s.Status.Tables = append(s.Status.Tables, table)
+		s.Tables = append(s.Tables, table)
 	}
 	p := page(t, of(s))
 	want(t, p, `ctwarden_tables 1001`, `ctwarden_table_fullness_ratio{netns="0"} 0.0001`, `ctwarden_table_fullness_ratio{netns="1000"} 0.0999`, `ctwarden_table_info{name="pod 999",netns="1000"} 1`)
@@ -166,7 +169,7 @@ func TestTheSeriesOfManyNamespacesAreBounded(t *testing.T) {
 	if strings.Contains(p, `netns="1"}`) {
 		t.Error("an empty table is told before a full one")
 	}
-	if s.Status.Tables[1].NetNS != 1 {
+	if s.Tables[1].NetNS != 1 {
 		t.Error("the snapshot was put into another order")
 	}
 }
@@ -176,7 +179,7 @@ func TestTheSeriesOfManyNamespacesAreBounded(t *testing.T) {
 // number takes it for a restart, and counts all of it once more.
 func TestACounterNeverGoesBack(t *testing.T) {
 	s := flooded()
-	p := metrics.New(func() metrics.Snapshot { return s })
+	p := metrics.New(func() *status.Status { return s })
 	for _, step := range []struct {
 		what     string
 		counters conntrack.Counters
@@ -187,8 +190,8 @@ func TestACounterNeverGoesBack(t *testing.T) {
 		{"packets are lost again", conntrack.Counters{Drop: 15, InsertFailed: 6, ChainTooLong: 1}, "10"},
 		{"another namespace has the number", conntrack.Counters{Drop: 2}, "2"},
 	} {
-		s.Status.Tables = slices.Clone(s.Status.Tables)
-		s.Status.Tables[0].Assessment.Observation.Table.Counters = step.counters
+		s.Tables = slices.Clone(s.Tables)
+		s.Tables[0].Assessment.Observation.Table.Counters = step.counters
 		t.Log(step.what)
 		want(t, page(t, p), `ctwarden_table_full_dropped_packets_total{netns="0"} `+step.want)
 	}
@@ -271,7 +274,7 @@ func TestTheProcessCostsSomething(t *testing.T) {
 func TestAPageThatCanNotBeMadeIsAnError(t *testing.T) {
 	// Two sources of one name, once their names are made valid.
 	s := flooded()
-	s.Sources = map[string]metrics.Source{"a\xff": {}, "a\xfe": {}}
+	s.Sources = map[string]status.Source{"a\xff": {}, "a\xfe": {}}
 	answer := httptest.NewRecorder()
 	of(s).ServeHTTP(answer, httptest.NewRequest(http.MethodGet, "/metrics", nil))
 	if answer.Code != http.StatusInternalServerError || strings.Contains(answer.Body.String(), "# HELP") {
@@ -344,8 +347,8 @@ func TestPromtoolFindsNothing(t *testing.T) {
 
 func TestNumbersAreWhole(t *testing.T) {
 	s := flooded()
-	s.Status.Tables[0].Assessment.Trend.Fast = math.Inf(-1)
-	s.Status.Tables[0].Assessment.Trend.Slow = math.Inf(-1)
+	s.Tables[0].Assessment.Trend.Fast = math.Inf(-1)
+	s.Tables[0].Assessment.Trend.Slow = math.Inf(-1)
 	if p := page(t, of(s)); !strings.Contains(p, "-Inf") || strings.Contains(p, "NaN") {
 		t.Error("a rate that is no number is not written as Prometheus reads it")
 	}

@@ -7,6 +7,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 
 	"github.com/ctwarden/ctwarden/internal/audit"
+	"github.com/ctwarden/ctwarden/internal/status"
 )
 
 // prefix begins every name. It also keeps the figures of the process apart
@@ -21,8 +22,9 @@ type Page struct {
 	serve    http.HandlerFunc
 }
 
-// New returns a page that takes a snapshot whenever it is read.
-func New(look func() Snapshot) *Page {
+// New returns a page that calls look whenever it is read, and does not change
+// what look returns.
+func New(look func() *status.Status) *Page {
 	p := &Page{registry: prometheus.NewRegistry(), tally: newTally()}
 	p.registry.MustRegister(newStanding(look), newCost())
 	p.registry.MustRegister(p.tally.collectors()...)

@@ -7,6 +7,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/ctwarden/ctwarden/internal/loop"
+	"github.com/ctwarden/ctwarden/internal/status"
 )
 
 // A family is one metric and what a snapshot says of it.
@@ -14,21 +15,21 @@ type family struct {
 	kind       prometheus.ValueType
 	name, help string
 	labels     []string
-	tell       func(s *Snapshot, sample sampler)
+	tell       func(s *snapshot, sample sampler)
 }
 
 // A sampler takes one value with its labels, in the order of the family's.
 type sampler func(value float64, labels ...string)
 
 // one is a family of one gauge without labels.
-func one(name, help string, value func(*Snapshot) float64) family {
-	return family{prometheus.GaugeValue, name, help, nil, func(s *Snapshot, sample sampler) { sample(value(s)) }}
+func one(name, help string, value func(*snapshot) float64) family {
+	return family{prometheus.GaugeValue, name, help, nil, func(s *snapshot, sample sampler) { sample(value(s)) }}
 }
 
 // A standing tells how things stand. Everything is a constant at the moment of
 // reading, so that no label outlives the namespace that it names.
 type standing struct {
-	look     func() Snapshot
+	look     func() *status.Status
 	families []family
 	descs    []*prometheus.Desc
 
@@ -39,7 +40,7 @@ type standing struct {
 // A mark is how far the counters of a table had come.
 type mark struct{ drop, full uint64 }
 
-func newStanding(look func() Snapshot) *standing {
+func newStanding(look func() *status.Status) *standing {
 	s := &standing{look: look, families: families()}
 	for _, f := range s.families {
 		s.descs = append(s.descs, prometheus.NewDesc(prefix+"_"+f.name, f.help, f.labels, nil))
@@ -72,15 +73,12 @@ func (s *standing) Collect(out chan<- prometheus.Metric) {
 }
 
 // now takes a snapshot, of the tables that are told.
-func (s *standing) now() Snapshot {
+func (s *standing) now() snapshot {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	now := s.look()
-	s.seen = ahead(s.seen, now.Status.Tables)
-	now.full = s.seen
-	now.tables = len(now.Status.Tables)
-	now.Status.Tables = fullest(now.Status.Tables)
-	return now
+	s.seen = ahead(s.seen, now.Tables)
+	return snapshot{now, fullest(now.Tables), s.seen}
 }
 
 // ahead returns how far the counters of the tables have come. What was dropped

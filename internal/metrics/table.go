@@ -53,9 +53,9 @@ func tableCounters() []family {
 			func(c *conntrack.Counters) uint64 { return c.Drop }),
 		{prometheus.CounterValue, "table_full_dropped_packets_total",
 			"Packets dropped because the table was full or the kernel had no memory; valid only while an incident is open.", []string{"netns"},
-			func(s *Snapshot, sample sampler) {
-				for i := range s.Status.Tables {
-					netns := s.Status.Tables[i].NetNS
+			func(s *snapshot, sample sampler) {
+				for i := range s.told {
+					netns := s.told[i].NetNS
 					sample(float64(s.full[netns].full), inode(netns))
 				}
 			}},
@@ -97,9 +97,9 @@ func tableStates() []family {
 
 // ofTables is a family with samples for each table.
 func ofTables(kind prometheus.ValueType, name, help string, labels []string, tell func(*loop.TableStatus, sampler)) family {
-	return family{kind, name, help, append([]string{"netns"}, labels...), func(s *Snapshot, sample sampler) {
-		for i := range s.Status.Tables {
-			t := &s.Status.Tables[i]
+	return family{kind, name, help, append([]string{"netns"}, labels...), func(s *snapshot, sample sampler) {
+		for i := range s.told {
+			t := &s.told[i]
 			tell(t, func(value float64, labels ...string) {
 				sample(value, append([]string{inode(t.NetNS)}, labels...)...)
 			})

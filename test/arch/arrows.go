@@ -30,19 +30,20 @@ func arrows() map[string][]string {
 		"internal/incident":     {"policy", "internal/conntrack", "internal/census", "internal/record", "internal/advice"},
 		"internal/report":       {"policy", "internal/advice", "internal/conntrack", "internal/audit", "internal/incident", "internal/ui"},
 		"internal/control":      {},
-		"internal/metrics":      {"policy", "internal/conntrack", "internal/audit", "internal/loop", "internal/record"},
-		"internal/sandbox":      {"internal/netns"},
+		"internal/metrics":      {"policy", "watcher", "internal/conntrack", "internal/audit", "internal/loop", "internal/record", "internal/status"},
+		// Its parts are the types of those that make them; without a daemon it reads table and ledger itself.
+		"internal/status":  {"policy", "watcher", "remediate", "internal/audit", "internal/control", "internal/loop", "internal/netns"},
+		"internal/sandbox": {"internal/netns"},
 		// watcher: a namespace and a sweep of them.
 		"internal/diagnosis": {"policy", "internal/advice", "watcher", "internal/conntrack", "internal/census", "internal/audit", "internal/ui"},
-		// daemon: its Status, which is asked for through the socket.
 		"internal/doctor": {
 			"policy", "watcher", "remediate", "internal/conntrack", "internal/netns", "internal/ctnetlink", "internal/config",
-			"internal/audit", "internal/control", "internal/loop", "internal/ui", "internal/advice",
+			"internal/audit", "internal/control", "internal/status", "internal/ui", "internal/advice",
 		},
 		// It ties all of these together; only the command line and the drill import it.
 		"internal/agent": {
 			"policy", "watcher", "remediate", "internal/conntrack", "internal/netns", "internal/ctnetlink", "internal/census",
-			"internal/record", "internal/audit", "internal/config", "internal/control", "internal/loop", "internal/metrics", "internal/ui",
+			"internal/record", "internal/audit", "internal/config", "internal/control", "internal/loop", "internal/metrics", "internal/status", "internal/ui",
 		},
 		"internal/drill": {
 			"policy", "watcher", "remediate", "internal/netns", "internal/sandbox", "internal/record", "internal/audit", "internal/config",
