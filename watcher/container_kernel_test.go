@@ -97,10 +97,10 @@ func stopContainer(t *testing.T, program, id, group string) {
 	}
 }
 
-// TestKnownNamesWhatARealRuntimeStarted has a container runtime start a pod's
+// TestKnownNamesAContainerOfARealRuntime has a container runtime start a pod's
 // container, without an engine: what names it is what the kernel tells of its
 // control group, and the runtime's own configuration.
-func TestKnownNamesWhatARealRuntimeStarted(t *testing.T) {
+func TestKnownNamesAContainerOfARealRuntime(t *testing.T) {
 	program := needRuntime(t)
 	if program == "" {
 		return
@@ -138,8 +138,8 @@ func TestKnownNamesWhatARealRuntimeStarted(t *testing.T) {
 	}
 }
 
-// TestKnownNamesWhatIPNetnsMade uses the program that people use.
-func TestKnownNamesWhatIPNetnsMade(t *testing.T) {
+// TestKnownNamesANamespaceOfIPNetns uses the program that people use.
+func TestKnownNamesANamespaceOfIPNetns(t *testing.T) {
 	needNetNS(t)
 	ip, err := exec.LookPath("ip")
 	if err != nil {
@@ -166,7 +166,7 @@ func TestKnownNamesWhatIPNetnsMade(t *testing.T) {
 	}
 	r := newKnown(t)
 	r.Sweep(0)
-	n, here := r.Named(inode)
+	n, here := r.Lookup(inode)
 	if !here || n.Name() != name || n.Entries != 30 || n.Unread {
 		t.Errorf("knows %+v, %t, want %s with 30 entries", n, here, name)
 	}
@@ -174,7 +174,7 @@ func TestKnownNamesWhatIPNetnsMade(t *testing.T) {
 	if err := r.Search(); err != nil {
 		t.Fatal(err)
 	}
-	if n, here := r.Named(inode); here || n.Name() != name {
+	if n, here := r.Lookup(inode); here || n.Name() != name {
 		t.Errorf("after ip netns delete it is %q, %t, want %q, gone", n.Name(), here, name)
 	}
 }

@@ -7,9 +7,9 @@ import "time"
 // line.mono).
 const dedupWindow = 2 * time.Second
 
-// dedupMemory is how long the second reading of a line may take. The journal's
+// dedupRetention is how long the second reading of a line may take. The journal's
 // is late by what journald is behind, and not acted on from lateAfter on.
-const dedupMemory = lateAfter + dedupWindow
+const dedupRetention = maxLineAge + dedupWindow
 
 // dedupSpan is for how long lines are kept as one entry.
 const dedupSpan = time.Second
@@ -22,25 +22,25 @@ const maxDedup = 256
 // through the other within the window, the larger number passes. The zero dedup
 // is ready.
 type dedup struct {
-	passed []passed
+	seen   []seenLines
 	newest time.Duration // of all that passed
 }
 
-// A passed entry stands for lines that have passed and may come once more.
-type passed struct {
+// A seenLines entry stands for lines that have passed and may come once more.
+type seenLines struct {
 	key         lineKey
 	source      Source
 	first, last time.Duration
 	count       uint64
 }
 
-// first reports whether a line was not read through another source before.
-func (d *dedup) first(l line) bool {
+// isNew reports whether a line was not read through another source before.
+func (d *dedup) isNew(l line) bool {
 	d.newest = max(d.newest, l.mono)
 	second := false
-	kept := d.passed[:0]
-	for _, p := range d.passed {
-		if d.newest-p.last > dedupMemory {
+	kept := d.seen[:0]
+	for _, p := range d.seen {
+		if d.newest-p.last > dedupRetention {
 			continue
 		}
 		if !second && p.key == l.lineKey && p.source != l.source && p.first-l.mono <= dedupWindow && l.mono-p.last <= dedupWindow {
@@ -51,24 +51,24 @@ func (d *dedup) first(l line) bool {
 			kept = append(kept, p)
 		}
 	}
-	d.passed = kept
+	d.seen = kept
 	if !second {
-		d.keep(l)
+		d.add(l)
 	}
 	return !second
 }
 
-// keep adds what has passed to what passed shortly before, or to the end.
-func (d *dedup) keep(l line) {
-	for i := range d.passed {
-		p := &d.passed[i]
+// add adds what has passed to what passed shortly before, or to the end.
+func (d *dedup) add(l line) {
+	for i := range d.seen {
+		p := &d.seen[i]
 		if p.key == l.lineKey && p.source == l.source && p.first <= l.mono && l.mono-p.first <= dedupSpan {
 			p.last, p.count = max(p.last, l.mono), p.count+1
 			return
 		}
 	}
-	if len(d.passed) == maxDedup {
-		d.passed = append(d.passed[:0], d.passed[1:]...)
+	if len(d.seen) == maxDedup {
+		d.seen = append(d.seen[:0], d.seen[1:]...)
 	}
-	d.passed = append(d.passed, passed{l.lineKey, l.source, l.mono, l.mono, 1})
+	d.seen = append(d.seen, seenLines{l.lineKey, l.source, l.mono, l.mono, 1})
 }

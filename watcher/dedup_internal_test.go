@@ -7,7 +7,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 )
 
-func TestOneLineThroughTwoSourcesPassesOnce(t *testing.T) {
+func TestDedupPassesALineOfTwoSourcesOnce(t *testing.T) {
 	read := func(source Source, at time.Duration) line { return line{source: source, mono: at} }
 	in := func(netns uint32, l line) line {
 		l.netns, l.named = netns, true
@@ -63,7 +63,7 @@ func TestOneLineThroughTwoSourcesPassesOnce(t *testing.T) {
 			var d dedup
 			var got []bool
 			for _, l := range c.lines {
-				got = append(got, d.first(l))
+				got = append(got, d.isNew(l))
 			}
 			if diff := cmp.Diff(c.passed, got); diff != "" {
 				t.Errorf("passed (-want +got):\n%s", diff)
@@ -77,7 +77,7 @@ func TestDedupAllocatesNothing(t *testing.T) {
 	var d dedup
 	at := time.Minute
 	allocs := testing.AllocsPerRun(2000, func() {
-		d.first(line{source: SourceKmsg, mono: at})
+		d.isNew(line{source: SourceKmsg, mono: at})
 		at += time.Millisecond
 	})
 	if allocs > 0.5 {
@@ -90,25 +90,25 @@ func TestDedupAllocatesNothing(t *testing.T) {
 func TestDedupOfManyNamespacesIsBounded(t *testing.T) {
 	var d dedup
 	for i := range uint32(10 * maxDedup) {
-		if !d.first(line{lineKey{i + 1, true}, SourceKmsg, time.Minute}) {
+		if !d.isNew(line{lineKey{i + 1, true}, SourceKmsg, time.Minute}) {
 			t.Fatalf("the line of netns %d does not pass", i+1)
 		}
 	}
-	if n := len(d.passed); n != maxDedup {
+	if n := len(d.seen); n != maxDedup {
 		t.Errorf("%d entries wait for their second reading, want %d", n, maxDedup)
 	}
-	if d.first(line{lineKey{10 * maxDedup, true}, SourceJournald, time.Minute}) {
+	if d.isNew(line{lineKey{10 * maxDedup, true}, SourceJournald, time.Minute}) {
 		t.Error("the latest was forgotten before the oldest")
 	}
 }
 
-// TestDedupForgets when no source can be so late any more.
-func TestDedupForgets(t *testing.T) {
+// TestDedupDropsOldLines when no source can be so late any more.
+func TestDedupDropsOldLines(t *testing.T) {
 	var d dedup
 	for i := range 1000 {
-		d.first(line{source: SourceKmsg, mono: time.Duration(i) * time.Second})
+		d.isNew(line{source: SourceKmsg, mono: time.Duration(i) * time.Second})
 	}
-	if n, most := len(d.passed), int(dedupMemory/time.Second)+1; n > most {
-		t.Errorf("%d entries of the last %s, want %d at most", n, dedupMemory, most)
+	if n, most := len(d.seen), int(dedupRetention/time.Second)+1; n > most {
+		t.Errorf("%d entries of the last %s, want %d at most", n, dedupRetention, most)
 	}
 }

@@ -19,12 +19,12 @@ import (
 // include/linux/proc_ns.h), so that a number is one or the other.
 const pidLimit = 1 << 31
 
-// leastID is the least of the id of a container by which it is known.
-const leastID = 6
+// minContainerID is the least of the id of a container by which it is known.
+const minContainerID = 6
 
-// namedIn are the directories in which ip netns, Docker and others keep
+// mountDirs are the directories in which ip netns, Docker and others keep
 // namespaces open.
-func namedIn() []string { return []string{"/run/netns", "/var/run/netns", "/run/docker/netns"} }
+func mountDirs() []string { return []string{"/run/netns", "/var/run/netns", "/run/docker/netns"} }
 
 // An AmbiguousError is a name that several namespaces have. It lists them.
 type AmbiguousError struct{ error }
@@ -37,16 +37,16 @@ type AmbiguousError struct{ error }
 // the same. A name of several namespaces is an *AmbiguousError. See netns.Open
 // for the privileges that it needs.
 func Find(name string) (*netns.NS, error) {
-	ns, err := findPath(name)
+	ns, err := findByPath(name)
 	if !errors.Is(err, fs.ErrNotExist) && !errors.Is(err, fs.ErrPermission) {
 		return ns, err
 	}
-	called, calledErr := findCalled(name)
+	called, calledErr := findByName(name)
 	if calledErr == nil || !errors.Is(calledErr, fs.ErrNotExist) {
 		return called, calledErr
 	}
 	if number, err := strconv.ParseUint(digits(name), 10, 32); err == nil && (number >= pidLimit || digits(name) != name) {
-		return findThread(uint32(number))
+		return findByThread(uint32(number))
 	}
 	return nil, err
 }
@@ -54,12 +54,12 @@ func Find(name string) (*netns.NS, error) {
 // digits returns the number in the "net:[…]" of the kernel's links, or name.
 func digits(name string) string { return strings.TrimSuffix(strings.TrimPrefix(name, "net:["), "]") }
 
-// findPath opens a namespace by its path, its name in ip netns or a process.
-func findPath(name string) (*netns.NS, error) {
+// findByPath opens a namespace by its path, its name in ip netns or a process.
+func findByPath(name string) (*netns.NS, error) {
 	if strings.Contains(name, "/") {
 		return netns.Open(name)
 	}
-	for _, dir := range namedIn() {
+	for _, dir := range mountDirs() {
 		// A name with dots in it is still one in this directory.
 		path := filepath.Join(dir, name)
 		if _, err := os.Stat(path); err == nil && name != "" && name != "." && name != ".." {
@@ -72,15 +72,15 @@ func findPath(name string) (*netns.NS, error) {
 	return nil, fmt.Errorf("no network namespace is named %q: %w", name, fs.ErrNotExist)
 }
 
-// findCalled opens the namespace with a number, or the one that a container
+// findByName opens the namespace with a number, or the one that a container
 // runtime, a pod or a unit gives its name to, wherever it is mounted.
-func findCalled(name string) (*netns.NS, error) {
+func findByName(name string) (*netns.NS, error) {
 	var known Known
 	defer func() { _ = known.Close() }() // it only read
 	if err := known.Search(); err != nil {
 		return nil, err
 	}
-	found := slices.DeleteFunc(known.All(), func(ns Namespace) bool { return !ns.isCalled(name) })
+	found := slices.DeleteFunc(known.All(), func(ns Namespace) bool { return !ns.hasName(name) })
 	switch len(found) {
 	case 0:
 		return nil, fmt.Errorf("find %q: %w", name, fs.ErrNotExist)
@@ -94,20 +94,20 @@ func findCalled(name string) (*netns.NS, error) {
 	return nil, &AmbiguousError{fmt.Errorf("%q is the name of %d network namespaces: %s", name, len(found), strings.Join(names, ", "))}
 }
 
-func (n *Namespace) isCalled(name string) bool {
-	if len(name) >= leastID && strings.HasPrefix(n.Container, name) {
+func (n *Namespace) hasName(name string) bool {
+	if len(name) >= minContainerID && strings.HasPrefix(n.Container, name) {
 		return true
 	}
 	if !n.Guessed && digits(name) == strconv.FormatUint(uint64(n.Inode), 10) {
 		return true
 	}
-	return name != "" && slices.Contains([]string{n.Name(), n.Called, n.Container, n.Pod, n.Unit, strings.TrimSuffix(n.Unit, ".service")}, name)
+	return name != "" && slices.Contains([]string{n.Name(), n.RuntimeName, n.Container, n.Pod, n.Unit, strings.TrimSuffix(n.Unit, ".service")}, name)
 }
 
-// findThread looks for a namespace among those of all threads; the first of a
+// findByThread looks for a namespace among those of all threads; the first of a
 // process is often in another one than the rest. A namespace that is only held
 // open by a file or a socket is not found.
-func findThread(inode uint32) (*netns.NS, error) {
+func findByThread(inode uint32) (*netns.NS, error) {
 	// Where not even the first process is to be seen, others are hidden, and
 	// what is not found may be there all the same.
 	_, err := os.Stat("/proc/1")

@@ -30,7 +30,7 @@ func onThrowawayThread(fn func()) {
 // Where /proc hides the processes of others (hidepid, or ProtectProc= of a
 // unit), a namespace that is not found may be there all the same: nobody may
 // take it for gone.
-func TestWhatIsHiddenIsNotGone(t *testing.T) {
+func TestFindReportsHiddenProcessesAsPermissionDenied(t *testing.T) {
 	if os.Getuid() != 0 {
 		t.Skip("needs root to mount /proc")
 	}
@@ -59,19 +59,19 @@ func TestWhatIsHiddenIsNotGone(t *testing.T) {
 	}
 }
 
-func TestANamespaceIsFoundByWhatItIsCalled(t *testing.T) {
+func TestFindByRuntimeName(t *testing.T) {
 	id := strings.Repeat("0123456789abcdef", 4)
-	ns := Namespace{Inode: 4026532001, Container: id, Called: "shop/web", Pod: "8d5b0a6c-0000-0000-0000-000000000000", Unit: "shop.service", Comm: "nginx"}
+	ns := Namespace{Inode: 4026532001, Container: id, RuntimeName: "shop/web", Pod: "8d5b0a6c-0000-0000-0000-000000000000", Unit: "shop.service", Comm: "nginx"}
 	for name, want := range map[string]bool{
 		"shop/web": true, id: true, id[:12]: true, id[:5]: false, ns.Pod: true, "shop": true, "shop.service": true,
 		"nginx": false, "": false, "sho": false, "4026532001": true, "net:[4026532001]": true, "402653200": false,
 	} {
-		if ns.isCalled(name) != want {
+		if ns.hasName(name) != want {
 			t.Errorf("is called %q: %t, want %t", name, !want, want)
 		}
 	}
 	ns.Guessed = true
-	if ns.isCalled("4026532001") {
+	if ns.hasName("4026532001") {
 		t.Error("a guessed number is nobody's name")
 	}
 }

@@ -85,7 +85,7 @@ func TestFindByName(t *testing.T) {
 	}
 }
 
-func TestFindWhatIsNotThere(t *testing.T) {
+func TestFindReportsAMissingNamespace(t *testing.T) {
 	for _, name := range []string{"", ".", "..", "no-such-name", "/no/such/path", "2147483647", "4294967295", "net:[1]", "net:[x]", "-1", fmt.Sprintf("net:[%d]", os.Getpid())} {
 		if ns, err := watcher.Find(name); !errors.Is(err, fs.ErrNotExist) {
 			if err == nil {
@@ -103,9 +103,9 @@ func TestFindWhatIsNotThere(t *testing.T) {
 	}
 }
 
-// TestOpenedFindsWhatIsMountedAnywhere has a namespace without a process, in a
+// TestOpenedFindsANamespaceByItsMount has a namespace without a process, in a
 // directory that nobody keeps namespaces in.
-func TestOpenedFindsWhatIsMountedAnywhere(t *testing.T) {
+func TestOpenedFindsANamespaceByItsMount(t *testing.T) {
 	cttest.NeedRoot(t)
 	s := cttest.Mount(t, 1, func(int, *netns.NS) {})
 	o := watcher.Opened{}

@@ -76,19 +76,19 @@ func (b *Inbox) Drain() []policy.Signal {
 	return signals
 }
 
-// add takes a line in.
-func (b *Inbox) add(l line) {
+// enqueue takes a line in.
+func (b *Inbox) enqueue(l line) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	if !b.dedup.first(l) {
+	if !b.dedup.isNew(l) {
 		return
 	}
 	s := policy.Signal{NetNS: l.netns, Named: l.named, Count: 1, Source: string(l.source)}
-	if !b.count(&s) {
+	if !b.merge(&s) {
 		if len(b.signals) >= maxSignals && s.Named {
 			s.NetNS = 0
 		}
-		if !b.count(&s) {
+		if !b.merge(&s) {
 			b.signals = append(b.signals, s)
 		}
 	}
@@ -98,8 +98,8 @@ func (b *Inbox) add(l line) {
 	}
 }
 
-// count adds a signal to an equal one, if one waits.
-func (b *Inbox) count(s *policy.Signal) bool {
+// merge adds a signal to an equal one, if one waits.
+func (b *Inbox) merge(s *policy.Signal) bool {
 	for i := range b.signals {
 		w := &b.signals[i]
 		if w.NetNS == s.NetNS && w.Named == s.Named && w.Source == s.Source {
@@ -110,8 +110,8 @@ func (b *Inbox) count(s *policy.Signal) bool {
 	return false
 }
 
-// lose counts records that were overwritten unread.
-func (b *Inbox) lose(n uint64) {
+// addLost counts records that were overwritten unread.
+func (b *Inbox) addLost(n uint64) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	b.lost += n

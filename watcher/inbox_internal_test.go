@@ -11,16 +11,16 @@ import (
 
 // AddLine has a source read a line that names no namespace.
 func (b *Inbox) AddLine(source Source, mono time.Duration) {
-	b.add(line{source: source, mono: mono})
+	b.enqueue(line{source: source, mono: mono})
 }
 
 func TestInboxWakesOnceAndCountsEqualLines(t *testing.T) {
 	b := NewInbox()
-	b.lose(4)
+	b.addLost(4)
 	for i := range time.Duration(3) {
 		b.AddLine(SourceKmsg, i*time.Second)
 		b.AddLine(SourceJournald, i*time.Second) // the same line
-		b.add(line{lineKey{7, true}, SourceKmsg, i * time.Second})
+		b.enqueue(line{lineKey{7, true}, SourceKmsg, i * time.Second})
 	}
 	select {
 	case <-b.Wake():
@@ -52,7 +52,7 @@ func TestInboxOfManyNamespacesIsBounded(t *testing.T) {
 	b := NewInbox()
 	const lines = 1000
 	for i := range uint32(lines) {
-		b.add(line{lineKey{i + 1, true}, SourceKmsg, time.Minute})
+		b.enqueue(line{lineKey{i + 1, true}, SourceKmsg, time.Minute})
 	}
 	got := b.Drain()
 	total := uint64(0)

@@ -17,9 +17,9 @@ type Record struct {
 	// Cursor names the record: after it the reading goes on.
 	Cursor string
 	Text   string
-	// Source is when the kernel printed the line, on the clock of printk,
+	// Printed is when the kernel printed the line, on the clock of printk,
 	// which drifts against every other one. 0: the journal does not say.
-	Source time.Duration
+	Printed time.Duration
 	// Boot is the id of the boot in which journald took the line in, without
 	// dashes, Mono when, on CLOCK_MONOTONIC, and At the same on the wall clock.
 	Boot string
@@ -53,23 +53,23 @@ func lossMatches() []string {
 // ErrNoJournal says that this machine has no journal to listen to.
 var ErrNoJournal = errors.New("no journal")
 
-// FindJournal says whether journald runs and can be read here; an empty root is "/".
-func FindJournal(root string) error {
+// CheckJournal says whether journald runs and can be read here; an empty root is "/".
+func CheckJournal(root string) error {
 	if _, err := os.Stat(filepath.Join("/", root, "run/systemd/journal/socket")); err != nil {
 		return fmt.Errorf("%w: journald does not run: %w", ErrNoJournal, err)
 	}
-	if !haveLibrary() {
+	if !haveLibsystemd() {
 		if _, err := exec.LookPath(journalctl); err != nil {
 			return fmt.Errorf("%w: %w", ErrNoJournal, err)
 		}
 	}
-	return mayReadJournal(root)
+	return checkReadable(root)
 }
 
-// mayReadJournal opens the journal of the system. Without the right to, neither
+// checkReadable opens the journal of the system. Without the right to, neither
 // libsystemd nor journalctl --follow fails: they read the files that they may,
 // and never hear of the kernel.
-func mayReadJournal(root string) error {
+func checkReadable(root string) error {
 	var refused error
 	for _, dir := range []string{"run/log/journal", "var/log/journal"} {
 		files, err := filepath.Glob(filepath.Join("/", root, dir, "*", "system.journal"))
@@ -92,10 +92,10 @@ func mayReadJournal(root string) error {
 	return nil // journald has just begun
 }
 
-// place reads a cursor of the journal, such as "s=…;i=a3;b=BOOT;m=MONO;t=REAL;x=…"
+// parseCursor reads a cursor of the journal, such as "s=…;i=a3;b=BOOT;m=MONO;t=REAL;x=…"
 // with the numbers in hexadecimal microseconds. It spares reading three
 // fields of each record.
-func (r *Record) place(cursor string) bool {
+func (r *Record) parseCursor(cursor string) bool {
 	r.Cursor = cursor
 	found := 0
 	for part := range strings.SplitSeq(cursor, ";") {
@@ -120,16 +120,16 @@ func (r *Record) place(cursor string) bool {
 	return found == 3
 }
 
-// printed reads the field _SOURCE_MONOTONIC_TIMESTAMP: decimal microseconds.
-func (r *Record) printed(micros string) {
+// parsePrinted reads the field _SOURCE_MONOTONIC_TIMESTAMP: decimal microseconds.
+func (r *Record) parsePrinted(micros string) {
 	n, err := strconv.ParseInt(micros, 10, 64)
 	if err == nil && n >= 0 && n <= maxMicros {
-		r.Source = time.Duration(n) * time.Microsecond
+		r.Printed = time.Duration(n) * time.Microsecond
 	}
 }
 
-// lostLines returns N of journald's "Missed N kernel messages".
-func lostLines(text string) uint64 {
+// missedMessages returns N of journald's "Missed N kernel messages".
+func missedMessages(text string) uint64 {
 	number, ok := strings.CutPrefix(text, "Missed ")
 	if !ok {
 		return 0
@@ -153,7 +153,7 @@ func readCursor(path string) (string, error) {
 	}
 	var r Record
 	cursor := strings.TrimSpace(string(text))
-	if len(cursor) > 1024 || strings.ContainsAny(cursor, "\x00\n ") || !r.place(cursor) {
+	if len(cursor) > 1024 || strings.ContainsAny(cursor, "\x00\n ") || !r.parseCursor(cursor) {
 		return "", fmt.Errorf("read cursor: %s holds none", path)
 	}
 	return cursor, nil
@@ -165,14 +165,14 @@ func writeCursor(path, cursor string) error {
 	if path == "" || cursor == "" {
 		return nil
 	}
-	if err := replace(path, cursor+"\n"); err != nil {
+	if err := writeAtomic(path, cursor+"\n"); err != nil {
 		return fmt.Errorf("write cursor: %w", err)
 	}
 	return nil
 }
 
-// replace writes a file whole, or not at all.
-func replace(path, text string) error {
+// writeAtomic writes a file whole, or not at all.
+func writeAtomic(path, text string) error {
 	next := path + ".new"
 	if err := os.WriteFile(next, []byte(text), 0o600); err != nil {
 		return err

@@ -18,14 +18,14 @@ const (
 	exportedLine   = `{"MESSAGE":"nf_conntrack: nf_conntrack: table full in netns 4026532178, dropping packet","__REALTIME_TIMESTAMP":"1795205976148337","_BOOT_ID":"aec3eee924bb4319a464bb0ef3d3ed16","_SOURCE_MONOTONIC_TIMESTAMP":"3585880182","__MONOTONIC_TIMESTAMP":"4626700772","__CURSOR":"` + exportedCursor + `"}`
 )
 
-func TestParseExported(t *testing.T) {
+func TestParseJournalJSON(t *testing.T) {
 	whole := Record{
 		Cursor: exportedCursor, Text: "nf_conntrack: nf_conntrack: table full in netns 4026532178, dropping packet",
-		Source: 3585880182 * time.Microsecond, Boot: "aec3eee924bb4319a464bb0ef3d3ed16",
+		Printed: 3585880182 * time.Microsecond, Boot: "aec3eee924bb4319a464bb0ef3d3ed16",
 		Mono: 0x113c5d9e4 * time.Microsecond, At: time.UnixMicro(0x660baf681c971),
 	}
 	bytes, bare := whole, whole
-	bytes.Text, bare.Text, bare.Source, bytes.Source = "", "", 0, 0
+	bytes.Text, bare.Text, bare.Printed, bytes.Printed = "", "", 0, 0
 	for name, c := range map[string]struct {
 		line string
 		want Record
@@ -42,7 +42,7 @@ func TestParseExported(t *testing.T) {
 		"torn":                   {line: exportedLine[:100], bad: true},
 	} {
 		t.Run(name, func(t *testing.T) {
-			got, err := parseExported([]byte(c.line))
+			got, err := parseJournalJSON([]byte(c.line))
 			if c.bad != (err != nil) {
 				t.Fatalf("error %v", err)
 			}
@@ -53,23 +53,23 @@ func TestParseExported(t *testing.T) {
 	}
 }
 
-func FuzzParseExported(f *testing.F) {
+func FuzzParseJournalJSON(f *testing.F) {
 	f.Add([]byte(exportedLine))
 	f.Add([]byte(`{"MESSAGE":[1],"__CURSOR":"b=;m=0;t=0","_SOURCE_MONOTONIC_TIMESTAMP":"-9"}`))
 	f.Fuzz(func(t *testing.T, line []byte) {
-		r, err := parseExported(line)
-		if err == nil && (r.Cursor == "" || r.Mono < 0 || r.Source < 0) {
+		r, err := parseJournalJSON(line)
+		if err == nil && (r.Cursor == "" || r.Mono < 0 || r.Printed < 0) {
 			t.Errorf("%q gives %+v", line, r)
 		}
 	})
 }
 
-func TestLostLines(t *testing.T) {
+func TestMissedMessages(t *testing.T) {
 	for text, want := range map[string]uint64{
 		"Missed 12 kernel messages": 12, "Missed kernel messages": 0, "Missed -1 kernel messages": 0,
 		"Missed 12 kernel messages, and more": 0, "missed 12 kernel messages": 0, "Missed 99999999999 kernel messages": 0, "": 0,
 	} {
-		if got := lostLines(text); got != want {
+		if got := missedMessages(text); got != want {
 			t.Errorf("%q: %d, want %d", text, got, want)
 		}
 	}
@@ -108,23 +108,23 @@ func TestCursorOnDisk(t *testing.T) {
 	}
 }
 
-func TestFindJournal(t *testing.T) {
-	if err := FindJournal(t.TempDir()); err == nil {
+func TestCheckJournal(t *testing.T) {
+	if err := CheckJournal(t.TempDir()); err == nil {
 		t.Error("found a journal on a host without journald")
 	}
 }
 
-func BenchmarkParseExported(b *testing.B) {
+func BenchmarkParseJournalJSON(b *testing.B) {
 	for b.Loop() {
-		if _, err := parseExported([]byte(exportedLine)); err != nil {
+		if _, err := parseJournalJSON([]byte(exportedLine)); err != nil {
 			b.Fatal(err)
 		}
 	}
 }
 
-// TestAJournalThatMayNotBeReadIsNone looks as an ordinary user: as such, the
+// TestCheckJournalRefusesAnUnreadableJournal looks as an ordinary user: as such, the
 // kernel checks what files may be opened by this thread.
-func TestAJournalThatMayNotBeReadIsNone(t *testing.T) {
+func TestCheckJournalRefusesAnUnreadableJournal(t *testing.T) {
 	if os.Getuid() != 0 {
 		t.Skip("needs root to make a file that another user may not read")
 	}
@@ -148,7 +148,7 @@ func TestAJournalThatMayNotBeReadIsNone(t *testing.T) {
 		}()
 		return <-done
 	}
-	look := func() error { return mayReadJournal(root) }
+	look := func() error { return checkReadable(root) }
 	if err := asUser(look); err != nil {
 		t.Errorf("a journal that has not begun: %v", err)
 	}
@@ -169,7 +169,7 @@ func TestAJournalThatMayNotBeReadIsNone(t *testing.T) {
 	}
 }
 
-func TestLateLines(t *testing.T) {
+func TestJournaldRecognisesOldLines(t *testing.T) {
 	const boot = "aec3"
 	for name, c := range map[string]struct {
 		record Record
@@ -181,21 +181,21 @@ func TestLateLines(t *testing.T) {
 		"of eleven seconds ago":        {Record{Boot: boot, Mono: 100 * time.Second}, 111 * time.Second, true},
 		"of before the start":          {Record{Boot: boot, Mono: 49 * time.Second}, 51 * time.Second, true},
 		"of another boot":              {Record{Boot: "beef", Mono: 100 * time.Second}, 101 * time.Second, true},
-		"printed long before":          {Record{Boot: boot, Mono: 100 * time.Second, Source: 60 * time.Second}, 101 * time.Second, true},
-		"printed a little before":      {Record{Boot: boot, Mono: 100 * time.Second, Source: 95 * time.Second}, 101 * time.Second, false},
-		"printed later, by that clock": {Record{Boot: boot, Mono: 100 * time.Second, Source: 160 * time.Second}, 101 * time.Second, false},
+		"printed long before":          {Record{Boot: boot, Mono: 100 * time.Second, Printed: 60 * time.Second}, 101 * time.Second, true},
+		"printed a little before":      {Record{Boot: boot, Mono: 100 * time.Second, Printed: 95 * time.Second}, 101 * time.Second, false},
+		"printed later, by that clock": {Record{Boot: boot, Mono: 100 * time.Second, Printed: 160 * time.Second}, 101 * time.Second, false},
 	} {
 		t.Run(name, func(t *testing.T) {
-			j := &Journald{Boot: boot, began: 50 * time.Second}
-			if got := j.late(&c.record, j.skew.delay(&c.record), c.now); got != c.want {
+			j := &Journald{Boot: boot, started: 50 * time.Second}
+			if got := j.tooOld(&c.record, j.skew.delay(&c.record), c.now); got != c.want {
 				t.Errorf("late %t, want %t", got, c.want)
 			}
 		})
 	}
 }
 
-// TestTheChildIsAskedForWhatFollows the cursor, and it ends with its reader.
-func TestTheChildIsAskedForWhatFollows(t *testing.T) {
+// TestJournalctlStartsAfterTheCursor the cursor, and it ends with its reader.
+func TestJournalctlStartsAfterTheCursor(t *testing.T) {
 	if _, err := os.Stat("/bin/sh"); err != nil {
 		t.Skip("needs /bin/sh, which is not in the virtual machine")
 	}
@@ -211,11 +211,11 @@ func TestTheChildIsAskedForWhatFollows(t *testing.T) {
 				t.Fatal(err)
 			}
 			t.Setenv("PATH", dir+":"+os.Getenv("PATH"))
-			journal, err := openChild(c.cursor)
+			journal, err := startJournalctl(c.cursor)
 			if err != nil {
 				t.Fatal(err)
 			}
-			lines := journal.(*child).lines
+			lines := journal.(*journalctlProcess).lines
 			args, pid := string(<-lines), string(<-lines)
 			if !strings.Contains(args, c.want) || strings.Contains(args, c.never) {
 				t.Errorf("asked for %q, want %q", args, c.want)

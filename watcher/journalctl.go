@@ -19,18 +19,18 @@ import (
 // linked in.
 const journalctl = "journalctl"
 
-// A child is a journalctl that follows the journal. It implements Journal.
-type child struct {
+// A journalctlProcess is a journalctl that follows the journal. It implements Journal.
+type journalctlProcess struct {
 	cmd     *exec.Cmd
 	kill    context.CancelFunc
 	out     io.ReadCloser
-	said    *tail
+	stderr  *tail
 	lines   chan []byte
 	readErr error // valid when lines is closed
 }
 
-// openChild starts journalctl behind a cursor.
-func openChild(cursor string) (Journal, error) {
+// startJournalctl starts journalctl behind a cursor.
+func startJournalctl(cursor string) (Journal, error) {
 	args := []string{"--quiet", "--follow", "--output=json", "--output-fields=MESSAGE,_SOURCE_MONOTONIC_TIMESTAMP"}
 	if cursor == "" {
 		args = append(args, "--lines=0")
@@ -40,41 +40,41 @@ func openChild(cursor string) (Journal, error) {
 	args = append(args, kernelMatches()...)
 	args = append(append(args, "+"), lossMatches()...)
 	ctx, kill := context.WithCancel(context.Background())
-	c := &child{cmd: exec.CommandContext(ctx, journalctl, args...), kill: kill, said: new(tail), lines: make(chan []byte)}
-	c.cmd.Env = append(os.Environ(), "LC_ALL=C", "SYSTEMD_PAGER=", "SYSTEMD_COLORS=0")
-	c.cmd.Stderr = c.said
-	c.cmd.WaitDelay = time.Second
+	p := &journalctlProcess{cmd: exec.CommandContext(ctx, journalctl, args...), kill: kill, stderr: new(tail), lines: make(chan []byte)}
+	p.cmd.Env = append(os.Environ(), "LC_ALL=C", "SYSTEMD_PAGER=", "SYSTEMD_COLORS=0")
+	p.cmd.Stderr = p.stderr
+	p.cmd.WaitDelay = time.Second
 	var err error
-	if c.out, err = c.cmd.StdoutPipe(); err == nil {
-		err = c.cmd.Start()
+	if p.out, err = p.cmd.StdoutPipe(); err == nil {
+		err = p.cmd.Start()
 	}
 	if err != nil {
 		kill()
 		return nil, err
 	}
-	go c.read(ctx)
-	return c, nil
+	go p.read(ctx)
+	return p, nil
 }
 
 // maxLine bounds a line of journalctl: the kernel's own are below 8 KiB.
 const maxLine = 64 << 10
 
-func (c *child) read(ctx context.Context) {
-	defer close(c.lines)
-	lines := bufio.NewScanner(c.out)
+func (p *journalctlProcess) read(ctx context.Context) {
+	defer close(p.lines)
+	lines := bufio.NewScanner(p.out)
 	lines.Buffer(nil, maxLine)
 	for lines.Scan() {
 		select {
-		case c.lines <- bytes.Clone(lines.Bytes()):
+		case p.lines <- bytes.Clone(lines.Bytes()):
 		case <-ctx.Done():
 			return
 		}
 	}
-	c.readErr = lines.Err()
+	p.readErr = lines.Err()
 }
 
 // Next implements Journal.
-func (c *child) Next(ctx context.Context) (Record, bool, error) {
+func (p *journalctlProcess) Next(ctx context.Context) (Record, bool, error) {
 	idle := time.NewTimer(journalIdle)
 	defer idle.Stop()
 	select {
@@ -82,20 +82,20 @@ func (c *child) Next(ctx context.Context) (Record, bool, error) {
 		return Record{}, false, nil
 	case <-idle.C:
 		return Record{}, false, nil
-	case line, ok := <-c.lines:
+	case line, ok := <-p.lines:
 		if !ok {
-			return Record{}, false, c.ended()
+			return Record{}, false, p.exitError()
 		}
-		r, err := parseExported(line)
+		r, err := parseJournalJSON(line)
 		return r, err == nil, err
 	}
 }
 
-// ended says why journalctl has ended.
-func (c *child) ended() error {
-	c.kill()
-	err := errors.Join(c.readErr, c.cmd.Wait())
-	if text := c.said.String(); text != "" {
+// exitError says why journalctl has ended.
+func (p *journalctlProcess) exitError() error {
+	p.kill()
+	err := errors.Join(p.readErr, p.cmd.Wait())
+	if text := p.stderr.String(); text != "" {
 		return fmt.Errorf("journalctl: %s", text)
 	}
 	if err == nil {
@@ -105,17 +105,17 @@ func (c *child) ended() error {
 }
 
 // Close implements Journal.
-func (c *child) Close() error {
-	c.kill()
-	for range c.lines { // until the reader has ended
+func (p *journalctlProcess) Close() error {
+	p.kill()
+	for range p.lines { // until the reader has ended
 	}
-	_ = c.cmd.Wait() // it was killed, or waited for already
+	_ = p.cmd.Wait() // it was killed, or waited for already
 	return nil
 }
 
-// parseExported reads a line of journalctl's JSON. A field with bytes that are
+// parseJournalJSON reads a line of journalctl's JSON. A field with bytes that are
 // no text is an array of numbers.
-func parseExported(line []byte) (Record, error) {
+func parseJournalJSON(line []byte) (Record, error) {
 	var fields struct {
 		Cursor  string          `json:"__CURSOR"`
 		Message json.RawMessage `json:"MESSAGE"`
@@ -125,10 +125,10 @@ func parseExported(line []byte) (Record, error) {
 		return Record{}, fmt.Errorf("parse journal entry: %w", err)
 	}
 	var r Record
-	if !r.place(fields.Cursor) {
+	if !r.parseCursor(fields.Cursor) {
 		return Record{}, fmt.Errorf("parse journal entry: no cursor: %.80q", fields.Cursor)
 	}
-	r.printed(fields.Source)
+	r.parsePrinted(fields.Source)
 	if err := json.Unmarshal(fields.Message, &r.Text); err != nil {
 		r.Text = "" // no line about a full table has such bytes
 	}

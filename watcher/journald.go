@@ -42,19 +42,19 @@ type Journald struct {
 	// Elsewhere, if not nil, says of a line of this boot, by the moment at
 	// which the kernel printed it on the clock of printk, that it comes through
 	// the kernel log as well: too late here, it was not missed.
-	Elsewhere func(printed time.Duration) bool
+	CoveredByKmsg func(printed time.Duration) bool
 	// OnChange is as that of Kmsg. OnMissed, if not nil, is told of lines
 	// that came too late. Neither may block.
 	OnChange func(Status)
 	OnMissed func(Missed)
 
 	health
-	inbox  *Inbox
-	began  time.Duration // Run began, on CLOCK_MONOTONIC
-	cursor string
-	saved  string
-	missed Missed
-	skew   skew
+	inbox   *Inbox
+	started time.Duration // Run began, on CLOCK_MONOTONIC
+	cursor  string
+	saved   string
+	missed  Missed
+	skew    skew
 	// readable says that the journal was read, or that there was nothing in it
 	// to be read, since it was opened last.
 	readable bool
@@ -68,29 +68,29 @@ func NewJournald(cursorPath, boot string) *Journald {
 // saveEvery is how often the cursor is written at the most.
 const saveEvery = 5 * time.Second
 
-// lateAfter is the age from which a line is not acted on any more.
-const lateAfter = 10 * time.Second
+// maxLineAge is the age from which a line is not acted on any more.
+const maxLineAge = 10 * time.Second
 
 // Run listens until ctx is done and puts what it reads into inbox. When it
 // returns, everything that it started is gone.
 func (j *Journald) Run(ctx context.Context, inbox *Inbox) {
 	j.inbox = inbox
-	j.began = monotonic()
+	j.started = monotonic()
 	j.Boot = strings.ReplaceAll(j.Boot, "-", "")
 	cursor, err := readCursor(j.CursorPath)
 	if err != nil {
-		j.change(false, err, j.OnChange) // and begin at the end
+		j.setAlive(false, err, j.OnChange) // and begin at the end
 	}
 	j.cursor, j.saved = cursor, cursor
 	var backoff time.Duration
 	doubted := "" // a cursor that may be why nothing can be read
 	for ctx.Err() == nil {
-		progress, err := j.listen(ctx)
+		progress, err := j.follow(ctx)
 		if ctx.Err() != nil {
 			break
 		}
 		if doubted == "" || j.readable {
-			j.change(false, err, j.OnChange)
+			j.setAlive(false, err, j.OnChange)
 		}
 		switch {
 		case progress:
@@ -107,28 +107,28 @@ func (j *Journald) Run(ctx context.Context, inbox *Inbox) {
 			j.cursor, doubted = "", j.cursor
 			continue
 		}
-		if !pause(ctx, backoff) {
+		if !waitBackoff(ctx, backoff) {
 			break
 		}
-		backoff = longer(backoff)
+		backoff = nextBackoff(backoff)
 		j.update(func(s *Status) { s.Reopened++ })
 	}
-	j.tellMissed()
-	j.save()
+	j.reportMissed()
+	j.saveCursor()
 	j.update(func(s *Status) { s.Alive = false }) // asked for, so it is no change
 }
 
-// listen reads the journal until it fails, and reports whether it read a
+// follow reads the journal until it fails, and reports whether it read a
 // record.
-func (j *Journald) listen(ctx context.Context) (progress bool, err error) {
+func (j *Journald) follow(ctx context.Context) (progress bool, err error) {
 	j.readable = false
 	journal, err := j.Open(j.cursor)
 	if err != nil {
 		return false, fmt.Errorf("open journal: %w", err)
 	}
 	reading, stop := context.WithCancel(ctx)
-	feed := make(chan fed, 64)
-	go feedFrom(reading, journal, feed)
+	feed := make(chan journalResult, 64)
+	go readJournal(reading, journal, feed)
 	defer func() {
 		stop()
 		for range feed { // until the reader has ended
@@ -142,38 +142,38 @@ func (j *Journald) listen(ctx context.Context) (progress bool, err error) {
 		case <-ctx.Done():
 			return progress, ctx.Err()
 		case <-saves.C:
-			j.save()
+			j.saveCursor()
 		case f := <-feed:
 			switch {
 			case f.err != nil:
 				return progress, fmt.Errorf("read journal: %w", f.err)
 			case f.idle:
 				j.readable = true
-				j.change(true, nil, j.OnChange)
-				j.tellMissed()
+				j.setAlive(true, nil, j.OnChange)
+				j.reportMissed()
 			default:
 				j.readable, progress = true, true
-				j.change(true, nil, j.OnChange)
-				j.take(&f.record)
+				j.setAlive(true, nil, j.OnChange)
+				j.handle(&f.record)
 			}
 		}
 	}
 }
 
-// fed is what the reader of a journal hands over: a record, an error after
+// journalResult is what the reader of a journal hands over: a record, an error after
 // which it ends, or that there is nothing.
-type fed struct {
+type journalResult struct {
 	record Record
 	idle   bool
 	err    error
 }
 
-func feedFrom(ctx context.Context, journal Journal, feed chan<- fed) {
+func readJournal(ctx context.Context, journal Journal, feed chan<- journalResult) {
 	defer close(feed)
 	for ctx.Err() == nil {
 		r, ok, err := journal.Next(ctx)
 		select {
-		case feed <- fed{r, !ok, err}:
+		case feed <- journalResult{r, !ok, err}:
 		case <-ctx.Done():
 			return
 		}
@@ -183,40 +183,40 @@ func feedFrom(ctx context.Context, journal Journal, feed chan<- fed) {
 	}
 }
 
-// take deals with one record.
-func (j *Journald) take(r *Record) {
+// handle deals with one record.
+func (j *Journald) handle(r *Record) {
 	now := monotonic()
-	lost := lostLines(r.Text)
+	lost := missedMessages(r.Text)
 	m, heard := conntrack.ParseMessage(r.Text)
 	var delay time.Duration
 	if r.Boot == j.Boot { // another boot's clock is another one
 		delay = j.skew.delay(r)
 	}
-	late := heard && j.late(r, delay, now)
-	missed := late && m.Kind == conntrack.TableFull && !j.elsewhere(r)
+	late := heard && j.tooOld(r, delay, now)
+	missed := late && m.Kind == conntrack.TableFull && !j.covered(r)
 	j.cursor = r.Cursor
 	j.update(func(s *Status) {
 		s.At = time.Now()
 		s.Lost += lost
 		if heard && !late {
-			s.Heard++
+			s.Lines++
 		}
 		if missed {
 			s.Missed++
 			s.MissedAt = r.At
 		}
 	})
-	j.inbox.lose(lost)
+	j.inbox.addLost(lost)
 	switch {
 	case !heard:
 	case !late:
-		j.tellMissed()
+		j.reportMissed()
 		if m.Kind == conntrack.TableFull {
-			j.inbox.add(line{lineKey{m.NetNS, m.Named}, SourceJournald, r.Mono - delay})
+			j.inbox.enqueue(line{lineKey{m.NetNS, m.Named}, SourceJournald, r.Mono - delay})
 		}
 	case missed:
 		if r.Boot != j.missed.Boot {
-			j.tellMissed()
+			j.reportMissed()
 		}
 		if j.missed.Count == 0 {
 			j.missed.First, j.missed.Boot = r.At, r.Boot
@@ -225,16 +225,16 @@ func (j *Journald) take(r *Record) {
 	}
 }
 
-// elsewhere reports whether a line comes through the kernel log, too.
-func (j *Journald) elsewhere(r *Record) bool {
-	return j.Elsewhere != nil && r.Boot == j.Boot && r.Source > 0 && j.Elsewhere(r.Source)
+// covered reports whether a line comes through the kernel log, too.
+func (j *Journald) covered(r *Record) bool {
+	return j.CoveredByKmsg != nil && r.Boot == j.Boot && r.Printed > 0 && j.CoveredByKmsg(r.Printed)
 }
 
-// late reports whether a line is too old to be acted on: journald took it in
+// tooOld reports whether a line is too old to be acted on: journald took it in
 // before Run began or a while ago, or the kernel had printed it a while before
 // that, when journald was not there.
-func (j *Journald) late(r *Record, delay, now time.Duration) bool {
-	return delay > lateAfter || r.Boot != j.Boot || r.Mono < j.began || now-r.Mono > lateAfter
+func (j *Journald) tooOld(r *Record, delay, now time.Duration) bool {
+	return delay > maxLineAge || r.Boot != j.Boot || r.Mono < j.started || now-r.Mono > maxLineAge
 }
 
 // A skew is how far the clock of printk is behind CLOCK_MONOTONIC, as far as
@@ -250,33 +250,33 @@ type skew struct {
 // known, and never faster than NTP's limit of 500 ppm.
 const (
 	startDrift = 10_000
-	mostDrift  = 2_000
+	maxDrift   = 2_000
 )
 
 // delay returns by how much longer than others a line took from the kernel to
 // the journal. A journald that starts takes in the whole ring, old lines
 // first, so the first line can't be the measure of the rest.
 func (s *skew) delay(r *Record) time.Duration {
-	if r.Source == 0 {
+	if r.Printed == 0 {
 		return 0
 	}
-	took := r.Mono - r.Source
+	took := r.Mono - r.Printed
 	if !s.known {
 		*s = skew{r.Mono / startDrift, r.Mono, true}
 	}
-	s.least = min(s.least+max(0, r.Mono-s.at)/mostDrift, took)
+	s.least = min(s.least+max(0, r.Mono-s.at)/maxDrift, took)
 	s.at = r.Mono
 	return took - s.least
 }
 
-func (j *Journald) tellMissed() {
+func (j *Journald) reportMissed() {
 	if j.missed.Count > 0 && j.OnMissed != nil {
 		j.OnMissed(j.missed)
 	}
 	j.missed = Missed{}
 }
 
-func (j *Journald) save() {
+func (j *Journald) saveCursor() {
 	if j.cursor == j.saved {
 		return
 	}

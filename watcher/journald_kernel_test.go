@@ -200,27 +200,27 @@ func forge(t *testing.T, text string) {
 	send("/run/systemd/journal/socket", native)
 	size := binary.LittleEndian.AppendUint64([]byte("_TRANSPORT\n"), uint64(len("kernel")))
 	send("/run/systemd/journal/socket", string(size)+"kernel\nSYSLOG_FACILITY=0\nMESSAGE="+text+"\n")
-	say(t)("<4>" + text) // /dev/kmsg
+	writeKmsg(t)("<4>" + text) // /dev/kmsg
 }
 
-// hearJournal runs a Journald on the real journal.
-func hearJournal(t *testing.T, cursorPath string) (j *watcher.Journald, out chan policy.Signal, missed chan watcher.Missed, stop func()) {
+// runJournaldThrough runs a Journald on the real journal.
+func runJournaldThrough(t *testing.T, cursorPath string) (j *watcher.Journald, out chan policy.Signal, missed chan watcher.Missed, stop func()) {
 	t.Helper()
-	return hearJournalBeside(t, cursorPath, nil)
+	return runJournaldBeside(t, cursorPath, nil)
 }
 
-// hearJournalBeside has a kernel log that may cover what the journal has.
-func hearJournalBeside(t *testing.T, cursorPath string, covers func(time.Duration) bool) (j *watcher.Journald, out chan policy.Signal, missed chan watcher.Missed, stop func()) {
+// runJournaldBeside has a kernel log that may cover what the journal has.
+func runJournaldBeside(t *testing.T, cursorPath string, covers func(time.Duration) bool) (j *watcher.Journald, out chan policy.Signal, missed chan watcher.Missed, stop func()) {
 	t.Helper()
 	boot, err := os.ReadFile("/proc/sys/kernel/random/boot_id")
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := watcher.FindJournal(""); err != nil {
+	if err := watcher.CheckJournal(""); err != nil {
 		t.Fatal(err)
 	}
 	j = watcher.NewJournald(cursorPath, strings.TrimSpace(string(boot)))
-	j.Elsewhere = covers
+	j.CoveredByKmsg = covers
 	alive := make(chan struct{}, 1)
 	j.OnChange = func(s watcher.Status) {
 		if s.Alive {
@@ -242,11 +242,11 @@ func hearJournalBeside(t *testing.T, cursorPath string, covers func(time.Duratio
 	return j, out, missed, stop
 }
 
-func TestJournaldIsNotFooled(t *testing.T) {
+func TestJournaldIgnoresForgedLines(t *testing.T) {
 	if needJournald(t, "volatile") == nil {
 		return
 	}
-	_, out, _, stop := hearJournal(t, "")
+	_, out, _, stop := runJournaldThrough(t, "")
 	const nobody = 12345 // no namespace has such a number
 	forge(t, "nf_conntrack: nf_conntrack: table full in netns 12345, dropping packet")
 	// What was said before is in the journal once this is.
@@ -284,7 +284,7 @@ func overflow(t *testing.T) (inode uint32, complain func()) {
 	needNetNS(t)
 	ns := cttest.NewNS(t)
 	track(t, ns)
-	g := &watcher.Gauge{NetNS: ns}
+	g := &watcher.TableReader{NetNS: ns}
 	defer func() { _ = g.Close() }()
 	room := read(t, g).Table.Max
 	if room == 0 || room > 300_000 {
@@ -308,19 +308,19 @@ func needLong(t *testing.T) {
 	}
 }
 
-func TestJournaldHearsTheKernel(t *testing.T) {
+func TestJournaldReadsKernelLines(t *testing.T) {
 	needLong(t)
-	hearThrough(t, "volatile", nil)
+	testThroughStorage(t, "volatile", nil)
 }
 
-func TestJournaldHearsTheKernelFromTheDisk(t *testing.T) {
+func TestJournaldReadsKernelLinesFromPersistentStorage(t *testing.T) {
 	needLong(t)
-	hearThrough(t, "persistent", (*journald).flush)
+	testThroughStorage(t, "persistent", (*journald).flush)
 }
 
-// hearThrough listens through all that can happen to a journal; first, if not
+// testThroughStorage listens through all that can happen to a journal; first, if not
 // nil, happens while the journal is read.
-func hearThrough(t *testing.T, storage string, first func(*journald, *testing.T)) {
+func testThroughStorage(t *testing.T, storage string, first func(*journald, *testing.T)) {
 	t.Helper()
 	d := needJournald(t, storage)
 	if d == nil {
@@ -328,7 +328,7 @@ func hearThrough(t *testing.T, storage string, first func(*journald, *testing.T)
 	}
 	inode, complain := overflow(t)
 	path := filepath.Join(t.TempDir(), "journal.cursor")
-	j, out, _, stop := hearJournal(t, path)
+	j, out, _, stop := runJournaldThrough(t, path)
 	again := func(what string) policy.Signal {
 		t.Helper()
 		waitOutLimiter()
@@ -368,7 +368,7 @@ func hearThrough(t *testing.T, storage string, first func(*journald, *testing.T)
 	waitOutLimiter()
 	complain() // nobody listens
 	awaitKernelLines(t)
-	_, out, missed, stop := hearJournal(t, path)
+	_, out, missed, stop := runJournaldThrough(t, path)
 	m := await(t, "what was missed to be told", missed)
 	if m.Count == 0 || m.Count > 20 || time.Since(m.Last) > time.Hour || m.First.After(m.Last) {
 		t.Errorf("missed %+v", m)
@@ -379,15 +379,15 @@ func hearThrough(t *testing.T, storage string, first func(*journald, *testing.T)
 	}
 	// The place that was kept is in a file that is gone by the next start.
 	d.vacuum(t)
-	_, out, _, stop = hearJournal(t, path)
+	_, out, _, stop = runJournaldThrough(t, path)
 	again("a line after the place to go on from was removed")
 	stop()
 	t.Logf("opened again %d times, last error %v", j.Status().Reopened, j.Status().Err)
 }
 
-// TestWhatBothSourcesMissedIsToldOnce stops both and begins again after the
+// TestLinesMissedByBothSourcesAreReportedOnce stops both and begins again after the
 // kernel has complained.
-func TestWhatBothSourcesMissedIsToldOnce(t *testing.T) {
+func TestLinesMissedByBothSourcesAreReportedOnce(t *testing.T) {
 	needLong(t)
 	if needJournald(t, "volatile") == nil {
 		return
@@ -397,12 +397,12 @@ func TestWhatBothSourcesMissedIsToldOnce(t *testing.T) {
 	cursor := filepath.Join(dir, "journal.cursor")
 	log := func() (k *watcher.Kmsg, missed uint64) {
 		k = watcher.NewKmsg()
-		k.PlacePath, k.Boot = filepath.Join(dir, "kmsg.place"), "b00t"
+		k.PositionPath, k.Boot = filepath.Join(dir, "kmsg.place"), "b00t"
 		k.OnMissed = func(m watcher.Missed) { missed += m.Count }
-		k.Begin()
+		k.Start()
 		return k, missed
 	}
-	_, out, _, stop := hearJournal(t, cursor)
+	_, out, _, stop := runJournaldThrough(t, cursor)
 	waitOutLimiter()
 	complain()
 	await(t, "the journal to tell that the table is full", out)
@@ -418,7 +418,7 @@ func TestWhatBothSourcesMissedIsToldOnce(t *testing.T) {
 	if n == 0 {
 		t.Error("the kernel log tells of nothing that was missed")
 	}
-	j, out, missed, stop := hearJournalBeside(t, cursor, k.Covers)
+	j, out, missed, stop := runJournaldBeside(t, cursor, k.Covers)
 	waitOutLimiter()
 	complain()
 	await(t, "the journal to tell what is new", out)
@@ -463,6 +463,6 @@ func waitOutLimiter() { time.Sleep(5100 * time.Millisecond) }
 func awaitKernelLines(t *testing.T) {
 	t.Helper()
 	end := marker(t)
-	say(t)(end)
+	writeKmsg(t)(end)
 	awaitInJournal(t, end, 1)
 }

@@ -25,9 +25,9 @@ const (
 	thisBoot    = "aec3eee924bb4319a464bb0ef3d3ed16"
 )
 
-// A diary is a journal that a test writes into. It implements watcher.Journal
+// A fakeJournal is a journal that a test writes into. It implements watcher.Journal
 // for whoever opens it, one at a time.
-type diary struct {
+type fakeJournal struct {
 	mu      sync.Mutex
 	records []watcher.Record
 	opened  []string // the cursors
@@ -36,9 +36,11 @@ type diary struct {
 	wake    chan struct{}
 }
 
-func newDiary() *diary { return &diary{wake: make(chan struct{}, 1), broken: map[int]error{}} }
+func newFakeJournal() *fakeJournal {
+	return &fakeJournal{wake: make(chan struct{}, 1), broken: map[int]error{}}
+}
 
-func (d *diary) open(cursor string) (watcher.Journal, error) {
+func (d *fakeJournal) open(cursor string) (watcher.Journal, error) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	d.opened = append(d.opened, cursor)
@@ -51,7 +53,7 @@ func (d *diary) open(cursor string) (watcher.Journal, error) {
 	return d, nil
 }
 
-func (d *diary) Next(ctx context.Context) (watcher.Record, bool, error) {
+func (d *fakeJournal) Next(ctx context.Context) (watcher.Record, bool, error) {
 	d.mu.Lock()
 	if d.next < len(d.records) {
 		defer d.mu.Unlock()
@@ -70,7 +72,7 @@ func (d *diary) Next(ctx context.Context) (watcher.Record, bool, error) {
 	return watcher.Record{}, false, nil
 }
 
-func (d *diary) Close() error { return nil }
+func (d *fakeJournal) Close() error { return nil }
 
 func monotonicNow(t *testing.T) time.Duration {
 	t.Helper()
@@ -82,13 +84,13 @@ func monotonicNow(t *testing.T) time.Duration {
 }
 
 // write adds a line that journald took in so long ago.
-func (d *diary) write(t *testing.T, text string, ago time.Duration) *watcher.Record {
+func (d *fakeJournal) write(t *testing.T, text string, ago time.Duration) *watcher.Record {
 	t.Helper()
 	return d.writeAs(t, text, ago, func(*watcher.Record) {})
 }
 
 // writeAs changes the record before anybody can read it.
-func (d *diary) writeAs(t *testing.T, text string, ago time.Duration, change func(*watcher.Record)) *watcher.Record {
+func (d *fakeJournal) writeAs(t *testing.T, text string, ago time.Duration, change func(*watcher.Record)) *watcher.Record {
 	t.Helper()
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -106,14 +108,14 @@ func (d *diary) writeAs(t *testing.T, text string, ago time.Duration, change fun
 	return &d.records[n]
 }
 
-// follow runs a Journald on a diary until the test stops it.
-func follow(t *testing.T, d *diary, path string) (j *watcher.Journald, out chan policy.Signal, missed func() []watcher.Missed, stop func()) {
+// runJournald runs a Journald on a fakeJournal until the test stops it.
+func runJournald(t *testing.T, d *fakeJournal, path string) (j *watcher.Journald, out chan policy.Signal, missed func() []watcher.Missed, stop func()) {
 	t.Helper()
-	return followWith(t, d, path, func(*watcher.Journald) {})
+	return runJournaldWith(t, d, path, func(*watcher.Journald) {})
 }
 
-// followWith changes the Journald before it runs.
-func followWith(t *testing.T, d *diary, path string, change func(*watcher.Journald)) (j *watcher.Journald, out chan policy.Signal, missed func() []watcher.Missed, stop func()) {
+// runJournaldWith changes the Journald before it runs.
+func runJournaldWith(t *testing.T, d *fakeJournal, path string, change func(*watcher.Journald)) (j *watcher.Journald, out chan policy.Signal, missed func() []watcher.Missed, stop func()) {
 	t.Helper()
 	j = watcher.NewJournald(path, thisBoot)
 	j.Open = d.open
@@ -156,10 +158,10 @@ func drain(inbox *watcher.Inbox, ended <-chan struct{}) (out chan policy.Signal,
 	return out, done
 }
 
-func TestJournaldTellsWhatWasMissedAndActsOnWhatIsNew(t *testing.T) {
+func TestJournaldReportsMissedLinesAndSignalsNewOnes(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "journal.cursor")
 	synctest.Test(t, func(t *testing.T) {
-		d := newDiary()
+		d := newFakeJournal()
 		first := d.write(t, "eth0: link up", 400*time.Millisecond)
 		if err := os.WriteFile(path, []byte(first.Cursor+"\n"), 0o600); err != nil {
 			t.Fatal(err)
@@ -167,7 +169,7 @@ func TestJournaldTellsWhatWasMissedAndActsOnWhatIsNew(t *testing.T) {
 		d.write(t, journalLine, 300*time.Millisecond)
 		d.write(t, "eth0: link down", 200*time.Millisecond)
 		d.write(t, journalLine, 100*time.Millisecond)
-		j, out, missed, stop := follow(t, d, path)
+		j, out, missed, stop := runJournald(t, d, path)
 		time.Sleep(2 * time.Second)
 		want := []watcher.Missed{{Count: 2, First: time.Unix(1, 0), Last: time.Unix(3, 0), Boot: thisBoot}}
 		if diff := cmp.Diff(want, missed()); diff != "" {
@@ -179,7 +181,7 @@ func TestJournaldTellsWhatWasMissedAndActsOnWhatIsNew(t *testing.T) {
 			t.Errorf("heard %+v", s)
 		}
 		stop()
-		if status := j.Status(); status.Heard != 1 || status.Missed != 2 || status.Alive {
+		if status := j.Status(); status.Lines != 1 || status.Missed != 2 || status.Alive {
 			t.Errorf("status %+v", status)
 		}
 		text, err := os.ReadFile(path)
@@ -192,27 +194,27 @@ func TestJournaldTellsWhatWasMissedAndActsOnWhatIsNew(t *testing.T) {
 	})
 }
 
-// TestJournaldLeavesToTheKernelLogWhatThatCovers has lines of two boots that came
+// TestJournaldSkipsLinesThatTheKernelLogCovers has lines of two boots that came
 // while nobody listened; the kernel log still holds the latest.
-func TestJournaldLeavesToTheKernelLogWhatThatCovers(t *testing.T) {
+func TestJournaldSkipsLinesThatTheKernelLogCovers(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "journal.cursor")
 	synctest.Test(t, func(t *testing.T) {
-		d := newDiary()
+		d := newFakeJournal()
 		first := d.write(t, "eth0: link up", 900*time.Millisecond)
 		if err := os.WriteFile(path, []byte(first.Cursor+"\n"), 0o600); err != nil {
 			t.Fatal(err)
 		}
 		const otherBoot = "00000000000000000000000000000001"
 		printed := func(boot string, at time.Duration) func(*watcher.Record) {
-			return func(r *watcher.Record) { r.Boot, r.Source = boot, at }
+			return func(r *watcher.Record) { r.Boot, r.Printed = boot, at }
 		}
 		d.writeAs(t, journalLine, 800*time.Millisecond, printed(otherBoot, 60*time.Second))
 		d.writeAs(t, journalLine, 700*time.Millisecond, printed(thisBoot, 4*time.Second))
 		d.writeAs(t, journalLine, 600*time.Millisecond, printed(thisBoot, 0)) // the journal does not say when
 		d.writeAs(t, journalLine, 500*time.Millisecond, printed(thisBoot, 5*time.Second))
 		d.writeAs(t, journalLine, 400*time.Millisecond, printed(thisBoot, 6*time.Second))
-		j, out, missed, stop := followWith(t, d, path, func(j *watcher.Journald) {
-			j.Elsewhere = func(printed time.Duration) bool { return printed >= 5*time.Second }
+		j, out, missed, stop := runJournaldWith(t, d, path, func(j *watcher.Journald) {
+			j.CoveredByKmsg = func(printed time.Duration) bool { return printed >= 5*time.Second }
 		})
 		time.Sleep(2 * time.Second)
 		stop()
@@ -223,21 +225,21 @@ func TestJournaldLeavesToTheKernelLogWhatThatCovers(t *testing.T) {
 		if diff := cmp.Diff(want, missed()); diff != "" {
 			t.Errorf("missed (-want +got):\n%s", diff)
 		}
-		if status := j.Status(); status.Missed != 3 || status.Heard != 0 || len(out) != 0 {
+		if status := j.Status(); status.Missed != 3 || status.Lines != 0 || len(out) != 0 {
 			t.Errorf("status %+v, %d signals", status, len(out))
 		}
 	})
 }
 
-func TestJournaldDoesNotActOnOldLines(t *testing.T) {
+func TestJournaldDoesNotSignalOldLines(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		d := newDiary()
-		j, out, missed, stop := follow(t, d, "")
+		d := newFakeJournal()
+		j, out, missed, stop := runJournald(t, d, "")
 		time.Sleep(time.Second)
 		d.writeAs(t, journalLine, -time.Millisecond, func(r *watcher.Record) { r.Boot = strings.Repeat("0", 32) })
 		time.Sleep(time.Second)
 		printed := func(ago time.Duration) func(*watcher.Record) {
-			return func(r *watcher.Record) { r.Source = r.Mono - ago }
+			return func(r *watcher.Record) { r.Printed = r.Mono - ago }
 		}
 		// The line shows how the clock of printk stands to the other one.
 		d.writeAs(t, "nf_conntrack: expectation table full", -time.Millisecond, printed(time.Millisecond))
@@ -246,7 +248,7 @@ func TestJournaldDoesNotActOnOldLines(t *testing.T) {
 		d.writeAs(t, journalLine, -time.Millisecond, printed(time.Minute))
 		time.Sleep(time.Second)
 		stop()
-		if len(out) != 0 || j.Status().Heard != 1 {
+		if len(out) != 0 || j.Status().Lines != 1 {
 			t.Errorf("acted on %d old lines", len(out))
 		}
 		if n := len(missed()); n != 2 || j.Status().Missed != 2 {
@@ -255,10 +257,10 @@ func TestJournaldDoesNotActOnOldLines(t *testing.T) {
 	})
 }
 
-func TestJournaldGoesOnBehindACorruptFile(t *testing.T) {
+func TestJournaldSkipsACorruptFile(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		d := newDiary()
-		j, out, _, stop := follow(t, d, "")
+		d := newFakeJournal()
+		j, out, _, stop := runJournald(t, d, "")
 		time.Sleep(time.Second)
 		d.write(t, "eth0: link up", 0)
 		d.broken[1] = errors.New("read journal entry: bad message")
@@ -280,15 +282,15 @@ func TestJournaldGoesOnBehindACorruptFile(t *testing.T) {
 	})
 }
 
-// TestJournaldKeepsItsPlaceWhileNothingCanBeOpened: files have run out, or
+// TestJournaldKeepsItsCursorWhileTheJournalCannotBeOpened: files have run out, or
 // memory has. What is said meanwhile is found afterwards.
-func TestJournaldKeepsItsPlaceWhileNothingCanBeOpened(t *testing.T) {
+func TestJournaldKeepsItsCursorWhileTheJournalCannotBeOpened(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		d := newDiary()
+		d := newFakeJournal()
 		var mu sync.Mutex
 		var fails error
 		set := func(err error) { mu.Lock(); defer mu.Unlock(); fails = err }
-		j, out, missed, stop := followWith(t, d, "", func(j *watcher.Journald) {
+		j, out, missed, stop := runJournaldWith(t, d, "", func(j *watcher.Journald) {
 			j.Open = func(cursor string) (watcher.Journal, error) {
 				mu.Lock()
 				defer mu.Unlock()
@@ -346,10 +348,10 @@ func TestJournaldBacksOff(t *testing.T) {
 	})
 }
 
-func TestJournaldCountsWhatJournaldLost(t *testing.T) {
+func TestJournaldCountsLostRecords(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		d := newDiary()
-		j, out, _, stop := follow(t, d, "")
+		d := newFakeJournal()
+		j, out, _, stop := runJournald(t, d, "")
 		time.Sleep(time.Second)
 		d.write(t, "Missed 12 kernel messages", -time.Millisecond)
 		d.write(t, journalLine, -time.Millisecond)
@@ -363,20 +365,20 @@ func TestJournaldCountsWhatJournaldLost(t *testing.T) {
 	})
 }
 
-func TestJournaldThatTakesInTheWholeRingIsNotActedOn(t *testing.T) {
+func TestJournaldDoesNotSignalTheRingThatJournaldImports(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		d := newDiary()
-		j, out, missed, stop := follow(t, d, "")
+		d := newFakeJournal()
+		j, out, missed, stop := runJournald(t, d, "")
 		time.Sleep(time.Second)
 		for _, ago := range []time.Duration{time.Hour, 30 * time.Minute, 20 * time.Second, time.Millisecond} {
 			d.writeAs(t, journalLine, -time.Millisecond, func(r *watcher.Record) {
 				r.Mono += 2 * time.Hour // a machine that has been up for so long
-				r.Source = r.Mono - ago
+				r.Printed = r.Mono - ago
 			})
 		}
 		<-out
 		stop()
-		told := 0 // in one piece or in several: the reader may be quicker than the diary
+		told := 0 // in one piece or in several: the reader may be quicker than the fakeJournal
 		for _, m := range missed() {
 			told += int(m.Count)
 		}
@@ -386,11 +388,11 @@ func TestJournaldThatTakesInTheWholeRingIsNotActedOn(t *testing.T) {
 	})
 }
 
-// TestALineThatJournaldIsSlowToTakeInIsOneSignal: in a flood it falls behind by
+// TestDedupMatchesALineThatJournaldStoresLate: in a flood it falls behind by
 // seconds, and the kernel log has told all of it.
-func TestALineThatJournaldIsSlowToTakeInIsOneSignal(t *testing.T) {
+func TestDedupMatchesALineThatJournaldStoresLate(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		d, inbox := newDiary(), watcher.NewInbox()
+		d, inbox := newFakeJournal(), watcher.NewInbox()
 		j := watcher.NewJournald("", thisBoot)
 		j.Open = d.open
 		ctx, cancel := context.WithCancel(t.Context())
@@ -408,28 +410,28 @@ func TestALineThatJournaldIsSlowToTakeInIsOneSignal(t *testing.T) {
 		}
 		for i := range lines {
 			d.writeAs(t, journalLine, 0, func(r *watcher.Record) {
-				r.Source = begun + time.Duration(i)*time.Second - 20*time.Second // by the clock of printk
+				r.Printed = begun + time.Duration(i)*time.Second - 20*time.Second // by the clock of printk
 				r.Mono = begun + time.Duration(i)*time.Second + time.Duration(i)*1500*time.Millisecond
 			})
 		}
 		time.Sleep(time.Second)
-		if got := inbox.Drain(); len(got) != 0 || j.Status().Heard != lines {
-			t.Errorf("%d lines through the journal, taken in up to 7.5 s late, give %v", j.Status().Heard, got)
+		if got := inbox.Drain(); len(got) != 0 || j.Status().Lines != lines {
+			t.Errorf("%d lines through the journal, taken in up to 7.5 s late, give %v", j.Status().Lines, got)
 		}
 	})
 }
 
-// TestTheClockOfAnotherBootIsNoMeasure: it ran ahead there by more than a line
+// TestJournaldIgnoresTheClockOfAnotherBoot: it ran ahead there by more than a line
 // may be late here.
-func TestTheClockOfAnotherBootIsNoMeasure(t *testing.T) {
+func TestJournaldIgnoresTheClockOfAnotherBoot(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		d := newDiary()
-		j, out, _, stop := follow(t, d, "")
+		d := newFakeJournal()
+		j, out, _, stop := runJournald(t, d, "")
 		time.Sleep(time.Second)
 		d.writeAs(t, journalLine, 0, func(r *watcher.Record) {
-			r.Boot, r.Mono, r.Source = "beef", 720*time.Hour, 720*time.Hour+20*time.Second
+			r.Boot, r.Mono, r.Printed = "beef", 720*time.Hour, 720*time.Hour+20*time.Second
 		})
-		d.writeAs(t, journalLine, -time.Millisecond, func(r *watcher.Record) { r.Source = r.Mono - time.Millisecond })
+		d.writeAs(t, journalLine, -time.Millisecond, func(r *watcher.Record) { r.Printed = r.Mono - time.Millisecond })
 		time.Sleep(time.Second)
 		stop()
 		if len(out) != 1 || j.Status().Missed != 1 {
@@ -438,12 +440,12 @@ func TestTheClockOfAnotherBootIsNoMeasure(t *testing.T) {
 	})
 }
 
-// TestJournaldHearsThroughAFlood has the firewall log as fast as it can.
-func TestJournaldHearsThroughAFlood(t *testing.T) {
+// TestJournaldReadsThroughAFlood has the firewall log as fast as it can.
+func TestJournaldReadsThroughAFlood(t *testing.T) {
 	const lines, every = 200_000, 1000
 	synctest.Test(t, func(t *testing.T) {
-		d := newDiary()
-		j, out, _, stop := follow(t, d, "")
+		d := newFakeJournal()
+		j, out, _, stop := runJournald(t, d, "")
 		time.Sleep(time.Second)
 		at := monotonicNow(t) + time.Hour
 		cursor := fmt.Sprintf("s=0;i=1;b=%s;m=%x;t=1;x=0", thisBoot, at.Microseconds())
@@ -457,7 +459,7 @@ func TestJournaldHearsThroughAFlood(t *testing.T) {
 		d.mu.Lock()
 		d.records = records
 		d.mu.Unlock()
-		for j.Status().Heard < lines/every {
+		for j.Status().Lines < lines/every {
 			time.Sleep(time.Second) // of the test's own time, once all is idle
 		}
 		stop()
@@ -465,7 +467,7 @@ func TestJournaldHearsThroughAFlood(t *testing.T) {
 		for len(out) > 0 {
 			signalled += (<-out).Count
 		}
-		if got := j.Status().Heard; got != lines/every || signalled != got {
+		if got := j.Status().Lines; got != lines/every || signalled != got {
 			t.Errorf("heard %d lines and signalled %d, want %d", got, signalled, lines/every)
 		}
 	})

@@ -116,11 +116,11 @@ func needNetNS(tb testing.TB) {
 	}
 }
 
-func TestGaugeReadsARealNamespace(t *testing.T) {
+func TestTableReaderReadsARealNamespace(t *testing.T) {
 	needNetNS(t)
 	ns, neighbour := newNetNS(t), newNetNS(t)
 	track(t, ns)
-	g, other := &watcher.Gauge{NetNS: ns}, &watcher.Gauge{NetNS: neighbour}
+	g, other := &watcher.TableReader{NetNS: ns}, &watcher.TableReader{NetNS: neighbour}
 	t.Cleanup(func() {
 		if err := errors.Join(g.Close(), other.Close()); err != nil {
 			t.Error(err)
@@ -166,8 +166,8 @@ func TestGaugeReadsARealNamespace(t *testing.T) {
 	}
 }
 
-func TestGaugeReadsTheHost(t *testing.T) {
-	g := &watcher.Gauge{}
+func TestTableReaderReadsTheHost(t *testing.T) {
+	g := &watcher.TableReader{}
 	t.Cleanup(func() {
 		if err := g.Close(); err != nil {
 			t.Error(err)
@@ -191,7 +191,7 @@ func TestGaugeReadsTheHost(t *testing.T) {
 
 // needTable skips a test of a table where there is none: what else keeps it
 // from being read fails it.
-func needTable(tb testing.TB, g *watcher.Gauge) watcher.Sample {
+func needTable(tb testing.TB, g *watcher.TableReader) watcher.Sample {
 	tb.Helper()
 	s, err := g.Read()
 	if errors.Is(err, watcher.ErrNoTable) {
@@ -203,8 +203,8 @@ func needTable(tb testing.TB, g *watcher.Gauge) watcher.Sample {
 	return s
 }
 
-func TestGaugeIsCheap(t *testing.T) {
-	g := &watcher.Gauge{}
+func TestTableReaderIsCheap(t *testing.T) {
+	g := &watcher.TableReader{}
 	needTable(t, g)
 	if n := testing.AllocsPerRun(100, func() { read(t, g) }); n != 0 {
 		t.Errorf("one reading allocates %v times, want 0", n)
@@ -214,8 +214,8 @@ func TestGaugeIsCheap(t *testing.T) {
 	}
 }
 
-func BenchmarkGaugeRead(b *testing.B) {
-	g := &watcher.Gauge{}
+func BenchmarkTableReaderRead(b *testing.B) {
+	g := &watcher.TableReader{}
 	needTable(b, g)
 	b.ReportAllocs()
 	for b.Loop() {
@@ -226,8 +226,8 @@ func BenchmarkGaugeRead(b *testing.B) {
 	_ = g.Close()
 }
 
-func BenchmarkGaugeTimeouts(b *testing.B) {
-	g := &watcher.Gauge{}
+func BenchmarkTableReaderTimeouts(b *testing.B) {
+	g := &watcher.TableReader{}
 	needTable(b, g)
 	b.ReportAllocs()
 	for b.Loop() {

@@ -28,13 +28,13 @@ import (
 type Kmsg struct {
 	// Open opens the log at its oldest record.
 	Open func() (kmsg.Parser, error)
-	// Past reads what the log holds already, when Kmsg opens it for the first
+	// ReadBacklog reads what the log holds already, when Kmsg opens it for the first
 	// time, and what of it came at a sequence number or later. If it is nil or
 	// fails, Kmsg goes to the end of the log.
-	Past func(from uint64) (Past, error)
-	// PlacePath is the file that keeps how far the log was read; "" keeps
+	ReadBacklog func(from uint64) (Backlog, error)
+	// PositionPath is the file that keeps how far the log was read; "" keeps
 	// nothing. Boot is the id of this boot.
-	PlacePath, Boot string
+	PositionPath, Boot string
 	// OnChange, if not nil, is called by Run when the log becomes readable,
 	// stops being so, or fails for another reason than before. OnMissed, if
 	// not nil, is told once of the lines that the kernel printed since an
@@ -43,14 +43,14 @@ type Kmsg struct {
 	OnMissed func(Missed)
 
 	health
-	inbox   *Inbox
-	covered bool          // covers is valid
-	covers  time.Duration // see Covers
+	inbox      *Inbox
+	covered    bool          // covers is valid
+	coversFrom time.Duration // see Covers
 
-	begun    bool
+	started  bool
 	opened   bool   // once, at least
 	seen     uint64 // the last sequence number that was dealt with
-	placed   bool   // seen is valid
+	hasSeen  bool   // seen is valid
 	saved    bool   // savedSeq is valid
 	savedSeq uint64
 	savedAt  time.Duration
@@ -58,18 +58,18 @@ type Kmsg struct {
 
 // NewKmsg returns a Kmsg that listens to /dev/kmsg and keeps its place nowhere.
 func NewKmsg() *Kmsg {
-	return &Kmsg{Open: kmsg.NewParser, Past: readPast}
+	return &Kmsg{Open: kmsg.NewParser, ReadBacklog: readBacklog}
 }
 
 // Run listens until ctx is done and puts what it reads into inbox. When it
 // returns, everything that it started is gone.
 func (k *Kmsg) Run(ctx context.Context, inbox *Inbox) {
 	k.inbox = inbox
-	k.Begin()
+	k.Start()
 	defer k.save()
 	var backoff time.Duration
 	for ctx.Err() == nil {
-		progress, err := k.listen(ctx)
+		progress, err := k.follow(ctx)
 		if ctx.Err() != nil {
 			break
 		}
@@ -77,19 +77,19 @@ func (k *Kmsg) Run(ctx context.Context, inbox *Inbox) {
 			backoff = 0
 		}
 		if backoff > 0 {
-			k.change(false, err, k.OnChange)
+			k.setAlive(false, err, k.OnChange)
 		}
-		if !pause(ctx, backoff) {
+		if !waitBackoff(ctx, backoff) {
 			break
 		}
-		backoff = longer(backoff)
+		backoff = nextBackoff(backoff)
 	}
 	k.update(func(s *Status) { s.Alive = false }) // asked for, so it is no change
 }
 
-// listen opens the log and reads it until it ends. It reports whether there
+// follow opens the log and reads it until it ends. It reports whether there
 // was anything new, and why it ended.
-func (k *Kmsg) listen(ctx context.Context) (progress bool, err error) {
+func (k *Kmsg) follow(ctx context.Context) (progress bool, err error) {
 	log, reason, err := k.open()
 	if err != nil {
 		return false, err
@@ -114,7 +114,7 @@ func (k *Kmsg) listen(ctx context.Context) (progress bool, err error) {
 			if !ok {
 				return progress, reason.get()
 			}
-			progress = k.take(r) || progress
+			progress = k.handle(r) || progress
 		}
 	}
 }
@@ -122,8 +122,8 @@ func (k *Kmsg) listen(ctx context.Context) (progress bool, err error) {
 // open opens the log so that the first record to be acted on is new.
 func (k *Kmsg) open() (kmsg.Parser, *stopReason, error) {
 	first := !k.opened
-	if !k.placed {
-		k.readPast()
+	if !k.hasSeen {
+		k.loadBacklog()
 	}
 	log, err := k.Open()
 	if err != nil {
@@ -131,11 +131,11 @@ func (k *Kmsg) open() (kmsg.Parser, *stopReason, error) {
 	}
 	reason := new(stopReason)
 	log.SetLogger(reason)
-	if !k.placed {
+	if !k.hasSeen {
 		if err := log.SeekEnd(); err != nil {
 			return nil, nil, errors.Join(fmt.Errorf("go to the end of the kernel log: %w", err), log.Close())
 		}
-		k.change(true, nil, k.OnChange) // nothing may come for hours
+		k.setAlive(true, nil, k.OnChange) // nothing may come for hours
 	}
 	k.opened = true
 	if !first {
@@ -144,32 +144,32 @@ func (k *Kmsg) open() (kmsg.Parser, *stopReason, error) {
 	return log, reason, nil
 }
 
-// Begin reads what the log holds already, and tells what of it was missed. Run
+// Start reads what the log holds already, and tells what of it was missed. Run
 // begins by itself; whoever wants to know earlier what Covers will say calls
 // Begin before.
-func (k *Kmsg) Begin() {
-	if !k.begun {
-		k.begun = true
-		k.readPast()
+func (k *Kmsg) Start() {
+	if !k.started {
+		k.started = true
+		k.loadBacklog()
 	}
 }
 
-func (k *Kmsg) readPast() {
-	if k.Past == nil {
+func (k *Kmsg) loadBacklog() {
+	if k.ReadBacklog == nil {
 		return
 	}
-	from, been := k.recall()
-	if past, err := k.Past(from); err == nil {
-		k.adopt(past, been)
+	from, been := k.startSeq()
+	if past, err := k.ReadBacklog(from); err == nil {
+		k.startAfter(past, been)
 	}
 }
 
-// adopt takes the end of the past for the place from which to listen.
-func (k *Kmsg) adopt(p Past, been bool) {
-	if k.placed || p.Records == 0 {
+// startAfter takes the end of the past for the place from which to listen.
+func (k *Kmsg) startAfter(p Backlog, been bool) {
+	if k.hasSeen || p.Records == 0 {
 		return
 	}
-	k.seen, k.placed = p.Seq, true
+	k.seen, k.hasSeen = p.Seq, true
 	k.mu.Lock()
 	k.status.Missed, k.status.MissedAt = p.TableFull, p.FullAt
 	if p.From > 0 { // since an earlier run of this boot
@@ -178,9 +178,9 @@ func (k *Kmsg) adopt(p Past, been bool) {
 	k.covered = true
 	switch {
 	case !been: // from now on
-		k.covers = p.Last + 1
+		k.coversFrom = p.Last + 1
 	case p.Lost > 0:
-		k.covers = p.Begins
+		k.coversFrom = p.FirstNew
 	}
 	k.mu.Unlock()
 	if been && p.TableFull > 0 && k.OnMissed != nil {
@@ -196,20 +196,20 @@ func (k *Kmsg) adopt(p Past, been bool) {
 func (k *Kmsg) Covers(printed time.Duration) bool {
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	return k.covered && printed >= k.covers
+	return k.covered && printed >= k.coversFrom
 }
 
-// take deals with one record and reports whether it was new.
-func (k *Kmsg) take(r kmsg.Message) bool {
+// handle deals with one record and reports whether it was new.
+func (k *Kmsg) handle(r kmsg.Message) bool {
 	now := time.Now()
 	seq := uint64(r.SequenceNumber)
-	fresh := !k.placed || seq > k.seen
+	fresh := !k.hasSeen || seq > k.seen
 	var lost uint64
-	if k.placed && fresh {
+	if k.hasSeen && fresh {
 		lost = seq - k.seen - 1
 	}
 	if fresh {
-		k.seen, k.placed = seq, true
+		k.seen, k.hasSeen = seq, true
 	}
 	m, heard := conntrack.Message{}, false
 	if fresh && r.Priority>>3 == 0 {
@@ -223,17 +223,17 @@ func (k *Kmsg) take(r kmsg.Message) bool {
 		}
 		s.Lost += lost
 		if heard {
-			s.Heard++
+			s.Lines++
 		}
 	})
 	if !alive {
-		k.change(true, nil, k.OnChange)
+		k.setAlive(true, nil, k.OnChange)
 	}
-	k.inbox.lose(lost)
+	k.inbox.addLost(lost)
 	if heard {
 		mono := monotonic()
 		if m.Kind == conntrack.TableFull {
-			k.inbox.add(line{lineKey{m.NetNS, m.Named}, SourceKmsg, mono})
+			k.inbox.enqueue(line{lineKey{m.NetNS, m.Named}, SourceKmsg, mono})
 		}
 		if mono-k.savedAt >= time.Second { // a crash would have it recorded as missed
 			k.save()

@@ -28,10 +28,10 @@ func needKmsg(t *testing.T) {
 	}
 }
 
-// say opens the kernel log for writing, as a user does. It ends each text with
+// writeKmsg opens the kernel log for writing, as a user does. It ends each text with
 // a newline: without, the record stays open for more, and unread, until
 // the next one (prb_commit in kernel/printk/printk_ringbuffer.c).
-func say(t *testing.T) func(text string) {
+func writeKmsg(t *testing.T) func(text string) {
 	t.Helper()
 	f, err := os.OpenFile("/dev/kmsg", os.O_WRONLY, 0)
 	if err != nil {
@@ -46,9 +46,9 @@ func say(t *testing.T) func(text string) {
 	}
 }
 
-// sayWithoutLimit also lifts the limit of ten lines in five seconds, which is
+// writeKmsgUnlimited also lifts the limit of ten lines in five seconds, which is
 // the host's, and puts it back. The kernel wants the newline.
-func sayWithoutLimit(t *testing.T) func(text string) {
+func writeKmsgUnlimited(t *testing.T) func(text string) {
 	t.Helper()
 	const knob = "/proc/sys/kernel/printk_devkmsg"
 	before, err := os.ReadFile(knob)
@@ -63,7 +63,7 @@ func sayWithoutLimit(t *testing.T) func(text string) {
 			t.Errorf("put %s back: %v", knob, err)
 		}
 	})
-	return say(t)
+	return writeKmsg(t)
 }
 
 // A tap is the library's own parser with a valve behind it: while it is shut
@@ -143,9 +143,9 @@ func openValve() <-chan struct{} {
 	return c
 }
 
-func TestKmsgIsNotFooledByAUser(t *testing.T) {
+func TestKmsgIgnoresLinesOfUsers(t *testing.T) {
 	needKmsg(t)
-	write := say(t)
+	write := writeKmsg(t)
 	devkmsg, err := os.ReadFile("/proc/sys/kernel/printk_devkmsg")
 	if err == nil && strings.TrimSpace(string(devkmsg)) == "off" {
 		t.Skip("needs kernel.printk_devkmsg other than off")
@@ -161,7 +161,7 @@ func TestKmsgIsNotFooledByAUser(t *testing.T) {
 			ended <- struct{}{}
 		}
 	})
-	before := k.Status().Heard
+	before := k.Status().Lines
 	write("<4>" + text) // asks for facility 0, level warning
 	write(text)         // and without asking
 	write("<4>x\n" + text)
@@ -176,7 +176,7 @@ func TestKmsgIsNotFooledByAUser(t *testing.T) {
 			t.Errorf("the kernel gave a user's line facility 0: %+v", r)
 		}
 	}
-	if heard := k.Status().Heard; heard != before || len(out) != 0 {
+	if heard := k.Status().Lines; heard != before || len(out) != 0 {
 		t.Errorf("%d signals for lines of a user, want none", heard-before)
 	}
 }
@@ -190,7 +190,7 @@ func TestKmsgSurvivesARealOverrun(t *testing.T) {
 	if err != nil {
 		t.Fatalf("ask for the size of the kernel log: %v", err)
 	}
-	write := sayWithoutLimit(t)
+	write := writeKmsgUnlimited(t)
 	valve, ended := make(chan struct{}), make(chan struct{}, 1)
 	end := marker(t)
 	goroutines := runtime.NumGoroutine()
@@ -238,7 +238,7 @@ func TestKmsgSurvivesARealOverrun(t *testing.T) {
 	t.Logf("ring of %d bytes, %d lines written, %d lost, opened again %d times", ring, lines, lost, after.Reopened)
 }
 
-func TestKmsgHearsAFullTable(t *testing.T) {
+func TestKmsgReadsALineAboutAFullTable(t *testing.T) {
 	needKmsg(t)
 	needNetNS(t)
 	if !inVM() {
@@ -259,7 +259,7 @@ func TestKmsgHearsAFullTable(t *testing.T) {
 	}
 	ns := newNetNS(t)
 	track(t, ns)
-	g := &watcher.Gauge{NetNS: ns}
+	g := &watcher.TableReader{NetNS: ns}
 	t.Cleanup(func() { _ = g.Close() })
 	read(t, g)
 	k, out, stop := start(t, openValve(), func(kmsg.Message) {})
@@ -288,7 +288,7 @@ func TestKmsgHearsAFullTable(t *testing.T) {
 	if s.Named != kernelNamesNetNS(t) || s.Named && s.NetNS != ns.Inode() {
 		t.Errorf("signal %+v, want the namespace %d if this kernel names it", s, ns.Inode())
 	}
-	if got := k.Status().Heard; got == 0 || got > 20 {
+	if got := k.Status().Lines; got == 0 || got > 20 {
 		t.Errorf("heard %d lines, want some, but no more than the limiter lets through", got)
 	}
 	sample := read(t, g)
@@ -302,7 +302,7 @@ func TestKmsgHearsAFullTable(t *testing.T) {
 	if sample.Table.Max != 200 || sample.Table.Entries < 150 {
 		t.Errorf("the full table reads as %+v", sample.Table)
 	}
-	past, err := k.Past(0)
+	past, err := k.ReadBacklog(0)
 	if err != nil || past.TableFull == 0 || time.Since(past.FullAt) > time.Hour || past.FullAt.After(time.Now().Add(time.Minute)) {
 		t.Errorf("the past of the log is %+v, %v, want the lines of just now", past, err)
 	}

@@ -114,13 +114,13 @@ func overrun() error {
 	return &fs.PathError{Op: "read", Path: "/dev/kmsg", Err: syscall.EPIPE}
 }
 
-// pastUpTo is a log that already holds the records up to seq.
-func pastUpTo(seq uint64) func(uint64) (watcher.Past, error) {
-	return func(uint64) (watcher.Past, error) { return watcher.Past{Records: 1, Seq: seq}, nil }
+// backlogUpTo is a log that already holds the records up to seq.
+func backlogUpTo(seq uint64) func(uint64) (watcher.Backlog, error) {
+	return func(uint64) (watcher.Backlog, error) { return watcher.Backlog{Records: 1, Seq: seq}, nil }
 }
 
-// listen runs k until everything stands still, and returns what it signalled.
-func listen(t *testing.T, k *watcher.Kmsg, during func()) []policy.Signal {
+// runKmsg runs k until everything stands still, and returns what it signalled.
+func runKmsg(t *testing.T, k *watcher.Kmsg, during func()) []policy.Signal {
 	t.Helper()
 	ctx, cancel := context.WithCancel(t.Context())
 	inbox := watcher.NewInbox()
@@ -150,7 +150,7 @@ func sum(signals []policy.Signal) map[string]uint64 {
 
 const unnamed = "netns=0 named=false"
 
-func TestKmsgHears(t *testing.T) {
+func TestKmsgSignals(t *testing.T) {
 	user := kmsg.Message{Priority: 1<<3 | 4, SequenceNumber: 11, Message: fullLine + "\n"}
 	for _, c := range []struct {
 		name    string
@@ -192,8 +192,8 @@ func TestKmsgHears(t *testing.T) {
 		t.Run(c.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				s := &script{logs: []*fakeLog{{records: c.records}}}
-				k := &watcher.Kmsg{Open: s.Open, Past: pastUpTo(10)}
-				got := listen(t, k, nil)
+				k := &watcher.Kmsg{Open: s.Open, ReadBacklog: backlogUpTo(10)}
+				got := runKmsg(t, k, nil)
 				if diff := cmp.Diff(c.want, sum(got)); diff != "" {
 					t.Errorf("signals (-want +got):\n%s", diff)
 				}
@@ -208,8 +208,8 @@ func TestKmsgHears(t *testing.T) {
 func TestKmsgSignalIsComplete(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := &script{logs: []*fakeLog{{records: []kmsg.Message{record(14, fmt.Sprintf(fullNetNS, 77))}}}}
-		k := &watcher.Kmsg{Open: s.Open, Past: pastUpTo(10)}
-		got := listen(t, k, nil)
+		k := &watcher.Kmsg{Open: s.Open, ReadBacklog: backlogUpTo(10)}
+		got := runKmsg(t, k, nil)
 		want := []policy.Signal{{NetNS: 77, Named: true, Count: 1, Source: "kmsg", Lost: 3}}
 		if diff := cmp.Diff(want, got); diff != "" {
 			t.Errorf("signals (-want +got):\n%s", diff)
@@ -228,9 +228,9 @@ func TestKmsgSurvivesOverruns(t *testing.T) {
 			{records: records(55, 70, fullLine)},
 		}}
 		var changes []watcher.Status
-		k := &watcher.Kmsg{Open: s.Open, Past: pastUpTo(10), OnChange: func(s watcher.Status) { changes = append(changes, s) }}
-		got := listen(t, k, func() {
-			want := watcher.Status{Alive: true, At: start, Heard: 10 + 11 + 10, Lost: 29, Reopened: 2}
+		k := &watcher.Kmsg{Open: s.Open, ReadBacklog: backlogUpTo(10), OnChange: func(s watcher.Status) { changes = append(changes, s) }}
+		got := runKmsg(t, k, func() {
+			want := watcher.Status{Alive: true, At: start, Lines: 10 + 11 + 10, Lost: 29, Reopened: 2}
 			if diff := cmp.Diff(want, k.Status()); diff != "" {
 				t.Errorf("Status (-want +got):\n%s", diff)
 			}
@@ -261,10 +261,10 @@ func TestKmsgBacksOff(t *testing.T) {
 		s.fails[10] = s.fails[9]
 		s.logs = []*fakeLog{{records: records(11, 12, fullLine), err: errors.New("broken")}}
 		var told []string
-		k := &watcher.Kmsg{Open: s.Open, Past: pastUpTo(10), OnChange: func(s watcher.Status) {
+		k := &watcher.Kmsg{Open: s.Open, ReadBacklog: backlogUpTo(10), OnChange: func(s watcher.Status) {
 			told = append(told, fmt.Sprintf("%t %v", s.Alive, s.Err))
 		}}
-		got := listen(t, k, func() {
+		got := runKmsg(t, k, func() {
 			time.Sleep(time.Minute)
 			synctest.Wait()
 		})
@@ -313,8 +313,8 @@ func TestKmsgWithoutProgressIsNotAlive(t *testing.T) {
 				for range 40 {
 					s.logs = append(s.logs, &fakeLog{err: c.err})
 				}
-				k := &watcher.Kmsg{Open: s.Open, Past: pastUpTo(10)}
-				listen(t, k, func() {
+				k := &watcher.Kmsg{Open: s.Open, ReadBacklog: backlogUpTo(10)}
+				runKmsg(t, k, func() {
 					time.Sleep(20 * time.Second)
 					synctest.Wait()
 					st := k.Status()
@@ -330,13 +330,13 @@ func TestKmsgWithoutProgressIsNotAlive(t *testing.T) {
 	}
 }
 
-func TestKmsgSignalsWhileTheLogIsAway(t *testing.T) {
+func TestKmsgSignalsBeforeTheLogIsReopened(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := &script{logs: []*fakeLog{{records: records(11, 12, fullLine), err: errors.New("broken")}}, fails: map[int]error{}}
 		for i := 1; i < 40; i++ {
 			s.fails[i] = os.ErrPermission
 		}
-		k := &watcher.Kmsg{Open: s.Open, Past: pastUpTo(10)}
+		k := &watcher.Kmsg{Open: s.Open, ReadBacklog: backlogUpTo(10)}
 		ctx, cancel := context.WithCancel(t.Context())
 		inbox, ran := watcher.NewInbox(), make(chan struct{})
 		go func() { defer close(ran); k.Run(ctx, inbox) }()
@@ -352,15 +352,15 @@ func TestKmsgSignalsWhileTheLogIsAway(t *testing.T) {
 	})
 }
 
-func TestKmsgWithoutPastGoesToTheEnd(t *testing.T) {
-	noPast := func(uint64) (watcher.Past, error) { return watcher.Past{}, os.ErrPermission }
-	empty := func(uint64) (watcher.Past, error) { return watcher.Past{}, nil }
-	for name, past := range map[string]func(uint64) (watcher.Past, error){"none": nil, "unreadable": noPast, "empty": empty} {
+func TestKmsgWithoutABacklogStartsAtTheEnd(t *testing.T) {
+	noPast := func(uint64) (watcher.Backlog, error) { return watcher.Backlog{}, os.ErrPermission }
+	empty := func(uint64) (watcher.Backlog, error) { return watcher.Backlog{}, nil }
+	for name, past := range map[string]func(uint64) (watcher.Backlog, error){"none": nil, "unreadable": noPast, "empty": empty} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				s := &script{logs: []*fakeLog{{records: records(1, 9, fullLine)}}}
-				k := &watcher.Kmsg{Open: s.Open, Past: past}
-				got := listen(t, k, func() {
+				k := &watcher.Kmsg{Open: s.Open, ReadBacklog: past}
+				got := runKmsg(t, k, func() {
 					if !k.Status().Alive {
 						t.Error("Status is not alive while nothing comes")
 					}
@@ -375,7 +375,7 @@ func TestKmsgWithoutPastGoesToTheEnd(t *testing.T) {
 		synctest.Test(t, func(t *testing.T) {
 			s := &script{logs: []*fakeLog{{seekErr: syscall.EINVAL}, {seekErr: syscall.EINVAL}}}
 			k := &watcher.Kmsg{Open: s.Open}
-			listen(t, k, func() {
+			runKmsg(t, k, func() {
 				if err := k.Status().Err; !errors.Is(err, syscall.EINVAL) {
 					t.Errorf("Status.Err is %v, want EINVAL", err)
 				}
@@ -387,15 +387,15 @@ func TestKmsgWithoutPastGoesToTheEnd(t *testing.T) {
 	})
 }
 
-func TestKmsgTellsWhatItMissed(t *testing.T) {
+func TestKmsgReportsMissedLines(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		when := time.Now().Add(-time.Hour)
 		s := &script{logs: []*fakeLog{{records: records(1, 10, fullLine)}}}
-		k := &watcher.Kmsg{Open: s.Open, Past: func(uint64) (watcher.Past, error) {
-			return watcher.Past{Records: 10, Seq: 10, TableFull: 7, FullAt: when}, nil
+		k := &watcher.Kmsg{Open: s.Open, ReadBacklog: func(uint64) (watcher.Backlog, error) {
+			return watcher.Backlog{Records: 10, Seq: 10, TableFull: 7, FullAt: when}, nil
 		}}
-		got := listen(t, k, func() {
-			if st := k.Status(); st.Missed != 7 || !st.MissedAt.Equal(when) || st.Heard != 0 {
+		got := runKmsg(t, k, func() {
+			if st := k.Status(); st.Missed != 7 || !st.MissedAt.Equal(when) || st.Lines != 0 {
 				t.Errorf("Status is %+v, want 7 missed an hour ago and none heard", st)
 			}
 		})
@@ -405,19 +405,19 @@ func TestKmsgTellsWhatItMissed(t *testing.T) {
 	})
 }
 
-// TestKmsgTellsAnotherRunsSilenceOnce begins again and again with the place that
+// TestKmsgReportsLinesMissedBetweenRunsOnce begins again and again with the place that
 // the run before has left.
-func TestKmsgTellsAnotherRunsSilenceOnce(t *testing.T) {
+func TestKmsgReportsLinesMissedBetweenRunsOnce(t *testing.T) {
 	const boot = "12345678-9abc-def0-1234-56789abcdef0"
 	const sec = time.Second
 	when := time.Unix(2_000_000_000, 0)
-	ring := watcher.Past{Records: 10, Seq: 20, Last: 30 * sec, Begins: 10 * sec, TableFull: 3, FullFirst: when, FullAt: when.Add(sec)}
+	ring := watcher.Backlog{Records: 10, Seq: 20, Last: 30 * sec, FirstNew: 10 * sec, TableFull: 3, FullFirst: when, FullAt: when.Add(sec)}
 	lost := ring
 	lost.Lost = 4
 	plain := strings.ReplaceAll(boot, "-", "")
 	for _, c := range []struct {
 		name, place string
-		past        watcher.Past
+		past        watcher.Backlog
 		from        uint64
 		missed      []watcher.Missed
 		covers      map[time.Duration]bool
@@ -443,7 +443,7 @@ func TestKmsgTellsAnotherRunsSilenceOnce(t *testing.T) {
 			covers: map[time.Duration]bool{0: true}, left: boot + " 20\n",
 		},
 		{
-			name: "nothing said since", place: boot + " 20\n", past: watcher.Past{Records: 10, Seq: 20, Last: 30 * sec}, from: 21,
+			name: "nothing said since", place: boot + " 20\n", past: watcher.Backlog{Records: 10, Seq: 20, Last: 30 * sec}, from: 21,
 			covers: map[time.Duration]bool{0: true}, left: boot + " 20\n",
 		},
 		{
@@ -464,11 +464,11 @@ func TestKmsgTellsAnotherRunsSilenceOnce(t *testing.T) {
 			}
 			var from uint64
 			var missed []watcher.Missed
-			k := &watcher.Kmsg{PlacePath: path, Boot: boot}
-			k.Past = func(f uint64) (watcher.Past, error) { from, c.past.From = f, f; return c.past, nil }
+			k := &watcher.Kmsg{PositionPath: path, Boot: boot}
+			k.ReadBacklog = func(f uint64) (watcher.Backlog, error) { from, c.past.From = f, f; return c.past, nil }
 			k.OnMissed = func(m watcher.Missed) { missed = append(missed, m) }
-			k.Begin()
-			k.Begin()
+			k.Start()
+			k.Start()
 			if from != c.from {
 				t.Errorf("reads from record %d, want %d", from, c.from)
 			}
@@ -491,33 +491,33 @@ func TestKmsgTellsAnotherRunsSilenceOnce(t *testing.T) {
 	}
 }
 
-func TestKmsgWithoutTheLogCoversNothing(t *testing.T) {
-	k := &watcher.Kmsg{Past: func(uint64) (watcher.Past, error) { return watcher.Past{}, os.ErrPermission }}
-	k.Begin()
+func TestKmsgWithoutABacklogCoversNothing(t *testing.T) {
+	k := &watcher.Kmsg{ReadBacklog: func(uint64) (watcher.Backlog, error) { return watcher.Backlog{}, os.ErrPermission }}
+	k.Start()
 	if k.Covers(time.Hour) {
 		t.Error("covers a line of a log that can't be read")
 	}
 }
 
-// TestKmsgKeepsItsPlace stops and looks at what the next run will find.
-func TestKmsgKeepsItsPlace(t *testing.T) {
+// TestKmsgSavesItsPosition stops and looks at what the next run will find.
+func TestKmsgSavesItsPosition(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "kmsg.place")
 	synctest.Test(t, func(t *testing.T) {
 		s := &script{logs: []*fakeLog{{records: records(1, 25, "usb")}}}
-		k := &watcher.Kmsg{Open: s.Open, Past: pastUpTo(10), PlacePath: path, Boot: "b"}
-		listen(t, k, nil)
+		k := &watcher.Kmsg{Open: s.Open, ReadBacklog: backlogUpTo(10), PositionPath: path, Boot: "b"}
+		runKmsg(t, k, nil)
 	})
 	if left, err := os.ReadFile(path); err != nil || string(left) != "b 25\n" {
 		t.Errorf("the place is %q, %v, want record 25", left, err)
 	}
-	k := &watcher.Kmsg{Past: pastUpTo(10), PlacePath: filepath.Join(path, "no directory"), Boot: "b"}
-	k.Begin()
+	k := &watcher.Kmsg{ReadBacklog: backlogUpTo(10), PositionPath: filepath.Join(path, "no directory"), Boot: "b"}
+	k.Start()
 	if k.Status().Err == nil {
 		t.Error("a place that can't be kept is no trouble")
 	}
 }
 
-func TestKmsgNeverWaitsForItsReader(t *testing.T) {
+func TestKmsgDoesNotWaitForItsReader(t *testing.T) {
 	const lines = 100_000
 	synctest.Test(t, func(t *testing.T) {
 		var rs []kmsg.Message
@@ -529,14 +529,14 @@ func TestKmsgNeverWaitsForItsReader(t *testing.T) {
 			rs = append(rs, record(i, text))
 		}
 		s := &script{logs: []*fakeLog{{records: rs}}}
-		k := &watcher.Kmsg{Open: s.Open, Past: pastUpTo(0)} // passes over record 0
+		k := &watcher.Kmsg{Open: s.Open, ReadBacklog: backlogUpTo(0)} // passes over record 0
 		ctx, cancel := context.WithCancel(t.Context())
 		defer cancel()
 		inbox := watcher.NewInbox()
 		ran := make(chan struct{})
 		go func() { defer close(ran); k.Run(ctx, inbox) }()
 		synctest.Wait() // Run has read everything, and nobody took a signal
-		if heard := k.Status().Heard; heard != lines-1 {
+		if heard := k.Status().Lines; heard != lines-1 {
 			t.Errorf("heard %d lines, want %d", heard, lines-1)
 		}
 		got := inbox.Drain()
@@ -564,21 +564,21 @@ func TestKmsgCountsSuppressedLinesAndSignalsNone(t *testing.T) {
 		s := &script{logs: []*fakeLog{{records: []kmsg.Message{
 			record(11, "net_ratelimit: 3 callbacks suppressed"), record(12, "net_ratelimit: 4 callbacks suppressed"),
 		}}}}
-		k := &watcher.Kmsg{Open: s.Open, Past: pastUpTo(10)}
-		if got := listen(t, k, nil); len(got) != 0 {
+		k := &watcher.Kmsg{Open: s.Open, ReadBacklog: backlogUpTo(10)}
+		if got := runKmsg(t, k, nil); len(got) != 0 {
 			t.Errorf("signals %+v: suppressed lines may be of any part of networking", got)
 		}
-		if n := k.Status().Heard; n != 2 {
+		if n := k.Status().Lines; n != 2 {
 			t.Errorf("%d lines heard, want 2", n)
 		}
 	})
 }
 
-func TestKmsgStopsInTheMiddleOfAFlood(t *testing.T) {
+func TestKmsgStopsDuringAFlood(t *testing.T) {
 	// synctest fails the test if a goroutine is left when it ends.
 	synctest.Test(t, func(t *testing.T) {
 		s := &script{logs: []*fakeLog{{records: records(11, 5000, strings.Repeat("x", 100))}}}
-		k := &watcher.Kmsg{Open: s.Open, Past: pastUpTo(10)}
+		k := &watcher.Kmsg{Open: s.Open, ReadBacklog: backlogUpTo(10)}
 		ctx, cancel := context.WithCancel(t.Context())
 		ran := make(chan struct{})
 		go func() { defer close(ran); k.Run(ctx, watcher.NewInbox()) }()

@@ -37,72 +37,72 @@ type Known struct {
 	// Own is the namespace of the process, which is left out.
 	Own uint32
 
-	mu     sync.Mutex
-	known  map[uint32]*place
-	gone   map[uint32]Namespace
-	order  []uint32 // of gone, the oldest first
-	hidden int
+	mu          sync.Mutex
+	known       map[uint32]*knownNamespace
+	former      map[uint32]Namespace
+	formerOrder []uint32 // of gone, the oldest first
+	hidden      int
 
 	buf  []byte
 	rows []conntrack.CPUStat
 }
 
-// A place is where one namespace is read.
-type place struct {
+// A knownNamespace is where one namespace is read.
+type knownNamespace struct {
 	Namespace
 	file  uint64 // the inode of its counters in procfs
 	count int    // an open nf_conntrack_count, or -1
 	seen  bool   // by this search
-	// settled says that PID was there at two searches, and asked for its names
+	// stable says that PID was there at two searches, and asked for its names
 	// at both.
-	settled bool
-	tally   conntrack.Tally
+	stable bool
+	tally  conntrack.Tally
 }
 
-// maxGone bounds how many namespaces are remembered that are gone.
-const maxGone = 1024
+// maxFormer bounds how many namespaces are remembered that are gone.
+const maxFormer = 1024
 
 // Search finds out which namespaces there are.
-func (r *Known) Search() error {
-	mounts, err := os.ReadFile(filepath.Join(r.root(), "proc/self/mountinfo"))
+func (k *Known) Search() error {
+	mounts, err := os.ReadFile(filepath.Join(k.root(), "proc/self/mountinfo"))
 	if err != nil {
 		return fmt.Errorf("find network namespaces: %w", err)
 	}
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	if r.known == nil {
-		r.known, r.gone = map[uint32]*place{}, map[uint32]Namespace{}
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if k.known == nil {
+		k.known, k.former = map[uint32]*knownNamespace{}, map[uint32]Namespace{}
 	}
-	for _, p := range r.known {
+	for _, p := range k.known {
 		p.seen = false
 	}
 	mounted := mountedNamespaces(mounts)
 	for inode, where := range mounted {
-		r.meet(inode, func(p *place) { p.Mount = where })
+		k.markSeen(inode, func(p *knownNamespace) { p.Mount = where })
 	}
-	if err := r.searchProcesses(); err != nil {
+	if err := k.searchProcesses(); err != nil {
 		return fmt.Errorf("find network namespaces: %w", err)
 	}
-	for inode, p := range r.known {
+	for inode, p := range k.known {
 		if !p.seen {
-			r.forget(inode)
+			k.remove(inode)
 		} else if mounted[inode] == "" {
 			p.Mount = ""
 		}
 	}
-	r.openCounts()
+	k.openCounts()
 	return nil
 }
 
-// meet notes that a namespace is there.
-func (r *Known) meet(inode uint32, update func(*place)) {
-	if inode == r.Own {
+// markSeen notes that a namespace is there.
+func (k *Known) markSeen(inode uint32, update func(*knownNamespace)) {
+	if inode == k.Own {
 		return
 	}
-	p := r.known[inode]
+	p := k.known[inode]
 	if p == nil {
-		p = &place{Namespace: Namespace{Inode: inode}, count: -1}
-		r.known[inode] = p
+		p = &knownNamespace{Namespace: Namespace{Inode: inode}, count: -1}
+		k.known[inode] = p
 	}
 	p.seen = true
 	update(p)
@@ -110,8 +110,8 @@ func (r *Known) meet(inode uint32, update func(*place)) {
 
 // searchProcesses looks at the namespace of every process. The first thread
 // stands for the others.
-func (r *Known) searchProcesses() error {
-	proc, err := os.Open(filepath.Join(r.root(), "proc"))
+func (k *Known) searchProcesses() error {
+	proc, err := os.Open(filepath.Join(k.root(), "proc"))
 	if err != nil {
 		return err
 	}
@@ -127,13 +127,13 @@ func (r *Known) searchProcesses() error {
 		}
 	}
 	slices.Sort(pids)
-	r.hidden = 0
-	files := r.files(int(proc.Fd()))
+	k.hidden = 0
+	files := k.counterFiles(int(proc.Fd()))
 	first := map[uint32]bool{}
 	for _, pid := range pids {
-		inode, guessed, err := identify(int(proc.Fd()), pid)
+		inode, guessed, err := namespaceOf(int(proc.Fd()), pid)
 		if errors.Is(err, fs.ErrPermission) {
-			r.hidden++
+			k.hidden++
 		}
 		if guessed {
 			inode = cmp.Or(files[uint64(inode)], inode)
@@ -142,20 +142,20 @@ func (r *Known) searchProcesses() error {
 			continue
 		}
 		first[inode] = true
-		r.meet(inode, func(p *place) {
+		k.markSeen(inode, func(p *knownNamespace) {
 			fresh := p.PID != pid
 			if fresh {
-				p.PID, p.file, p.Guessed = pid, 0, guessed && inode != r.Own
+				p.PID, p.file, p.Guessed = pid, 0, guessed && inode != k.Own
 			}
-			if fresh || !p.settled {
+			if fresh || !p.stable {
 				// A runtime makes the namespace, and becomes the program a
 				// moment later.
-				p.describe(r.root())
-				p.settled = !fresh
+				p.describe(k.root())
+				p.stable = !fresh
 			}
 		})
 	}
-	for _, p := range r.known {
+	for _, p := range k.known {
 		if p.seen && p.PID != 0 && !first[p.Inode] {
 			p.PID, p.file = 0, 0 // the last process has left; what it was called stays
 		}
@@ -163,26 +163,26 @@ func (r *Known) searchProcesses() error {
 	return nil
 }
 
-// files says to which namespaces the files of counters belong, as far as that
+// counterFiles says to which namespaces the files of counters belong, as far as that
 // is known: the own one, and those that were entered.
-func (r *Known) files(proc int) map[uint64]uint32 {
+func (k *Known) counterFiles(proc int) map[uint64]uint32 {
 	files := map[uint64]uint32{}
-	for inode, p := range r.known {
+	for inode, p := range k.known {
 		if !p.Guessed && p.file != 0 {
 			files[p.file] = inode
 		}
 	}
 	var stat unix.Stat_t
 	if unix.Fstatat(proc, "self/net/stat/nf_conntrack", &stat, 0) == nil {
-		files[stat.Ino] = r.Own
+		files[stat.Ino] = k.Own
 	}
 	return files
 }
 
-// identify returns the number of the namespace of a process. Without the right
+// namespaceOf returns the number of the namespace of a process. Without the right
 // to look at a process (ptrace_may_access), the number of a file that each
 // namespace has its own of tells namespaces apart.
-func identify(proc, pid int) (inode uint32, guessed bool, err error) {
+func namespaceOf(proc, pid int) (inode uint32, guessed bool, err error) {
 	var stat unix.Stat_t
 	name := strconv.Itoa(pid)
 	err = unix.Fstatat(proc, name+"/ns/net", &stat, 0)
@@ -195,32 +195,32 @@ func identify(proc, pid int) (inode uint32, guessed bool, err error) {
 	return uint32(stat.Ino), guessed, err
 }
 
-// forget removes a namespace and remembers what it was called.
-func (r *Known) forget(inode uint32) {
-	p := r.known[inode]
+// remove removes a namespace and remembers what it was called.
+func (k *Known) remove(inode uint32) {
+	p := k.known[inode]
 	p.close()
-	delete(r.known, inode)
-	if _, ok := r.gone[inode]; !ok {
-		r.order = append(r.order, inode)
+	delete(k.known, inode)
+	if _, ok := k.former[inode]; !ok {
+		k.formerOrder = append(k.formerOrder, inode)
 	}
-	r.gone[inode] = p.Namespace
-	if len(r.order) > maxGone {
-		delete(r.gone, r.order[0])
-		r.order = append(r.order[:0], r.order[1:]...)
+	k.former[inode] = p.Namespace
+	if len(k.formerOrder) > maxFormer {
+		delete(k.former, k.formerOrder[0])
+		k.formerOrder = append(k.formerOrder[:0], k.formerOrder[1:]...)
 	}
 }
 
 // openCounts enters the namespaces that can't be read through a process.
-func (r *Known) openCounts() {
+func (k *Known) openCounts() {
 	var paths []string
-	var places []*place
-	for _, p := range r.known {
+	var places []*knownNamespace
+	for _, p := range k.known {
 		if p.count >= 0 || p.PID != 0 && !p.Unread || p.Guessed {
 			continue
 		}
-		path := filepath.Join(r.root(), p.Mount)
+		path := filepath.Join(k.root(), p.Mount)
 		if p.Mount == "" {
-			path = filepath.Join(r.root(), "proc", strconv.Itoa(p.PID), "ns/net")
+			path = filepath.Join(k.root(), "proc", strconv.Itoa(p.PID), "ns/net")
 		}
 		paths, places = append(paths, path), append(places, p)
 	}
@@ -229,14 +229,14 @@ func (r *Known) openCounts() {
 	}
 	_ = netns.Visit(paths, func(i int, err error) { // without the right to enter they stay unread
 		if err == nil {
-			places[i].open(r.root())
+			places[i].openCount(k.root())
 		}
 	})
 }
 
-// open opens the sysctl of the namespace that the thread is in, if that is the
+// openCount opens the sysctl of the namespace that the thread is in, if that is the
 // one that is meant: the mount may be that of another one by now.
-func (p *place) open(root string) {
+func (p *knownNamespace) openCount(root string) {
 	var stat unix.Stat_t
 	if err := unix.Stat("/proc/thread-self/ns/net", &stat); err != nil || uint32(stat.Ino) != p.Inode {
 		return
@@ -251,71 +251,71 @@ func (p *place) open(root string) {
 	}
 }
 
-func (p *place) close() {
+func (p *knownNamespace) close() {
 	if p.count >= 0 {
 		_ = unix.Close(p.count) // it was only read
 		p.count = -1
 	}
 }
 
-// Named returns what is known of a namespace, one that is gone among them.
-func (r *Known) Named(inode uint32) (n Namespace, here bool) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	if p := r.known[inode]; p != nil {
+// Lookup returns what is known of a namespace, one that is gone among them.
+func (k *Known) Lookup(inode uint32) (n Namespace, here bool) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if p := k.known[inode]; p != nil {
 		return p.Namespace, true
 	}
-	n, ok := r.gone[inode]
+	n, ok := k.former[inode]
 	if !ok {
 		n.Inode = inode
 	}
 	return n, false
 }
 
-// Held reports whether what a namespace was found by is still there: its mount,
+// InUse reports whether what a namespace was found by is still there: its mount,
 // or a process in it. A namespace that only the caller holds is not.
-func (r *Known) Held(inode uint32) bool {
-	n, here := r.Named(inode)
+func (k *Known) InUse(inode uint32) bool {
+	n, here := k.Lookup(inode)
 	if !here {
 		return false
 	}
 	var stat unix.Stat_t
-	if n.Mount != "" && unix.Stat(filepath.Join(r.root(), n.Mount), &stat) == nil && stat.Ino == uint64(inode) {
+	if n.Mount != "" && unix.Stat(filepath.Join(k.root(), n.Mount), &stat) == nil && stat.Ino == uint64(inode) {
 		return true
 	}
 	if n.PID == 0 {
 		return false
 	}
-	proc, err := unix.Open(filepath.Join(r.root(), "proc"), unix.O_RDONLY|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
+	proc, err := unix.Open(filepath.Join(k.root(), "proc"), unix.O_RDONLY|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
 	if err != nil {
 		return false
 	}
 	defer unix.Close(proc)
-	now, guessed, err := identify(proc, n.PID)
+	now, guessed, err := namespaceOf(proc, n.PID)
 	return err == nil && (now == inode || guessed && n.Guessed)
 }
 
 // All returns the namespaces that are there, by number.
-func (r *Known) All() []Namespace {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	all := make([]Namespace, 0, len(r.known))
-	for _, inode := range slices.Sorted(maps.Keys(r.known)) {
-		all = append(all, r.known[inode].Namespace)
+func (k *Known) All() []Namespace {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	all := make([]Namespace, 0, len(k.known))
+	for _, inode := range slices.Sorted(maps.Keys(k.known)) {
+		all = append(all, k.known[inode].Namespace)
 	}
 	return all
 }
 
 // Open opens a namespace to act in it, and makes sure that it is the one that
 // is meant. It is os.ErrNotExist if the namespace is gone.
-func (r *Known) Open(inode uint32) (*netns.NS, error) {
-	n, here := r.Named(inode)
+func (k *Known) Open(inode uint32) (*netns.NS, error) {
+	n, here := k.Lookup(inode)
 	if !here {
 		return nil, fmt.Errorf("open netns %d: %w", inode, fs.ErrNotExist)
 	}
 	paths := make([]string, 0, 2)
 	if n.PID != 0 {
-		paths = append(paths, filepath.Join(r.root(), "proc", strconv.Itoa(n.PID), "ns/net"))
+		paths = append(paths, filepath.Join(k.root(), "proc", strconv.Itoa(n.PID), "ns/net"))
 	}
 	if n.Mount != "" {
 		paths = append(paths, n.Mount)
@@ -336,13 +336,13 @@ func (r *Known) Open(inode uint32) (*netns.NS, error) {
 }
 
 // Close closes what the Known holds open.
-func (r *Known) Close() error {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	for _, p := range r.known {
+func (k *Known) Close() error {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	for _, p := range k.known {
 		p.close()
 	}
 	return nil
 }
 
-func (r *Known) root() string { return cmp.Or(strings.TrimSuffix(r.Root, "/"), "/") }
+func (k *Known) root() string { return cmp.Or(strings.TrimSuffix(k.Root, "/"), "/") }

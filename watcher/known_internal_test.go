@@ -66,7 +66,7 @@ func entriesOf(r *Known) map[string]uint64 {
 	return all
 }
 
-func TestKnownIsNotFooledByAProcessIDThatIsUsedAgain(t *testing.T) {
+func TestKnownRecognisesAReusedProcessID(t *testing.T) {
 	proc := newFakeProc(t)
 	web := proc.process(77, "web", 500)
 	r := &Known{Root: proc.root, Own: 1}
@@ -81,15 +81,15 @@ func TestKnownIsNotFooledByAProcessIDThatIsUsedAgain(t *testing.T) {
 	if s.Entries != 9 || s.Namespaces != 1 {
 		t.Errorf("sweep %+v of %v, want the 9 entries of the new one", s, entriesOf(r))
 	}
-	if n, here := r.Named(web); here || n.Comm != "web" || n.Entries != 500 {
+	if n, here := r.Lookup(web); here || n.Comm != "web" || n.Entries != 500 {
 		t.Errorf("of the old one it knows %+v, %t", n, here)
 	}
-	if n, here := r.Named(db); !here || n.Comm != "db" {
+	if n, here := r.Lookup(db); !here || n.Comm != "db" {
 		t.Errorf("of the new one it knows %+v, %t", n, here)
 	}
 }
 
-func TestKnownFollowsAProcessThatEntersAnotherNamespace(t *testing.T) {
+func TestKnownFollowsAProcessIntoAnotherNamespace(t *testing.T) {
 	proc := newFakeProc(t)
 	proc.process(77, "web", 500)
 	r := &Known{Root: proc.root, Own: 1}
@@ -106,7 +106,7 @@ func TestKnownFollowsAProcessThatEntersAnotherNamespace(t *testing.T) {
 	if err := r.Search(); err != nil {
 		t.Fatal(err)
 	}
-	if n, here := r.Named(inode); !here || n.PID != 77 {
+	if n, here := r.Lookup(inode); !here || n.PID != 77 {
 		t.Errorf("knows %+v, %t", n, here)
 	}
 	if got := len(r.All()); got != 1 {
@@ -124,9 +124,9 @@ func (p *fakeProc) join(pid, other int, comm string) {
 	}
 }
 
-// TestKnownLooksTwiceWhatAProcessIsCalled: a runtime prepares the namespace,
+// TestKnownReadsProcessNamesTwice: a runtime prepares the namespace,
 // and becomes the program a moment later.
-func TestKnownLooksTwiceWhatAProcessIsCalled(t *testing.T) {
+func TestKnownReadsProcessNamesTwice(t *testing.T) {
 	proc := newFakeProc(t)
 	inode := proc.process(77, "runc:[2:INIT]", 1)
 	r := &Known{Root: proc.root, Own: 1}
@@ -135,7 +135,7 @@ func TestKnownLooksTwiceWhatAProcessIsCalled(t *testing.T) {
 		if err := r.Search(); err != nil {
 			t.Fatal(err)
 		}
-		n, _ := r.Named(inode)
+		n, _ := r.Lookup(inode)
 		return n.Comm
 	}
 	search()
@@ -149,8 +149,8 @@ func TestKnownLooksTwiceWhatAProcessIsCalled(t *testing.T) {
 	}
 }
 
-// TestKnownKeepsANameThatCanNotBeReadAgain: the process has just ended.
-func TestKnownKeepsANameThatCanNotBeReadAgain(t *testing.T) {
+// TestKnownKeepsANameThatBecameUnreadable: the process has just ended.
+func TestKnownKeepsANameThatBecameUnreadable(t *testing.T) {
 	proc := newFakeProc(t)
 	inode := proc.process(77, "nginx", 1)
 	r := &Known{Root: proc.root, Own: 1}
@@ -158,7 +158,7 @@ func TestKnownKeepsANameThatCanNotBeReadAgain(t *testing.T) {
 		if err := r.Search(); err != nil {
 			t.Fatal(err)
 		}
-		if n, _ := r.Named(inode); n.Comm != "nginx" {
+		if n, _ := r.Lookup(inode); n.Comm != "nginx" {
 			t.Errorf("called %q, want nginx", n.Comm)
 		}
 		if err := os.RemoveAll(filepath.Join(proc.root, "proc/77/comm")); err != nil {
@@ -180,7 +180,7 @@ func TestKnownNamesANamespaceByItsFirstProcess(t *testing.T) {
 	if err := r.Search(); err != nil {
 		t.Fatal(err)
 	}
-	if n, _ := r.Named(inode); n.PID != 12 || n.Comm != "worker12" {
+	if n, _ := r.Lookup(inode); n.PID != 12 || n.Comm != "worker12" {
 		t.Errorf("known by %q, process %d; want the least, 12", n.Comm, n.PID)
 	}
 	if err := os.Rename(filepath.Join(proc.root, "proc"), filepath.Join(proc.root, "before")); err != nil {
@@ -190,29 +190,29 @@ func TestKnownNamesANamespaceByItsFirstProcess(t *testing.T) {
 	if err := r.Search(); err != nil {
 		t.Fatal(err)
 	}
-	if n, here := r.Named(inode); !here || n.PID != 0 || n.Comm != "worker12" {
+	if n, here := r.Lookup(inode); !here || n.PID != 0 || n.Comm != "worker12" {
 		t.Errorf("all have left: here %t, process %d, called %q", here, n.PID, n.Comm)
 	}
 }
 
-// TestKnownForgetsTheOldestOfWhatIsGone: namespaces come and go without end.
-func TestKnownForgetsTheOldestOfWhatIsGone(t *testing.T) {
-	r := &Known{known: map[uint32]*place{}, gone: map[uint32]Namespace{}}
+// TestKnownDropsTheOldestFormerNamespace: namespaces come and go without end.
+func TestKnownDropsTheOldestFormerNamespace(t *testing.T) {
+	r := &Known{known: map[uint32]*knownNamespace{}, former: map[uint32]Namespace{}}
 	vanish := func(inode uint32) {
-		r.known[inode] = &place{Namespace: Namespace{Inode: inode, Called: fmt.Sprint(inode)}, count: -1}
-		r.forget(inode)
+		r.known[inode] = &knownNamespace{Namespace: Namespace{Inode: inode, RuntimeName: fmt.Sprint(inode)}, count: -1}
+		r.remove(inode)
 	}
-	for i := range uint32(2 * maxGone) {
+	for i := range uint32(2 * maxFormer) {
 		vanish(10 + i)
 		vanish(5) // which comes back each time
 	}
-	if len(r.gone) > maxGone || len(r.order) > maxGone || len(r.known) > 0 {
-		t.Errorf("remembers %d in an order of %d, knows %d", len(r.gone), len(r.order), len(r.known))
+	if len(r.former) > maxFormer || len(r.formerOrder) > maxFormer || len(r.known) > 0 {
+		t.Errorf("remembers %d in an order of %d, knows %d", len(r.former), len(r.formerOrder), len(r.known))
 	}
-	if n, _ := r.Named(9 + 2*maxGone); n.Called == "" {
+	if n, _ := r.Lookup(9 + 2*maxFormer); n.RuntimeName == "" {
 		t.Error("the last one to vanish is forgotten")
 	}
-	if n, _ := r.Named(10); n.Called != "" {
+	if n, _ := r.Lookup(10); n.RuntimeName != "" {
 		t.Error("the first one to vanish is remembered")
 	}
 }

@@ -118,7 +118,7 @@ func TestKnownFindsTheFullOneOfTwoHundred(t *testing.T) {
 	}
 }
 
-func TestKnownLetsANamespaceGoAndRemembersItsName(t *testing.T) {
+func TestKnownKeepsTheNameOfAFormerNamespace(t *testing.T) {
 	dir := ownMounts(t)
 	ns := newNetNS(t)
 	inode := ns.Inode()
@@ -128,7 +128,7 @@ func TestKnownLetsANamespaceGoAndRemembersItsName(t *testing.T) {
 	}
 	r := newKnown(t)
 	r.Sweep(0)
-	if n, here := r.Named(inode); !here || n.Unread || n.Name() != path {
+	if n, here := r.Lookup(inode); !here || n.Unread || n.Name() != path {
 		t.Fatalf("knows %+v, %t", n, here)
 	}
 	if err := unix.Unmount(path, 0); err != nil {
@@ -139,7 +139,7 @@ func TestKnownLetsANamespaceGoAndRemembersItsName(t *testing.T) {
 	// machine that is busy with those of others it takes its time.
 	deadline := time.Now().Add(3 * time.Minute)
 	for s := r.Sweep(0); ; s = r.Sweep(0) {
-		if _, here := r.Named(inode); !here {
+		if _, here := r.Lookup(inode); !here {
 			break
 		}
 		if time.Now().After(deadline) {
@@ -147,7 +147,7 @@ func TestKnownLetsANamespaceGoAndRemembersItsName(t *testing.T) {
 		}
 		time.Sleep(10 * time.Millisecond)
 	}
-	n, _ := r.Named(inode)
+	n, _ := r.Lookup(inode)
 	if n.Name() != path {
 		t.Errorf("called %q when it is gone, want %q", n.Name(), path)
 	}
@@ -156,19 +156,19 @@ func TestKnownLetsANamespaceGoAndRemembersItsName(t *testing.T) {
 	}
 }
 
-func TestKnownKnowsWhatOnlyItsUserHolds(t *testing.T) {
+func TestKnownReportsUnusedNamespaces(t *testing.T) {
 	dir := ownMounts(t)
 	ns := newNetNS(t)
 	path := keep(t, dir, "deserted", ns)
 	inhabited, pid := inProcess(t)
 	r := newKnown(t)
-	if !r.Held(ns.Inode()) || !r.Held(inhabited) || r.Held(1) {
-		t.Errorf("held: the mounted %t, the inhabited %t, one that is not there %t", r.Held(ns.Inode()), r.Held(inhabited), r.Held(1))
+	if !r.InUse(ns.Inode()) || !r.InUse(inhabited) || r.InUse(1) {
+		t.Errorf("held: the mounted %t, the inhabited %t, one that is not there %t", r.InUse(ns.Inode()), r.InUse(inhabited), r.InUse(1))
 	}
 	if err := unix.Unmount(path, unix.MNT_DETACH); err != nil {
 		t.Fatal(err)
 	}
-	if r.Held(ns.Inode()) {
+	if r.InUse(ns.Inode()) {
 		t.Error("held by a mount that is gone")
 	}
 	process, err := os.FindProcess(pid)
@@ -178,7 +178,7 @@ func TestKnownKnowsWhatOnlyItsUserHolds(t *testing.T) {
 	if err := errors.Join(process.Kill(), gone(process)); err != nil {
 		t.Fatal(err)
 	}
-	if r.Held(inhabited) {
+	if r.InUse(inhabited) {
 		t.Error("held by a process that is gone")
 	}
 }
@@ -206,15 +206,15 @@ func TestKnownReadsThroughAProcessWithoutEntering(t *testing.T) {
 	if len(s.Full) == 0 {
 		t.Fatalf("sweep %+v", s)
 	}
-	n, here := r.Named(inode)
+	n, here := r.Lookup(inode)
 	if !here || n.Entries != 500 || n.PID != pid || n.Comm != "sleep" {
 		t.Errorf("knows %+v, %t", n, here)
 	}
 }
 
-// TestKnownEntersWhereProcfsHasNoCounters has a procfs as of a kernel without
+// TestKnownEntersANamespaceWithoutProcfsCounters has a procfs as of a kernel without
 // CONFIG_NF_CONNTRACK_PROCFS, such as Ubuntu's 5.4 and 6.8.
-func TestKnownEntersWhereProcfsHasNoCounters(t *testing.T) {
+func TestKnownEntersANamespaceWithoutProcfsCounters(t *testing.T) {
 	needNetNS(t)
 	inode, pid := inProcess(t)
 	ns, err := netns.Open(fmt.Sprintf("/proc/%d/ns/net", pid))
@@ -244,7 +244,7 @@ func TestKnownEntersWhereProcfsHasNoCounters(t *testing.T) {
 	}
 	for range 2 { // the second time, it is open already
 		r.Sweep(1)
-		if n, here := r.Named(inode); !here || n.Entries != 60 || n.Unread {
+		if n, here := r.Lookup(inode); !here || n.Entries != 60 || n.Unread {
 			t.Errorf("knows %+v, %t, want 60 entries", n, here)
 		}
 	}
@@ -253,9 +253,9 @@ func TestKnownEntersWhereProcfsHasNoCounters(t *testing.T) {
 	}
 }
 
-// TestKnownCountsWhatItMayNotLookAt searches in a thread without rights, to
+// TestKnownCountsHiddenProcesses searches in a thread without rights, to
 // which the kernel does not tell the namespaces of others' processes.
-func TestKnownCountsWhatItMayNotLookAt(t *testing.T) {
+func TestKnownCountsHiddenProcesses(t *testing.T) {
 	needNetNS(t)
 	inode, pid := inProcess(t)
 	ns, err := netns.Open(fmt.Sprintf("/proc/%d/ns/net", pid))
@@ -291,7 +291,7 @@ func TestKnownCountsWhatItMayNotLookAt(t *testing.T) {
 	if err := <-done; err != nil {
 		t.Fatal(err)
 	}
-	if _, here := r.Named(inode); here {
+	if _, here := r.Lookup(inode); here {
 		t.Skip("needs a kernel that keeps the namespaces of others' processes to itself")
 	}
 	info, err := os.Stat("/proc/self/net/stat/nf_conntrack")
@@ -314,10 +314,10 @@ func TestKnownCountsWhatItMayNotLookAt(t *testing.T) {
 	t.Errorf("not counted: %+v", sweep)
 }
 
-// TestKnownKeepsApartWhatComesAndGoes sweeps while namespaces are made and
+// TestKnownSeparatesNamespacesUnderChurn sweeps while namespaces are made and
 // removed: the kernel gives their numbers to the next ones at once. Whatever is
 // found has the entries that belong to its name.
-func TestKnownKeepsApartWhatComesAndGoes(t *testing.T) {
+func TestKnownSeparatesNamespacesUnderChurn(t *testing.T) {
 	dir := ownMounts(t)
 	r := newKnown(t)
 	const rounds = 150 // and more where a sweep takes longer than a namespace lives
@@ -326,7 +326,7 @@ func TestKnownKeepsApartWhatComesAndGoes(t *testing.T) {
 	go func() {
 		defer close(gone)
 		for i := 0; i < rounds || found.Load() == 0 && i < 100*rounds; i++ {
-			if err := comeAndGo(filepath.Join(dir, strconv.Itoa(i%7+1)), i%7+1); err != nil {
+			if err := createAndRemove(filepath.Join(dir, strconv.Itoa(i%7+1)), i%7+1); err != nil {
 				made <- err
 				return
 			}
@@ -365,9 +365,9 @@ func TestKnownKeepsApartWhatComesAndGoes(t *testing.T) {
 	t.Logf("found %d times one of %d or more", found.Load(), rounds)
 }
 
-// comeAndGo makes a namespace with so many entries, mounts it for a moment, and
+// createAndRemove makes a namespace with so many entries, mounts it for a moment, and
 // lets it go.
-func comeAndGo(path string, entries int) error {
+func createAndRemove(path string, entries int) error {
 	ns, err := netns.New()
 	if err != nil {
 		return err

@@ -45,7 +45,7 @@ func TestReadMemory(t *testing.T) {
 	}
 }
 
-func TestReadMemoryRefusesWhatItCannotRead(t *testing.T) {
+func TestReadMemoryRefusesMalformedFiles(t *testing.T) {
 	for _, c := range []struct{ name, meminfo, pressure, want string }{
 		{"no total", "MemAvailable: 1 kB", pressureText, "no MemTotal"},
 		{"no available, before Linux 3.14", "MemTotal: 1 kB", pressureText, "no MemAvailable"},

@@ -72,14 +72,14 @@ func load(t *testing.T, name, parameters string) {
 	}
 }
 
-func TestGaugeFollowsTheModuleThatGoesAndComesBack(t *testing.T) {
+func TestTableReaderFollowsAModuleReload(t *testing.T) {
 	if !inVM() {
 		t.Skip("needs CTWARDEN_TEST_VM=1: it unloads nf_conntrack")
 	}
 	if _, loaded := moduleUsers(t, "nf_conntrack"); !loaded {
 		t.Skip("needs nf_conntrack as a module")
 	}
-	g := &watcher.Gauge{}
+	g := &watcher.TableReader{}
 	t.Cleanup(func() { _ = g.Close() })
 	before := read(t, g)
 	removed := unload(t, "nf_conntrack")

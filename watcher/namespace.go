@@ -32,8 +32,8 @@ type Namespace struct {
 	Container string `json:"container,omitempty"`
 	Pod       string `json:"pod,omitempty"`
 	Unit      string `json:"unit,omitempty"`
-	// Called is what the container runtime calls the container or the pod.
-	Called string `json:"called,omitempty"`
+	// RuntimeName is what the container runtime calls the container or the pod.
+	RuntimeName string `json:"called,omitempty"`
 	// Entries is its number of entries when it was last looked at; Unread
 	// says that it could not be.
 	Entries uint64 `json:"entries"`
@@ -49,8 +49,8 @@ func (n *Namespace) Name() string {
 	switch {
 	case strings.HasSuffix(dir, "/"+ipNetns+"/"):
 		return base
-	case n.Called != "":
-		return n.Called
+	case n.RuntimeName != "":
+		return n.RuntimeName
 	case n.Container != "":
 		return "container " + n.Container[:min(12, len(n.Container))]
 	case n.Unit != "":
@@ -67,7 +67,7 @@ func (n *Namespace) Name() string {
 // one of its names. A bad pattern fits nothing.
 func (n *Namespace) Matches(patterns []string) bool {
 	names := []string{
-		n.Name(), path.Base(n.Mount), n.Called, n.Container, n.Pod, n.Unit, n.Comm,
+		n.Name(), path.Base(n.Mount), n.RuntimeName, n.Container, n.Pod, n.Unit, n.Comm,
 		strconv.FormatUint(uint64(n.Inode), 10),
 	}
 	for _, pattern := range patterns {
@@ -88,25 +88,25 @@ func (n *Namespace) describe(root string) {
 	if n.PID == 0 || err != nil {
 		return
 	}
-	n.Comm, n.Container, n.Pod, n.Unit, n.Called = string(bytes.TrimSpace(comm)), "", "", "", ""
+	n.Comm, n.Container, n.Pod, n.Unit, n.RuntimeName = string(bytes.TrimSpace(comm)), "", "", "", ""
 	cgroup, err := readBounded(filepath.Join(dir, "cgroup"))
 	if err != nil {
 		return
 	}
 	n.Container, n.Pod, n.Unit = parseCgroup(string(cgroup))
-	if n.Container != "" && placedByHost(string(cgroup), n.Container) {
-		n.Called = calledBy(root, n.Container)
+	if n.Container != "" && startedByHostRuntime(string(cgroup), n.Container) {
+		n.RuntimeName = runtimeName(root, n.Container)
 	}
 }
 
-// placedByHost reports whether a container was put where it is by a runtime of
+// startedByHostRuntime reports whether a container was put where it is by a runtime of
 // the host. Whoever may make control groups, a user below its own manager or
 // another container, can give them the id of any container.
-func placedByHost(cgroup, id string) bool {
+func startedByHostRuntime(cgroup, id string) bool {
 	for line := range strings.Lines(cgroup) {
 		_, path, _ := strings.Cut(strings.TrimSpace(line), ":/")
 		for part := range strings.SplitSeq(path, "/") {
-			switch container := containerOf(part); {
+			switch container := containerID(part); {
 			case part == "user.slice", container != "" && container != id:
 				return false
 			}
@@ -115,9 +115,9 @@ func placedByHost(cgroup, id string) bool {
 	return true
 }
 
-// containerOf returns the id or the name of a container that a part of the path
+// containerID returns the id or the name of a container that a part of the path
 // of a control group is that of.
-func containerOf(part string) string {
+func containerID(part string) string {
 	if name, ok := strings.CutPrefix(part, "lxc.payload."); ok {
 		return name
 	}
@@ -141,7 +141,7 @@ func parseCgroup(text string) (container, pod, unit string) {
 		var c, p, u string
 		for part := range strings.SplitSeq(fields[2], "/") {
 			machine := strings.HasPrefix(part, "machine-") && strings.HasSuffix(part, ".scope")
-			switch container := containerOf(part); {
+			switch container := containerID(part); {
 			case container != "":
 				c, u = container, ""
 			case podUID(part) != "":
@@ -174,9 +174,9 @@ func podUID(part string) string {
 	return uid
 }
 
-// calledBy asks the files of Docker and of containerd for the name of a
+// runtimeName asks the files of Docker and of containerd for the name of a
 // container. They are for root only; without them there is the id.
-func calledBy(root, id string) string {
+func runtimeName(root, id string) string {
 	var docker struct {
 		Name string `json:"Name"`
 	}

@@ -79,7 +79,7 @@ func TestNamespaceNames(t *testing.T) {
 	id := strings.Repeat("ab", 32)
 	for want, n := range map[string]Namespace{
 		"blue":                   {Inode: 1, Mount: "/run/netns/blue", PID: 7, Comm: "sh", Unit: "x.service"},
-		"web":                    {Inode: 1, Mount: "/run/docker/netns/1a2b", Container: id, Called: "web"},
+		"web":                    {Inode: 1, Mount: "/run/docker/netns/1a2b", Container: id, RuntimeName: "web"},
 		"container abababababab": {Inode: 1, Container: id, Unit: "x.service"},
 		"x.service":              {Inode: 1, Unit: "x.service", PID: 7, Comm: "x"},
 		"/srv/ns":                {Inode: 1, Mount: "/srv/ns", Comm: "x", PID: 7},
@@ -95,7 +95,7 @@ func TestNamespaceNames(t *testing.T) {
 	}
 }
 
-func TestNamespaceIsDescribedByItsRuntime(t *testing.T) {
+func TestNamespaceHasItsRuntimeName(t *testing.T) {
 	root, id := t.TempDir(), strings.Repeat("ab", 32)
 	write := func(path, text string) {
 		t.Helper()
@@ -112,21 +112,21 @@ func TestNamespaceIsDescribedByItsRuntime(t *testing.T) {
 	write("var/lib/docker/containers/"+id+"/config.v2.json", `{"ID":"x","Name":"/web"}`)
 	n := Namespace{Inode: 1, PID: 7}
 	n.describe(root)
-	if n.Called != "web" || n.Comm != "nginx" || n.Container != id {
+	if n.RuntimeName != "web" || n.Comm != "nginx" || n.Container != id {
 		t.Errorf("%+v", n)
 	}
 	write("var/lib/docker/containers/"+id+"/config.v2.json", `{`)
 	write("run/containerd/io.containerd.runtime.v2.task/k8s.io/"+id+"/config.json",
 		`{"annotations":{"io.kubernetes.cri.sandbox-name":"api-0","io.kubernetes.cri.sandbox-namespace":"prod"}}`)
 	n.describe(root)
-	if n.Called != "prod/api-0" {
+	if n.RuntimeName != "prod/api-0" {
 		t.Errorf("%+v", n)
 	}
 }
 
-// TestANameIsNotBorrowed: whoever may make control groups, a user below its own
+// TestANestedContainerCannotTakeARuntimeName: whoever may make control groups, a user below its own
 // manager or a container, can call one as it likes.
-func TestANameIsNotBorrowed(t *testing.T) {
+func TestANestedContainerCannotTakeARuntimeName(t *testing.T) {
 	root, id, other := t.TempDir(), strings.Repeat("ab", 32), strings.Repeat("cd", 32)
 	write := func(path, text string) {
 		t.Helper()
@@ -152,8 +152,8 @@ func TestANameIsNotBorrowed(t *testing.T) {
 	} {
 		write("proc/7/cgroup", group+"\n")
 		n.describe(root)
-		if n.Called != want {
-			t.Errorf("%s: called %q, want %q", group, n.Called, want)
+		if n.RuntimeName != want {
+			t.Errorf("%s: called %q, want %q", group, n.RuntimeName, want)
 		}
 	}
 	write("proc/7/cgroup", "0::/system.slice/nginx.service\n")

@@ -21,21 +21,21 @@ import (
 type Namespaces struct {
 	known    Known
 	patterns Patterns
-	// can says what may be written, claimed whether the ledger has a value of
+	// writable says what may be written, claimed whether the ledger has a value of
 	// a namespace.
-	can     func(netns uint32) policy.Kernel
-	claimed func(netns uint32) bool
-	// alarmed is set when the kernel spoke of a namespace that is not watched.
-	alarmed atomic.Bool
+	writable func(netns uint32) policy.Kernel
+	claimed  func(netns uint32) bool
+	// sweepSoon is set when the kernel spoke of a namespace that is not watched.
+	sweepSoon atomic.Bool
 
-	mu       sync.Mutex
-	watched  []*watchedNamespace
-	sweep    Sweep
-	swept    policy.Moment
-	checked  policy.Moment // that the watched ones are still there
-	took     time.Duration // the last sweep, with the search before it
-	every    time.Duration // until the next sweep
-	searched int           // sweeps since the last search
+	mu         sync.Mutex
+	watched    []*watchedNamespace
+	sweep      Sweep
+	swept      policy.Moment
+	checked    policy.Moment // that the watched ones are still there
+	sweepTook  time.Duration // the last sweep, with the search before it
+	sweepEvery time.Duration // until the next sweep
+	searched   int           // sweeps since the last search
 }
 
 // A watchedNamespace is one that is watched.
@@ -67,7 +67,7 @@ func (p Patterns) match(ns *Namespace) bool {
 // claimed whether a value of it is to be given back, for as long as it is one
 // goes on to be watched.
 func NewNamespaces(own *netns.NS, patterns Patterns, can func(netns uint32) policy.Kernel, claimed func(netns uint32) bool) *Namespaces {
-	return &Namespaces{known: Known{Own: own.Inode()}, patterns: patterns, can: can, claimed: claimed}
+	return &Namespaces{known: Known{Own: own.Inode()}, patterns: patterns, writable: can, claimed: claimed}
 }
 
 // Observe returns the observations of those that are watched, and completes
@@ -76,7 +76,7 @@ func NewNamespaces(own *netns.NS, patterns Patterns, can func(netns uint32) poli
 func (n *Namespaces) Observe(own *policy.Observation) []policy.Observation {
 	n.mu.Lock()
 	if n.due(own) {
-		n.look(own)
+		n.sweepAndChoose(own)
 	}
 	watched := slices.Clone(n.watched)
 	n.mu.Unlock()
@@ -90,7 +90,7 @@ func (n *Namespaces) Observe(own *policy.Observation) []policy.Observation {
 	}
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	n.note(entries, own)
+	n.update(entries, own)
 	own.Host = policy.Host{Entries: own.Table.Entries + n.sweep.Entries, Tables: n.tables(own)}
 	for i := range all {
 		all[i].Host = own.Host
@@ -98,18 +98,18 @@ func (n *Namespaces) Observe(own *policy.Observation) []policy.Observation {
 	return all
 }
 
-// note takes in what the watched ones hold now. One that could not be read has
+// update takes in what the watched ones hold now. One that could not be read has
 // gone away, or is read again at the next turn: to let go of it would end its
 // incident, and what is to be given back in it would be given back by nobody.
-func (n *Namespaces) note(entries map[uint32]uint64, own *policy.Observation) {
+func (n *Namespaces) update(entries map[uint32]uint64, own *policy.Observation) {
 	kept := n.watched[:0]
 	for _, w := range n.watched {
 		now, ok := entries[w.inode]
 		if !ok {
 			if !w.failing {
-				n.alarmed.Store(true)
+				n.sweepSoon.Store(true)
 			}
-			if w.failing = n.known.Held(w.inode); w.failing {
+			if w.failing = n.known.InUse(w.inode); w.failing {
 				kept = append(kept, w)
 			} else {
 				w.close()
@@ -132,32 +132,32 @@ func (n *Namespaces) due(own *policy.Observation) bool {
 	if own.Absent || own.Table.Max == 0 {
 		return false
 	}
-	if n.swept == 0 || own.Now.Since(n.swept) >= n.every || n.deserted(own.Now) {
+	if n.swept == 0 || own.Now.Since(n.swept) >= n.sweepEvery || n.someUnused(own.Now) {
 		return true
 	}
-	return n.alarmed.Load() && policy.SweepAlarmed(own, n.took, own.Now.Since(n.swept))
+	return n.sweepSoon.Load() && policy.SweepAlarmed(own, n.sweepTook, own.Now.Since(n.swept))
 }
 
-// deserted reports whether one of those that are watched is kept by nothing
+// someUnused reports whether one of those that are watched is kept by nothing
 // else any more, and has the next look search for it.
-func (n *Namespaces) deserted(now policy.Moment) bool {
+func (n *Namespaces) someUnused(now policy.Moment) bool {
 	if len(n.watched) == 0 || now.Since(n.checked) < policy.WatchedAlive {
 		return false
 	}
 	n.checked = now
 	for _, w := range n.watched {
-		if !n.known.Held(w.inode) {
-			n.alarmed.Store(true)
+		if !n.known.InUse(w.inode) {
+			n.sweepSoon.Store(true)
 			return true
 		}
 	}
 	return false
 }
 
-// look sweeps all namespaces and chooses those to watch.
-func (n *Namespaces) look(own *policy.Observation) {
+// sweepAndChoose sweeps all namespaces and chooses those to watch.
+func (n *Namespaces) sweepAndChoose(own *policy.Observation) {
 	start := time.Now()
-	alarmed := n.alarmed.Swap(false)
+	alarmed := n.sweepSoon.Swap(false)
 	if alarmed || n.swept == 0 || n.searched >= sweepsBetweenSearches {
 		if n.known.Search() == nil {
 			n.searched = 0
@@ -166,23 +166,23 @@ func (n *Namespaces) look(own *policy.Observation) {
 	n.searched++
 	n.sweep = n.known.Sweep(policy.WatchFrom(own.Table.Max))
 	for _, w := range n.watched {
-		ns, _ := n.known.Named(w.inode)
+		ns, _ := n.known.Lookup(w.inode)
 		w.Entries = ns.Entries // of which the sum is made
 	}
-	n.swept, n.took = own.Now, time.Since(start)
+	n.swept, n.sweepTook = own.Now, time.Since(start)
 	n.choose(own)
 	fullest := uint64(0)
 	for _, w := range n.watched {
 		fullest = max(fullest, w.Entries)
 	}
-	n.every = policy.SweepEvery(n.took, fullest, own.Table.Max)
+	n.sweepEvery = policy.SweepEvery(n.sweepTook, fullest, own.Table.Max)
 }
 
 // choose stops watching what is gone or calm, and begins with what holds much.
 func (n *Namespaces) choose(own *policy.Observation) {
 	kept := n.watched[:0]
 	for _, w := range n.watched {
-		ns, here := n.known.Named(w.inode)
+		ns, here := n.known.Lookup(w.inode)
 		w.Claimed = n.claimed(w.inode)
 		if !here || w.Idle(own.Now) || !w.Claimed && !n.patterns.match(&ns) {
 			w.close()
@@ -196,16 +196,16 @@ func (n *Namespaces) choose(own *policy.Observation) {
 		if !n.patterns.match(ns) || n.find(ns.Inode) != nil {
 			continue
 		}
-		if len(n.watched) >= policy.MostWatched && !n.yield(ns.Entries) {
+		if len(n.watched) >= policy.MostWatched && !n.makeRoom(ns.Entries) {
 			return // those that follow hold less
 		}
 		n.watch(ns.Inode, own.Now).Entries = ns.Entries
 	}
 }
 
-// yield stops watching one that gives way to a namespace with that many
+// makeRoom stops watching one that gives way to a namespace with that many
 // entries, and reports whether there is one.
-func (n *Namespaces) yield(entries uint64) bool {
+func (n *Namespaces) makeRoom(entries uint64) bool {
 	watched := make([]policy.Watched, len(n.watched))
 	for i, w := range n.watched {
 		w.Claimed = n.claimed(w.inode)
@@ -225,16 +225,16 @@ func (n *Namespaces) SetPatterns(patterns Patterns) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	n.patterns = patterns
-	n.alarmed.Store(true)
+	n.sweepSoon.Store(true)
 }
 
 // watch begins to watch a namespace, from inside where that is permitted.
 func (n *Namespaces) watch(inode uint32, now policy.Moment) *watchedNamespace {
-	ns, _ := n.known.Named(inode)
+	ns, _ := n.known.Lookup(inode)
 	w := &watchedNamespace{inode: inode, Watched: policy.Watched{Entries: ns.Entries, Seen: now}}
 	if ns, err := n.known.Open(inode); err == nil { // or else it is read from outside
 		w.sampler = NewSampler(ns, true)
-		w.sampler.Can = n.can
+		w.sampler.Writable = n.writable
 	}
 	n.watched = append(n.watched, w)
 	return w
@@ -283,12 +283,12 @@ func (n *Namespaces) Open(inode uint32) (*netns.NS, error) {
 	defer n.mu.Unlock()
 	w := n.find(inode)
 	if w == nil {
-		if _, here := n.known.Named(inode); !here {
+		if _, here := n.known.Lookup(inode); !here {
 			if err := n.known.Search(); err != nil {
 				return nil, err
 			}
 		}
-		if _, here := n.known.Named(inode); !here {
+		if _, here := n.known.Lookup(inode); !here {
 			return nil, fmt.Errorf("netns %d: %w", inode, fs.ErrNotExist)
 		}
 		_, now := Now()
@@ -313,7 +313,7 @@ func (n *Namespaces) Entered(inode uint32) (*netns.NS, error) {
 
 // Name is what people call a namespace.
 func (n *Namespaces) Name(inode uint32) string {
-	ns, _ := n.known.Named(inode)
+	ns, _ := n.known.Lookup(inode)
 	return ns.Name()
 }
 
@@ -328,15 +328,15 @@ func (n *Namespaces) Refresh() {
 	}
 }
 
-// Alarm has all namespaces swept soon, for the kernel said that a table is
+// SweepSoon has all namespaces swept soon, for the kernel said that a table is
 // full: that of a namespace, or of any if it is 0. One that is watched already,
 // or not to be watched, is no reason, nor is the own one.
-func (n *Namespaces) Alarm(inode uint32) {
+func (n *Namespaces) SweepSoon(inode uint32) {
 	if inode != 0 {
 		if inode == n.known.Own {
 			return
 		}
-		ns, here := n.known.Named(inode)
+		ns, here := n.known.Lookup(inode)
 		n.mu.Lock()
 		known := n.find(inode) != nil || here && !n.patterns.match(&ns)
 		n.mu.Unlock()
@@ -344,7 +344,7 @@ func (n *Namespaces) Alarm(inode uint32) {
 			return
 		}
 	}
-	n.alarmed.Store(true)
+	n.sweepSoon.Store(true)
 }
 
 func (w *watchedNamespace) close() {

@@ -47,16 +47,16 @@ func (n *Namespaces) sweepFound(entries ...uint64) {
 		if w := n.find(uint32(i + 1)); w != nil {
 			w.Entries = held
 		}
-		ns, _ := n.known.Named(uint32(i + 1))
+		ns, _ := n.known.Lookup(uint32(i + 1))
 		ns.Entries = held
 		n.sweep.Full = append(n.sweep.Full, ns)
 	}
 	slices.SortStableFunc(n.sweep.Full, func(a, b Namespace) int { return int(b.Entries) - int(a.Entries) })
 }
 
-// TestTheFullestIsWatchedWhereManyHoldMuch: as many as may be watched hold a
+// TestTheFullestNamespacesAreWatched: as many as may be watched hold a
 // tenth of max, all the time.
-func TestTheFullestIsWatchedWhereManyHoldMuch(t *testing.T) {
+func TestTheFullestNamespacesAreWatched(t *testing.T) {
 	n := fakeMounts(t, policy.MostWatched+2)
 	own := policy.Observation{Now: 1, Table: conntrack.Table{Max: 100_000}}
 	held := slices.Repeat([]uint64{12_000}, policy.MostWatched)
@@ -100,9 +100,9 @@ func (n *Namespaces) inodes() []uint32 {
 	return all
 }
 
-// TestOneReadingThatFailsEndsNothing: files run out, for example. What is not
+// TestAFailedReadingKeepsANamespaceWatched: files run out, for example. What is not
 // there any more is let go of.
-func TestOneReadingThatFailsEndsNothing(t *testing.T) {
+func TestAFailedReadingKeepsANamespaceWatched(t *testing.T) {
 	root := t.TempDir()
 	mount := filepath.Join(root, "run/netns/a")
 	if err := errors.Join(os.MkdirAll(filepath.Dir(mount), 0o700), os.MkdirAll(filepath.Join(root, "proc/self"), 0o700), os.WriteFile(mount, nil, 0o600)); err != nil {
@@ -126,45 +126,45 @@ func TestOneReadingThatFailsEndsNothing(t *testing.T) {
 	}
 	own := policy.Observation{Now: 1, Table: conntrack.Table{Max: 100_000}}
 	n.watch(inode, own.Now)
-	n.note(nil, &own)
-	if n.find(inode) == nil || !n.alarmed.Load() {
-		t.Fatalf("it was let go of: %t; searched for: %t", n.find(inode) == nil, n.alarmed.Load())
+	n.update(nil, &own)
+	if n.find(inode) == nil || !n.sweepSoon.Load() {
+		t.Fatalf("it was let go of: %t; searched for: %t", n.find(inode) == nil, n.sweepSoon.Load())
 	}
-	n.alarmed.Store(false)
-	n.note(nil, &own)
-	if n.find(inode) == nil || n.alarmed.Load() {
-		t.Errorf("it was let go of: %t; searched for at each turn: %t", n.find(inode) == nil, n.alarmed.Load())
+	n.sweepSoon.Store(false)
+	n.update(nil, &own)
+	if n.find(inode) == nil || n.sweepSoon.Load() {
+		t.Errorf("it was let go of: %t; searched for at each turn: %t", n.find(inode) == nil, n.sweepSoon.Load())
 	}
-	n.note(map[uint32]uint64{inode: 5}, &own)
-	n.note(nil, &own)
-	if !n.alarmed.Load() {
+	n.update(map[uint32]uint64{inode: 5}, &own)
+	n.update(nil, &own)
+	if !n.sweepSoon.Load() {
 		t.Error("a later failure was not searched for")
 	}
 	if err := os.Remove(mount); err != nil {
 		t.Fatal(err)
 	}
-	n.note(nil, &own)
+	n.update(nil, &own)
 	if n.find(inode) != nil {
 		t.Error("it is still watched when it is gone")
 	}
 }
 
-// TestTheSumFollowsThoseThatAreWatched between two sweeps.
-func TestTheSumFollowsThoseThatAreWatched(t *testing.T) {
+// TestHostEntriesIncludeFreshReadings between two sweeps.
+func TestHostEntriesIncludeFreshReadings(t *testing.T) {
 	n := fakeMounts(t, 2)
 	own := policy.Observation{Now: 1, Table: conntrack.Table{Max: 100_000}}
 	n.watch(1, own.Now).Entries = 40
 	n.sweep.Entries = 100
 	for _, held := range []uint64{70, 10, 0, 1 << 40} {
-		n.note(map[uint32]uint64{1: held}, &own)
+		n.update(map[uint32]uint64{1: held}, &own)
 		if want := 60 + held; n.sweep.Entries != want {
 			t.Errorf("with %d in the one that is watched the sum is %d, want %d", held, n.sweep.Entries, want)
 		}
 	}
 }
 
-// TestOneThatIsDrivenOutIsLeft: its thread and its files are let go of.
-func TestOneThatIsDrivenOutIsLeft(t *testing.T) {
+// TestAReplacedNamespaceIsClosed: its thread and its files are let go of.
+func TestAReplacedNamespaceIsClosed(t *testing.T) {
 	n := fakeMounts(t, 2)
 	ns, err := netns.Current()
 	if err != nil {
@@ -173,10 +173,10 @@ func TestOneThatIsDrivenOutIsLeft(t *testing.T) {
 	w := n.watch(1, 1)
 	w.sampler = NewSampler(ns, true)
 	w.Entries = 10
-	if n.yield(19) {
+	if n.makeRoom(19) {
 		t.Error("driven out by one that holds less than twice as much")
 	}
-	if !n.yield(20) || n.find(1) != nil {
+	if !n.makeRoom(20) || n.find(1) != nil {
 		t.Error("not driven out by one that holds twice as much")
 	}
 	if err := ns.Do(func() error { return nil }); !errors.Is(err, os.ErrClosed) {

@@ -30,9 +30,9 @@ func watchMounted(t *testing.T, patterns Patterns) (*Sampler, *Namespaces) {
 	return sampler, all
 }
 
-// TestADesertedNamespaceIsLetGo takes the mount of a watched one away, without a
+// TestAnUnusedNamespaceIsClosed takes the mount of a watched one away, without a
 // word of the kernel about it.
-func TestADesertedNamespaceIsLetGo(t *testing.T) {
+func TestAnUnusedNamespaceIsClosed(t *testing.T) {
 	cttest.NeedRoot(t)
 	fill := int(cttest.HostMax(t) / 9)
 	cttest.NeedRoom(t, fill)
@@ -52,7 +52,7 @@ func TestADesertedNamespaceIsLetGo(t *testing.T) {
 		t.Fatalf("%d are watched, want 1", n)
 	}
 	swept := all.swept
-	all.every = time.Hour // as with thousands of namespaces
+	all.sweepEvery = time.Hour // as with thousands of namespaces
 	if n := observe(policy.WatchedAlive); n != 1 || all.swept != swept {
 		t.Errorf("%d are watched after a while, swept again: %t", n, all.swept != swept)
 	}
@@ -67,7 +67,7 @@ func TestADesertedNamespaceIsLetGo(t *testing.T) {
 	}
 }
 
-func TestALineAboutANamespaceIsAnAlarmOnlyWhereItIsNews(t *testing.T) {
+func TestSweepSoonIgnoresWatchedAndExcludedNamespaces(t *testing.T) {
 	cttest.NeedRoot(t)
 	fill := int(cttest.HostMax(t) / 9)
 	cttest.NeedRoom(t, fill)
@@ -93,19 +93,19 @@ func TestALineAboutANamespaceIsAnAlarmOnlyWhereItIsNews(t *testing.T) {
 		{"one that is not to be watched", s.Inodes[2], false}, {"one that nobody knows", 1, true}, {"any", 0, true},
 		{"the own one", sampler.NetNS().Inode(), false},
 	} {
-		all.alarmed.Store(false)
-		all.Alarm(c.inode)
-		if got := all.alarmed.Load(); got != c.want {
+		all.sweepSoon.Store(false)
+		all.SweepSoon(c.inode)
+		if got := all.sweepSoon.Load(); got != c.want {
 			t.Errorf("a line about %s: alarm %t, want %t", c.name, got, c.want)
 		}
 	}
 }
 
-func TestAlarmsDoNotTakeTheDaemonsTime(t *testing.T) {
+func TestRequestedSweepsAreRateLimited(t *testing.T) {
 	const swept = policy.Moment(time.Hour)
 	own := policy.Observation{Now: swept}
 	own.Table.Max = 1000
-	n := Namespaces{swept: swept, took: 20 * time.Millisecond, every: time.Minute}
+	n := Namespaces{swept: swept, sweepTook: 20 * time.Millisecond, sweepEvery: time.Minute}
 	for _, c := range []struct {
 		name    string
 		alarmed bool
@@ -121,7 +121,7 @@ func TestAlarmsDoNotTakeTheDaemonsTime(t *testing.T) {
 		{"an alarm that it does not", true, 899, 30 * time.Second, true},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			n.alarmed.Store(c.alarmed)
+			n.sweepSoon.Store(c.alarmed)
 			o := own
 			o.Now += policy.Moment(c.after)
 			o.Table.Entries = c.entries

@@ -16,23 +16,23 @@ import (
 // A Sampler turns what is measured in one namespace into observations. It is
 // for one goroutine at a time. Make one with NewSampler.
 type Sampler struct {
-	// Can reports what may be written in a namespace. Optional.
-	Can func(netns uint32) policy.Kernel
+	// Writable reports what may be written in a namespace. Optional.
+	Writable func(netns uint32) policy.Kernel
 
 	// root is the directory below which files are read; "" is "/".
-	root  string
-	ns    *netns.NS
-	netns uint32 // 0 is the daemon's own
-	gauge Gauge
-	size  EntrySize
+	root      string
+	ns        *netns.NS
+	netns     uint32 // 0 is the daemon's own
+	reader    TableReader
+	entrySize EntrySize
 	// These change slowly and cost more than a reading of the table: they are
 	// read once a second, what may be written more seldom still, and all after
 	// every act.
-	memory   policy.Memory
-	timeouts conntrack.Timeouts
-	slow     policy.Moment
-	kernel   policy.Kernel
-	rights   policy.Moment
+	memory       policy.Memory
+	timeouts     conntrack.Timeouts
+	slowRead     policy.Moment
+	kernel       policy.Kernel
+	writableRead policy.Moment
 	// absent says that there was no table at the last look.
 	absent bool
 }
@@ -42,10 +42,10 @@ type Sampler struct {
 // after the Sampler.
 func NewSampler(ns *netns.NS, foreign bool) *Sampler {
 	s := &Sampler{ns: ns, absent: true}
-	s.gauge.Stats = s.stats
+	s.reader.Stats = s.stats
 	if foreign {
 		s.netns = ns.Inode()
-		s.gauge.NetNS = ns
+		s.reader.NetNS = ns
 	}
 	return s
 }
@@ -60,13 +60,13 @@ func (s *Sampler) stats() ([]conntrack.CPUStat, error) {
 func (s *Sampler) NetNS() *netns.NS { return s.ns }
 
 // Close closes the files. The Sampler may be used again.
-func (s *Sampler) Close() error { return s.gauge.Close() }
+func (s *Sampler) Close() error { return s.reader.Close() }
 
-// slowly is how often what changes slowly is read. That somebody takes a right
+// slowEvery is how often what changes slowly is read. That somebody takes a right
 // away is rarer than that, and costs two more system calls for each right.
 const (
-	slowly     = time.Second
-	rightsLast = 10 * time.Second
+	slowEvery     = time.Second
+	writableEvery = 10 * time.Second
 )
 
 // Observe takes one observation. A missing table is an observation, too: its
@@ -75,14 +75,14 @@ func (s *Sampler) Observe() (policy.Observation, error) {
 	wall, now := Now()
 	o := policy.Observation{At: wall, Now: now}
 	o.Table.NetNS = s.netns
-	sample, err := s.gauge.Read()
+	sample, err := s.reader.Read()
 	if err == nil && s.absent {
 		// The slab comes with the module, and can be another one each time.
-		s.size, s.absent = ReadEntrySize(s.root), false
+		s.entrySize, s.absent = ReadEntrySize(s.root), false
 	}
-	if err == nil && (s.slow == 0 || now.Since(s.slow) >= slowly) {
+	if err == nil && (s.slowRead == 0 || now.Since(s.slowRead) >= slowEvery) {
 		if err = s.readSlow(now); err == nil {
-			s.slow = now
+			s.slowRead = now
 		}
 	}
 	if errors.Is(err, ErrNoTable) { // not there, or gone just now
@@ -110,17 +110,17 @@ func (s *Sampler) readSlow(now policy.Moment) error {
 	}
 	s.memory = policy.Memory{
 		Total: memory.Total, Available: memory.Available, Pressure: memory.Pressure,
-		EntryBytes: s.size.Bytes, Assumed: s.size.Assumed,
+		EntryBytes: s.entrySize.Bytes, Assumed: s.entrySize.Assumed,
 	}
-	if s.Can != nil && (s.rights == 0 || now.Since(s.rights) >= rightsLast) {
-		s.kernel, s.rights = s.Can(s.netns), now
+	if s.Writable != nil && (s.writableRead == 0 || now.Since(s.writableRead) >= writableEvery) {
+		s.kernel, s.writableRead = s.Writable(s.netns), now
 	}
-	s.timeouts, err = s.gauge.Timeouts()
+	s.timeouts, err = s.reader.Timeouts()
 	return err
 }
 
 // Refresh has the next observation read everything again: something was changed.
-func (s *Sampler) Refresh() { s.slow, s.rights = 0, 0 }
+func (s *Sampler) Refresh() { s.slowRead, s.writableRead = 0, 0 }
 
 // Now returns the wall clock and the time since boot.
 func Now() (time.Time, policy.Moment) {

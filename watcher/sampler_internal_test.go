@@ -40,7 +40,7 @@ func newFakeHost(t *testing.T) *fakeHost {
 		h.write(path, text)
 	}
 	h.sampler = &Sampler{root: h.root, absent: true}
-	h.sampler.gauge.Root = h.root
+	h.sampler.reader.Root = h.root
 	t.Cleanup(func() { _ = h.sampler.Close() })
 	return h
 }
@@ -80,7 +80,7 @@ func (h *fakeHost) observe() policy.Observation {
 	return o
 }
 
-func TestSamplerAndAModuleThatComesAndGoes(t *testing.T) {
+func TestSamplerFollowsAModuleReload(t *testing.T) {
 	h := newFakeHost(t)
 	files := tableFiles()
 	h.unload()
@@ -109,8 +109,8 @@ func TestSamplerAndAModuleThatComesAndGoes(t *testing.T) {
 	}
 }
 
-// TestSamplerOnOddKernels takes the observations of odd kernels to the policy.
-func TestSamplerOnOddKernels(t *testing.T) {
+// TestSamplerOnUnusualKernels takes the observations of odd kernels to the policy.
+func TestSamplerOnUnusualKernels(t *testing.T) {
 	limits := policy.Defaults()
 	decide := func(o *policy.Observation) policy.Plan {
 		var s policy.State
@@ -138,7 +138,7 @@ func TestSamplerOnOddKernels(t *testing.T) {
 			t.Fatal(err)
 		}
 		drops := uint32(7)
-		h.sampler.gauge.Stats = func() ([]conntrack.CPUStat, error) { return []conntrack.CPUStat{{Drop: drops}}, nil }
+		h.sampler.reader.Stats = func() ([]conntrack.CPUStat, error) { return []conntrack.CPUStat{{Drop: drops}}, nil }
 		h.observe()
 		drops = 12
 		if o := h.observe(); o.Table.Counters.Drop != 5 {
@@ -148,7 +148,7 @@ func TestSamplerOnOddKernels(t *testing.T) {
 	t.Run("buckets that can't be written are held read-only", func(t *testing.T) {
 		h := newFakeHost(t)
 		h.write("proc/sys/net/netfilter/nf_conntrack_buckets", "16384\n")
-		h.sampler.Can = func(uint32) policy.Kernel { return policy.Kernel{MaxWritable: true, TimeoutsWritable: true} }
+		h.sampler.Writable = func(uint32) policy.Kernel { return policy.Kernel{MaxWritable: true, TimeoutsWritable: true} }
 		o := h.observe()
 		p := decide(&o)
 		for _, act := range p.Actions {
@@ -181,9 +181,9 @@ func TestSamplerWithoutMeminfo(t *testing.T) {
 	}
 }
 
-// TestAModuleThatGoesBetweenTwoReadingsIsAbsent: the files of the table were
+// TestSamplerReportsAModuleUnloadedBetweenReadings: the files of the table were
 // read, those of the timeouts are not there any more.
-func TestAModuleThatGoesBetweenTwoReadingsIsAbsent(t *testing.T) {
+func TestSamplerReportsAModuleUnloadedBetweenReadings(t *testing.T) {
 	h := newFakeHost(t)
 	if err := os.Remove(filepath.Join(h.root, "proc/sys/net/netfilter/nf_conntrack_tcp_timeout_time_wait")); err != nil {
 		t.Fatal(err)

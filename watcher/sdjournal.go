@@ -16,29 +16,29 @@ import (
 func openJournal(cursor string) (Journal, error) {
 	lib, err := sdjournal.NewJournal()
 	if err != nil {
-		return openChild(cursor)
+		return startJournalctl(cursor)
 	}
-	j := &library{lib: lib}
+	j := &libsystemdJournal{lib: lib}
 	if err := j.seek(cursor); err != nil {
 		return nil, errors.Join(err, lib.Close())
 	}
 	return j, nil
 }
 
-func haveLibrary() bool {
+func haveLibsystemd() bool {
 	lib, err := sdjournal.NewJournal()
 	return err == nil && lib.Close() == nil
 }
 
-// A library is the journal by way of libsystemd. It implements Journal.
-type library struct {
+// A libsystemdJournal is the journal by way of libsystemd. It implements Journal.
+type libsystemdJournal struct {
 	lib *sdjournal.Journal
-	// skip is the cursor of the record that was dealt with already: seeking
+	// skipCursor is the cursor of the record that was dealt with already: seeking
 	// goes to it, not behind it, and may go elsewhere if it is gone.
-	skip string
+	skipCursor string
 }
 
-func (j *library) seek(cursor string) error {
+func (j *libsystemdJournal) seek(cursor string) error {
 	for i, matches := range [][]string{kernelMatches(), lossMatches()} {
 		if i > 0 {
 			if err := j.lib.AddDisjunction(); err != nil {
@@ -54,7 +54,7 @@ func (j *library) seek(cursor string) error {
 	// The first wait sets up the watches: what is added after it is seen.
 	j.lib.Wait(0)
 	if cursor != "" {
-		j.skip = cursor
+		j.skipCursor = cursor
 		return j.lib.SeekCursor(cursor)
 	}
 	if err := j.lib.SeekTail(); err != nil {
@@ -67,7 +67,7 @@ func (j *library) seek(cursor string) error {
 }
 
 // Next implements Journal.
-func (j *library) Next(ctx context.Context) (Record, bool, error) {
+func (j *libsystemdJournal) Next(ctx context.Context) (Record, bool, error) {
 	for {
 		n, err := j.lib.Next()
 		if err != nil {
@@ -84,24 +84,24 @@ func (j *library) Next(ctx context.Context) (Record, bool, error) {
 				return Record{}, false, err
 			}
 		}
-		if j.skip != "" {
-			same := j.lib.TestCursor(j.skip) == nil
-			j.skip = ""
+		if j.skipCursor != "" {
+			same := j.lib.TestCursor(j.skipCursor) == nil
+			j.skipCursor = ""
 			if same {
 				continue
 			}
 		}
-		return j.record()
+		return j.readRecord()
 	}
 }
 
-func (j *library) record() (Record, bool, error) {
+func (j *libsystemdJournal) readRecord() (Record, bool, error) {
 	var r Record
 	cursor, err := j.lib.GetCursor()
 	if err != nil {
 		return r, false, err
 	}
-	if !r.place(cursor) {
+	if !r.parseCursor(cursor) {
 		return r, false, fmt.Errorf("a cursor that is none: %.80q", cursor)
 	}
 	if r.Text, err = j.lib.GetDataValue("MESSAGE"); errors.Is(err, syscall.ENOENT) {
@@ -110,10 +110,10 @@ func (j *library) record() (Record, bool, error) {
 		return r, false, err
 	}
 	if source, err := j.lib.GetDataValue("_SOURCE_MONOTONIC_TIMESTAMP"); err == nil {
-		r.printed(source)
+		r.parsePrinted(source)
 	}
 	return r, true, nil
 }
 
 // Close implements Journal.
-func (j *library) Close() error { return j.lib.Close() }
+func (j *libsystemdJournal) Close() error { return j.lib.Close() }

@@ -4,6 +4,6 @@ package watcher
 
 // openJournal opens the journal through journalctl: libsystemd is not linked
 // into this build.
-func openJournal(cursor string) (Journal, error) { return openChild(cursor) }
+func openJournal(cursor string) (Journal, error) { return startJournalctl(cursor) }
 
-func haveLibrary() bool { return false }
+func haveLibsystemd() bool { return false }

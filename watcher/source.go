@@ -10,11 +10,11 @@ import (
 // comes at once: after an overrun each millisecond loses more lines.
 const (
 	firstBackoff = 10 * time.Millisecond
-	mostBackoff  = 5 * time.Second // as long as the kernel's own limiter of these lines
+	maxBackoff   = 5 * time.Second // as long as the kernel's own limiter of these lines
 )
 
-// pause lets the back-off pass and reports false if ctx is done before.
-func pause(ctx context.Context, backoff time.Duration) bool {
+// waitBackoff lets the back-off pass and reports false if ctx is done before.
+func waitBackoff(ctx context.Context, backoff time.Duration) bool {
 	timer := time.NewTimer(backoff)
 	defer timer.Stop()
 	select {
@@ -25,9 +25,9 @@ func pause(ctx context.Context, backoff time.Duration) bool {
 	}
 }
 
-// longer returns the back-off after this one.
-func longer(backoff time.Duration) time.Duration {
-	return min(max(2*backoff, firstBackoff), mostBackoff)
+// nextBackoff returns the back-off after this one.
+func nextBackoff(backoff time.Duration) time.Duration {
+	return min(max(2*backoff, firstBackoff), maxBackoff)
 }
 
 // Status says how a source of lines fares. The zero Status is that of a source
@@ -37,9 +37,9 @@ type Status struct {
 	Alive bool `json:"alive"`
 	// At is when the last new record of any kind was read.
 	At time.Time `json:"last_record,omitzero"`
-	// Heard counts the lines about connection tracking, of whatever kind, that
+	// Lines counts the lines about connection tracking, of whatever kind, that
 	// were new.
-	Heard uint64 `json:"heard"`
+	Lines uint64 `json:"heard"`
 	// Lost counts the records that were overwritten unread.
 	Lost uint64 `json:"lost"`
 	// Reopened counts how often the log had to be opened again.
@@ -73,9 +73,9 @@ func (h *health) update(fn func(*Status)) {
 	fn(&h.status)
 }
 
-// change notes whether the source can be read, and calls onChange, if not nil,
+// setAlive notes whether the source can be read, and calls onChange, if not nil,
 // when that or the reason differs from before.
-func (h *health) change(alive bool, err error, onChange func(Status)) {
+func (h *health) setAlive(alive bool, err error, onChange func(Status)) {
 	h.mu.Lock()
 	changed := h.status.Alive != alive || err != nil && (h.status.Err == nil || h.status.Err.Error() != err.Error())
 	h.status.Alive = alive
@@ -103,9 +103,9 @@ type KernelLog struct {
 func (l *KernelLog) Run(ctx context.Context) {
 	var sources sync.WaitGroup
 	if l.Kmsg != nil {
-		l.Kmsg.Begin() // the journal asks it what it covers
+		l.Kmsg.Start() // the journal asks it what it covers
 		if l.Journald != nil {
-			l.Journald.Elsewhere = l.Kmsg.Covers
+			l.Journald.CoveredByKmsg = l.Kmsg.Covers
 		}
 		sources.Go(func() { l.Kmsg.Run(ctx, l.Inbox) })
 	}

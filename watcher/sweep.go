@@ -36,16 +36,16 @@ type Sweep struct {
 // Sweep reads every known namespace. Those with at least enough entries, and
 // at least one, are returned one by one. A namespace that does not answer any
 // more is searched for once.
-func (r *Known) Sweep(enough uint64) Sweep {
+func (k *Known) Sweep(enough uint64) Sweep {
 	start := time.Now()
-	lost := r.read()
-	if lost > 0 && r.Search() == nil {
-		r.read()
+	lost := k.readAll()
+	if lost > 0 && k.Search() == nil {
+		k.readAll()
 	}
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	s := Sweep{Namespaces: len(r.known), Hidden: r.hidden}
-	for _, p := range r.known {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	s := Sweep{Namespaces: len(k.known), Hidden: k.hidden}
+	for _, p := range k.known {
 		if p.Unread {
 			s.Unread++
 			continue
@@ -63,17 +63,17 @@ func (r *Known) Sweep(enough uint64) Sweep {
 	return s
 }
 
-// read reads all and returns how many were lost that had answered before.
-func (r *Known) read() (lost int) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	proc, err := r.openProc()
+// readAll reads all and returns how many were lost that had answered before.
+func (k *Known) readAll() (lost int) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	proc, err := k.openProc()
 	if err != nil {
 		return 0
 	}
 	defer unix.Close(proc)
-	for _, p := range r.known {
-		n, err := r.readPlace(proc, p)
+	for _, p := range k.known {
+		n, err := k.readEntries(proc, p)
 		if err != nil {
 			if !p.Unread {
 				lost++
@@ -87,34 +87,34 @@ func (r *Known) read() (lost int) {
 }
 
 // openProc opens the directory that processes are read from.
-func (r *Known) openProc() (int, error) {
-	if r.buf == nil {
-		r.buf = make([]byte, 64<<10)
+func (k *Known) openProc() (int, error) {
+	if k.buf == nil {
+		k.buf = make([]byte, 64<<10)
 	}
-	return unix.Open(filepath.Join(r.root(), "proc"), unix.O_RDONLY|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
+	return unix.Open(filepath.Join(k.root(), "proc"), unix.O_RDONLY|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
 }
 
-// readPlace reads the entries of one namespace; rows then has its counters, or
+// readEntries reads the entries of one namespace; rows then has its counters, or
 // is empty.
-func (r *Known) readPlace(proc int, p *place) (uint64, error) {
+func (k *Known) readEntries(proc int, p *knownNamespace) (uint64, error) {
 	if p.count >= 0 {
-		r.rows = r.rows[:0] // the sysctl has no counters
-		n, err := unix.Pread(p.count, r.buf, 0)
+		k.rows = k.rows[:0] // the sysctl has no counters
+		n, err := unix.Pread(p.count, k.buf, 0)
 		if err == nil {
-			return parseSysctl(r.buf[:n])
+			return parseSysctl(k.buf[:n])
 		}
 		p.close()
 	}
 	if p.PID == 0 {
 		return 0, fs.ErrNotExist
 	}
-	return r.readProcess(proc, p)
+	return k.readProcess(proc, p)
 }
 
 // readProcess reads through a process. Which namespace the file belongs to, the
 // file itself tells: the process may be in another one by now, or be another
 // process.
-func (r *Known) readProcess(proc int, p *place) (uint64, error) {
+func (k *Known) readProcess(proc int, p *knownNamespace) (uint64, error) {
 	name := strconv.Itoa(p.PID)
 	fd, err := unix.Openat(proc, name+"/net/stat/nf_conntrack", unix.O_RDONLY|unix.O_CLOEXEC, 0)
 	if err != nil {
@@ -127,7 +127,7 @@ func (r *Known) readProcess(proc int, p *place) (uint64, error) {
 	}
 	if p.file == 0 {
 		// The process is looked at after the file was opened.
-		if inode, _, err := identify(proc, p.PID); err != nil || inode != p.Inode && !p.Guessed {
+		if inode, _, err := namespaceOf(proc, p.PID); err != nil || inode != p.Inode && !p.Guessed {
 			return 0, fs.ErrNotExist
 		}
 		p.file = stat.Ino
@@ -138,42 +138,42 @@ func (r *Known) readProcess(proc int, p *place) (uint64, error) {
 	}
 	// The first row has what is asked for; the file is longer where there are
 	// many processors.
-	n, err := unix.Read(fd, r.buf)
+	n, err := unix.Read(fd, k.buf)
 	if err != nil {
 		return 0, err
 	}
-	end := bytes.LastIndexByte(r.buf[:n], '\n') + 1
-	rows, err := conntrack.ParseCPUStats(r.buf[:end], r.rows)
+	end := bytes.LastIndexByte(k.buf[:n], '\n') + 1
+	rows, err := conntrack.ParseCPUStats(k.buf[:end], k.rows)
 	if err != nil || len(rows) == 0 {
 		return 0, fmt.Errorf("read entries of netns %d: %w", p.Inode, cmp.Or(err, fs.ErrInvalid))
 	}
-	r.rows = rows
+	k.rows = rows
 	return uint64(rows[0].Entries), nil
 }
 
 // Read reads one namespace now: its entries and, where they are in procfs, its
 // counters. Max and Buckets, which are the host's, are left to the caller. It
 // is os.ErrNotExist for a namespace that is not known, or does not answer.
-func (r *Known) Read(inode uint32) (conntrack.Table, error) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
+func (k *Known) Read(inode uint32) (conntrack.Table, error) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
 	table := conntrack.Table{NetNS: inode}
-	p := r.known[inode]
+	p := k.known[inode]
 	if p == nil {
 		return table, fmt.Errorf("read netns %d: %w", inode, fs.ErrNotExist)
 	}
-	proc, err := r.openProc()
+	proc, err := k.openProc()
 	if err != nil {
 		return table, fmt.Errorf("read netns %d: %w", inode, err)
 	}
 	defer unix.Close(proc)
-	r.rows = r.rows[:0]
-	if table.Entries, err = r.readPlace(proc, p); err != nil {
+	k.rows = k.rows[:0]
+	if table.Entries, err = k.readEntries(proc, p); err != nil {
 		return table, fmt.Errorf("read netns %d: %w: %w", inode, fs.ErrNotExist, err)
 	}
 	p.Entries = table.Entries
-	if len(r.rows) > 0 {
-		table.Counters = p.tally.Add(r.rows)
+	if len(k.rows) > 0 {
+		table.Counters = p.tally.Add(k.rows)
 	}
 	return table, nil
 }

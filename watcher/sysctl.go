@@ -18,25 +18,25 @@ import (
 // takes: entries end at once by it (seen on Linux 6.18), and nothing that is
 // computed from it would be right. The error is ErrNoTable if there is none at
 // all.
-func (g *Gauge) Timeouts() (conntrack.Timeouts, error) {
-	all, err := g.timeouts()
-	if errors.Is(err, ErrNoTable) && g.dir != nil {
-		_ = g.dir.Close() // the one of a module that was unloaded; it was only read
-		g.dir = nil
-		all, err = g.timeouts()
+func (r *TableReader) Timeouts() (conntrack.Timeouts, error) {
+	all, err := r.timeouts()
+	if errors.Is(err, ErrNoTable) && r.dir != nil {
+		_ = r.dir.Close() // the one of a module that was unloaded; it was only read
+		r.dir = nil
+		all, err = r.timeouts()
 	}
 	return all, err
 }
 
-func (g *Gauge) timeouts() (conntrack.Timeouts, error) {
-	if err := g.openDir(); err != nil {
+func (r *TableReader) timeouts() (conntrack.Timeouts, error) {
+	if err := r.openDir(); err != nil {
 		return conntrack.Timeouts{}, err
 	}
 	var all conntrack.Timeouts
 	found := false
 	buf := make([]byte, 32)
 	for t := conntrack.TCPSynSent; t < conntrack.NumTimeouts; t++ {
-		text, err := readShort(g.dir, t.Sysctl(), buf)
+		text, err := readShort(r.dir, t.Sysctl(), buf)
 		if errors.Is(err, fs.ErrNotExist) {
 			continue
 		}
@@ -46,7 +46,7 @@ func (g *Gauge) timeouts() (conntrack.Timeouts, error) {
 		found = true
 		n, err := parseSysctl(text)
 		if err != nil {
-			return conntrack.Timeouts{}, fmt.Errorf("read %s: %w", g.sysctl(t.Sysctl()), err)
+			return conntrack.Timeouts{}, fmt.Errorf("read %s: %w", r.sysctl(t.Sysctl()), err)
 		}
 		if n <= math.MaxInt32 {
 			all[t] = uint32(n)
@@ -62,19 +62,19 @@ func (g *Gauge) timeouts() (conntrack.Timeouts, error) {
 // in which it was opened. To look each one up by its whole path costs more the
 // more namespaces there are: the directories called netfilter of all of them
 // are in one hash chain (proc_sys_compare in fs/proc/proc_sysctl.c).
-func (g *Gauge) openDir() error {
-	if g.dir != nil {
+func (r *TableReader) openDir() error {
+	if r.dir != nil {
 		return nil
 	}
-	return g.do(func() error {
-		dir, err := os.Open(g.sysctl(""))
+	return r.do(func() error {
+		dir, err := os.Open(r.sysctl(""))
 		if errors.Is(err, fs.ErrNotExist) {
 			return ErrNoTable
 		}
 		if err != nil {
 			return fmt.Errorf("open sysctls: %w", err)
 		}
-		g.dir = dir
+		r.dir = dir
 		return nil
 	})
 }
@@ -112,11 +112,11 @@ type Access struct {
 
 // Access finds out what could be written, without writing. The error is
 // ErrNoTable if there is none.
-func (g *Gauge) Access() (Access, error) {
+func (r *TableReader) Access() (Access, error) {
 	var a Access
-	err := g.do(func() error {
+	err := r.do(func() error {
 		var fsinfo unix.Statfs_t
-		path := filepath.Join(g.root(), "proc/sys")
+		path := filepath.Join(r.root(), "proc/sys")
 		if err := unix.Statfs(path, &fsinfo); err != nil {
 			return &fs.PathError{Op: "statfs", Path: path, Err: err}
 		}
@@ -125,7 +125,7 @@ func (g *Gauge) Access() (Access, error) {
 			conntrack.SysctlMax: &a.Max, conntrack.SysctlBuckets: &a.Buckets, conntrack.TCPTimeWait.Sysctl(): &a.Timeouts,
 		} {
 			var err error
-			if *may, err = writable(g.sysctl(name)); err != nil {
+			if *may, err = writable(r.sysctl(name)); err != nil {
 				return err
 			}
 		}

@@ -103,7 +103,7 @@ func New(ctx context.Context, o Options) (_ *Agent, err error) {
 	if a.kernel, err = remediate.Open(o.Remediate); err != nil {
 		return nil, err
 	}
-	a.sampler.Can = a.kernel.Can
+	a.sampler.Writable = a.kernel.Can
 	claims, err := a.kernel.Reconcile(ctx)
 	if err != nil {
 		return nil, err
@@ -301,7 +301,7 @@ func (a *Agent) drain() []policy.Signal {
 	signals := a.kernelLog.Inbox.Drain()
 	if a.namespaces != nil {
 		for i := range signals {
-			a.namespaces.Alarm(signals[i].NetNS)
+			a.namespaces.SweepSoon(signals[i].NetNS)
 		}
 	}
 	return signals

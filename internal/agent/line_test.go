@@ -15,13 +15,13 @@ import (
 // raisedAfter watches the kernel, not ctwarden: it returns the time from the
 // first step of the drop counter to another max.
 func raisedAfter(stage *sandbox.Sandbox, before uint64) <-chan time.Duration {
-	gauge := watcher.Gauge{NetNS: stage.NS}
+	reader := watcher.TableReader{NetNS: stage.NS}
 	took := make(chan time.Duration, 1)
 	var first time.Time
 	go func() {
-		defer gauge.Close()
+		defer reader.Close()
 		for begun := time.Now(); time.Since(begun) < 30*time.Second; time.Sleep(time.Millisecond / 2) {
-			sample, err := gauge.Read()
+			sample, err := reader.Read()
 			if err != nil {
 				continue
 			}

@@ -243,7 +243,7 @@ func TestANamespaceThatVanishesDuringTheActIsACleanEnd(t *testing.T) {
 	if !out.OK {
 		t.Errorf("outcome %+v", out)
 	}
-	p.namespaces.Alarm(0)
+	p.namespaces.SweepSoon(0)
 	all, err := p.observe(t.Context())
 	if err != nil || len(all) != 1 {
 		t.Errorf("%d observations of what is gone, %v", len(all), err)

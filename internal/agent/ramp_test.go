@@ -46,9 +46,9 @@ func ramp(tb testing.TB, guarded bool) toll {
 	stage := sandboxtest.New(tb)
 	cttest.Fill(tb, stage.NS, rampStart, cttest.Assured())
 	flows := sandboxtest.NewExchanges(tb, stage.NS)
-	gauge := watcher.Gauge{NetNS: stage.NS}
-	defer gauge.Close()
-	before, err := gauge.Read()
+	reader := watcher.TableReader{NetNS: stage.NS}
+	defer reader.Close()
+	before, err := reader.Read()
 	if err != nil {
 		tb.Fatal(err)
 	}
@@ -64,7 +64,7 @@ func ramp(tb testing.TB, guarded bool) toll {
 	if err := flows.Run(tb.Context(), rampFlows, rampDue); err != nil {
 		tb.Fatal(err)
 	}
-	after, err := gauge.Read()
+	after, err := reader.Read()
 	if err != nil {
 		tb.Fatal(err)
 	}

@@ -28,7 +28,7 @@ func (s *Server) openSources(cfg *config.Config) (l watcher.KernelLog, err error
 		s.unheard[string(watcher.SourceKmsg)] = "watch.kmsg is off"
 	} else {
 		l.Kmsg = watcher.NewKmsg()
-		l.Kmsg.PlacePath, l.Kmsg.Boot = filepath.Join(cfg.State.Dir, "kmsg.place"), s.boot
+		l.Kmsg.PositionPath, l.Kmsg.Boot = filepath.Join(cfg.State.Dir, "kmsg.place"), s.boot
 		l.Kmsg.OnChange = s.sourceChanged("the kernel log")
 		if cfg.Watch.KMsg == config.On {
 			if err := tryKmsg(l.Kmsg); err != nil {
@@ -40,7 +40,7 @@ func (s *Server) openSources(cfg *config.Config) (l watcher.KernelLog, err error
 		s.unheard[string(watcher.SourceJournald)] = "watch.journald is off"
 		return l, nil
 	}
-	switch err := watcher.FindJournal(""); {
+	switch err := watcher.CheckJournal(""); {
 	case err == nil:
 		l.Journald = watcher.NewJournald(filepath.Join(cfg.State.Dir, "journal.cursor"), s.boot)
 		l.Journald.OnChange = s.sourceChanged("the journal")

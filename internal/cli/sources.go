@@ -20,7 +20,7 @@ func printSources(all map[string]status.Source, unheard map[string]string, line 
 		if !s.At.IsZero() {
 			text += ", last record " + ui.Time(s.At)
 		}
-		line(name, "%s, %d lines about tables heard, %d records lost, %d lines missed", text, s.Heard, s.Lost, s.Missed)
+		line(name, "%s, %d lines about tables heard, %d records lost, %d lines missed", text, s.Lines, s.Lost, s.Missed)
 	}
 	for _, name := range slices.Sorted(maps.Keys(unheard)) {
 		line(name, "not listened to: %s", unheard[name])

@@ -16,7 +16,7 @@ func TestStatusTellsOfEachSource(t *testing.T) {
 	at := time.Date(2026, 3, 1, 2, 0, 0, 0, time.Local)
 	var got []string
 	printSources(map[string]status.Source{
-		"kmsg":     {Status: watcher.Status{Alive: true, At: at, Heard: 3, Lost: 4, Missed: 5}},
+		"kmsg":     {Status: watcher.Status{Alive: true, At: at, Lines: 3, Lost: 4, Missed: 5}},
 		"journald": {Error: "no journal"}, "a": {},
 	}, map[string]string{"b": "watch.b is off"}, func(name, format string, args ...any) {
 		got = append(got, name+": "+fmt.Sprintf(format, args...))

@@ -191,7 +191,7 @@ func (p *checker) checkClock() {
 // checkWriters looks for programs that set the same values.
 func (p *checker) checkWriters() {
 	const area = "rivals"
-	rivals := watcher.Rivals(p.root)
+	rivals := watcher.CompetingWriters(p.root)
 	for _, r := range rivals {
 		if r.Name != "kube-proxy" {
 			p.add(Note, area, r.Name, "", "pid %d may write the same values; ctwarden yields to it for a while when it does", r.PID)

@@ -24,7 +24,7 @@ import (
 // checkTable reports whether there is a table to check further.
 func (p *checker) checkTable() bool {
 	const area = "table"
-	gauge := watcher.Gauge{Root: p.root}
+	gauge := watcher.TableReader{Root: p.root}
 	if p.root == "" {
 		gauge.Stats = func() ([]conntrack.CPUStat, error) { return ctnetlink.ReadStats(context.Background(), p.own) }
 	}
@@ -115,7 +115,7 @@ func (p *checker) checkSize() {
 // checkAccess says which values could be written by whoever runs doctor.
 func (p *checker) checkAccess() {
 	const area = "rights"
-	gauge := watcher.Gauge{Root: p.root}
+	gauge := watcher.TableReader{Root: p.root}
 	access, err := gauge.Access()
 	if err != nil {
 		p.add(Wrong, area, "sysctls", "sudo ctwarden doctor", "can't be probed: %v", err)
@@ -215,7 +215,7 @@ func (p *checker) checkSources() {
 			p.add(level, area, "kmsg", fix, "can't be read: %v; the counters still tell", err)
 		}
 	}
-	switch err := watcher.FindJournal(p.root); {
+	switch err := watcher.CheckJournal(p.root); {
 	case p.cfg.Watch.Journald == config.Off:
 		p.add(Note, area, "journald", "", "watch.journald is off: of what the kernel says while ctwarden is down, only what its log still holds is recorded as missed")
 	case err == nil:

@@ -125,7 +125,7 @@ func sourceFamilies() []family {
 		source(prometheus.GaugeValue, "source_alive", "Whether the kernel log is received through this source; without any, the counters remain.",
 			func(s *status.Source) float64 { return truth(s.Alive) }),
 		source(prometheus.CounterValue, "source_lines_total", "Lines about full tables that were received.",
-			func(s *status.Source) float64 { return float64(s.Heard) }),
+			func(s *status.Source) float64 { return float64(s.Lines) }),
 		source(prometheus.CounterValue, "source_lost_records_total", "Records of the kernel log that were overwritten unread.",
 			func(s *status.Source) float64 { return float64(s.Lost) }),
 		source(prometheus.CounterValue, "source_reopened_total", "How often the source was reopened.",

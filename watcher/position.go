@@ -9,48 +9,48 @@ import (
 	"strings"
 )
 
-// A logPlace is how far the kernel log was read: up to the record Seq of the
+// A logPosition is how far the kernel log was read: up to the record Seq of the
 // boot with this id. Sequence numbers begin anew with each boot, and go on
 // where the log is cleared.
-type logPlace struct {
+type logPosition struct {
 	Boot string
 	Seq  uint64
 }
 
-// readLogPlace returns what write left. It is fs.ErrNotExist if nothing did.
-func readLogPlace(path string) (logPlace, error) {
+// readLogPosition returns what write left. It is fs.ErrNotExist if nothing did.
+func readLogPosition(path string) (logPosition, error) {
 	if path == "" {
-		return logPlace{}, fs.ErrNotExist
+		return logPosition{}, fs.ErrNotExist
 	}
 	text, err := readBounded(path)
 	if err != nil {
-		return logPlace{}, fmt.Errorf("read place in the kernel log: %w", err)
+		return logPosition{}, fmt.Errorf("read place in the kernel log: %w", err)
 	}
 	boot, digits, _ := strings.Cut(strings.TrimSpace(string(text)), " ")
 	seq, err := strconv.ParseUint(digits, 10, 64)
 	if err != nil || boot == "" || seq == math.MaxUint64 || len(text) > 1024 {
-		return logPlace{}, fmt.Errorf("read place in the kernel log: %s holds none", path)
+		return logPosition{}, fmt.Errorf("read place in the kernel log: %s holds none", path)
 	}
-	return logPlace{boot, seq}, nil
+	return logPosition{boot, seq}, nil
 }
 
 // write replaces the file whole. It is not synced: after a loss of power
 // another boot begins, whose log is another one.
-func (p logPlace) write(path string) error {
+func (p logPosition) write(path string) error {
 	if path == "" {
 		return nil
 	}
-	if err := replace(path, fmt.Sprintf("%s %d\n", p.Boot, p.Seq)); err != nil {
+	if err := writeAtomic(path, fmt.Sprintf("%s %d\n", p.Boot, p.Seq)); err != nil {
 		return fmt.Errorf("write place in the kernel log: %w", err)
 	}
 	return nil
 }
 
-// recall finds out from which record on the log is to be read, and whether an
+// startSeq finds out from which record on the log is to be read, and whether an
 // earlier run has been there at all: what was said before the first one was
 // not missed.
-func (k *Kmsg) recall() (from uint64, been bool) {
-	place, err := readLogPlace(k.PlacePath)
+func (k *Kmsg) startSeq() (from uint64, been bool) {
+	place, err := readLogPosition(k.PositionPath)
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
 		return 0, false
@@ -65,11 +65,11 @@ func (k *Kmsg) recall() (from uint64, been bool) {
 
 // save keeps the place, if it has changed.
 func (k *Kmsg) save() {
-	if !k.placed || k.saved && k.seen == k.savedSeq {
+	if !k.hasSeen || k.saved && k.seen == k.savedSeq {
 		return
 	}
 	k.savedAt = monotonic()
-	if err := (logPlace{k.Boot, k.seen}).write(k.PlacePath); err != nil {
+	if err := (logPosition{k.Boot, k.seen}).write(k.PositionPath); err != nil {
 		k.update(func(s *Status) { s.Err = err })
 		return
 	}

@@ -41,11 +41,11 @@ type Sample struct {
 	Resets uint64
 }
 
-// A Gauge reads the table of one network namespace, many times a second. It
+// A TableReader reads the table of one network namespace, many times a second. It
 // keeps the files open: a sysctl stays that of the namespace in which it was
 // opened, and so does the file of the counters. The zero Gauge reads the
 // namespace of the process. A Gauge is for one goroutine at a time.
-type Gauge struct {
+type TableReader struct {
 	// NetNS is the namespace; nil is the process' own. The Gauge must be
 	// closed before it.
 	NetNS *netns.NS
@@ -59,14 +59,14 @@ type Gauge struct {
 	count, max, buckets, stat *os.File
 	dir                       *os.File // of the sysctls
 
-	noStat bool // the kernel has no file of counters
-	buf    []byte
-	rows   []conntrack.CPUStat
-	tally  conntrack.Tally
-	from   CounterSource      // what tally was fed from
-	base   conntrack.Counters // what earlier tallies have counted
-	last   conntrack.Counters
-	stale  uint64 // resets of earlier tallies
+	noStat          bool // the kernel has no file of counters
+	buf             []byte
+	rows            []conntrack.CPUStat
+	tally           conntrack.Tally
+	source          CounterSource      // what tally was fed from
+	earlierCounters conntrack.Counters // what earlier tallies have counted
+	last            conntrack.Counters
+	earlierResets   uint64 // resets of earlier tallies
 }
 
 const statFile = "proc/thread-self/net/stat/nf_conntrack"
@@ -75,14 +75,14 @@ const statFile = "proc/thread-self/net/stat/nf_conntrack"
 // right to read it is os.ErrPermission. Counters that cannot be read do not
 // spoil the rest: see Sample. A max of 0 (unlimited, up to Linux 6.18) is a
 // reading like any other.
-func (g *Gauge) Read() (Sample, error) {
-	s, err := g.sample()
+func (r *TableReader) Read() (Sample, error) {
+	s, err := r.readOnce()
 	if errors.Is(err, fs.ErrNotExist) {
 		// The module was unloaded, and perhaps loaded again: files that were
 		// open are those of the old one, and the new one counts from zero.
-		g.tally.Restart()
-		_ = g.Close() // they were only read
-		s, err = g.sample()
+		r.tally.Restart()
+		_ = r.Close() // they were only read
+		s, err = r.readOnce()
 	}
 	switch {
 	case err == nil:
@@ -90,125 +90,125 @@ func (g *Gauge) Read() (Sample, error) {
 	case errors.Is(err, fs.ErrNotExist):
 		return Sample{}, fmt.Errorf("%w: %w", ErrNoTable, err)
 	default:
-		_ = g.Close()
+		_ = r.Close()
 		return Sample{}, fmt.Errorf("read connection tracking table: %w", err)
 	}
 }
 
 // Close closes the files. The Gauge may be used again and goes on counting.
-func (g *Gauge) Close() error {
+func (r *TableReader) Close() error {
 	var err error
-	for _, f := range []**os.File{&g.count, &g.max, &g.buckets, &g.stat, &g.dir} {
+	for _, f := range []**os.File{&r.count, &r.max, &r.buckets, &r.stat, &r.dir} {
 		if *f != nil {
 			err = errors.Join(err, (*f).Close())
 			*f = nil
 		}
 	}
-	g.noStat = false
+	r.noStat = false
 	return err
 }
 
 // open opens the sysctls, if they are not open.
-func (g *Gauge) open() error {
-	if g.buckets != nil {
+func (r *TableReader) open() error {
+	if r.buckets != nil {
 		return nil
 	}
-	return g.do(func() error {
+	return r.do(func() error {
 		var err error
-		if g.count, err = os.Open(g.sysctl(conntrack.SysctlCount)); err != nil {
+		if r.count, err = os.Open(r.sysctl(conntrack.SysctlCount)); err != nil {
 			return err
 		}
-		if g.max, err = os.Open(g.sysctl(conntrack.SysctlMax)); err != nil {
+		if r.max, err = os.Open(r.sysctl(conntrack.SysctlMax)); err != nil {
 			return err
 		}
-		g.buckets, err = os.Open(g.sysctl(conntrack.SysctlBuckets))
+		r.buckets, err = os.Open(r.sysctl(conntrack.SysctlBuckets))
 		return err
 	})
 }
 
 // openStat opens the file of the counters, if there is one.
-func (g *Gauge) openStat() error {
-	if g.stat != nil || g.noStat {
+func (r *TableReader) openStat() error {
+	if r.stat != nil || r.noStat {
 		return nil
 	}
-	return g.do(func() error {
-		f, err := os.Open(filepath.Join(g.root(), statFile))
+	return r.do(func() error {
+		f, err := os.Open(filepath.Join(r.root(), statFile))
 		if errors.Is(err, fs.ErrNotExist) {
-			g.noStat = true
+			r.noStat = true
 			return nil
 		}
-		g.stat = f
+		r.stat = f
 		return err
 	})
 }
 
-func (g *Gauge) sample() (Sample, error) {
-	if err := g.open(); err != nil {
+func (r *TableReader) readOnce() (Sample, error) {
+	if err := r.open(); err != nil {
 		return Sample{}, err
 	}
 	s := Sample{At: time.Now()}
-	if g.NetNS != nil {
-		s.Table.NetNS = g.NetNS.Inode()
+	if r.NetNS != nil {
+		s.Table.NetNS = r.NetNS.Inode()
 	}
 	var err error
-	if s.Table.Entries, err = g.number(g.count); err != nil {
+	if s.Table.Entries, err = r.readNumber(r.count); err != nil {
 		return Sample{}, err
 	}
-	if s.Table.Max, err = g.number(g.max); err != nil {
+	if s.Table.Max, err = r.readNumber(r.max); err != nil {
 		return Sample{}, err
 	}
-	if s.Table.Buckets, err = g.number(g.buckets); err != nil {
+	if s.Table.Buckets, err = r.readNumber(r.buckets); err != nil {
 		return Sample{}, err
 	}
-	s.CountersFrom, s.CountersErr = g.counters()
-	s.Table.Counters = g.last
-	s.Resets = g.stale + g.tally.Resets()
+	s.CountersFrom, s.CountersErr = r.updateCounters()
+	s.Table.Counters = r.last
+	s.Resets = r.earlierResets + r.tally.Resets()
 	return s, nil
 }
 
-// counters brings last up to date and tells where it comes from.
-func (g *Gauge) counters() (CounterSource, error) {
-	from, rows, err := g.stats()
+// updateCounters brings last up to date and tells where it comes from.
+func (r *TableReader) updateCounters() (CounterSource, error) {
+	from, rows, err := r.readStats()
 	if err != nil {
 		return "", fmt.Errorf("read counters: %w", err)
 	}
-	if from != g.from {
-		g.base, g.stale = g.last, g.stale+g.tally.Resets()
-		g.tally, g.from = conntrack.Tally{}, from
+	if from != r.source {
+		r.earlierCounters, r.earlierResets = r.last, r.earlierResets+r.tally.Resets()
+		r.tally, r.source = conntrack.Tally{}, from
 	}
-	g.last = plus(g.base, g.tally.Add(rows))
+	r.last = addCounters(r.earlierCounters, r.tally.Add(rows))
 	return from, nil
 }
 
-func (g *Gauge) stats() (CounterSource, []conntrack.CPUStat, error) {
-	if err := g.openStat(); err != nil {
+func (r *TableReader) readStats() (CounterSource, []conntrack.CPUStat, error) {
+	if err := r.openStat(); err != nil {
 		return "", nil, err
 	}
-	if g.stat == nil {
-		if g.Stats == nil {
+	if r.stat == nil {
+		if r.Stats == nil {
 			return "", nil, &fs.PathError{Op: "open", Path: statFile, Err: fs.ErrNotExist}
 		}
-		rows, err := g.Stats()
+		rows, err := r.Stats()
 		return CountersCtnetlink, rows, err
 	}
-	text, err := g.text(g.stat)
+	text, err := r.readFile(r.stat)
 	if err != nil {
-		err = errors.Join(err, g.stat.Close())
-		g.stat = nil
+		err = errors.Join(err, r.stat.Close())
+		r.stat = nil
 		return "", nil, err
 	}
-	rows, err := conntrack.ParseCPUStats(text, g.rows)
+	rows, err := conntrack.ParseCPUStats(text, r.rows)
 	if err != nil {
 		return "", nil, err
 	}
-	g.rows = rows
+	r.rows = rows
 	return CountersProcfs, rows, nil
 }
 
-// number reads a sysctl. Kernels that do not check what is written to
+// readNumber reads a sysctl. Kernels that do not check what is written to
 // nf_conntrack_max (5.10 and older) print 4294967295 as -1.
-func (g *Gauge) number(f *os.File) (uint64, error) {
-	text, err := g.text(f)
+func (r *TableReader) readNumber(f *os.File) (uint64, error) {
+	text, err := r.readFile(f)
 	if err != nil {
 		return 0, err
 	}
@@ -219,46 +219,46 @@ func (g *Gauge) number(f *os.File) (uint64, error) {
 	return n, nil
 }
 
-// text reads a whole file from its start; it is valid until the next call. A
+// readFile reads a whole file from its start; it is valid until the next call. A
 // seq_file of many processors comes in several pieces.
-func (g *Gauge) text(f *os.File) ([]byte, error) {
-	if g.buf == nil {
-		g.buf = make([]byte, 4096)
+func (r *TableReader) readFile(f *os.File) ([]byte, error) {
+	if r.buf == nil {
+		r.buf = make([]byte, 4096)
 	}
 	n := 0
 	for {
-		m, err := f.ReadAt(g.buf[n:], int64(n))
+		m, err := f.ReadAt(r.buf[n:], int64(n))
 		n += m
 		if errors.Is(err, io.EOF) {
-			return g.buf[:n], nil
+			return r.buf[:n], nil
 		}
 		if err != nil {
 			return nil, err
 		}
-		g.buf = append(g.buf, make([]byte, len(g.buf))...)
+		r.buf = append(r.buf, make([]byte, len(r.buf))...)
 	}
 }
 
 // do calls fn in the namespace of the Gauge.
-func (g *Gauge) do(fn func() error) error {
-	if g.NetNS == nil {
+func (r *TableReader) do(fn func() error) error {
+	if r.NetNS == nil {
 		return fn()
 	}
-	return g.NetNS.Do(fn)
+	return r.NetNS.Do(fn)
 }
 
-func (g *Gauge) root() string {
-	if g.Root == "" {
+func (r *TableReader) root() string {
+	if r.Root == "" {
 		return "/"
 	}
-	return g.Root
+	return r.Root
 }
 
-func (g *Gauge) sysctl(name string) string {
-	return filepath.Join(g.root(), "proc/sys/net/netfilter", name)
+func (r *TableReader) sysctl(name string) string {
+	return filepath.Join(r.root(), "proc/sys/net/netfilter", name)
 }
 
-func plus(a, b conntrack.Counters) conntrack.Counters {
+func addCounters(a, b conntrack.Counters) conntrack.Counters {
 	return conntrack.Counters{
 		Drop:         a.Drop + b.Drop,
 		EarlyDrop:    a.EarlyDrop + b.EarlyDrop,

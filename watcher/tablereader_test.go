@@ -58,11 +58,11 @@ func (f tree) write(t *testing.T, root string) {
 	}
 }
 
-func (f tree) gauge(t *testing.T) (*watcher.Gauge, string) {
+func (f tree) gauge(t *testing.T) (*watcher.TableReader, string) {
 	t.Helper()
 	root := t.TempDir()
 	f.write(t, root)
-	g := &watcher.Gauge{Root: root}
+	g := &watcher.TableReader{Root: root}
 	t.Cleanup(func() {
 		if err := g.Close(); err != nil {
 			t.Error(err)
@@ -71,7 +71,7 @@ func (f tree) gauge(t *testing.T) (*watcher.Gauge, string) {
 	return g, root
 }
 
-func read(t *testing.T, g *watcher.Gauge) watcher.Sample {
+func read(t *testing.T, g *watcher.TableReader) watcher.Sample {
 	t.Helper()
 	s, err := g.Read()
 	if err != nil {
@@ -83,7 +83,7 @@ func read(t *testing.T, g *watcher.Gauge) watcher.Sample {
 	return s
 }
 
-func TestGaugeReads(t *testing.T) {
+func TestTableReaderReads(t *testing.T) {
 	g, root := plain().gauge(t)
 	want := watcher.Sample{
 		Table:        conntrack.Table{Entries: 1234, Max: 262144, Buckets: 65536},
@@ -105,7 +105,7 @@ func TestGaugeReads(t *testing.T) {
 	}
 }
 
-func TestGaugeReadsOddValues(t *testing.T) {
+func TestTableReaderReadsUnusualValues(t *testing.T) {
 	for _, c := range []struct {
 		name, max string
 		want      uint64
@@ -137,7 +137,7 @@ func TestGaugeReadsOddValues(t *testing.T) {
 	}
 }
 
-func TestGaugeWithoutTable(t *testing.T) {
+func TestTableReaderWithoutTable(t *testing.T) {
 	for name, missing := range map[string][]string{
 		"no module":  {"count", "max", "buckets", "tcp_timeout_time_wait", "udp_timeout"},
 		"no count":   {"count"},
@@ -172,7 +172,7 @@ func TestGaugeWithoutTable(t *testing.T) {
 	})
 }
 
-func TestGaugeWithoutPermission(t *testing.T) {
+func TestTableReaderWithoutPermission(t *testing.T) {
 	if os.Geteuid() == 0 {
 		t.Skip("needs an ordinary user: root reads everything")
 	}
@@ -185,7 +185,7 @@ func TestGaugeWithoutPermission(t *testing.T) {
 	}
 }
 
-func TestGaugeCountersFromCtnetlink(t *testing.T) {
+func TestTableReaderReadsCountersFromCtnetlink(t *testing.T) {
 	f := plain()
 	delete(f, statPath)
 	g, _ := f.gauge(t)
@@ -211,7 +211,7 @@ func TestGaugeCountersFromCtnetlink(t *testing.T) {
 	}
 }
 
-func TestGaugeTornCounters(t *testing.T) {
+func TestTableReaderKeepsCountersOfATornFile(t *testing.T) {
 	g, root := plain().gauge(t)
 	read(t, g)
 	tree{statPath: statHead + "\n00000009 0 0"}.write(t, root)
@@ -225,7 +225,7 @@ func TestGaugeTornCounters(t *testing.T) {
 	}
 }
 
-func TestGaugeSwitchesItsSourceOfCounters(t *testing.T) {
+func TestTableReaderSwitchesTheSourceOfCounters(t *testing.T) {
 	f := plain()
 	delete(f, statPath)
 	g, root := f.gauge(t)
@@ -253,7 +253,7 @@ func TestGaugeSwitchesItsSourceOfCounters(t *testing.T) {
 	}
 }
 
-func TestGaugeAfterReload(t *testing.T) {
+func TestTableReaderAfterModuleReload(t *testing.T) {
 	g, root := plain().gauge(t)
 	read(t, g)
 	if err := os.Remove(filepath.Join(root, netfilter+"max")); err != nil {
@@ -277,7 +277,7 @@ func TestGaugeAfterReload(t *testing.T) {
 	}
 }
 
-func TestGaugeReadsManyProcessors(t *testing.T) {
+func TestTableReaderReadsManyProcessors(t *testing.T) {
 	rows := make([][4]uint32, 512) // 80 KiB, many times the first buffer
 	f := plain()
 	f[statPath] = statText(rows...)
@@ -290,7 +290,7 @@ func TestGaugeReadsManyProcessors(t *testing.T) {
 	}
 }
 
-func TestGaugeTimeouts(t *testing.T) {
+func TestTableReaderTimeouts(t *testing.T) {
 	f := plain()
 	f[netfilter+"tcp_timeout_established"] = "432000"
 	f[netfilter+"gre_timeout"] = "-1" // accepted by proc_dointvec_jiffies
@@ -309,7 +309,7 @@ func TestGaugeTimeouts(t *testing.T) {
 	}
 }
 
-func TestGaugeAccess(t *testing.T) {
+func TestTableReaderAccess(t *testing.T) {
 	f := plain()
 	g, root := f.gauge(t)
 	if got, err := g.Access(); err != nil || got != (watcher.Access{Max: true, Buckets: true, Timeouts: true}) {

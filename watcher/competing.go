@@ -14,38 +14,38 @@ import (
 	"github.com/ctwarden/ctwarden/internal/conntrack"
 )
 
-// A Rival is a running program that is known to write the sysctls of
+// A CompetingWriter is a running program that is known to write the sysctls of
 // connection tracking.
-type Rival struct {
+type CompetingWriter struct {
 	Name string `json:"name"`
 	PID  int    `json:"pid"`
 }
 
-// rivalNames are programs by the name that the kernel shows, at most 15 bytes.
-var rivalNames = []string{"kube-proxy", "tuned", "bpftune", "calico-node", "cilium-agent"}
+// competingNames are programs by the name that the kernel shows, at most 15 bytes.
+var competingNames = []string{"kube-proxy", "tuned", "bpftune", "calico-node", "cilium-agent"}
 
-// Rivals lists the rivals that run now. A process that ends meanwhile, or that
+// CompetingWriters lists the rivals that run now. A process that ends meanwhile, or that
 // may not be looked at (hidepid), is left out.
-func Rivals(root string) []Rival {
+func CompetingWriters(root string) []CompetingWriter {
 	paths, err := filepath.Glob(filepath.Join(cmp.Or(root, "/"), "proc", "[0-9]*", "comm"))
 	if err != nil {
 		return nil // only a bad pattern fails
 	}
-	var found []Rival
+	var found []CompetingWriter
 	for _, path := range paths {
 		text, err := os.ReadFile(path)
 		if err != nil {
 			continue
 		}
 		name := string(bytes.TrimSpace(text))
-		if !slices.Contains(rivalNames, name) {
+		if !slices.Contains(competingNames, name) {
 			continue
 		}
 		if pid, err := strconv.Atoi(filepath.Base(filepath.Dir(path))); err == nil {
-			found = append(found, Rival{name, pid})
+			found = append(found, CompetingWriter{name, pid})
 		}
 	}
-	slices.SortFunc(found, func(a, b Rival) int { return cmp.Compare(a.PID, b.PID) })
+	slices.SortFunc(found, func(a, b CompetingWriter) int { return cmp.Compare(a.PID, b.PID) })
 	return found
 }
 
@@ -127,7 +127,7 @@ func LikelyWriter(root, sysctl string, value uint64) string {
 			return "systemd-sysctl or sysctl --system, from " + s.File + ":" + strconv.Itoa(s.Line)
 		}
 	}
-	rivals := Rivals(root)
+	rivals := CompetingWriters(root)
 	for _, r := range rivals {
 		// kube-proxy sets max, and the timeouts of ESTABLISHED and CLOSE_WAIT.
 		others := sysctl != conntrack.SysctlMax && !strings.HasSuffix(sysctl, "_established") && !strings.HasSuffix(sysctl, "_close_wait")

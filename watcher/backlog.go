@@ -12,9 +12,9 @@ import (
 	"github.com/ctwarden/ctwarden/internal/conntrack"
 )
 
-// A Past is what the kernel log held before Kmsg began to listen. The zero
+// A Backlog is what the kernel log held before Kmsg began to listen. The zero
 // Past is an empty log.
-type Past struct {
+type Backlog struct {
 	// From is the first sequence number that an earlier run has not read; what
 	// follows but Records, Seq and Last is about the records from there on.
 	From uint64
@@ -22,45 +22,45 @@ type Past struct {
 	// number of the last, and Last when it was printed, on the clock of printk.
 	Records, Seq uint64
 	Last         time.Duration
-	// Begins is when the first of the records that count was printed, on that
+	// FirstNew is when the first of the records that count was printed, on that
 	// clock, and Lost how many before it were overwritten unread.
-	Begins time.Duration
-	Lost   uint64
+	FirstNew time.Duration
+	Lost     uint64
 	// TableFull counts the "table full" lines, FullFirst and FullAt are when
 	// the kernel printed the first and the last one: with the suspended time
 	// left out, as the kernel log's own clock does.
 	TableFull         uint64
 	FullFirst, FullAt time.Time
 
-	fresh bool // Begins and Lost are valid
+	hasNew bool // Begins and Lost are valid
 }
 
-// maxPast bounds the reading of a log that is written to as fast as it is
+// maxBacklog bounds the reading of a log that is written to as fast as it is
 // read: no ring holds more records.
-const maxPast = 1 << 20
+const maxBacklog = 1 << 20
 
 // maxMicros is what fits a time.Duration, with room for a sum.
 const maxMicros = int64(1<<62) / 1000
 
-// readPast reads the log up to its present end. The library cannot do that: it
+// readBacklog reads the log up to its present end. The library cannot do that: it
 // does not tell the last record there is from the first one to come. The
 // kernel can: without anything to read it answers EAGAIN.
-func readPast(from uint64) (Past, error) {
+func readBacklog(from uint64) (Backlog, error) {
 	fd, err := unix.Open("/dev/kmsg", unix.O_RDONLY|unix.O_NONBLOCK|unix.O_CLOEXEC, 0)
 	if err != nil {
-		return Past{}, fmt.Errorf("open kernel log: %w", err)
+		return Backlog{}, fmt.Errorf("open kernel log: %w", err)
 	}
 	read := func(b []byte) (int, error) { return unix.Read(fd, b) }
-	p, err := scanPast(read, from, time.Now().Add(-monotonic()))
+	p, err := scanBacklog(read, from, time.Now().Add(-monotonic()))
 	return p, errors.Join(err, unix.Close(fd))
 }
 
-// scanPast reads records until EAGAIN. boot is the moment at which the log's
+// scanBacklog reads records until EAGAIN. boot is the moment at which the log's
 // clock was zero.
-func scanPast(read func([]byte) (int, error), from uint64, boot time.Time) (Past, error) {
-	p := Past{From: from}
+func scanBacklog(read func([]byte) (int, error), from uint64, boot time.Time) (Backlog, error) {
+	p := Backlog{From: from}
 	buf := make([]byte, 8192) // CONSOLE_EXT_LOG_MAX; a smaller buffer gives EINVAL
-	for p.Records < maxPast {
+	for p.Records < maxBacklog {
 		n, err := read(buf)
 		switch {
 		case errors.Is(err, unix.EAGAIN):
@@ -68,17 +68,17 @@ func scanPast(read func([]byte) (int, error), from uint64, boot time.Time) (Past
 		case errors.Is(err, unix.EPIPE), errors.Is(err, unix.EINTR):
 			continue // overrun: the next read gives the oldest record there is
 		case err != nil:
-			return Past{}, fmt.Errorf("read kernel log: %w", err)
+			return Backlog{}, fmt.Errorf("read kernel log: %w", err)
 		case n == 0:
 			return p, nil
 		}
-		p.add(buf[:n], boot)
+		p.addRecord(buf[:n], boot)
 	}
 	return p, nil
 }
 
-// add takes a record such as "4,1234,56789,-;text\n KEY=value\n".
-func (p *Past) add(record []byte, boot time.Time) {
+// addRecord takes a record such as "4,1234,56789,-;text\n KEY=value\n".
+func (p *Backlog) addRecord(record []byte, boot time.Time) {
 	header, text, ok := bytes.Cut(record, []byte{';'})
 	fields := bytes.SplitN(header, []byte{','}, 4)
 	if !ok || len(fields) < 3 {
@@ -96,8 +96,8 @@ func (p *Past) add(record []byte, boot time.Time) {
 	if seq < p.From {
 		return
 	}
-	if !p.fresh {
-		p.fresh, p.Begins, p.Lost = true, printed, seq-p.From
+	if !p.hasNew {
+		p.hasNew, p.FirstNew, p.Lost = true, printed, seq-p.From
 	}
 	if priority>>3 != 0 {
 		return
