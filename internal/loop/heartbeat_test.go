@@ -13,21 +13,21 @@ import (
 	"github.com/ctwarden/ctwarden/policy"
 )
 
-// A pulse is when the loop said that it is alive, since its start.
-type pulse struct {
+// A heartbeats is when the loop said that it is alive, since its start.
+type heartbeats struct {
 	mu    sync.Mutex
 	start time.Time
 	beats []time.Duration
 }
 
-func (p *pulse) beat() {
+func (p *heartbeats) beat() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.beats = append(p.beats, time.Since(p.start))
 }
 
 // longest returns the longest silence between two moments.
-func (p *pulse) longest(from, to time.Duration) time.Duration {
+func (p *heartbeats) longest(from, to time.Duration) time.Duration {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	var longest time.Duration
@@ -45,15 +45,15 @@ const (
 	hung = 3 * time.Minute
 )
 
-// beating returns the edges of w with a pulse, and limits whose turns are a
+// withHeartbeats returns the deps of w with a heartbeats, and limits whose turns are a
 // minute apart.
-func beating(w *world) (loop.Deps, *pulse, policy.Limits) {
-	p := &pulse{start: time.Now()}
-	edges := w.edges()
-	edges.Heartbeat, edges.HeartbeatEvery = p.beat, beat
+func withHeartbeats(w *world) (loop.Deps, *heartbeats, policy.Limits) {
+	p := &heartbeats{start: time.Now()}
+	deps := w.deps()
+	deps.Heartbeat, deps.HeartbeatEvery = p.beat, beat
 	limits := policy.Defaults()
 	limits.Sampling.Calm, limits.Sampling.High = time.Minute, time.Minute
-	return edges, p, limits
+	return deps, p, limits
 }
 
 // runFor lets a daemon run for a while of simulated time.
@@ -67,40 +67,40 @@ func runFor(t *testing.T, dm *loop.Loop, d time.Duration) {
 	<-ended
 }
 
-func TestAWaitingLoopIsAlive(t *testing.T) {
+func TestAWaitingLoopSendsHeartbeats(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t)
-		looks := 0
-		edges, p, limits := beating(w)
-		observe := edges.Observe
-		edges.Observe = func(ctx context.Context) ([]policy.Observation, error) {
-			looks++
+		censuses := 0
+		deps, p, limits := withHeartbeats(w)
+		observe := deps.Observe
+		deps.Observe = func(ctx context.Context) ([]policy.Observation, error) {
+			censuses++
 			return observe(ctx)
 		}
-		runFor(t, loop.New(edges, limits, nil), 10*time.Minute)
+		runFor(t, loop.New(deps, limits, nil), 10*time.Minute)
 		if got := p.longest(0, 10*time.Minute); got > beat {
 			t.Errorf("silent for %s, want %s at the most", got, beat)
 		}
-		if looks > 11 {
-			t.Errorf("%d looks in 10 minutes: a beat is no turn", looks)
+		if censuses > 11 {
+			t.Errorf("%d looks in 10 minutes: a beat is no turn", censuses)
 		}
 	})
 }
 
-func TestWithoutABeatATurnIsOne(t *testing.T) {
+func TestEachTurnSendsAHeartbeat(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		edges, p, limits := beating(newWorld(t))
-		edges.HeartbeatEvery = 0
-		runFor(t, loop.New(edges, limits, nil), 10*time.Minute)
+		deps, p, limits := withHeartbeats(newWorld(t))
+		deps.HeartbeatEvery = 0
+		runFor(t, loop.New(deps, limits, nil), 10*time.Minute)
 		if got := p.longest(0, 10*time.Minute); got != time.Minute {
 			t.Errorf("silent for %s, want %s", got, time.Minute)
 		}
 	})
 }
 
-// TestAHungStepIsSilent: whatever does not come back, the loop says nothing
+// TestAHungStepStopsHeartbeats: whatever does not come back, the loop says nothing
 // until it does, so that systemd may end it.
-func TestAHungStepIsSilent(t *testing.T) {
+func TestAHungStepStopsHeartbeats(t *testing.T) {
 	tests := map[string]func(e *loop.Deps, hang func()){
 		"a look that does not come back": func(e *loop.Deps, hang func()) {
 			observe := e.Observe
@@ -123,15 +123,15 @@ func TestAHungStepIsSilent(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				w := newWorld(t)
 				w.rate = 200 // half full after four minutes, and then acted upon
-				edges, p, limits := beating(w)
+				deps, p, limits := withHeartbeats(w)
 				var from time.Duration
-				hangIn(&edges, func() {
+				hangIn(&deps, func() {
 					if from == 0 && time.Since(p.start) >= time.Minute {
 						from = time.Since(p.start)
 						time.Sleep(hung)
 					}
 				})
-				runFor(t, loop.New(edges, limits, nil), 20*time.Minute)
+				runFor(t, loop.New(deps, limits, nil), 20*time.Minute)
 				if from == 0 {
 					t.Fatal("nothing hung")
 				}
@@ -146,37 +146,37 @@ func TestAHungStepIsSilent(t *testing.T) {
 	}
 }
 
-func TestALoopIsAliveBeforeItsFirstLook(t *testing.T) {
+func TestAHeartbeatPrecedesTheFirstObservation(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		edges, p, limits := beating(newWorld(t))
-		edges.HeartbeatEvery = 0
+		deps, p, limits := withHeartbeats(newWorld(t))
+		deps.HeartbeatEvery = 0
 		beatsBefore := -1
-		observe := edges.Observe
-		edges.Observe = func(ctx context.Context) ([]policy.Observation, error) {
+		observe := deps.Observe
+		deps.Observe = func(ctx context.Context) ([]policy.Observation, error) {
 			if beatsBefore < 0 {
 				beatsBefore = len(p.beats)
 			}
 			return observe(ctx)
 		}
-		runFor(t, loop.New(edges, limits, nil), time.Second)
+		runFor(t, loop.New(deps, limits, nil), time.Second)
 		if beatsBefore != 1 {
 			t.Errorf("%d beats before the first look, want 1", beatsBefore)
 		}
 	})
 }
 
-// TestALongTurnIsAliveBetweenItsTables: four tables that all have much to be
+// TestALongTurnSendsAHeartbeatForEachTable: four tables that all have much to be
 // recorded on a slow disk are no hung step.
-func TestALongTurnIsAliveBetweenItsTables(t *testing.T) {
+func TestALongTurnSendsAHeartbeatForEachTable(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		const tables, slow = 4, 5 * time.Second
 		w := newWorld(t)
 		w.fixed = 80_000 // elevated: each table opens an incident
-		edges, p, limits := beating(w)
+		deps, p, limits := withHeartbeats(w)
 		limits.Mode = policy.Observe
 		var records int
-		observe, write := edges.Observe, edges.Record
-		edges.Observe = func(ctx context.Context) ([]policy.Observation, error) {
+		observe, write := deps.Observe, deps.Record
+		deps.Observe = func(ctx context.Context) ([]policy.Observation, error) {
 			all, err := observe(ctx)
 			for len(all) < tables {
 				o := all[0]
@@ -185,12 +185,12 @@ func TestALongTurnIsAliveBetweenItsTables(t *testing.T) {
 			}
 			return all, err
 		}
-		edges.Record = func(p record.Payload) error {
+		deps.Record = func(p record.Payload) error {
 			records++
 			time.Sleep(slow)
 			return write(p)
 		}
-		runFor(t, loop.New(edges, limits, nil), time.Second)
+		runFor(t, loop.New(deps, limits, nil), time.Second)
 		turn := time.Duration(records) * slow
 		if got := p.longest(0, turn); records < tables || got > turn/2 {
 			t.Errorf("silent for %s in a turn of %s with %d tables", got, turn, tables)

@@ -41,9 +41,9 @@ func (b *inbox) drain() []policy.Signal {
 }
 
 // connect gives a loop the inbox.
-func (b *inbox) connect(edges loop.Deps) loop.Deps {
+func (b *inbox) connect(deps loop.Deps) loop.Deps {
 	if b != nil {
-		edges.Wake, edges.Drain = b.wake, b.drain
+		deps.Wake, deps.Drain = b.wake, b.drain
 	}
-	return edges
+	return deps
 }

@@ -41,7 +41,7 @@ func newWorld(t *testing.T) *world {
 	return w
 }
 
-func (w *world) edges() loop.Deps {
+func (w *world) deps() loop.Deps {
 	return loop.Deps{
 		Now: func() (time.Time, policy.Moment) {
 			return time.Now(), policy.Moment(time.Since(w.start) + time.Hour)
@@ -108,7 +108,7 @@ func (w *world) apply(_ context.Context, _ string, act policy.Action) policy.Out
 func (w *world) run(limits policy.Limits, lines *inbox, d time.Duration, during func(*loop.Loop)) {
 	w.t.Helper()
 	ctx, cancel := context.WithCancel(w.t.Context())
-	dm := loop.New(lines.connect(w.edges()), limits, nil)
+	dm := loop.New(lines.connect(w.deps()), limits, nil)
 	ended := make(chan struct{})
 	go func() { defer close(ended); dm.Run(ctx) }()
 	if during != nil {
@@ -143,7 +143,7 @@ func (w *world) count(kind record.Kind) int {
 	return n
 }
 
-func TestRampIsRaisedBeforeAPacketIsLost(t *testing.T) {
+func TestMaxIsRaisedBeforeAPacketIsLost(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t)
 		w.rate = 5000
@@ -160,7 +160,7 @@ func TestRampIsRaisedBeforeAPacketIsLost(t *testing.T) {
 	})
 }
 
-func TestCalmDayWritesNothing(t *testing.T) {
+func TestACalmDayWritesNothing(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t)
 		w.table.Entries = 10_000
@@ -192,7 +192,7 @@ func TestNoAuditNoAction(t *testing.T) {
 	})
 }
 
-func TestObserveOnlyTells(t *testing.T) {
+func TestObserveModeAppliesNothing(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t)
 		w.rate = 5000
@@ -208,7 +208,7 @@ func TestObserveOnlyTells(t *testing.T) {
 	})
 }
 
-func TestFirstLineIsAnsweredAtOnce(t *testing.T) {
+func TestAFirstSignalStartsATurnAtOnce(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t)
 		w.table.Entries = 92_000
@@ -234,7 +234,7 @@ func TestFirstLineIsAnsweredAtOnce(t *testing.T) {
 	})
 }
 
-func TestLineAboutAnotherNamespaceIsNotOurs(t *testing.T) {
+func TestASignalOfAnotherNamespaceIsHeld(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t)
 		w.table.Entries = 1000
@@ -281,13 +281,13 @@ func TestPauseHoldsAndResumeActs(t *testing.T) {
 	})
 }
 
-// TestTheStatusFollowsWhatWasAsked: whoever pauses and looks must not read that
+// TestStatusFollowsPauseAndResume: whoever pauses and looks must not read that
 // it is at work, nor "off" of a daemon that has just begun.
-func TestTheStatusFollowsWhatWasAsked(t *testing.T) {
+func TestStatusFollowsPauseAndResume(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t)
 		limits := policy.Defaults()
-		if s := loop.New(w.edges(), limits, nil).Status(); s.Mode != policy.Enforce || !s.At.IsZero() {
+		if s := loop.New(w.deps(), limits, nil).Status(); s.Mode != policy.Enforce || !s.At.IsZero() {
 			t.Errorf("before the first look: %+v", s)
 		}
 		w.run(limits, nil, time.Second, func(d *loop.Loop) {
@@ -310,7 +310,7 @@ func TestTheStatusFollowsWhatWasAsked(t *testing.T) {
 	})
 }
 
-func TestAskingAStoppedDaemon(t *testing.T) {
+func TestAStoppedLoopRefusesRequests(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t)
 		var stopped *loop.Loop
@@ -321,7 +321,7 @@ func TestAskingAStoppedDaemon(t *testing.T) {
 	})
 }
 
-func TestForeignLoweringIsYieldedOnce(t *testing.T) {
+func TestAnExternalChangeIsYieldedOnce(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t)
 		w.rate = 5000
@@ -342,14 +342,14 @@ func TestForeignLoweringIsYieldedOnce(t *testing.T) {
 	})
 }
 
-func TestAPauseIsKeptForTheNextStart(t *testing.T) {
+func TestAPauseIsSaved(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t)
-		edges := w.edges()
+		deps := w.deps()
 		var kept loop.Snapshot
-		edges.Save = func(tables map[uint32]loop.Snapshot) error { kept = tables[0]; return nil }
+		deps.Save = func(tables map[uint32]loop.Snapshot) error { kept = tables[0]; return nil }
 		ctx, cancel := context.WithCancel(t.Context())
-		d := loop.New(edges, policy.Defaults(), nil)
+		d := loop.New(deps, policy.Defaults(), nil)
 		ended := make(chan struct{})
 		go func() { defer close(ended); d.Run(ctx) }()
 		synctest.Wait()
@@ -370,15 +370,15 @@ func TestAPauseIsKeptForTheNextStart(t *testing.T) {
 	})
 }
 
-func TestWhatARevertLeavesStaysClaimed(t *testing.T) {
+func TestARevertKeepsTheClaimsItLeaves(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t)
-		edges := w.edges()
+		deps := w.deps()
 		var kept loop.Snapshot
-		edges.Save = func(tables map[uint32]loop.Snapshot) error { kept = tables[0]; return nil }
+		deps.Save = func(tables map[uint32]loop.Snapshot) error { kept = tables[0]; return nil }
 		state := policy.State{Max: policy.Knob{Original: 50_000, Written: 100_000}, Buckets: policy.Knob{Original: 1, Written: 1 << 20}}
 		ctx, cancel := context.WithCancel(t.Context())
-		d := loop.New(edges, policy.Defaults(), map[uint32]loop.Snapshot{0: {State: state}})
+		d := loop.New(deps, policy.Defaults(), map[uint32]loop.Snapshot{0: {State: state}})
 		ended := make(chan struct{})
 		go func() { defer close(ended); d.Run(ctx) }()
 		synctest.Wait()
@@ -396,16 +396,16 @@ func TestWhatARevertLeavesStaysClaimed(t *testing.T) {
 	})
 }
 
-// TestAChangeOfLevelIsKept: after a crash the next start goes on with the same
+// TestAChangeOfLevelIsSaved: after a crash the next start goes on with the same
 // incident.
-func TestAChangeOfLevelIsKept(t *testing.T) {
+func TestAChangeOfLevelIsSaved(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t)
 		w.fixed = 60_000
 		var kept loop.Snapshot
 		saves := 0
-		edges := w.edges()
-		edges.Save = func(tables map[uint32]loop.Snapshot) error {
+		deps := w.deps()
+		deps.Save = func(tables map[uint32]loop.Snapshot) error {
 			kept = tables[0]
 			saves++
 			return nil
@@ -418,7 +418,7 @@ func TestAChangeOfLevelIsKept(t *testing.T) {
 			defer w.mu.Unlock()
 			w.fixed = 80_000 // elevated: nothing is done about it
 		}()
-		loop.New(edges, policy.Defaults(), nil).Run(ctx)
+		loop.New(deps, policy.Defaults(), nil).Run(ctx)
 		if len(w.applied) > 0 || saves != 1 || kept.State.Level != policy.Elevated || kept.Incident == "" {
 			t.Errorf("%d acts, saved %d times: level %s, incident %q", len(w.applied), saves, kept.State.Level, kept.Incident)
 		}
@@ -439,8 +439,8 @@ func TestTheBreakerIsRecordedOnce(t *testing.T) {
 	})
 }
 
-// TestAHoldThatLastsIsRecordedNowAndThen, and the status says it in words.
-func TestAHoldThatLastsIsRecordedNowAndThen(t *testing.T) {
+// TestALastingHoldIsRecordedPeriodically, and the status says it in words.
+func TestALastingHoldIsRecordedPeriodically(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t)
 		w.fixed = 97_000
@@ -458,15 +458,15 @@ func TestAHoldThatLastsIsRecordedNowAndThen(t *testing.T) {
 	})
 }
 
-// TestTroubleIsToldOnceAndThatItIsOver.
-func TestTroubleIsToldOnceAndThatItIsOver(t *testing.T) {
+// TestAnErrorAndItsEndAreReportedOnce.
+func TestAnErrorAndItsEndAreReportedOnce(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t)
-		edges := w.edges()
-		var told []string
-		edges.ReportError = func(what string, err error) { told = append(told, fmt.Sprintf("%s: %v", what, err)) }
-		observe := edges.Observe
-		edges.Observe = func(ctx context.Context) ([]policy.Observation, error) {
+		deps := w.deps()
+		var recorded []string
+		deps.ReportError = func(what string, err error) { recorded = append(recorded, fmt.Sprintf("%s: %v", what, err)) }
+		observe := deps.Observe
+		deps.Observe = func(ctx context.Context) ([]policy.Observation, error) {
 			if age := time.Since(w.start); age > 10*time.Second && age < 20*time.Second {
 				return nil, errors.New("too many open files")
 			}
@@ -474,9 +474,9 @@ func TestTroubleIsToldOnceAndThatItIsOver(t *testing.T) {
 		}
 		ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 		defer cancel()
-		loop.New(edges, policy.Defaults(), nil).Run(ctx)
+		loop.New(deps, policy.Defaults(), nil).Run(ctx)
 		want := "observe: too many open files; observe: <nil>"
-		if got := strings.Join(told, "; "); got != want {
+		if got := strings.Join(recorded, "; "); got != want {
 			t.Errorf("told %q, want %q", got, want)
 		}
 	})

@@ -9,7 +9,7 @@ import (
 	"github.com/ctwarden/ctwarden/internal/record"
 )
 
-func TestIncidentsOfOneSecondHaveTwoNames(t *testing.T) {
+func TestIncidentsOfOneSecondHaveDistinctNames(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		h := newHost(100_000, 0, 7, 8)
 		runHost(t, h, nil, func(*loop.Loop) {

@@ -19,12 +19,12 @@ import (
 	"github.com/ctwarden/ctwarden/policy"
 )
 
-// runAs runs the loop on a host, by other edges, limits and memories than those
+// runWith runs the loop on a host, by other deps, limits and memories than those
 // of runHost.
-func (h *host) runAs(t *testing.T, edges loop.Deps, limits policy.Limits, lines *inbox, kept map[uint32]loop.Snapshot, during func(*loop.Loop)) {
+func (h *host) runWith(t *testing.T, deps loop.Deps, limits policy.Limits, lines *inbox, kept map[uint32]loop.Snapshot, during func(*loop.Loop)) {
 	t.Helper()
 	ctx, cancel := context.WithCancel(t.Context())
-	d := loop.New(lines.connect(edges), limits, kept)
+	d := loop.New(lines.connect(deps), limits, kept)
 	ended := make(chan struct{})
 	go func() { defer close(ended); d.Run(ctx) }()
 	during(d)
@@ -39,13 +39,13 @@ func full() policy.Limits {
 	return limits
 }
 
-func TestWhatIsOnlyToldSaysWould(t *testing.T) {
+func TestObserveModeRecordsWould(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		h := newHost(100_000, 0)
 		h.fill[0] = 97_000
 		limits := policy.Defaults()
 		limits.Mode = policy.Observe
-		h.runAs(t, h.edges(), limits, nil, nil, func(*loop.Loop) { time.Sleep(3 * time.Second) })
+		h.runWith(t, h.deps(), limits, nil, nil, func(*loop.Loop) { time.Sleep(3 * time.Second) })
 		if len(h.applied) > 0 {
 			t.Errorf("did %+v", h.applied)
 		}
@@ -66,7 +66,7 @@ func TestAHoldIsRecordedAgainAtAnotherLevel(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		h := newHost(100_000, 0)
 		h.fill[0] = 87_000
-		h.runAs(t, h.edges(), full(), nil, nil, func(d *loop.Loop) {
+		h.runWith(t, h.deps(), full(), nil, nil, func(d *loop.Loop) {
 			time.Sleep(10 * time.Second)
 			held := d.Status().Tables[0].Held
 			n := h.count(record.KindHold, "")
@@ -85,13 +85,13 @@ func TestAHoldIsRecordedAgainAtAnotherLevel(t *testing.T) {
 	})
 }
 
-// TestNobodyWatchedBetweenTwoRuns: how long an entry has been idle is not
+// TestARestartResetsWatchedSince: how long an entry has been idle is not
 // proven by what stood before.
-func TestNobodyWatchedBetweenTwoRuns(t *testing.T) {
+func TestARestartResetsWatchedSince(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		h := newHost(100_000, 0)
 		begun := h.now()
-		h.runAs(t, h.edges(), policy.Defaults(), nil, map[uint32]loop.Snapshot{0: {State: policy.State{Since: 1}}}, func(d *loop.Loop) {
+		h.runWith(t, h.deps(), policy.Defaults(), nil, map[uint32]loop.Snapshot{0: {State: policy.State{Since: 1}}}, func(d *loop.Loop) {
 			time.Sleep(3 * time.Second)
 			if since := d.Status().Tables[0].State.Since; since < begun {
 				t.Errorf("watched since %s, began at %s", since, begun)
@@ -100,13 +100,13 @@ func TestNobodyWatchedBetweenTwoRuns(t *testing.T) {
 	})
 }
 
-func TestALineIsRecordedOnceWithItsCount(t *testing.T) {
+func TestASignalIsRecordedOnceWithItsCount(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		h := newHost(100_000, 0, 7, 8)
 		h.fill[7], h.fill[8] = 93_000, 93_000
 		lines := newInbox()
 		elsewhere := uint32(0)
-		h.runAs(t, h.edges(), full(), lines, nil, func(d *loop.Loop) {
+		h.runWith(t, h.deps(), full(), lines, nil, func(d *loop.Loop) {
 			time.Sleep(1500 * time.Millisecond)
 			lines.add(policy.Signal{NetNS: 7, Named: true, Count: 3, Source: "kmsg"})
 			synctest.Wait()
@@ -127,7 +127,7 @@ func TestALineIsRecordedOnceWithItsCount(t *testing.T) {
 	})
 }
 
-func TestIncidentsOfTwoSecondsNeedNoNumber(t *testing.T) {
+func TestIncidentsOfDifferentSecondsHaveNoSuffix(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		h := newHost(100_000, 0, 7, 8)
 		h.fill[7] = 80_000
@@ -142,9 +142,9 @@ func TestIncidentsOfTwoSecondsNeedNoNumber(t *testing.T) {
 	})
 }
 
-// TestACountIsThatOfItsTable, where entries can be listed: the own one's need a
+// TestACensusBelongsToItsTable, where entries can be listed: the own one's need a
 // right, those of others are not asked for without.
-func TestACountIsThatOfItsTable(t *testing.T) {
+func TestACensusBelongsToItsTable(t *testing.T) {
 	for name, c := range map[string]struct {
 		may  bool
 		want map[uint32]uint64
@@ -156,17 +156,17 @@ func TestACountIsThatOfItsTable(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				h := newHost(100_000, 0, 7, 8)
 				h.fill[0], h.fill[7], h.fill[8] = 80_000, 80_000, 80_000
-				edges := h.edges()
-				observe := edges.Observe
-				edges.Observe = func(ctx context.Context) ([]policy.Observation, error) {
+				deps := h.deps()
+				observe := deps.Observe
+				deps.Observe = func(ctx context.Context) ([]policy.Observation, error) {
 					all, err := observe(ctx)
 					all[0].Kernel.Entries = c.may
 					return all, err
 				}
-				edges.Census = func(_ context.Context, _ policy.Limits, o policy.Observation) (loop.CensusResult, error) {
+				deps.Census = func(_ context.Context, _ policy.Limits, o policy.Observation) (loop.CensusResult, error) {
 					return loop.CensusResult{Summary: census.Summary{Seen: 100 + uint64(o.Table.NetNS)}}, nil
 				}
-				h.runAs(t, edges, full(), nil, nil, func(d *loop.Loop) {
+				h.runWith(t, deps, full(), nil, nil, func(d *loop.Loop) {
 					time.Sleep(15 * time.Second)
 					got := map[uint32]uint64{}
 					for _, table := range d.Status().Tables {
@@ -181,21 +181,21 @@ func TestACountIsThatOfItsTable(t *testing.T) {
 	}
 }
 
-// TestAFailureInOneTableIsToldOnce, while the others are looked into.
-func TestAFailureInOneTableIsToldOnce(t *testing.T) {
+// TestACensusErrorOfOneTableIsReportedOnce, while the others are looked into.
+func TestACensusErrorOfOneTableIsReportedOnce(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		h := newHost(100_000, 0, 7, 8)
 		h.fill[7], h.fill[8] = 80_000, 80_000
-		edges := h.edges()
-		edges.Census = func(_ context.Context, _ policy.Limits, o policy.Observation) (loop.CensusResult, error) {
+		deps := h.deps()
+		deps.Census = func(_ context.Context, _ policy.Limits, o policy.Observation) (loop.CensusResult, error) {
 			if o.Table.NetNS == 7 {
 				return loop.CensusResult{}, errors.New("no buffer space available")
 			}
 			return loop.CensusResult{}, nil
 		}
-		told := []string{}
-		edges.ReportError = func(what string, _ error) { told = append(told, what) }
-		h.runAs(t, edges, full(), nil, nil, func(d *loop.Loop) {
+		recorded := []string{}
+		deps.ReportError = func(what string, _ error) { recorded = append(recorded, what) }
+		h.runWith(t, deps, full(), nil, nil, func(d *loop.Loop) {
 			time.Sleep(5 * time.Minute)
 			if all := slices.Collect(maps.Keys(d.Status().Errors)); len(all) != 1 || !strings.Contains(all[0], "netns 7") {
 				t.Errorf("trouble with %q", all)
@@ -206,21 +206,21 @@ func TestAFailureInOneTableIsToldOnce(t *testing.T) {
 				t.Errorf("trouble with what is gone: %q", all)
 			}
 		})
-		if len(told) != 1 {
-			t.Errorf("told %q", told)
+		if len(recorded) != 1 {
+			t.Errorf("told %q", recorded)
 		}
 	})
 }
 
-// TestTheOthersDoNotWaitForWhatWasChangedForAll: at the first turn it is found
+// TestAHostWideChangeStartsTheNextTurnSoon: at the first turn it is found
 // that somebody else has written max.
-func TestTheOthersDoNotWaitForWhatWasChangedForAll(t *testing.T) {
+func TestAHostWideChangeStartsTheNextTurnSoon(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		h := newHost(100_000, 0, 7)
 		h.fill[7] = 97_000
 		var state policy.State
 		state.Max = policy.Knob{Original: 50_000, Written: 90_000}
-		h.runAs(t, h.edges(), full(), nil, map[uint32]loop.Snapshot{0: {State: state}}, func(d *loop.Loop) {
+		h.runWith(t, h.deps(), full(), nil, map[uint32]loop.Snapshot{0: {State: state}}, func(d *loop.Loop) {
 			time.Sleep(500 * time.Millisecond)
 			if level := d.Status().Tables[1].Level; level != policy.Exhausted {
 				t.Errorf("half a second on, the full table is %s", level)
@@ -232,9 +232,9 @@ func TestTheOthersDoNotWaitForWhatWasChangedForAll(t *testing.T) {
 	})
 }
 
-// TestTheFlightRecorderHasTheLastSecond of a namespace that vanishes, and of a
+// TestTheFlightRecorderRecordsTheLastSecond of a namespace that vanishes, and of a
 // daemon that stops.
-func TestTheFlightRecorderHasTheLastSecond(t *testing.T) {
+func TestTheFlightRecorderRecordsTheLastSecond(t *testing.T) {
 	for name, leave := range map[string]func(*host){
 		"it vanishes": func(h *host) { h.set(func() { h.order = []uint32{0} }); time.Sleep(2 * time.Second) },
 		"it stops":    func(*host) {},
@@ -244,15 +244,15 @@ func TestTheFlightRecorderHasTheLastSecond(t *testing.T) {
 				h := newHost(100_000, 0, 7)
 				h.fill[7] = 80_000
 				var rows []record.Sample
-				edges := h.edges()
-				edges.Record = func(payload record.Payload) error {
+				deps := h.deps()
+				deps.Record = func(payload record.Payload) error {
 					if samples, ok := payload.(*record.Samples); ok {
 						rows = append(rows, samples.Rows...)
 					}
 					return nil
 				}
 				var left policy.Moment
-				h.runAs(t, edges, full(), nil, nil, func(*loop.Loop) {
+				h.runWith(t, deps, full(), nil, nil, func(*loop.Loop) {
 					time.Sleep(4500 * time.Millisecond)
 					left = h.now()
 					leave(h)
@@ -272,21 +272,21 @@ func TestWithoutATableNothingIsSampled(t *testing.T) {
 		h := newHost(100_000, 0)
 		h.fill[0] = 1_000
 		absent := true
-		edges := h.edges()
-		observe := edges.Observe
-		edges.Observe = func(ctx context.Context) ([]policy.Observation, error) {
+		deps := h.deps()
+		observe := deps.Observe
+		deps.Observe = func(ctx context.Context) ([]policy.Observation, error) {
 			all, err := observe(ctx)
 			h.set(func() { all[0].Absent = absent })
 			return all, err
 		}
 		before := 0
-		edges.Record = func(payload record.Payload) error {
+		deps.Record = func(payload record.Payload) error {
 			if samples, ok := payload.(*record.Samples); ok && samples.Before {
 				before += len(samples.Rows)
 			}
 			return nil
 		}
-		h.runAs(t, edges, full(), nil, nil, func(*loop.Loop) {
+		h.runWith(t, deps, full(), nil, nil, func(*loop.Loop) {
 			time.Sleep(3 * time.Minute)
 			h.set(func() { absent = false })
 			time.Sleep(10 * time.Second)
@@ -299,9 +299,9 @@ func TestWithoutATableNothingIsSampled(t *testing.T) {
 	})
 }
 
-// TestAPlanStopsWhereItsOutcomesCanNotBeRecorded: what was done stays done, but
+// TestAPlanStopsWhenItsOutcomeCannotBeRecorded: what was done stays done, but
 // nothing more is.
-func TestAPlanStopsWhereItsOutcomesCanNotBeRecorded(t *testing.T) {
+func TestAPlanStopsWhenItsOutcomeCannotBeRecorded(t *testing.T) {
 	for name, c := range map[string]struct {
 		full bool // the disk, from the first outcome on
 		want func(n int) bool
@@ -314,9 +314,9 @@ func TestAPlanStopsWhereItsOutcomesCanNotBeRecorded(t *testing.T) {
 				w := newWorld(t)
 				w.fixed = 97_000
 				w.census = census.Summary{Seen: 97_000, Unreplied: 90_000, HalfOpen: 90_000}
-				edges := w.edges()
+				deps := w.deps()
 				disk := error(nil)
-				edges.Record = func(payload record.Payload) error {
+				deps.Record = func(payload record.Payload) error {
 					if payload.Kind() == record.KindOutcome && c.full {
 						disk = errors.New("no space left on device")
 					}
@@ -326,7 +326,7 @@ func TestAPlanStopsWhereItsOutcomesCanNotBeRecorded(t *testing.T) {
 				defer cancel()
 				limits := full()
 				limits.NoHostWide = true
-				loop.New(edges, limits, nil).Run(ctx)
+				loop.New(deps, limits, nil).Run(ctx)
 				if n := len(w.applied); !c.want(n) {
 					t.Errorf("%d actions: %+v", n, w.applied)
 				}

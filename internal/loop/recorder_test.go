@@ -28,12 +28,12 @@ type flight struct {
 
 // fly lets a daemon run for calm, then with the rate for rush, then empty
 // until the incident has closed.
-func fly(t *testing.T, w *world, calm, rush, rest time.Duration) *flight {
+func recordFlight(t *testing.T, w *world, calm, rush, rest time.Duration) *flight {
 	t.Helper()
 	f := &flight{}
-	edges := w.edges()
-	write := edges.Record
-	edges.Record = func(payload record.Payload) error {
+	deps := w.deps()
+	write := deps.Record
+	deps.Record = func(payload record.Payload) error {
 		if err := write(payload); err != nil {
 			return err
 		}
@@ -43,7 +43,7 @@ func fly(t *testing.T, w *world, calm, rush, rest time.Duration) *flight {
 		}
 		return nil
 	}
-	dm := loop.New(edges, policy.Defaults(), nil)
+	dm := loop.New(deps, policy.Defaults(), nil)
 	ctx, cancel := context.WithCancel(t.Context())
 	ended := make(chan struct{})
 	go func() { defer close(ended); dm.Run(ctx) }()
@@ -80,7 +80,7 @@ func (f *flight) read(t *testing.T, payload any) {
 
 func TestFlightRecorderHoldsFiveMinutesBeforeAndAllOfTheIncident(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		f := fly(t, newWorld(t), 10*time.Minute, time.Minute, 10*time.Minute)
+		f := recordFlight(t, newWorld(t), 10*time.Minute, time.Minute, 10*time.Minute)
 		if len(f.before) != 300 {
 			t.Errorf("%d samples before the incident, want 300", len(f.before))
 		}
@@ -110,11 +110,11 @@ func TestFlightRecorderHoldsFiveMinutesBeforeAndAllOfTheIncident(t *testing.T) {
 	})
 }
 
-func TestFlightRecorderThinsALongIncidentOut(t *testing.T) {
+func TestFlightRecorderThinsALongIncident(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t)
 		w.fixed = 80_000 // elevated, and nothing helps
-		f := fly(t, w, time.Minute, 26*time.Hour, time.Second)
+		f := recordFlight(t, w, time.Minute, 26*time.Hour, time.Second)
 		// 3,600 in the first hour, 8,280 until the end of the day, 120 then.
 		if n := len(f.during); n < 11_900 || n > 12_100 {
 			t.Errorf("%d samples of 26 hours, want about 12,000", n)
@@ -128,18 +128,18 @@ func TestFlightRecorderThinsALongIncidentOut(t *testing.T) {
 
 // A table that is elevated for days is looked into every ten seconds, and every
 // look would be a line in the log of an incident, of which nothing is removed.
-func TestTheRecordThinsTheLooksOfALongIncidentOut(t *testing.T) {
+func TestCensusRecordsOfALongIncidentAreThinned(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t)
 		w.fixed = 80_000
-		looks, recorded := 0, 0
-		edges := w.edges()
-		edges.Census = func(context.Context, policy.Limits, policy.Observation) (loop.CensusResult, error) {
-			looks++
+		censuses, recorded := 0, 0
+		deps := w.deps()
+		deps.Census = func(context.Context, policy.Limits, policy.Observation) (loop.CensusResult, error) {
+			censuses++
 			return loop.CensusResult{Summary: census.Summary{Seen: 80_000, Assured: 80_000}}, nil
 		}
-		write := edges.Record
-		edges.Record = func(payload record.Payload) error {
+		write := deps.Record
+		deps.Record = func(payload record.Payload) error {
 			if payload.Kind() == record.KindCensus {
 				recorded++
 			}
@@ -147,9 +147,9 @@ func TestTheRecordThinsTheLooksOfALongIncidentOut(t *testing.T) {
 		}
 		ctx, cancel := context.WithTimeout(t.Context(), 26*time.Hour)
 		defer cancel()
-		loop.New(edges, policy.Defaults(), nil).Run(ctx)
-		if looks < 8_000 {
-			t.Errorf("%d looks in 26 hours: the cause has to be known all the time", looks)
+		loop.New(deps, policy.Defaults(), nil).Run(ctx)
+		if censuses < 8_000 {
+			t.Errorf("%d looks in 26 hours: the cause has to be known all the time", censuses)
 		}
 		// 360 in the first hour, 828 until the end of the day, 12 then.
 		if recorded < 1_100 || recorded > 1_210 {
@@ -166,12 +166,12 @@ func (w *world) fullDisk(after, lasting time.Duration) {
 	w.refuseWith(nil)
 }
 
-func TestFlightRecorderLosesNothingToADiskThatIsFullForAWhile(t *testing.T) {
+func TestFlightRecorderKeepsSamplesWhileTheDiskIsFull(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t)
 		w.fixed = 80_000
 		go w.fullDisk(2*time.Minute, 2*time.Minute)
-		f := fly(t, w, time.Minute, 10*time.Minute, time.Second)
+		f := recordFlight(t, w, time.Minute, 10*time.Minute, time.Second)
 		for i := 1; i < len(f.during); i++ {
 			if step := f.during[i].At.Since(f.during[i-1].At); step > 1300*time.Millisecond {
 				t.Fatalf("%s are missing after sample %d", step, i)
@@ -180,34 +180,34 @@ func TestFlightRecorderLosesNothingToADiskThatIsFullForAWhile(t *testing.T) {
 	})
 }
 
-func TestFlightRecorderWritesWhatItHoldsWhenTheDaemonStops(t *testing.T) {
+func TestFlightRecorderFlushesWhenTheLoopStops(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t)
 		w.fixed = 80_000
-		f := fly(t, w, 0, 4500*time.Millisecond, 0)
+		f := recordFlight(t, w, 0, 4500*time.Millisecond, 0)
 		if n := len(f.during); n < 4 || n > 6 {
 			t.Errorf("%d samples of 4.5 seconds that ended with the daemon", n)
 		}
 	})
 }
 
-// TestASampleStandsForAllLooksOfItsSecond: the fullest of them counts.
-func TestASampleStandsForAllLooksOfItsSecond(t *testing.T) {
+// TestASampleSummarisesItsSecond: the fullest of them counts.
+func TestASampleSummarisesItsSecond(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t)
 		w.fixed = 90_000 // high: four looks a second
-		edges := w.edges()
-		looks := 0
-		observe := edges.Observe
-		edges.Observe = func(ctx context.Context) ([]policy.Observation, error) {
+		deps := w.deps()
+		censuses := 0
+		observe := deps.Observe
+		deps.Observe = func(ctx context.Context) ([]policy.Observation, error) {
 			o, err := observe(ctx)
-			if looks++; looks%3 == 0 {
+			if censuses++; censuses%3 == 0 {
 				o[0].Table.Entries = 91_000
 			}
 			return o, err
 		}
 		f := &flight{}
-		edges.Record = func(payload record.Payload) error {
+		deps.Record = func(payload record.Payload) error {
 			if payload.Kind() == record.KindSample {
 				f.read(t, payload)
 			}
@@ -217,7 +217,7 @@ func TestASampleStandsForAllLooksOfItsSecond(t *testing.T) {
 		limits.Raise.Ceiling = 0
 		ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 		defer cancel()
-		loop.New(edges, limits, nil).Run(ctx)
+		loop.New(deps, limits, nil).Run(ctx)
 		for i, s := range f.during[5:50] {
 			if s.Entries != 91_000 {
 				t.Errorf("sample %d: %d entries, want the most of its second", 5+i, s.Entries)
@@ -232,7 +232,7 @@ func TestSamplesThatCannotBeRecordedAreBounded(t *testing.T) {
 		w := newWorld(t)
 		w.fixed = 80_000
 		go w.fullDisk(2*time.Minute, 20*time.Minute)
-		f := fly(t, w, time.Minute, 30*time.Minute, time.Second)
+		f := recordFlight(t, w, time.Minute, 30*time.Minute, time.Second)
 		gaps := 0
 		for i := 1; i < len(f.during); i++ {
 			if step := f.during[i].At.Since(f.during[i-1].At); step > 1300*time.Millisecond {

@@ -14,9 +14,9 @@ import (
 	"github.com/ctwarden/ctwarden/policy"
 )
 
-// TestANamespaceThatComesBackIsRemembered: it dropped out of sight, which a
+// TestTheStateOfAReturningNamespaceIsRestored: it dropped out of sight, which a
 // single reading that fails does.
-func TestANamespaceThatComesBackIsRemembered(t *testing.T) {
+func TestTheStateOfAReturningNamespaceIsRestored(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		h := newHost(100_000, 0, 7)
 		own := policy.State{HandsOffUntil: h.now().Add(time.Hour), HandsOffPause: time.Hour}
@@ -24,9 +24,9 @@ func TestANamespaceThatComesBackIsRemembered(t *testing.T) {
 		own.Timeouts[conntrack.UDP] = policy.Knob{Original: 180, Written: 30}
 		kept := map[uint32]loop.Snapshot{7: {State: own}}
 		saved := map[uint32]loop.Snapshot{}
-		edges := h.edges()
-		edges.Save = func(k map[uint32]loop.Snapshot) error { saved = k; return nil }
-		h.runAs(t, edges, policy.Defaults(), nil, kept, func(d *loop.Loop) {
+		deps := h.deps()
+		deps.Save = func(k map[uint32]loop.Snapshot) error { saved = k; return nil }
+		h.runWith(t, deps, policy.Defaults(), nil, kept, func(d *loop.Loop) {
 			time.Sleep(3 * time.Second)
 			h.set(func() { h.order = []uint32{0} })
 			time.Sleep(3 * time.Second)
@@ -65,17 +65,17 @@ func TestANamespaceThatComesBackIsRemembered(t *testing.T) {
 	})
 }
 
-// TestAnIncidentThatEndedWithItsNamespaceIsNotKept: a start would end it again.
-func TestAnIncidentThatEndedWithItsNamespaceIsNotKept(t *testing.T) {
+// TestAnIncidentClosedWithItsNamespaceIsNotSaved: a start would end it again.
+func TestAnIncidentClosedWithItsNamespaceIsNotSaved(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		h := newHost(100_000, 0)
 		var saved map[uint32]loop.Snapshot
-		edges := h.edges()
-		edges.Save = func(k map[uint32]loop.Snapshot) error { saved = k; return nil }
+		deps := h.deps()
+		deps.Save = func(k map[uint32]loop.Snapshot) error { saved = k; return nil }
 		kept := map[uint32]loop.Snapshot{7: {State: policy.State{Level: policy.High}, Incident: "INC-1"}}
 		ctx, cancel := context.WithTimeout(t.Context(), 3*time.Second)
 		defer cancel()
-		loop.New(edges, policy.Defaults(), kept).Run(ctx)
+		loop.New(deps, policy.Defaults(), kept).Run(ctx)
 		if n := h.count(record.KindIncidentClose, "INC-1"); n != 1 {
 			t.Errorf("ended %d times, want once", n)
 		}
@@ -85,21 +85,21 @@ func TestAnIncidentThatEndedWithItsNamespaceIsNotKept(t *testing.T) {
 	})
 }
 
-// TestWhatIsRememberedGoesWithTheModule: the next load begins with the kernel's
+// TestUnloadingTheModuleDropsRetainedClaims: the next load begins with the kernel's
 // own values.
-func TestWhatIsRememberedGoesWithTheModule(t *testing.T) {
+func TestUnloadingTheModuleDropsRetainedClaims(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		h := newHost(100_000, 0)
 		var state policy.State
 		state.Timeouts[conntrack.UDP] = policy.Knob{Original: 180, Written: 30}
-		edges := h.edges()
-		observe, absent := edges.Observe, true
-		edges.Observe = func(ctx context.Context) ([]policy.Observation, error) {
+		deps := h.deps()
+		observe, absent := deps.Observe, true
+		deps.Observe = func(ctx context.Context) ([]policy.Observation, error) {
 			all, err := observe(ctx)
 			h.set(func() { all[0].Absent = absent })
 			return all, err
 		}
-		h.runAs(t, edges, policy.Defaults(), nil, map[uint32]loop.Snapshot{7: {State: state}}, func(d *loop.Loop) {
+		h.runWith(t, deps, policy.Defaults(), nil, map[uint32]loop.Snapshot{7: {State: state}}, func(d *loop.Loop) {
 			time.Sleep(3 * time.Second)
 			h.set(func() { h.order, absent = []uint32{0, 7}, false })
 			time.Sleep(3 * time.Second)
@@ -110,8 +110,8 @@ func TestWhatIsRememberedGoesWithTheModule(t *testing.T) {
 	})
 }
 
-// TestWhatIsRememberedIsBounded: namespaces come and go without end.
-func TestWhatIsRememberedIsBounded(t *testing.T) {
+// TestRetainedStatesAreBounded: namespaces come and go without end.
+func TestRetainedStatesAreBounded(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		h := newHost(100_000, 0)
 		kept := map[uint32]loop.Snapshot{}
@@ -119,9 +119,9 @@ func TestWhatIsRememberedIsBounded(t *testing.T) {
 			kept[10+i] = loop.Snapshot{State: policy.State{HandsOffUntil: h.now().Add(time.Hour)}}
 		}
 		var saved map[uint32]loop.Snapshot
-		edges := h.edges()
-		edges.Save = func(k map[uint32]loop.Snapshot) error { saved = k; return nil }
-		h.runAs(t, edges, policy.Defaults(), nil, kept, func(d *loop.Loop) {
+		deps := h.deps()
+		deps.Save = func(k map[uint32]loop.Snapshot) error { saved = k; return nil }
+		h.runWith(t, deps, policy.Defaults(), nil, kept, func(d *loop.Loop) {
 			time.Sleep(3 * time.Second)
 			if err := d.Resume(t.Context(), record.Requester{}); err != nil {
 				t.Error(err)
@@ -133,21 +133,21 @@ func TestWhatIsRememberedIsBounded(t *testing.T) {
 	})
 }
 
-// TestAValueThatIsAsItWasIsNobodysAct: a namespace that is new may have the
+// TestARestoredOriginalIsNotAnOverride: a namespace that is new may have the
 // number of one that is gone, and the kernel's own values.
-func TestAValueThatIsAsItWasIsNobodysAct(t *testing.T) {
+func TestARestoredOriginalIsNotAnOverride(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		h := newHost(100_000, 0, 7)
 		var state policy.State
 		state.Timeouts[conntrack.UDP] = policy.Knob{Original: 30, Written: 20}
-		edges := h.edges()
-		observe, udp := edges.Observe, uint32(20)
-		edges.Observe = func(ctx context.Context) ([]policy.Observation, error) {
+		deps := h.deps()
+		observe, udp := deps.Observe, uint32(20)
+		deps.Observe = func(ctx context.Context) ([]policy.Observation, error) {
 			all, err := observe(ctx)
 			h.set(func() { all[len(all)-1].Timeouts[conntrack.UDP] = udp })
 			return all, err
 		}
-		h.runAs(t, edges, policy.Defaults(), nil, map[uint32]loop.Snapshot{7: {State: state}}, func(d *loop.Loop) {
+		h.runWith(t, deps, policy.Defaults(), nil, map[uint32]loop.Snapshot{7: {State: state}}, func(d *loop.Loop) {
 			time.Sleep(3 * time.Second)
 			h.set(func() { h.order = []uint32{0} })
 			time.Sleep(3 * time.Second)

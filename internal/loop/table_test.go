@@ -25,11 +25,11 @@ type host struct {
 	fill    map[uint32]uint64 // entries by namespace
 	order   []uint32
 	applied []policy.Action
-	records []told
+	records []recorded
 }
 
 // told is one record, its payload as Go prints it.
-type told struct {
+type recorded struct {
 	kind record.Kind
 	text string
 }
@@ -40,7 +40,7 @@ func newHost(max uint64, order ...uint32) *host {
 
 func (h *host) now() policy.Moment { return policy.Moment(time.Since(h.start) + time.Hour) }
 
-func (h *host) edges() loop.Deps {
+func (h *host) deps() loop.Deps {
 	return loop.Deps{
 		Now: func() (time.Time, policy.Moment) { return time.Now(), h.now() },
 		Observe: func(context.Context) ([]policy.Observation, error) {
@@ -71,7 +71,7 @@ func (h *host) edges() loop.Deps {
 			text := fmt.Sprintf("%+v", payload)
 			h.mu.Lock()
 			defer h.mu.Unlock()
-			h.records = append(h.records, told{payload.Kind(), text})
+			h.records = append(h.records, recorded{payload.Kind(), text})
 			return nil
 		},
 		Name: func(netns uint32) string { return fmt.Sprintf("web-%d", netns) },
@@ -101,7 +101,7 @@ func (h *host) count(kind record.Kind, text string) int {
 func runHost(t *testing.T, h *host, lines *inbox, during func(*loop.Loop)) {
 	t.Helper()
 	ctx, cancel := context.WithCancel(t.Context())
-	d := loop.New(lines.connect(h.edges()), policy.Defaults(), nil)
+	d := loop.New(lines.connect(h.deps()), policy.Defaults(), nil)
 	ended := make(chan struct{})
 	go func() { defer close(ended); d.Run(ctx) }()
 	during(d)
@@ -109,7 +109,7 @@ func runHost(t *testing.T, h *host, lines *inbox, during func(*loop.Loop)) {
 	<-ended
 }
 
-func TestAFullNamespaceIsNamedAndServedFromTheHost(t *testing.T) {
+func TestAFullNamespaceRaisesMaxOfTheHost(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		h := newHost(100_000, 0, 7, 8)
 		h.fill[0], h.fill[7] = 1_000, 97_000
@@ -142,7 +142,7 @@ func TestAFullNamespaceIsNamedAndServedFromTheHost(t *testing.T) {
 	})
 }
 
-func TestAnIncidentEndsWithItsNamespace(t *testing.T) {
+func TestAnIncidentClosesWithItsNamespace(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		h := newHost(100_000, 0, 7)
 		h.fill[7] = 80_000
@@ -172,7 +172,7 @@ func TestAnIncidentEndsWithItsNamespace(t *testing.T) {
 	})
 }
 
-func TestAnIncidentEndsWithALoopThatNobodyContinues(t *testing.T) {
+func TestCloseIncidentsClosesEachOnce(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		h := newHost(100_000, 0, 7)
 		h.fill[7] = 80_000
@@ -192,7 +192,7 @@ func TestAnIncidentEndsWithALoopThatNobodyContinues(t *testing.T) {
 	})
 }
 
-func TestALineIsCreditedToANamespaceThatItsTurnFinds(t *testing.T) {
+func TestASignalIsAttributedToANewNamespace(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		h := newHost(100_000, 0)
 		lines := newInbox()
@@ -216,10 +216,10 @@ func TestALineIsCreditedToANamespaceThatItsTurnFinds(t *testing.T) {
 	})
 }
 
-// TestANamedLineIsNobodyElses: all of them are nearly full, and one was named.
+// TestANamedSignalIsAttributedToItsNamespaceOnly: all of them are nearly full, and one was named.
 // From Linux 6.17 on only the first namespace of the host has no number in the
 // line, so that in a container the own one has.
-func TestANamedLineIsNobodyElses(t *testing.T) {
+func TestANamedSignalIsAttributedToItsNamespaceOnly(t *testing.T) {
 	const container = 4026532000
 	for name, c := range map[string]struct {
 		own, named uint32
@@ -233,10 +233,10 @@ func TestANamedLineIsNobodyElses(t *testing.T) {
 				h := newHost(100_000, 0, 7, 8)
 				h.fill[0], h.fill[7], h.fill[8] = 93_000, 93_000, 93_000
 				lines := newInbox()
-				edges := h.edges()
-				edges.Own = c.own
+				deps := h.deps()
+				deps.Own = c.own
 				got := map[uint32]policy.Level{}
-				h.runAs(t, edges, full(), lines, nil, func(d *loop.Loop) {
+				h.runWith(t, deps, full(), lines, nil, func(d *loop.Loop) {
 					time.Sleep(time.Second)
 					lines.add(policy.Signal{NetNS: c.named, Named: true, Count: 1, Source: "kmsg"})
 					time.Sleep(100 * time.Millisecond)
@@ -252,7 +252,7 @@ func TestANamedLineIsNobodyElses(t *testing.T) {
 	}
 }
 
-func TestANewTableIsPausedAsTheOthers(t *testing.T) {
+func TestANewTableInheritsThePause(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		h := newHost(100_000, 0)
 		runHost(t, h, nil, func(d *loop.Loop) {
@@ -272,14 +272,14 @@ func TestANewTableIsPausedAsTheOthers(t *testing.T) {
 	})
 }
 
-func TestTheBreakerIsOpenForANewTableToo(t *testing.T) {
+func TestANewTableInheritsTheBreaker(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		h := newHost(100_000, 0, 7)
 		h.fill[7] = 99_000
 		open := policy.State{HandsOffUntil: h.now().Add(time.Hour), HandsOffPause: time.Hour}
 		ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
 		defer cancel()
-		d := loop.New(h.edges(), policy.Defaults(), map[uint32]loop.Snapshot{0: {State: open}})
+		d := loop.New(h.deps(), policy.Defaults(), map[uint32]loop.Snapshot{0: {State: open}})
 		d.Run(ctx)
 		if held := d.Status().Tables[1].Held; held != policy.HeldBreaker || len(h.applied) > 0 {
 			t.Errorf("held %q, acts %+v", held, h.applied)
@@ -287,7 +287,7 @@ func TestTheBreakerIsOpenForANewTableToo(t *testing.T) {
 	})
 }
 
-func TestAnActForTheHostIsAddedToTheActsOfEachNamespace(t *testing.T) {
+func TestAHostWideActCountsInEachNamespace(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		h := newHost(100_000, 0, 7, 8)
 		h.fill[0] = 97_000
@@ -296,7 +296,7 @@ func TestAnActForTheHostIsAddedToTheActsOfEachNamespace(t *testing.T) {
 			own.CountAct(h.now().Add(time.Duration(i-10) * time.Minute))
 		}
 		ctx, cancel := context.WithCancel(t.Context())
-		d := loop.New(h.edges(), policy.Defaults(), map[uint32]loop.Snapshot{7: {State: own}})
+		d := loop.New(h.deps(), policy.Defaults(), map[uint32]loop.Snapshot{7: {State: own}})
 		ended := make(chan struct{})
 		go func() { defer close(ended); d.Run(ctx) }()
 		time.Sleep(3 * time.Second)
@@ -320,7 +320,7 @@ func TestAnActForTheHostIsAddedToTheActsOfEachNamespace(t *testing.T) {
 	})
 }
 
-func TestSomebodyElsesMaxIsToldOnce(t *testing.T) {
+func TestAnExternalChangeOfMaxIsRecordedOnce(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		h := newHost(100_000, 0, 7, 8)
 		h.fill[7] = 97_000
