@@ -106,11 +106,11 @@ func checkTuple(tuple []byte) error {
 
 // hasProto looks for CTA_PROTO_NUM, since protocol 0 is a valid one.
 func hasProto(tuple []byte) bool {
-	proto := find(tuple, ctaTupleProto)
-	return proto != nil && find(proto, ctaProtoNum) != nil
+	proto := findAttribute(tuple, ctaTupleProto)
+	return proto != nil && findAttribute(proto, ctaProtoNum) != nil
 }
 
-func find(b []byte, want uint16) []byte {
+func findAttribute(b []byte, want uint16) []byte {
 	for len(b) > 0 {
 		kind, value, rest, err := nextAttribute(b)
 		if err != nil {
@@ -180,7 +180,7 @@ func (c *Conn) apply(ctx context.Context, b *batch) (Change, error) {
 		if err != nil {
 			return Change{}, err
 		}
-		last, err := c.answers(datagram, b, first, &change)
+		last, err := c.handleReplies(datagram, b, first, &change)
 		if err != nil {
 			return Change{}, err
 		}
@@ -190,9 +190,9 @@ func (c *Conn) apply(ctx context.Context, b *batch) (Change, error) {
 	}
 }
 
-// answers takes the kernel's answers to a batch: an error for each message
+// handleReplies takes the kernel's answers to a batch: an error for each message
 // that failed, asked for or not, and the acknowledgement of the last.
-func (c *Conn) answers(datagram []byte, b *batch, first uint32, change *Change) (last bool, err error) {
+func (c *Conn) handleReplies(datagram []byte, b *batch, first uint32, change *Change) (last bool, err error) {
 	for len(datagram) > 0 {
 		var m message
 		if m, datagram, err = nextMessage(datagram); err != nil {
@@ -228,7 +228,7 @@ func (c *Change) fail(err error) {
 // error names the i-th entry of the batch.
 func (b *batch) error(i int, err error) error {
 	var e conntrack.Entry
-	value := find(b.message(i)[messageHeader+netfilterBytes:], ctaTupleOrig)
+	value := findAttribute(b.message(i)[messageHeader+netfilterBytes:], ctaTupleOrig)
 	if bad := decodeTuple(value, &e.Orig, &e); bad != nil {
 		return errors.Join(err, bad)
 	}

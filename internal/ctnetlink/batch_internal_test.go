@@ -172,11 +172,11 @@ func TestBatchUpdate(t *testing.T) {
 		t.Errorf("type %#x, flags %v", m.kind, m.flags)
 	}
 	attrs := m.payload[netfilterBytes:]
-	if got := find(attrs, ctaTimeout); !slices.Equal(got, []byte{0, 0, 0, 30}) {
+	if got := findAttribute(attrs, ctaTimeout); !slices.Equal(got, []byte{0, 0, 0, 30}) {
 		t.Errorf("timeout %x", got)
 	}
 	for _, kind := range []uint16{ctaStatus, ctaMark, ctaProtoInfo} {
-		if find(attrs, kind) != nil {
+		if findAttribute(attrs, kind) != nil {
 			t.Errorf("attribute %d would change the entry too", kind)
 		}
 	}
@@ -192,7 +192,7 @@ func ack(seq uint32, errno unix.Errno) []byte {
 	return append(b, make([]byte, 16)...)
 }
 
-func TestAnswers(t *testing.T) {
+func TestHandleReplies(t *testing.T) {
 	first := uint32(0xfffffffe) // the numbers wrap within the batch
 	b := newBatch()
 	for range 5 {
@@ -209,11 +209,11 @@ func TestAnswers(t *testing.T) {
 		ack(first+3, unix.EINVAL),
 		ack(first+5, unix.EIO), // of a later one
 	)
-	last, err := (&Conn{}).answers(datagram, b, first, &change)
+	last, err := (&Conn{}).handleReplies(datagram, b, first, &change)
 	if last || err != nil {
 		t.Fatal(last, err)
 	}
-	if last, err = (&Conn{}).answers(ack(first+4, 0), b, first, &change); !last || err != nil {
+	if last, err = (&Conn{}).handleReplies(ack(first+4, 0), b, first, &change); !last || err != nil {
 		t.Fatal(last, err)
 	}
 	if change.Done != 1 || change.Gone != 2 || change.Failed != 2 {
@@ -233,12 +233,12 @@ func TestAnswers(t *testing.T) {
 	}
 	// The last message of a batch may be the one that fails.
 	change = Change{Done: 5}
-	if last, err = (&Conn{}).answers(ack(first+4, unix.ENOENT), b, first, &change); !last || err != nil || change.Gone != 1 {
+	if last, err = (&Conn{}).handleReplies(ack(first+4, unix.ENOENT), b, first, &change); !last || err != nil || change.Gone != 1 {
 		t.Error(last, err, change)
 	}
 }
 
-func TestAnswersNameTheEntry(t *testing.T) {
+func TestHandleRepliesNamesTheEntry(t *testing.T) {
 	b := newBatch()
 	for i := range 3 {
 		k := testKey()
@@ -251,7 +251,7 @@ func TestAnswersNameTheEntry(t *testing.T) {
 	}
 	for i := range 3 {
 		change := Change{Done: 3}
-		if _, err := (&Conn{}).answers(ack(uint32(i), unix.EPERM), b, 0, &change); err != nil {
+		if _, err := (&Conn{}).handleReplies(ack(uint32(i), unix.EPERM), b, 0, &change); err != nil {
 			t.Fatal(err)
 		}
 		want := fmt.Sprintf("entry 10.0.0.%d:1 -> 192.0.2.1:2: operation not permitted", i)

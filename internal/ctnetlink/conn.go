@@ -23,10 +23,10 @@ const (
 	// receiveBytes is the socket's receive buffer. It must hold an error for
 	// each message of a batch and one datagram of a dump.
 	receiveBytes = 1 << 20
-	// patience is how long the kernel may be silent. It answers at once
+	// replyTimeout is how long the kernel may be silent. It answers at once
 	// unless another request holds the mutex that all of ctnetlink shares: a
 	// flush of a million entries holds it for about a second.
-	patience = 10 * time.Second
+	replyTimeout = 10 * time.Second
 )
 
 // A Conn is a ctnetlink socket of one network namespace. One goroutine uses
@@ -62,7 +62,7 @@ func Dial(ns *netns.NS) (*Conn, error) {
 	}
 	c, err := newConn(nl)
 	if err == nil {
-		err = c.greet()
+		err = c.ping()
 	}
 	if err != nil {
 		return nil, errors.Join(fmt.Errorf("dial ctnetlink in %s: %w", ns, err), nl.Close())
@@ -103,8 +103,8 @@ func newConn(nl *netlink.Conn) (*Conn, error) {
 	return c, nil
 }
 
-// greet asks for the size of the table and waits for the acknowledgement.
-func (c *Conn) greet() error {
+// ping asks for the size of the table and waits for the acknowledgement.
+func (c *Conn) ping() error {
 	ctx := context.Background()
 	hello := beginMessage(nil, msgStats, netlink.Request|netlink.Acknowledge, unix.AF_UNSPEC)
 	endMessage(hello, 0)
@@ -150,12 +150,12 @@ func (c *Conn) wait(ctx context.Context) error {
 	if err := ctx.Err(); err != nil {
 		return err
 	}
-	deadline := time.Now().Add(patience)
+	deadline := time.Now().Add(replyTimeout)
 	if d, ok := ctx.Deadline(); ok && d.Before(deadline) {
 		deadline = d
 	}
 	if err := c.netlink.SetDeadline(deadline); err != nil {
-		return c.told(ctx, err)
+		return c.socketError(ctx, err)
 	}
 	return nil
 }
@@ -168,7 +168,7 @@ func (c *Conn) send(ctx context.Context, messages []byte) error {
 	}
 	c.out = messages
 	if err := c.raw.Write(c.write); err != nil {
-		return c.told(ctx, err)
+		return c.socketError(ctx, err)
 	}
 	return os.NewSyscallError("write", c.err)
 }
@@ -179,7 +179,7 @@ func (c *Conn) receive(ctx context.Context) ([]byte, error) {
 		return nil, err
 	}
 	if err := c.raw.Read(c.read); err != nil {
-		return nil, c.told(ctx, err)
+		return nil, c.socketError(ctx, err)
 	}
 	if c.err != nil {
 		return nil, os.NewSyscallError("read", c.err)
@@ -187,9 +187,9 @@ func (c *Conn) receive(ctx context.Context) ([]byte, error) {
 	return c.buf[:c.n], nil
 }
 
-// told names an error of the socket: the runtime's poller has an error of its
+// socketError names an error of the socket: the runtime's poller has an error of its
 // own for a closed file, and one for two kinds of deadline.
-func (c *Conn) told(ctx context.Context, err error) error {
+func (c *Conn) socketError(ctx context.Context, err error) error {
 	if c.closed.Load() {
 		return os.ErrClosed
 	}
@@ -199,5 +199,5 @@ func (c *Conn) told(ctx context.Context, err error) error {
 	if d, ok := ctx.Deadline(); ok && !time.Now().Before(d) {
 		return context.DeadlineExceeded
 	}
-	return fmt.Errorf("the kernel is silent for %v: %w", patience, err)
+	return fmt.Errorf("the kernel is silent for %v: %w", replyTimeout, err)
 }

@@ -22,7 +22,7 @@ func TestReceiveEndsAtTheDeadline(t *testing.T) {
 	if _, err := c.receive(ctx); !errors.Is(err, context.DeadlineExceeded) {
 		t.Errorf("got %v, want deadline exceeded", err)
 	}
-	if err := c.told(t.Context(), os.ErrDeadlineExceeded); errors.Is(err, context.DeadlineExceeded) || !errors.Is(err, os.ErrDeadlineExceeded) {
+	if err := c.socketError(t.Context(), os.ErrDeadlineExceeded); errors.Is(err, context.DeadlineExceeded) || !errors.Is(err, os.ErrDeadlineExceeded) {
 		t.Errorf("the kernel's silence is told as %v", err)
 	}
 }

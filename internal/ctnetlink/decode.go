@@ -49,7 +49,7 @@ func decode(payload []byte, e *conntrack.Entry, k *Key) error {
 	}
 	if k.tuple == nil || !status {
 		// Without a status every entry would look unreplied.
-		return errNotWhole
+		return errIncomplete
 	}
 	if !timeout {
 		// ctnetlink_dump_info leaves the timeout of an offloaded entry out. It

@@ -211,7 +211,7 @@ func TestDecodeRefuses(t *testing.T) {
 		want := errMalformed
 		switch name {
 		case "no tuple", "only the reply", "no status":
-			want = errNotWhole
+			want = errIncomplete
 		}
 		if err := decode(in, &e, &k); !errors.Is(err, want) {
 			t.Errorf("%s: decoded as %v, %v", name, &e, err)
@@ -275,14 +275,14 @@ func FuzzDatagram(f *testing.F) {
 	f.Add([]byte{0xff, 0xff, 0xff, 0xff, 0, 1, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0})
 	f.Fuzz(func(t *testing.T, in []byte) {
 		d := dump{conn: &Conn{}, visit: func(*conntrack.Entry, *Key) bool { return true }}
-		_, _ = d.take(in)
+		_, _ = d.handle(in)
 		if d.Entries+d.Unread != d.Seen {
 			t.Errorf("%+v", d.Dumped)
 		}
 		_, _, _ = (&Conn{}).statRows(in, nil)
 		b := newBatch()
 		change := Change{Done: 1}
-		_, _ = (&Conn{}).answers(in, b, 0, &change)
+		_, _ = (&Conn{}).handleReplies(in, b, 0, &change)
 	})
 }
 
@@ -298,9 +298,9 @@ func BenchmarkDecode(b *testing.B) {
 	}
 }
 
-// TestADumpHearsItsOwnAnswersOnly: what comes late, of a request before, is
+// TestDumpIgnoresRepliesToOtherRequests: what comes late, of a request before, is
 // passed over, and what the kernel says of the dump's consistency is told.
-func TestADumpHearsItsOwnAnswersOnly(t *testing.T) {
+func TestDumpIgnoresRepliesToOtherRequests(t *testing.T) {
 	said := func(seq uint32, flags netlink.HeaderFlags, kind uint16, body []byte) []byte {
 		b := beginMessage(nil, msgNew, flags, unix.AF_INET)
 		b = append(b[:messageHeader], body...)
@@ -312,14 +312,14 @@ func TestADumpHearsItsOwnAnswersOnly(t *testing.T) {
 	entry := payload(unix.AF_INET, tuple4(ctaTupleOrig), be32(ctaStatus, 8), be32(ctaTimeout, 1))
 	done := uint16(netlink.Done)
 	d := dump{conn: &Conn{seq: 5}, visit: func(*conntrack.Entry, *Key) bool { return true }}
-	over, err := d.take(slices.Concat(
+	over, err := d.handle(slices.Concat(
 		said(4, netlink.DumpInterrupted, messageType(msgNew), entry), said(4, 0, done, make([]byte, 4)),
 		said(5, 0, messageType(msgNew), entry),
 	))
 	if over || err != nil || d.Seen != 1 || d.Interrupted {
 		t.Errorf("over %t, %v: %+v, want one entry", over, err, d.Dumped)
 	}
-	over, err = d.take(slices.Concat(said(5, netlink.DumpInterrupted, messageType(msgNew), entry), said(5, 0, done, make([]byte, 4))))
+	over, err = d.handle(slices.Concat(said(5, netlink.DumpInterrupted, messageType(msgNew), entry), said(5, 0, done, make([]byte, 4))))
 	if !over || err != nil || d.Seen != 2 || !d.Interrupted {
 		t.Errorf("over %t, %v: %+v, want the end of an interrupted dump", over, err, d.Dumped)
 	}

@@ -12,7 +12,7 @@ import (
 	"github.com/ctwarden/ctwarden/internal/conntrack"
 )
 
-var errNotWhole = errors.New("no original tuple, or no status")
+var errIncomplete = errors.New("no original tuple, or no status")
 
 // A Query says which entries a dump tells and when it stops by itself. The
 // zero Query tells them all.
@@ -127,7 +127,7 @@ func (d *dump) run(ctx context.Context, boundary func() bool) error {
 			return err
 		}
 		d.Bytes += uint64(len(datagram))
-		done, err := d.take(datagram)
+		done, err := d.handle(datagram)
 		if err != nil || done {
 			return err
 		}
@@ -145,8 +145,8 @@ func (d *dump) run(ctx context.Context, boundary func() bool) error {
 	}
 }
 
-// take reads one datagram and reports whether the dump is over.
-func (d *dump) take(datagram []byte) (done bool, err error) {
+// handle reads one datagram and reports whether the dump is over.
+func (d *dump) handle(datagram []byte) (done bool, err error) {
 	for len(datagram) > 0 {
 		var m message
 		if m, datagram, err = nextMessage(datagram); err != nil {
@@ -164,7 +164,7 @@ func (d *dump) take(datagram []byte) (done bool, err error) {
 		case netlink.Overrun:
 			return false, unix.ENOBUFS
 		case netlink.HeaderType(messageType(msgNew)):
-			if stop := d.tell(m.payload); stop != Complete {
+			if stop := d.visitEntry(m.payload); stop != Complete {
 				d.Stop = stop
 				return true, nil
 			}
@@ -173,7 +173,7 @@ func (d *dump) take(datagram []byte) (done bool, err error) {
 	return false, nil
 }
 
-func (d *dump) tell(payload []byte) Stop {
+func (d *dump) visitEntry(payload []byte) Stop {
 	d.Seen++
 	if err := decode(payload, &d.entry, &d.key); err != nil {
 		d.Unread++

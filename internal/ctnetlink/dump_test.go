@@ -93,7 +93,7 @@ func oneOfEach(tb testing.TB) []conntrack.Entry {
 	return append(all, ping, ping6, generic)
 }
 
-func TestDumpTellsWhatIsInTheTable(t *testing.T) {
+func TestDumpReportsEveryEntry(t *testing.T) {
 	ns := cttest.NewNS(t)
 	want := oneOfEach(t)
 	cttest.Create(t, ns, want...)
@@ -129,7 +129,7 @@ func TestDumpTellsWhatIsInTheTable(t *testing.T) {
 	}
 }
 
-func TestDumpTellsWhenAnEntryBegan(t *testing.T) {
+func TestDumpReportsTheStartTime(t *testing.T) {
 	ns := cttest.NewNS(t)
 	err := ns.Do(func() error {
 		return os.WriteFile("/proc/sys/net/netfilter/nf_conntrack_timestamp", []byte("1"), 0)
@@ -186,7 +186,7 @@ func TestDumpFilters(t *testing.T) {
 
 // A kernel that ignores the filter must not make a difference to what is
 // told: here the filter is trusted where the kernel may or may not know it.
-func TestDumpFiltersAgain(t *testing.T) {
+func TestDumpFiltersWhatTheKernelDoesNot(t *testing.T) {
 	ns := cttest.NewNS(t)
 	cttest.Fill(t, ns, 500, cttest.Replied())
 	cttest.Fill(t, ns, 100, cttest.Unreplied())

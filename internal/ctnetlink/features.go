@@ -84,7 +84,7 @@ func Probe(ctx context.Context, ns *netns.NS) (Features, error) {
 	if err != nil {
 		return f, fmt.Errorf("probe ctnetlink: %w", err)
 	}
-	tried, err := try(ctx, scratch)
+	tried, err := selfTest(ctx, scratch)
 	if err = errors.Join(err, scratch.Close()); err != nil {
 		return f, fmt.Errorf("probe ctnetlink: %w", err)
 	}

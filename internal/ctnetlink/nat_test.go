@@ -61,7 +61,7 @@ func program(t *testing.T, name string) string {
 }
 
 // inside runs a program in the namespace and returns what it prints.
-func inside(t *testing.T, ns *netns.NS, stdin string, argv ...string) string {
+func runInside(t *testing.T, ns *netns.NS, stdin string, argv ...string) string {
 	t.Helper()
 	var out []byte
 	err := ns.Do(func() (err error) {
@@ -79,24 +79,24 @@ func inside(t *testing.T, ns *netns.NS, stdin string, argv ...string) string {
 	return string(out)
 }
 
-// TestDecoderAgreesAboutTranslation compares entries of real packets, with
+// TestDecoderAgreesWithConntrackAboutNAT compares entries of real packets, with
 // source and destination translated, a mark and a helper, with what conntrack
 // lists.
-func TestDecoderAgreesAboutTranslation(t *testing.T) {
+func TestDecoderAgreesWithConntrackAboutNAT(t *testing.T) {
 	tool, nft, ip := program(t, "conntrack"), program(t, "nft"), program(t, "ip")
 	ns := cttest.NewNS(t)
-	inside(t, ns, "", ip, "link", "add", "v0", "type", "veth", "peer", "name", "v1")
+	runInside(t, ns, "", ip, "link", "add", "v0", "type", "veth", "peer", "name", "v1")
 	for _, addr := range []string{"10.9.0.1/24", "10.9.0.2/24"} {
-		inside(t, ns, "", ip, "addr", "add", addr, "dev", "v0")
+		runInside(t, ns, "", ip, "addr", "add", addr, "dev", "v0")
 	}
 	for _, link := range []string{"v0", "v1"} {
-		inside(t, ns, "", ip, "link", "set", link, "up")
+		runInside(t, ns, "", ip, "link", "set", link, "up")
 	}
-	inside(t, ns, rules, nft, "-f", "-")
-	talk(t, ns)
+	runInside(t, ns, rules, nft, "-f", "-")
+	makeTraffic(t, ns)
 
 	var want, got []string
-	for line := range strings.Lines(inside(t, ns, "", tool, "-L", "-f", "ipv4", "-o", "extended,id")) {
+	for line := range strings.Lines(runInside(t, ns, "", tool, "-L", "-f", "ipv4", "-o", "extended,id")) {
 		want = append(want, followed(normalized(line)))
 	}
 	var status conntrack.Status
@@ -150,7 +150,7 @@ func checkText(t *testing.T, e *conntrack.Entry) {
 }
 
 // talk sends what the rules are about, and an echo.
-func talk(t *testing.T, ns *netns.NS) {
+func makeTraffic(t *testing.T, ns *netns.NS) {
 	t.Helper()
 	err := ns.Do(func() error {
 		echo, err := net.ListenPacket("udp4", "127.0.0.1:5301")

@@ -13,8 +13,8 @@ import (
 )
 
 var (
-	errIDIgnored  = fmt.Errorf("the kernel deletes an entry whatever its id: %w", errors.ErrUnsupported)
-	errTimeStands = errors.New("it has more time left than it was given")
+	errIDIgnored     = fmt.Errorf("the kernel deletes an entry whatever its id: %w", errors.ErrUnsupported)
+	errTimeUnchanged = errors.New("it has more time left than it was given")
 )
 
 // A proof makes the one change of a batch and looks whether the kernel did
@@ -31,7 +31,7 @@ type proof func(ctx context.Context, c *Conn, b *batch) (Change, Support, error)
 // newer entry of the same tuple, and this is the last one deleted.
 func proveDelete(ctx context.Context, c *Conn, b *batch) (Change, Support, error) {
 	wrong := b.part(0, 1)
-	id := find(wrong.message(0)[messageHeader+netfilterBytes:], ctaID)
+	id := findAttribute(wrong.message(0)[messageHeader+netfilterBytes:], ctaID)
 	binary.BigEndian.PutUint32(id, binary.BigEndian.Uint32(id)+1)
 	spared, err := c.apply(ctx, wrong)
 	switch {
@@ -51,7 +51,7 @@ func proveDelete(ctx context.Context, c *Conn, b *batch) (Change, Support, error
 // than it was given heard a packet meanwhile, or the kernel did not take the
 // time; one that had hardly more before shows nothing.
 func proveUpdate(ctx context.Context, c *Conn, b *batch) (Change, Support, error) {
-	asked := binary.BigEndian.Uint32(find(b.message(0)[messageHeader+netfilterBytes:], ctaTimeout))
+	asked := binary.BigEndian.Uint32(findAttribute(b.message(0)[messageHeader+netfilterBytes:], ctaTimeout))
 	before, err := c.get(ctx, b)
 	if errors.Is(err, unix.ENOENT) {
 		return Change{Gone: 1}, Unknown, nil
@@ -70,18 +70,18 @@ func proveUpdate(ctx context.Context, c *Conn, b *batch) (Change, Support, error
 	if err != nil {
 		return change, Unknown, err
 	}
-	known, err := judgeUpdate(before.Timeout, asked, after.Timeout)
+	known, err := checkUpdate(before.Timeout, asked, after.Timeout)
 	if err != nil {
 		change.fail(&EntryError{Orig: after.Orig, Err: err})
 	}
 	return change, known, nil
 }
 
-// judgeUpdate says what the remaining times before and after show.
-func judgeUpdate(before, asked, after uint32) (Support, error) {
+// checkUpdate says what the remaining times before and after show.
+func checkUpdate(before, asked, after uint32) (Support, error) {
 	switch {
 	case after > asked:
-		return Unknown, errTimeStands
+		return Unknown, errTimeUnchanged
 	case before < asked+secondsApart:
 		return Unknown, nil
 	}

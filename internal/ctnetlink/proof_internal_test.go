@@ -13,7 +13,7 @@ import (
 )
 
 // walkBy sweeps by a pick of the test, with nothing known of the kernel.
-func walkBy(t *testing.T, ns *netns.NS, prove proof, pick pick) (Swept, error) {
+func walkBy(t *testing.T, ns *netns.NS, prove proof, pick visitFunc) (Swept, error) {
 	t.Helper()
 	reader, err := Dial(ns)
 	if err != nil {
@@ -47,7 +47,7 @@ func TestSweepEndsWhenTheKernelIgnoresTheID(t *testing.T) {
 }
 
 // An entry that is gone, or another by now, proves nothing: the next one must.
-func TestSweepGoesOnUntilAnEntryProvesIt(t *testing.T) {
+func TestSweepContinuesUntilAnEntryProvesTheFeature(t *testing.T) {
 	const n, other = 500, 200
 	ns := cttest.NewNS(t)
 	cttest.Fill(t, ns, n, cttest.Unreplied())
@@ -70,7 +70,7 @@ func TestSweepGoesOnUntilAnEntryProvesIt(t *testing.T) {
 	}
 }
 
-func TestSweepRefusesWhatTheKernelCannot(t *testing.T) {
+func TestSweepRefusesAnUnsupportedChange(t *testing.T) {
 	ns := cttest.NewNS(t)
 	cttest.Fill(t, ns, 10, cttest.Unreplied())
 	s := Sweep{NS: ns, Limit: 10, Query: Query{Features: Features{DeleteByID: No, UpdateTimeout: No}}}
@@ -87,7 +87,7 @@ func TestSweepRefusesWhatTheKernelCannot(t *testing.T) {
 	}
 }
 
-func TestJudgeUpdate(t *testing.T) {
+func TestCheckUpdate(t *testing.T) {
 	for _, c := range []struct {
 		before, asked, after uint32
 		want                 Support
@@ -100,7 +100,7 @@ func TestJudgeUpdate(t *testing.T) {
 		{before: 600, asked: 30, after: 600, want: Unknown, stands: true},
 		{before: 600, asked: 30, after: 31, want: Unknown, stands: true},
 	} {
-		got, err := judgeUpdate(c.before, c.asked, c.after)
+		got, err := checkUpdate(c.before, c.asked, c.after)
 		if got != c.want || (err != nil) != c.stands {
 			t.Errorf("%d s, asked for %d, then %d: %v, %v", c.before, c.asked, c.after, got, err)
 		}
@@ -168,7 +168,7 @@ func TestProveUpdate(t *testing.T) {
 
 // What happens to an entry between its change and the second look: it ends, or
 // a packet gives it its time back. Neither shows anything.
-func TestProveUpdateOfAnEntryThatIsNotIdle(t *testing.T) {
+func TestProveUpdateOfABusyEntry(t *testing.T) {
 	for name, c := range map[string]struct {
 		meanwhile func(t *testing.T, s Sweep)
 		want      Change
@@ -207,7 +207,7 @@ func TestProveUpdateOfAnEntryThatIsNotIdle(t *testing.T) {
 }
 
 // A change that the kernel refuses shows nothing, and nothing is tried after it.
-func TestAProofThatIsRefused(t *testing.T) {
+func TestProofThatTheKernelRefuses(t *testing.T) {
 	for name, c := range map[string]struct {
 		prove proof
 		add   func(b *batch, k *Key) error

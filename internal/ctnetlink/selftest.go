@@ -16,33 +16,33 @@ import (
 
 // A trial is the functional probe: three entries in a namespace of its own.
 const (
-	trialUnreplied uint16 = 1 + iota // the ports tell the entries apart
-	trialReplied
-	trialZoned // unreplied, in zone trialZone
+	portUnreplied uint16 = 1 + iota // the ports tell the entries apart
+	portReplied
+	portZoned // unreplied, in zone trialZone
 )
 
 const (
-	trialZone    = 7
-	trialTimeout = 600 // seconds; long enough never to end during the probe
-	trialAged    = 100
+	selfTestZone    = 7
+	selfTestTimeout = 600 // seconds; long enough never to end during the probe
+	selfTestAged    = 100
 )
 
-// try finds out all features in ns, which nobody else may use. What the
+// selfTest finds out all features in ns, which nobody else may use. What the
 // entries are and what a filter tells is asked through another library than
 // this package's own encoder, and the changes are made by the very code that
 // will make them in earnest.
-func try(ctx context.Context, ns *netns.NS) (Features, error) {
+func selfTest(ctx context.Context, ns *netns.NS) (Features, error) {
 	var f Features
-	if err := tryFilters(ctx, ns, &f); err != nil {
+	if err := selfTestFilters(ctx, ns, &f); err != nil {
 		return Features{}, err
 	}
-	if err := tryChanges(ctx, ns, &f); err != nil {
+	if err := selfTestChanges(ctx, ns, &f); err != nil {
 		return Features{}, err
 	}
 	return f, nil
 }
 
-func tryFilters(ctx context.Context, ns *netns.NS, f *Features) (err error) {
+func selfTestFilters(ctx context.Context, ns *netns.NS, f *Features) (err error) {
 	var c *timo.Conn
 	if err := ns.Do(func() (err error) {
 		c, err = timo.Dial(nil)
@@ -60,9 +60,9 @@ func tryFilters(ctx context.Context, ns *netns.NS, f *Features) (err error) {
 		err = errors.Join(err, c.Close())
 	}()
 	zoned := Yes
-	for _, port := range []uint16{trialUnreplied, trialReplied, trialZoned} {
-		err := c.Create(trialFlow(port))
-		if port == trialZoned && errors.Is(err, unix.EOPNOTSUPP) {
+	for _, port := range []uint16{portUnreplied, portReplied, portZoned} {
+		err := c.Create(selfTestFlow(port))
+		if port == portZoned && errors.Is(err, unix.EOPNOTSUPP) {
 			zoned = No // CONFIG_NF_CONNTRACK_ZONES is not set
 			continue
 		}
@@ -71,18 +71,18 @@ func tryFilters(ctx context.Context, ns *netns.NS, f *Features) (err error) {
 		}
 	}
 	unreplied := timo.NewFilter().Status(0).StatusMask(uint32(timo.StatusSeenReply))
-	if f.StatusFilter, err = tryFilter(c, unreplied, trialReplied); err != nil {
+	if f.StatusFilter, err = selfTestFilter(c, unreplied, portReplied); err != nil {
 		return err
 	}
 	f.ZoneFilter = zoned
 	if zoned == Yes {
-		f.ZoneFilter, err = tryFilter(c, timo.NewFilter().Zone(trialZone), trialUnreplied)
+		f.ZoneFilter, err = selfTestFilter(c, timo.NewFilter().Zone(selfTestZone), portUnreplied)
 	}
 	return err
 }
 
-// tryFilter says whether the filter keeps the entry of port away.
-func tryFilter(c *timo.Conn, filter timo.Filter, port uint16) (Support, error) {
+// selfTestFilter says whether the filter keeps the entry of port away.
+func selfTestFilter(c *timo.Conn, filter timo.Filter, port uint16) (Support, error) {
 	flows, err := c.DumpFilter(filter, nil)
 	if err != nil {
 		return Unknown, fmt.Errorf("dump with a filter: %w", err)
@@ -96,32 +96,32 @@ func tryFilter(c *timo.Conn, filter timo.Filter, port uint16) (Support, error) {
 	return supported(!told), nil
 }
 
-func trialFlow(port uint16) timo.Flow {
+func selfTestFlow(port uint16) timo.Flow {
 	status := timo.StatusConfirmed
-	if port == trialReplied {
+	if port == portReplied {
 		status |= timo.StatusSeenReply
 	}
 	f := timo.NewFlow(conntrack.ProtoUDP, status,
 		netip.AddrFrom4([4]byte{192, 0, 2, 1}), netip.AddrFrom4([4]byte{192, 0, 2, 2}), // TEST-NET-1
-		port, 9, trialTimeout, 0)
-	if port == trialZoned {
-		f.Zone = trialZone
+		port, 9, selfTestTimeout, 0)
+	if port == portZoned {
+		f.Zone = selfTestZone
 	}
 	return f
 }
 
-func tryChanges(ctx context.Context, ns *netns.NS, f *Features) (err error) {
+func selfTestChanges(ctx context.Context, ns *netns.NS, f *Features) (err error) {
 	c, err := Dial(ns)
 	if err != nil {
 		return err
 	}
 	defer func() { err = errors.Join(err, c.Close()) }()
-	k, err := c.trialEntry(ctx, trialReplied)
+	k, err := c.selfTestEntry(ctx, portReplied)
 	if err != nil {
 		return err
 	}
 	aged, deleted := newBatch(), newBatch()
-	if err := errors.Join(aged.update(k, trialAged), deleted.delete(k)); err != nil {
+	if err := errors.Join(aged.update(k, selfTestAged), deleted.delete(k)); err != nil {
 		return err
 	}
 	// Nobody else is here, so what shows nothing does not work.
@@ -135,8 +135,8 @@ func tryChanges(ctx context.Context, ns *netns.NS, f *Features) (err error) {
 	return err
 }
 
-// trialEntry finds an entry by its port and keeps a copy of its key.
-func (c *Conn) trialEntry(ctx context.Context, port uint16) (*Key, error) {
+// selfTestEntry finds an entry by its port and keeps a copy of its key.
+func (c *Conn) selfTestEntry(ctx context.Context, port uint16) (*Key, error) {
 	var key Key
 	_, err := c.Dump(ctx, Query{}, func(e *conntrack.Entry, k *Key) bool {
 		if e.Orig.SrcPort == port {

@@ -9,7 +9,7 @@ import (
 )
 
 // No filter at all is what a filter is on a kernel that does not know it.
-func TestTryFilterSeesThatAFilterDoesNothing(t *testing.T) {
+func TestSelfTestDetectsAnIgnoredFilter(t *testing.T) {
 	ns := cttest.NewNS(t)
 	var c *timo.Conn
 	if err := ns.Do(func() (err error) {
@@ -19,17 +19,17 @@ func TestTryFilterSeesThatAFilterDoesNothing(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer c.Close()
-	empty, err := tryFilter(c, timo.NewFilter(), trialReplied)
+	empty, err := selfTestFilter(c, timo.NewFilter(), portReplied)
 	if err != nil || empty != Unknown {
 		t.Errorf("without an entry: %v, %v", empty, err)
 	}
-	for _, port := range []uint16{trialUnreplied, trialReplied} {
-		if err := c.Create(trialFlow(port)); err != nil {
+	for _, port := range []uint16{portUnreplied, portReplied} {
+		if err := c.Create(selfTestFlow(port)); err != nil {
 			t.Fatal(err)
 		}
 	}
-	for port, want := range map[uint16]Support{trialReplied: No, trialUnreplied: No, trialZoned: Yes} {
-		if got, err := tryFilter(c, timo.NewFilter(), port); err != nil || got != want {
+	for port, want := range map[uint16]Support{portReplied: No, portUnreplied: No, portZoned: Yes} {
+		if got, err := selfTestFilter(c, timo.NewFilter(), port); err != nil || got != want {
 			t.Errorf("port %d: %v, %v, want %v", port, got, err, want)
 		}
 	}

@@ -102,10 +102,10 @@ func (s Sweep) Age(ctx context.Context, choose func(*conntrack.Entry) (timeout u
 	return swept, nil
 }
 
-// pick decides about an entry and adds its change to the batch.
-type pick func(b *batch, e *conntrack.Entry, k *Key) (chosen bool, err error)
+// visitFunc decides about an entry and adds its change to the batch.
+type visitFunc func(b *batch, e *conntrack.Entry, k *Key) (chosen bool, err error)
 
-func (s Sweep) run(ctx context.Context, known Support, prove proof, pick pick) (swept Swept, err error) {
+func (s Sweep) run(ctx context.Context, known Support, prove proof, pick visitFunc) (swept Swept, err error) {
 	swept.Proven = known
 	if s.Limit == 0 {
 		swept.Limited = true
@@ -128,10 +128,10 @@ func (s Sweep) run(ctx context.Context, known Support, prove proof, pick pick) (
 
 // walk reads on one socket until the table, the limit or the context ends, or
 // the other socket fails, and then waits for what was handed over.
-func (s Sweep) walk(ctx context.Context, reader *Conn, changer *changer, pick pick) (swept Swept, err error) {
-	w := walk{changer: changer, pick: pick, limit: s.Limit}
+func (s Sweep) walk(ctx context.Context, reader *Conn, changer *changer, pick visitFunc) (swept Swept, err error) {
+	w := walk{changer: changer, choose: pick, limit: s.Limit}
 	swept.Dump, err = reader.dump(ctx, s.Query, w.visit, w.boundary)
-	w.handOver()
+	w.sendBatch()
 	change, changeErr := changer.finish()
 	swept.Change, swept.Chosen, swept.Refused = change, w.chosen, w.refused
 	swept.Limited, swept.Proven = w.chosen >= w.limit, changer.known
@@ -141,7 +141,7 @@ func (s Sweep) walk(ctx context.Context, reader *Conn, changer *changer, pick pi
 // A walk is the reading side of a sweep.
 type walk struct {
 	changer         *changer
-	pick            pick
+	choose          visitFunc
 	batch           *batch
 	limit           uint64
 	chosen, refused uint64
@@ -151,7 +151,7 @@ func (w *walk) visit(e *conntrack.Entry, k *Key) bool {
 	if w.batch == nil {
 		w.batch = <-w.changer.free
 	}
-	chosen, err := w.pick(w.batch, e, k)
+	chosen, err := w.choose(w.batch, e, k)
 	if !chosen {
 		return true
 	}
@@ -161,7 +161,7 @@ func (w *walk) visit(e *conntrack.Entry, k *Key) bool {
 	}
 	w.chosen++
 	if w.batch.full() {
-		w.handOver()
+		w.sendBatch()
 	}
 	return w.chosen < w.limit
 }
@@ -171,12 +171,12 @@ func (w *walk) visit(e *conntrack.Entry, k *Key) bool {
 // side has failed.
 func (w *walk) boundary() bool {
 	if w.batch != nil && w.batch.n > 0 && w.changer.idle() {
-		w.handOver()
+		w.sendBatch()
 	}
 	return !w.changer.failed()
 }
 
-func (w *walk) handOver() {
+func (w *walk) sendBatch() {
 	if w.batch != nil && w.batch.n > 0 {
 		w.changer.full <- w.batch
 		w.batch = nil

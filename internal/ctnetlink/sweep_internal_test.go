@@ -50,7 +50,7 @@ func TestSweepEndsWhenItCannotChange(t *testing.T) {
 
 // A batch that fills slowly is handed over at the end of a datagram, and the
 // entries in it do not grow old.
-func TestSweepHandsOverWhatIsIdle(t *testing.T) {
+func TestSweepSendsAPartialBatchWhenIdle(t *testing.T) {
 	const n = 3000
 	ns := cttest.NewNS(t)
 	cttest.Fill(t, ns, n, cttest.Unreplied())
@@ -79,11 +79,11 @@ func TestSweepHandsOverWhatIsIdle(t *testing.T) {
 	}
 }
 
-func TestQueryAsksTheKernelToFilterOnlyWhenProven(t *testing.T) {
+func TestQueryFiltersInTheKernelOnlyWhenProven(t *testing.T) {
 	for support, want := range map[Support]bool{Unknown: false, No: false, Yes: true} {
 		q := Query{StatusMask: conntrack.StatusSeenReply, Features: Features{StatusFilter: support}}
 		attrs := q.request()[messageHeader+netfilterBytes:]
-		asks := find(attrs, ctaStatus) != nil && find(attrs, ctaStatusMask) != nil
+		asks := findAttribute(attrs, ctaStatus) != nil && findAttribute(attrs, ctaStatusMask) != nil
 		if asks != want || !want && len(attrs) != 0 {
 			t.Errorf("%v: asks %v with %x", support, asks, attrs)
 		}
@@ -102,7 +102,7 @@ func TestDumpIgnoresAnswersToOthers(t *testing.T) {
 	for seq, want := range map[uint32]uint64{4: 0, 5: 1} {
 		d.Dumped = Dumped{}
 		setSequence(one, seq)
-		if done, err := d.take(one); done || err != nil || d.Entries != want {
+		if done, err := d.handle(one); done || err != nil || d.Entries != want {
 			t.Errorf("sequence %d: told %d, %v, %v, want %d", seq, d.Entries, done, err, want)
 		}
 	}
@@ -110,7 +110,7 @@ func TestDumpIgnoresAnswersToOthers(t *testing.T) {
 
 // The answers to a batch are lost: what became of it is not known, and none of
 // it is counted as done.
-func TestABatchWithoutAnAnswerIsNotCounted(t *testing.T) {
+func TestApplyCountsNothingWithoutAReply(t *testing.T) {
 	const n = 10
 	ns := cttest.NewNS(t)
 	cttest.Fill(t, ns, n, cttest.Unreplied())

@@ -22,7 +22,7 @@ func unreplied(e *conntrack.Entry) bool { return e.Status.Unreplied() }
 
 func anyEntry(*conntrack.Entry) bool { return true }
 
-func TestSweepDeletesWhatIsChosen(t *testing.T) {
+func TestSweepDeletesChosenEntries(t *testing.T) {
 	ns := cttest.NewNS(t)
 	keep := oneOfEach(t)
 	cttest.Create(t, ns, keep...)
@@ -46,18 +46,18 @@ func TestSweepDeletesWhatIsChosen(t *testing.T) {
 
 // A place is what no two entries share. An id is not: it is a hash of 32
 // bits, and of 200,000 entries some five pairs have the same.
-type place struct {
+type tupleZone struct {
 	Orig  conntrack.Tuple
 	Proto uint8
 	Zone  uint16
 }
 
 // ids tells the id at the place of each entry that want picks.
-func ids(entries []conntrack.Entry, want func(*conntrack.Entry) bool) map[place]uint32 {
-	m := map[place]uint32{}
+func ids(entries []conntrack.Entry, want func(*conntrack.Entry) bool) map[tupleZone]uint32 {
+	m := map[tupleZone]uint32{}
 	for i := range entries {
 		if e := &entries[i]; want(e) {
-			m[place{e.Orig, e.Proto, e.Zone}] = e.ID
+			m[tupleZone{e.Orig, e.Proto, e.Zone}] = e.ID
 		}
 	}
 	return m
@@ -139,7 +139,7 @@ func TestSweepInOneNamespaceLeavesTheOthers(t *testing.T) {
 	}
 }
 
-func TestSweepCountsWhatIsGone(t *testing.T) {
+func TestSweepCountsGoneEntries(t *testing.T) {
 	const n = 1000
 	ns := cttest.NewNS(t)
 	cttest.Fill(t, ns, n, cttest.Unreplied())

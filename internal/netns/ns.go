@@ -40,7 +40,7 @@ func New() (*NS, error) {
 	f, err := os.Open(fmt.Sprintf("/proc/self/task/%d/ns/net", t.tid))
 	if err == nil {
 		var ns *NS
-		if ns, err = hold(f, t); err == nil {
+		if ns, err = newNS(f, t); err == nil {
 			return ns, nil
 		}
 	}
@@ -54,7 +54,7 @@ func Current() (*NS, error) {
 	f, err := os.Open("/proc/self/ns/net")
 	if err == nil {
 		var ns *NS
-		if ns, err = hold(f, nil); err == nil {
+		if ns, err = newNS(f, nil); err == nil {
 			return ns, nil
 		}
 	}
@@ -78,7 +78,7 @@ func OpenFile(f *os.File) (*NS, error) {
 	t, err := enter(f)
 	if err == nil {
 		var ns *NS
-		if ns, err = hold(f, t); err == nil {
+		if ns, err = newNS(f, t); err == nil {
 			return ns, nil
 		}
 		if t != nil {
@@ -115,9 +115,9 @@ func enter(f *os.File) (*thread, error) {
 	})
 }
 
-// hold makes the NS of an open namespace and, for a foreign one, the thread
+// newNS makes the NS of an open namespace and, for a foreign one, the thread
 // in it. It closes f when it fails.
-func hold(f *os.File, t *thread) (*NS, error) {
+func newNS(f *os.File, t *thread) (*NS, error) {
 	stat, err := f.Stat()
 	if err != nil {
 		return nil, errors.Join(err, f.Close())

@@ -122,7 +122,7 @@ func TestNewNeverTakesTheFirstThread(t *testing.T) {
 	}
 }
 
-func TestThreadsDoNotComeBack(t *testing.T) {
+func TestThreadsAreNotReused(t *testing.T) {
 	want := threadInode(t)
 	var wg sync.WaitGroup
 	for range 20 {
@@ -211,7 +211,7 @@ func TestDoEndsTheCallerWithItsFunction(t *testing.T) {
 	}
 }
 
-func TestClosedRunsNothing(t *testing.T) {
+func TestDoAfterCloseIsErrClosed(t *testing.T) {
 	fail := func() error { t.Error("ran"); return nil }
 	own, err := netns.Current()
 	if err != nil {
@@ -236,7 +236,7 @@ func TestClosedRunsNothing(t *testing.T) {
 	}
 }
 
-func TestCloseLetsGoOfTheFile(t *testing.T) {
+func TestCloseClosesTheFile(t *testing.T) {
 	ns := newNS(t)
 	if err := ns.Close(); err != nil {
 		t.Fatal(err)
@@ -246,7 +246,7 @@ func TestCloseLetsGoOfTheFile(t *testing.T) {
 	}
 }
 
-func TestNewWithoutPrivilegeSaysSo(t *testing.T) {
+func TestNewWithoutPrivilegeIsErrPermission(t *testing.T) {
 	if canMakeNamespaces(t) {
 		t.Skip("needs a user without CAP_SYS_ADMIN")
 	}

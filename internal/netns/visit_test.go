@@ -13,7 +13,7 @@ import (
 	"github.com/ctwarden/ctwarden/internal/netns"
 )
 
-func TestVisitIsInEachAndInNoneAfterAFailure(t *testing.T) {
+func TestVisitEntersEachAndReturnsAfterAFailure(t *testing.T) {
 	one, two := newNS(t), newNS(t)
 	path := func(ns *netns.NS) string { return fmt.Sprintf("/proc/self/fd/%d", ns.File().Fd()) }
 	before := threadInode(t)
