@@ -119,7 +119,7 @@ func (p *Package) checkImports() []Violation {
 			if err != nil {
 				continue // The parser took it, so this cannot be.
 			}
-			if why := p.refuse(f, name, allowed); why != "" {
+			if why := p.refusal(f, name, allowed); why != "" {
 				found = append(found, p.violation(f, spec.Pos(), "%s imports %s: %s", p.Dir, name, why))
 			}
 			if spec.Name != nil && spec.Name.Name == "." {
@@ -130,8 +130,8 @@ func (p *Package) checkImports() []Violation {
 	return found
 }
 
-// refuse says why the package may not import name, or nothing.
-func (p *Package) refuse(f *File, name string, allowed []string) string {
+// refusal says why the package may not import name, or nothing.
+func (p *Package) refusal(f *File, name string, allowed []string) string {
 	inside, own := strings.CutPrefix(name, Module+"/")
 	switch {
 	case own && under(inside, "cmd"):

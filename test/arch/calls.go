@@ -22,8 +22,8 @@ func impureNames() map[string][]string {
 	}
 }
 
-// voiceNames print or exit. Only a command has a voice, and only a command knows that it is the whole process.
-func voiceNames() map[string][]string {
+// printNames print or exit. Only a command has a voice, and only a command knows that it is the whole process.
+func printNames() map[string][]string {
 	return map[string][]string{
 		"fmt": {"Print", "Printf", "Println"},
 		"os":  {"Exit", "Stdout", "Stderr"},
@@ -53,7 +53,7 @@ func (p *Package) checkCalls() []Violation {
 				if p.pure() && slices.Contains(impureNames()[from], n.Sel.Name) {
 					found = append(found, p.violation(f, n.Pos(), "%s.%s in a pure package: it comes in as a value", x.Name, n.Sel.Name))
 				}
-				if !p.Command() && slices.Contains(voiceNames()[from], n.Sel.Name) {
+				if !p.Command() && slices.Contains(printNames()[from], n.Sel.Name) {
 					found = append(found, p.violation(f, n.Pos(), "%s.%s: only a command prints or exits", x.Name, n.Sel.Name))
 				}
 			case *ast.CallExpr:

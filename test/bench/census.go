@@ -13,12 +13,12 @@ import (
 // census compares what diagnose makes of a table with what it takes conntrack
 // to list it.
 func (p *plan) census(ctx context.Context) (err error) {
-	stage, err := newTable()
+	table, err := newTable()
 	if err != nil {
 		return err
 	}
-	defer func() { err = errors.Join(err, stage.Close()) }()
-	if err := fillMixed(stage.NS, p.entries); err != nil {
+	defer func() { err = errors.Join(err, table.Close()) }()
+	if err := fillMixed(table.NS, p.entries); err != nil {
 		return err
 	}
 	fmt.Printf("\ncensus     of %d entries\n", p.entries)
@@ -27,21 +27,21 @@ func (p *plan) census(ctx context.Context) (err error) {
 	for i := range p.pairs {
 		var truth census.Summary
 		err := alternate(i, func() error {
-			c, err := measure(ctx, stage.NS, true, p.ctwarden, "diagnose", "--exact", "--json")
+			c, err := measure(ctx, table.NS, true, p.ctwarden, "diagnose", "--exact", "--json")
 			exact.add(c)
 			if err == nil {
 				truth, _, err = summary(c)
 			}
 			return err
 		}, func() error {
-			c, err := measure(ctx, stage.NS, false, "conntrack", "-L")
+			c, err := measure(ctx, table.NS, false, "conntrack", "-L")
 			peer.add(c)
 			return err
 		})
 		if err != nil {
 			return err
 		}
-		c, err := measure(ctx, stage.NS, true, p.ctwarden, "diagnose", "--json")
+		c, err := measure(ctx, table.NS, true, p.ctwarden, "diagnose", "--json")
 		if err != nil {
 			return err
 		}
@@ -50,7 +50,7 @@ func (p *plan) census(ctx context.Context) (err error) {
 		if err != nil {
 			return err
 		}
-		worst, margin = max(worst, off(truth, sample)), max(margin, claimed)
+		worst, margin = max(worst, largestDifference(truth, sample)), max(margin, claimed)
 		if int(truth.Seen) != p.entries {
 			return fmt.Errorf("the exact census saw %d entries", truth.Seen)
 		}
@@ -79,8 +79,8 @@ func summary(c cost) (s census.Summary, margin float64, err error) {
 	return d.Census, d.Look.Margin / 100, err
 }
 
-// off is the largest difference of a share, in points.
-func off(truth, sample census.Summary) float64 {
+// largestDifference is the largest difference of a share, in points.
+func largestDifference(truth, sample census.Summary) float64 {
 	share := func(s census.Summary, n uint64) float64 { return 100 * float64(n) / float64(s.Seen) }
 	worst := 0.0
 	for _, of := range []func(census.Summary) uint64{

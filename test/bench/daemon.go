@@ -27,21 +27,21 @@ func (p *plan) memory(ctx context.Context) (err error) {
 		}
 		defer func() { err = errors.Join(err, restore()) }()
 	}
-	stage, err := newTable()
+	table, err := newTable()
 	if err != nil {
 		return err
 	}
-	defer func() { err = errors.Join(err, stage.Close()) }()
-	if err := fillIdle(stage.NS, p.large); err != nil {
+	defer func() { err = errors.Join(err, table.Close()) }()
+	if err := fillIdle(table.NS, p.large); err != nil {
 		return err
 	}
 	fmt.Printf("\nmemory     with %d entries (bound 32 MiB)\n", p.large)
-	exact, err := measure(ctx, stage.NS, false, p.ctwarden, "diagnose", "--exact")
+	exact, err := measure(ctx, table.NS, false, p.ctwarden, "diagnose", "--exact")
 	if err != nil {
 		return err
 	}
 	(&series{"ctwarden diagnose --exact", []cost{exact}}).print("")
-	deleted, err := runSweep(ctx, stage.NS)
+	deleted, err := runSweep(ctx, table.NS)
 	if err != nil {
 		return err
 	}
@@ -49,9 +49,9 @@ func (p *plan) memory(ctx context.Context) (err error) {
 	return nil
 }
 
-// settle is what the daemon takes to begin: it reads the whole kernel log, and
+// startupTime is what the daemon takes to begin: it reads the whole kernel log, and
 // looks at every namespace.
-const settle = 10 * time.Second
+const startupTime = 10 * time.Second
 
 // idle runs the daemon in a directory of its own, where it only observes, and
 // measures what it takes when there is nothing to do, beside as many other
@@ -62,34 +62,34 @@ func (p *plan) idle(ctx context.Context) (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, os.RemoveAll(dir)) }()
-	street, err := newOthers(filepath.Join(dir, "netns"), p.others)
-	defer func() { err = errors.Join(err, street.close()) }()
+	others, err := newOthers(filepath.Join(dir, "netns"), p.others)
+	defer func() { err = errors.Join(err, others.close()) }()
 	if err != nil {
 		return err
 	}
-	stage, err := newTable()
+	table, err := newTable()
 	if err != nil {
 		return err
 	}
-	defer func() { err = errors.Join(err, stage.Close()) }()
+	defer func() { err = errors.Join(err, table.Close()) }()
 	cmd := exec.CommandContext(ctx, p.ctwarden, "run", "--mode", "observe")
 	cmd.Env = append(os.Environ(), "CTWARDEN_STATE_DIR="+filepath.Join(dir, "state"),
 		"CTWARDEN_AUDIT_PATH="+filepath.Join(dir, "log", "audit.jsonl"),
 		"CTWARDEN_CONTROL_SOCKET="+filepath.Join(dir, "run", "control.sock"),
-		"CTWARDEN_WATCH_NETNS="+p.reach())
+		"CTWARDEN_WATCH_NETNS="+p.watchScope())
 	cmd.Cancel = func() error { return cmd.Process.Signal(os.Interrupt) }
 	cmd.WaitDelay = 10 * time.Second
-	if err := stage.NS.Do(cmd.Start); err != nil {
+	if err := table.NS.Do(cmd.Start); err != nil {
 		return err
 	}
 	defer func() {
 		_ = cmd.Process.Signal(os.Interrupt) // it may have ended by itself
 		_ = cmd.Wait()
 	}()
-	if err := wait(ctx, settle); err != nil {
+	if err := wait(ctx, startupTime); err != nil {
 		return err
 	}
-	used, err := p.usedBy(ctx, cmd.Process.Pid)
+	used, err := p.cpuTime(ctx, cmd.Process.Pid)
 	if err != nil {
 		return fmt.Errorf("the daemon did not stay: %w", err)
 	}
@@ -98,21 +98,21 @@ func (p *plan) idle(ctx context.Context) (err error) {
 		p.idleFor, p.others, float64(sizeIn(status, "VmRSS"))/(1<<20), float64(sizeIn(status, "VmHWM"))/(1<<20),
 		used.Seconds(), 100*used.Seconds()/p.idleFor.Seconds())
 	if p.others > 0 {
-		return p.sayNeighbours(ctx, filepath.Join(dir, "run", "control.sock"))
+		return p.printNamespaces(ctx, filepath.Join(dir, "run", "control.sock"))
 	}
 	return nil
 }
 
-// reach is what is watched.
-func (p *plan) reach() string {
+// watchScope is what is watched.
+func (p *plan) watchScope() string {
 	if p.others > 0 {
 		return "all"
 	}
 	return "host"
 }
 
-// usedBy measures the processor time of a process for as long as asked for.
-func (p *plan) usedBy(ctx context.Context, pid int) (time.Duration, error) {
+// cpuTime measures the processor time of a process for as long as asked for.
+func (p *plan) cpuTime(ctx context.Context, pid int) (time.Duration, error) {
 	before, err := ticksOf(pid)
 	if err != nil {
 		return 0, err
@@ -125,9 +125,9 @@ func (p *plan) usedBy(ctx context.Context, pid int) (time.Duration, error) {
 	return time.Duration(after-before) * tick, err
 }
 
-// sayNeighbours prints what the daemon says of the namespaces: that it did look
+// printNamespaces prints what the daemon says of the namespaces: that it did look
 // at them.
-func (p *plan) sayNeighbours(ctx context.Context, socket string) error {
+func (p *plan) printNamespaces(ctx context.Context, socket string) error {
 	cmd := exec.CommandContext(ctx, p.ctwarden, "status")
 	cmd.Env = append(os.Environ(), "CTWARDEN_CONTROL_SOCKET="+socket)
 	text, err := cmd.Output()

@@ -18,8 +18,8 @@ import (
 	"github.com/ctwarden/ctwarden/policy"
 )
 
-// A report is what the child that deletes tells.
-type report struct {
+// A sweepResult is what the child that deletes tells.
+type sweepResult struct {
 	Took                     time.Duration
 	Done, Gone, Failed, Seen uint64
 }
@@ -51,7 +51,7 @@ func sweep(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	return json.NewEncoder(os.Stdout).Encode(report{
+	return json.NewEncoder(os.Stdout).Encode(sweepResult{
 		Took: time.Since(start), Done: swept.Done, Gone: swept.Gone, Failed: swept.Failed, Seen: swept.Dump.Seen,
 	})
 }
@@ -63,11 +63,11 @@ func runSweep(ctx context.Context, ns *netns.NS) (cost, error) {
 	if err != nil {
 		return cost{}, err
 	}
-	c, err := measure(ctx, ns, true, self, sweepWord)
+	c, err := measure(ctx, ns, true, self, sweepCommand)
 	if err != nil {
 		return c, err
 	}
-	var r report
+	var r sweepResult
 	if c.failed == "" {
 		if err := json.Unmarshal(c.stdout, &r); err != nil {
 			return c, err
@@ -91,12 +91,12 @@ func (p *plan) deletion(ctx context.Context) error {
 	own, peer, floor := &series{name: "ctwarden, chosen one by one"}, &series{name: "conntrack -D -p udp -d 192.0.2.1"}, &series{name: "one-message flush (the floor)"}
 	for i := range p.pairs {
 		err := alternate(i, func() error {
-			return p.emptied(ctx, own, runSweep)
+			return p.measureDeletion(ctx, own, runSweep)
 		}, func() error {
-			return p.emptied(ctx, peer, peerDeletes)
+			return p.measureDeletion(ctx, peer, peerDeletes)
 		})
 		if err == nil {
-			err = p.emptied(ctx, floor, flushUnreplied)
+			err = p.measureDeletion(ctx, floor, flushUnreplied)
 		}
 		if errors.Is(err, errors.ErrUnsupported) {
 			fmt.Println("  the floor is not measured:", err)
@@ -114,21 +114,21 @@ func (p *plan) deletion(ctx context.Context) error {
 	return nil
 }
 
-// emptied runs a deletion in a table of its own and counts what it left.
-func (p *plan) emptied(ctx context.Context, s *series, run func(context.Context, *netns.NS) (cost, error)) (err error) {
-	stage, err := newTable()
+// measureDeletion runs a deletion in a table of its own and counts what it left.
+func (p *plan) measureDeletion(ctx context.Context, s *series, run func(context.Context, *netns.NS) (cost, error)) (err error) {
+	table, err := newTable()
 	if err != nil {
 		return err
 	}
-	defer func() { err = errors.Join(err, stage.Close()) }()
-	if err := fillIdle(stage.NS, p.entries); err != nil {
+	defer func() { err = errors.Join(err, table.Close()) }()
+	if err := fillIdle(table.NS, p.entries); err != nil {
 		return err
 	}
-	c, err := run(ctx, stage.NS)
+	c, err := run(ctx, table.NS)
 	if err != nil {
 		return err
 	}
-	left, err := count(stage.NS)
+	left, err := count(table.NS)
 	if err != nil {
 		return err
 	}

@@ -15,17 +15,17 @@ import (
 // newTable makes a namespace in which packets are tracked, whose UDP entries
 // live so long that those of the bench are idle and do not expire.
 func newTable() (*sandbox.Sandbox, error) {
-	stage, err := sandbox.New()
+	table, err := sandbox.New()
 	if err != nil {
 		return nil, err
 	}
-	err = stage.NS.Do(func() error {
+	err = table.NS.Do(func() error {
 		return os.WriteFile("/proc/sys/net/netfilter/"+conntrack.UDP.Sysctl(), []byte("7200"), 0)
 	})
 	if err != nil {
-		return nil, errors.Join(err, stage.Close())
+		return nil, errors.Join(err, table.Close())
 	}
-	return stage, nil
+	return table, nil
 }
 
 // mixed is the i-th entry of a busy gateway's table: of 20, 11 closing, 3

@@ -93,9 +93,9 @@ func (h *host) print() {
 	fmt.Printf("table      nf_conntrack_max %d, %d buckets; %s\n", h.max, h.buckets, h.conntrack)
 }
 
-// makeRoom raises nf_conntrack_max for as long as the bench runs, if it may,
+// raiseMax raises nf_conntrack_max for as long as the bench runs, if it may,
 // and says how to put it back. Without leave, it measures what fits.
-func (p *plan) makeRoom(h *host) (restore func() error, err error) {
+func (p *plan) raiseMax(h *host) (restore func() error, err error) {
 	nothing := func() error { return nil }
 	need := p.entries
 	if p.wants("large") {

@@ -42,7 +42,7 @@ func writeLong(path string, size int64, flight int) (made longLog, err error) {
 	if err != nil {
 		return made, err
 	}
-	w := scribe{out: bufio.NewWriterSize(file, 1<<20), prev: strings.Repeat("0", 2*sha256.Size)}
+	w := chainWriter{out: bufio.NewWriterSize(file, 1<<20), prev: strings.Repeat("0", 2*sha256.Size)}
 	defer func() { err = errors.Join(err, w.out.Flush(), file.Sync(), file.Close()) }()
 	for start := d.start; w.written < size; start = start.Add(2 * time.Hour) {
 		name := "INC-" + start.Format("20060102T150405Z")
@@ -121,15 +121,15 @@ func (d *drillRecord) sample(name string, later time.Duration) string {
 	return strings.Replace(text, d.at.String(), (d.at + time.Minute + later).String(), 1)
 }
 
-// A scribe writes records as docs/audit-log.md says.
-type scribe struct {
+// A chainWriter writes records as docs/audit-log.md says.
+type chainWriter struct {
 	out     *bufio.Writer
 	seq     uint64
 	prev    string
 	written int64
 }
 
-func (w *scribe) write(at time.Time, kind, text string) {
+func (w *chainWriter) write(at time.Time, kind, text string) {
 	w.seq++
 	line := fmt.Sprintf(`{"seq":%d,"time":"%s","kind":"%s"%s,"prev":"%s"`,
 		w.seq, at.Format("2006-01-02T15:04:05.000000000Z"), kind, text, w.prev)

@@ -8,7 +8,7 @@ import (
 	"github.com/ctwarden/ctwarden/internal/record"
 )
 
-func TestALongLogIsWhole(t *testing.T) {
+func TestLongLogVerifies(t *testing.T) {
 	t.Chdir("../..")
 	const size, flight = 1 << 20, 3
 	path := filepath.Join(t.TempDir(), "audit.jsonl")

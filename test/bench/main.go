@@ -13,9 +13,9 @@ import (
 	"time"
 )
 
-// sweepWord makes this program the one that deletes: a child with a memory of
+// sweepCommand makes this program the one that deletes: a child with a memory of
 // its own to be measured.
-const sweepWord = "sweep"
+const sweepCommand = "sweep"
 
 // A plan is what was asked for on the command line.
 type plan struct {
@@ -33,7 +33,7 @@ type plan struct {
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM)
 	defer stop()
-	if len(os.Args) == 2 && os.Args[1] == sweepWord {
+	if len(os.Args) == 2 && os.Args[1] == sweepCommand {
 		exit(sweep(ctx))
 		return
 	}
@@ -83,7 +83,7 @@ func (p *plan) run(ctx context.Context) (err error) {
 	if err != nil {
 		return err
 	}
-	restore, err := p.makeRoom(host)
+	restore, err := p.raiseMax(host)
 	if err != nil {
 		return err
 	}

@@ -22,10 +22,10 @@ type cost struct {
 	failed string
 }
 
-// look is how often the memory of a child is looked at. The peak that wait4
+// memoryInterval is how often the memory of a child is looked at. The peak that wait4
 // tells is no use: it begins with that of the program that started the child
 // (exec_mmap in fs/exec.c).
-const look = 5 * time.Millisecond
+const memoryInterval = 5 * time.Millisecond
 
 // measure runs a program in a namespace. keep says to keep what it prints,
 // which otherwise goes to /dev/null.
@@ -43,7 +43,7 @@ func measure(ctx context.Context, ns *netns.NS, keep bool, argv ...string) (c co
 	ended := make(chan error, 1)
 	go func() { ended <- cmd.Wait() }()
 	status := fmt.Sprintf("/proc/%d/status", cmd.Process.Pid)
-	ticks := time.NewTicker(look)
+	ticks := time.NewTicker(memoryInterval)
 	defer ticks.Stop()
 	for {
 		select {

@@ -16,8 +16,8 @@ import (
 // others are network namespaces besides the one that is measured: every other
 // one has a process, the rest only a mount, as those of ip netns.
 type others struct {
-	mounts  []string
-	tenants []*exec.Cmd
+	mounts    []string
+	processes []*exec.Cmd
 }
 
 // newOthers makes n namespaces. What was made must be closed, after an error,
@@ -38,7 +38,7 @@ func newOthers(dir string, n int) (*others, error) {
 		if i%2 == 0 {
 			err = o.mount(filepath.Join(dir, strconv.Itoa(i)), ns)
 		} else {
-			err = o.inhabit(ns)
+			err = o.startProcess(ns)
 		}
 		if err = errors.Join(err, ns.Close()); err != nil {
 			return o, err
@@ -58,13 +58,13 @@ func (o *others) mount(path string, ns *netns.NS) error {
 	return nil
 }
 
-// inhabit starts a process that ends with the bench.
-func (o *others) inhabit(ns *netns.NS) error {
+// startProcess starts a process that ends with the bench.
+func (o *others) startProcess(ns *netns.NS) error {
 	cmd := exec.Command("sleep", "infinity")
 	if err := ns.Do(cmd.Start); err != nil {
 		return err
 	}
-	o.tenants = append(o.tenants, cmd)
+	o.processes = append(o.processes, cmd)
 	return nil
 }
 
@@ -73,7 +73,7 @@ func (o *others) close() error {
 	for _, path := range o.mounts {
 		errs = append(errs, unix.Unmount(path, unix.MNT_DETACH), os.Remove(path))
 	}
-	for _, cmd := range o.tenants {
+	for _, cmd := range o.processes {
 		errs = append(errs, cmd.Process.Kill())
 		_ = cmd.Wait() // it was killed
 	}

@@ -41,10 +41,10 @@ func median(runs []cost, of func(cost) float64) float64 {
 	for i, c := range runs {
 		list[i] = of(c)
 	}
-	return middle(list)
+	return medianOf(list)
 }
 
-func middle(list []float64) float64 {
+func medianOf(list []float64) float64 {
 	if len(list) == 0 {
 		return 0
 	}
@@ -62,7 +62,7 @@ func ratios(a, b *series, bound string) {
 		walls = append(walls, wall(a.runs[i])/wall(b.runs[i]))
 		cpus = append(cpus, cpu(a.runs[i])/cpu(b.runs[i]))
 	}
-	fmt.Printf("  %s / %s: time %.2f %s, CPU %.2f%s\n", a.name, b.name, middle(walls), each(walls), middle(cpus), bound)
+	fmt.Printf("  %s / %s: time %.2f %s, CPU %.2f%s\n", a.name, b.name, medianOf(walls), each(walls), medianOf(cpus), bound)
 }
 
 func each(list []float64) string {

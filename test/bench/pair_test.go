@@ -8,20 +8,20 @@ import (
 	"github.com/ctwarden/ctwarden/internal/census"
 )
 
-func TestMiddle(t *testing.T) {
+func TestMedianOf(t *testing.T) {
 	for _, test := range []struct {
 		list []float64
 		want float64
 	}{
 		{nil, 0}, {[]float64{3}, 3}, {[]float64{9, 1}, 5}, {[]float64{9, 1, 2}, 2}, {[]float64{4, 1, 2, 9}, 3},
 	} {
-		if got := middle(test.list); got != test.want {
+		if got := medianOf(test.list); got != test.want {
 			t.Errorf("%v: got %v, want %v", test.list, got, test.want)
 		}
 	}
 }
 
-func TestAlternateTurnsTheOrderRound(t *testing.T) {
+func TestAlternateReversesTheOrder(t *testing.T) {
 	var order []string
 	say := func(word string, err error) func() error {
 		return func() error { order = append(order, word); return err }
@@ -40,10 +40,10 @@ func TestAlternateTurnsTheOrderRound(t *testing.T) {
 	}
 }
 
-func TestOffIsTheLargestDifference(t *testing.T) {
+func TestLargestDifference(t *testing.T) {
 	truth := census.Summary{Seen: 1000, TimeWait: 500, Assured: 100}
 	sample := census.Summary{Seen: 100, TimeWait: 48, Assured: 11}
-	if got := off(truth, sample); got < 1.99 || got > 2.01 {
+	if got := largestDifference(truth, sample); got < 1.99 || got > 2.01 {
 		t.Errorf("got %v points, want 2", got)
 	}
 }

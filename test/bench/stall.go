@@ -53,12 +53,12 @@ func (p *plan) stall(ctx context.Context) error {
 
 // during fills a table, and measures while run runs.
 func (p *plan) during(ctx context.Context, run func(context.Context, *netns.NS) (cost, error)) (trips []time.Duration, err error) {
-	stage, err := newTable()
+	table, err := newTable()
 	if err != nil {
 		return nil, err
 	}
-	defer func() { err = errors.Join(err, stage.Close()) }()
-	if err := fillIdle(stage.NS, p.entries); err != nil {
+	defer func() { err = errors.Join(err, table.Close()) }()
+	if err := fillIdle(table.NS, p.entries); err != nil {
 		return nil, err
 	}
 	var stop atomic.Bool
@@ -66,11 +66,11 @@ func (p *plan) during(ctx context.Context, run func(context.Context, *netns.NS) 
 	ready := make(chan struct{})
 	go func() {
 		var err error
-		trips, err = pingPong(stage.NS, &stop, ready)
+		trips, err = pingPong(table.NS, &stop, ready)
 		ended <- err
 	}()
 	<-ready
-	_, err = run(ctx, stage.NS)
+	_, err = run(ctx, table.NS)
 	stop.Store(true)
 	err = errors.Join(err, <-ended)
 	if err == nil && len(trips) == 0 {

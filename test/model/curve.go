@@ -23,18 +23,18 @@ type point struct {
 	entries, made, others uint64
 }
 
-// gone is how many entries have left the table.
-func (p point) gone() int64 { return int64(p.made) - int64(p.entries) }
+// removed is how many entries have left the table.
+func (p point) removed() int64 { return int64(p.made) - int64(p.entries) }
 
-// leastPass is how many entries a pass of the gc takes between two samples, at
+// minPass is how many entries a pass of the gc takes between two samples, at
 // least. Lookups that come by expired entries free fewer.
-const leastPass = 150
+const minPass = 150
 
 // pass returns when the gc first came by after a moment.
 func (c curve) pass(after time.Duration) (time.Duration, bool) {
 	for n := 1; n < len(c.points); n++ {
 		before, now := c.points[n-1], c.points[n]
-		if before.at >= after && now.gone()-before.gone() >= leastPass {
+		if before.at >= after && now.removed()-before.removed() >= minPass {
 			return (before.at + now.at) / 2, true
 		}
 	}
@@ -49,9 +49,9 @@ func (c curve) peak() uint64 {
 	return most
 }
 
-// modelled plays the scenario on a model, without any policy, and looks when
+// runModel plays the scenario on a model, without any policy, and looks when
 // the real table was looked at.
-func modelled(s *tablesim.Scenario, real curve) curve {
+func runModel(s *tablesim.Scenario, real curve) curve {
 	h := tablesim.NewHost(s)
 	loads := s.Loads
 	var now time.Duration

@@ -26,8 +26,8 @@ const (
 
 // A load is what is played, on the kernel and on the model.
 type load struct {
-	release tablesim.Release
-	run     time.Duration
+	release  tablesim.Release
+	duration time.Duration
 }
 
 // newLoad chooses the length so that the kernel's gc comes by within it: every
@@ -57,41 +57,41 @@ gc %s
 run %s
 at 0s for %s: udp_unreplied %d/s
 at %s for %s: tcp_short %d/s lasting 1ms
-`, l.release, real.max, real.buckets, udpTimeout, tcpTimeWait, gc, l.run, loadLasts, udpRate, tcpBegins, tcpLasts, tcpRate))
+`, l.release, real.max, real.buckets, udpTimeout, tcpTimeWait, gc, l.duration, loadLasts, udpRate, tcpBegins, tcpLasts, tcpRate))
 }
 
-// play plays the load with real packets and returns what the kernel counted.
-func (l load) play(ctx context.Context) (c curve, err error) {
-	stage, err := sandbox.New()
+// run plays the load with real packets and returns what the kernel counted.
+func (l load) run(ctx context.Context) (c curve, err error) {
+	box, err := sandbox.New()
 	if err != nil {
 		return c, err
 	}
-	defer func() { err = errors.Join(err, stage.Close()) }()
-	if err := shorten(stage); err != nil {
+	defer func() { err = errors.Join(err, box.Close()) }()
+	if err := setTimeouts(box); err != nil {
 		return c, err
 	}
-	flood, err := sandbox.NewFlood(stage.NS)
+	flood, err := sandbox.NewFlood(box.NS)
 	if err != nil {
 		return c, err
 	}
 	defer func() { err = errors.Join(err, flood.Close()) }()
-	shorts, err := sandbox.NewShorts(stage)
+	shorts, err := sandbox.NewShorts(box)
 	if err != nil {
 		return c, err
 	}
 	defer func() { err = errors.Join(err, shorts.Close()) }()
-	return l.watch(ctx, stage, flood, shorts)
+	return l.sample(ctx, box, flood, shorts)
 }
 
-// watch lets the traffic run and counts meanwhile.
-func (l load) watch(ctx context.Context, stage *sandbox.Sandbox, flood *sandbox.Flood, shorts *sandbox.Shorts) (c curve, err error) {
-	if c.max, err = value(stage, "max"); err != nil {
+// sample lets the traffic run and counts meanwhile.
+func (l load) sample(ctx context.Context, box *sandbox.Sandbox, flood *sandbox.Flood, shorts *sandbox.Shorts) (c curve, err error) {
+	if c.max, err = value(box, "max"); err != nil {
 		return c, err
 	}
-	if c.buckets, err = value(stage, "buckets"); err != nil {
+	if c.buckets, err = value(box, "buckets"); err != nil {
 		return c, err
 	}
-	ctx, stop := context.WithTimeout(ctx, l.run)
+	ctx, stop := context.WithTimeout(ctx, l.duration)
 	defer stop()
 	var traffic sync.WaitGroup
 	defer traffic.Wait()
@@ -111,7 +111,7 @@ func (l load) watch(ctx context.Context, stage *sandbox.Sandbox, flood *sandbox.
 			return c, flooded
 		case <-ticks.C:
 		}
-		entries, err := value(stage, "count")
+		entries, err := value(box, "count")
 		if err != nil {
 			return c, err
 		}
@@ -137,18 +137,18 @@ func runShorts(ctx context.Context, shorts *sandbox.Shorts) {
 
 const sysctls = "/proc/sys/net/netfilter/nf_conntrack_"
 
-// shorten sets the stage's own timeouts.
-func shorten(stage *sandbox.Sandbox) error {
-	return stage.NS.Do(func() error {
+// setTimeouts sets the box's own timeouts.
+func setTimeouts(box *sandbox.Sandbox) error {
+	return box.NS.Do(func() error {
 		return errors.Join(
 			os.WriteFile(sysctls+"udp_timeout", strconv.AppendInt(nil, udpTimeout, 10), 0),
 			os.WriteFile(sysctls+"tcp_timeout_time_wait", strconv.AppendInt(nil, tcpTimeWait, 10), 0))
 	})
 }
 
-// value reads a value of the stage.
-func value(stage *sandbox.Sandbox, name string) (n uint64, err error) {
-	err = stage.NS.Do(func() error {
+// value reads a value of the box.
+func value(box *sandbox.Sandbox, name string) (n uint64, err error) {
+	err = box.NS.Do(func() error {
 		text, err := os.ReadFile(sysctls + name)
 		if err != nil {
 			return err

@@ -14,13 +14,13 @@ import (
 	"github.com/ctwarden/ctwarden/internal/tablesim"
 )
 
-// most is how far the model may be off, on average, as a share of the peak. The
+// maxDeviation is how far the model may be off, on average, as a share of the peak. The
 // load comes in ticks, the gc in steps, and other namespaces of the machine have
 // a part in the gc's rhythm.
-const most = 0.10
+const maxDeviation = 0.10
 
-// passLasts is how long a pass of the gc may take on a busy machine.
-const passLasts = 1500 * time.Millisecond
+// passDuration is how long a pass of the gc may take on a busy machine.
+const passDuration = 1500 * time.Millisecond
 
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
@@ -37,8 +37,8 @@ func run(ctx context.Context) error {
 		return err
 	}
 	l := newLoad(release)
-	fmt.Printf("kernel %s: %s for %s, then silence until %s\n", release, l, loadLasts, l.run)
-	real, err := l.play(ctx)
+	fmt.Printf("kernel %s: %s for %s, then silence until %s\n", release, l, loadLasts, l.duration)
+	real, err := l.run(ctx)
 	if err != nil {
 		return err
 	}
@@ -46,32 +46,32 @@ func run(ctx context.Context) error {
 	// to know. All later passes are.
 	first, ok := real.pass(0)
 	if !ok {
-		return fmt.Errorf("the gc did not come by within %s", l.run)
+		return fmt.Errorf("the gc did not come by within %s", l.duration)
 	}
 	scenario, err := l.scenario(real, first)
 	if err != nil {
 		return err
 	}
-	c := comparison{real: real, model: modelled(scenario, real)}
+	c := comparison{real: real, model: runModel(scenario, real)}
 	fmt.Printf("the model is told that the gc came by first after %s\n\n", first.Round(10*time.Millisecond))
 	if err := c.write(os.Stdout); err != nil {
 		return err
 	}
-	others, disturbed := real.disturbed()
+	others, disturbed := real.othersPeak()
 	if disturbed {
 		fmt.Printf("other namespaces held up to %d entries, by which the gc went as well: a quiet machine tells more\n", others)
 	}
 	// How the gc goes on is the kernel's mean over all namespaces, and what is
 	// off by a second then is off for good: it is printed. What is held against
 	// the model is all that leads to the gc's second pass.
-	second, ok := real.pass(first + passLasts)
+	second, ok := real.pass(first + passDuration)
 	if !ok {
-		second = l.run
+		second = l.duration
 	}
 	mean, _ := c.deviation(second)
 	fmt.Printf("until the second pass of the gc, after %s: off by %.1f%% on average\n", second.Round(time.Second), 100*mean)
-	if mean > most {
-		return fmt.Errorf("the model is off by more than %.0f%%", 100*most)
+	if mean > maxDeviation {
+		return fmt.Errorf("the model is off by more than %.0f%%", 100*maxDeviation)
 	}
 	return nil
 }

@@ -27,9 +27,9 @@ func allEntries() (n uint64, ok bool) {
 	return 0, false
 }
 
-// disturbed is how many entries others held meanwhile, at most; ok is false if
+// othersPeak is how many entries others held meanwhile, at most; ok is false if
 // they were too few to matter.
-func (c curve) disturbed() (n uint64, ok bool) {
+func (c curve) othersPeak() (n uint64, ok bool) {
 	for _, p := range c.points {
 		n = max(n, p.others)
 	}
