@@ -48,7 +48,7 @@ func (s *Server) openSources(cfg *config.Config) (l watcher.KernelLog, err error
 		return l, &SourceError{"watch.journald", fmt.Errorf("watch.journald is on: %w", err)}
 	default:
 		s.unheard[string(watcher.SourceJournald)] = err.Error()
-		s.logger.Info("not listening to the journal", "because", err)
+		s.logger.Info("the journal is not read", "because", err)
 	}
 	return l, nil
 }
@@ -61,13 +61,13 @@ func tryKmsg(k *watcher.Kmsg) error {
 	return log.Close()
 }
 
-// sourceChanged returns what tells once that a source begins or stops to speak.
+// sourceChanged returns a function that logs each change of a source between readable and unreadable.
 func (s *Server) sourceChanged(what string) func(watcher.Status) {
 	return func(status watcher.Status) {
 		if status.Alive {
-			s.logger.Info("listening to " + what)
+			s.logger.Info("reading " + what)
 			return
 		}
-		s.logger.Warn(what+" is silent; the counters still tell", "error", status.Err)
+		s.logger.Warn(what+" can't be read; detection continues by the counters", "error", status.Err)
 	}
 }

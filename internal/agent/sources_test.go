@@ -9,15 +9,15 @@ import (
 	"github.com/ctwarden/ctwarden/watcher"
 )
 
-func TestASourceThatBeginsOrStopsIsSaid(t *testing.T) {
-	var said strings.Builder
-	d := &Server{logger: slog.New(slog.NewTextHandler(&said, nil))}
+func TestSourceChangedLogsEachChange(t *testing.T) {
+	var logged strings.Builder
+	d := &Server{logger: slog.New(slog.NewTextHandler(&logged, nil))}
 	changed := d.sourceChanged("the kernel log")
 	changed(watcher.Status{Alive: true})
 	changed(watcher.Status{Err: errors.New("operation not permitted")})
-	lines := strings.Split(strings.TrimSpace(said.String()), "\n")
-	if len(lines) != 2 || !strings.Contains(lines[0], "listening to the kernel log") ||
-		!strings.Contains(lines[1], "the kernel log is silent") || !strings.Contains(lines[1], "operation not permitted") {
-		t.Errorf("said %q", lines)
+	lines := strings.Split(strings.TrimSpace(logged.String()), "\n")
+	if len(lines) != 2 || !strings.Contains(lines[0], "reading the kernel log") ||
+		!strings.Contains(lines[1], "the kernel log can't be read") || !strings.Contains(lines[1], "operation not permitted") {
+		t.Errorf("logged %q", lines)
 	}
 }
