@@ -134,9 +134,9 @@ type Outcome struct {
 	Changed  uint64 `json:"changed,omitempty"`
 	Gone     uint64 `json:"gone,omitempty"`
 	Examined uint64 `json:"examined,omitempty"`
-	// Foreign says that the value was no longer the one planned for, so that
+	// ChangedExternally says that the value was no longer the one planned for, so that
 	// nothing was written.
-	Foreign bool `json:"foreign,omitempty"`
+	ChangedExternally bool `json:"foreign,omitempty"`
 	// Note is what a person should know although it went as planned.
 	Note string `json:"note,omitempty"`
 	// Entries tells of the entries that were looked at; nil for other acts.

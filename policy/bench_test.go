@@ -13,7 +13,7 @@ import (
 // it decides.
 func steadyObservations() map[string]policy.Observation {
 	calm := policy.Observation{
-		Now:      policy.Moment(time.Hour),
+		Now:      policy.BootTime(time.Hour),
 		Table:    conntrack.Table{Entries: 10_000, Max: 100_000, Buckets: 1 << 20},
 		Timeouts: conntrack.Timeouts{conntrack.UDP: 30, conntrack.TCPSynSent: 120, conntrack.TCPTimeWait: 120, conntrack.TCPFinWait: 120},
 		Memory:   policy.Memory{Total: 16 << 30, Available: 8 << 30, EntryBytes: 256},

@@ -54,9 +54,9 @@ func (c *Cause) UnmarshalText(text []byte) (err error) {
 // How fresh a census must be to speak for the table, the share that makes a
 // cause, and the one that is worth a remedy when the cause has none left.
 const (
-	censusFresh = 30 * time.Second
-	mostOf      = conntrack.Permyriad(5000)
-	someOf      = conntrack.Permyriad(2000)
+	censusMaxAge = 30 * time.Second
+	majorShare   = conntrack.Permyriad(5000)
+	notableShare = conntrack.Permyriad(2000)
 )
 
 // UnknownShare is an UnassuredShare that the counters do not tell.
@@ -69,19 +69,19 @@ func (l *Limits) cause(o *Observation, a *Assessment) Cause {
 	if o.Absent {
 		return NoCause
 	}
-	if c := l.notTheTable(o, a); c != NoCause {
+	if c := l.causeOutsideTable(o, a); c != NoCause {
 		return c
 	}
 	if a.Level == Calm {
 		return NoCause
 	}
-	if o.looked() {
+	if o.hasFreshCensus() {
 		return censusCause(o)
 	}
 	switch u := a.UnassuredShare; {
 	case u == UnknownShare:
 		return Unknown
-	case u >= mostOf:
+	case u >= majorShare:
 		return HalfOpen
 	}
 	return Load
@@ -91,7 +91,7 @@ func (l *Limits) cause(o *Observation, a *Assessment) Cause {
 // setups race now and then on every host.
 const noise = 1.0
 
-func (l *Limits) notTheTable(o *Observation, a *Assessment) Cause {
+func (l *Limits) causeOutsideTable(o *Observation, a *Assessment) Cause {
 	if o.Table.Max != 0 && a.Fullness >= l.Levels.NearMax {
 		return NoCause
 	}
@@ -122,11 +122,11 @@ func (a *Assessment) wasFull() bool {
 func censusCause(o *Observation) Cause {
 	c := &o.Census
 	switch {
-	case c.Share(c.Closing) >= mostOf:
+	case c.Share(c.Closing) >= majorShare:
 		return Churn
-	case c.Share(c.HalfOpen) >= mostOf:
+	case c.Share(c.HalfOpen) >= majorShare:
 		return HalfOpen
-	case c.Share(c.Stale) >= mostOf:
+	case c.Share(c.Stale) >= majorShare:
 		return Stale
 	}
 	return Load

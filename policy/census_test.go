@@ -26,7 +26,7 @@ func TestCensusDue(t *testing.T) {
 	}
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {
-			now := Moment(time.Hour)
+			now := BootTime(time.Hour)
 			last := now.Add(-test.ago)
 			if test.ago == 0 {
 				last = 0
@@ -71,7 +71,7 @@ func TestEntriesThatDependOnATimeout(t *testing.T) {
 			o := calmObservation()
 			setEntries(&o, all)
 			o.Census, o.CensusAt = test.census, o.Now.Add(-test.ago)
-			if got := o.livingBy(test.timeout); got != test.want {
+			if got := o.entriesUnder(test.timeout); got != test.want {
 				t.Errorf("%d entries, want %d", got, test.want)
 			}
 		})
@@ -79,7 +79,7 @@ func TestEntriesThatDependOnATimeout(t *testing.T) {
 	t.Run("no census", func(t *testing.T) {
 		o := calmObservation()
 		o.Census = seen
-		if got := o.livingBy(conntrack.TCPTimeWait); got != o.Table.Entries {
+		if got := o.entriesUnder(conntrack.TCPTimeWait); got != o.Table.Entries {
 			t.Errorf("%d entries, want all", got)
 		}
 	})

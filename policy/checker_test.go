@@ -59,7 +59,7 @@ type checker struct {
 	delayedSince map[policy.ActionType]time.Duration
 	last         policy.Hold
 	owned        conntrack.Timeouts
-	now          policy.Moment
+	now          policy.BootTime
 }
 
 func (w *checker) visit(t *tablesim.Turn) bool {
@@ -366,7 +366,7 @@ func roundTrip(t *testing.T, from, to any) {
 // above, and never for longer than the limits permit.
 func (w *checker) checkJitter(t *tablesim.Turn) {
 	first := t.Plan.Assessment.Observation
-	first.Phase = 0
+	first.Jitter = 0
 	a := w.limits.Assess(t.State, &first)
 	prompt := w.limits.Decide(t.State, &a)
 	kind := policy.NoAction

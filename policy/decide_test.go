@@ -13,7 +13,7 @@ import (
 // calmObservation is an ordinary host with 10,000 of 100,000 entries.
 func calmObservation() Observation {
 	return Observation{
-		Now:      Moment(time.Hour),
+		Now:      BootTime(time.Hour),
 		Table:    conntrack.Table{Entries: 10_000, Max: 100_000, Buckets: 1 << 20},
 		Timeouts: conntrack.Timeouts{conntrack.UDP: 30, conntrack.TCPSynSent: 120, conntrack.TCPSynRecv: 60, conntrack.TCPTimeWait: 120, conntrack.TCPFinWait: 120, conntrack.TCPEstablished: 432000},
 		Memory:   Memory{Total: 16 << 30, Available: 8 << 30, EntryBytes: 256},
@@ -38,7 +38,7 @@ func decide(l Limits, s State, o Observation) decided {
 // rising is a state in which the table has grown by rate a second for a while.
 func rising(o Observation, rate float64) State {
 	return State{Trend: Trend{
-		At: o.Now - Moment(time.Second), Entries: o.Table.Entries - uint64(rate), Counters: o.Table.Counters,
+		At: o.Now - BootTime(time.Second), Entries: o.Table.Entries - uint64(rate), Counters: o.Table.Counters,
 		Rising: 5, Fast: rate, Slow: rate, Peak: rate, Worst: rate,
 	}}
 }
@@ -102,13 +102,13 @@ func TestDecide(t *testing.T) {
 		},
 		"a table that empties is held": {
 			host:  func(o *Observation) { setEntries(o, 97_000) },
-			state: func(s *State) { s.Trend = Trend{At: Moment(time.Hour - time.Second), Entries: 99_000, Fast: -500} },
+			state: func(s *State) { s.Trend = Trend{At: BootTime(time.Hour - time.Second), Entries: 99_000, Fast: -500} },
 			want:  decided{Exhausted, Unknown, HeldFalling, nil},
 		},
 		"a table that empties while packets are lost is raised": {
 			host: func(o *Observation) { setEntries(o, 97_000); o.Table.Counters.Drop = 50 },
 			state: func(s *State) {
-				s.Trend = Trend{At: Moment(time.Hour - time.Second), Entries: 99_000, Fast: -500}
+				s.Trend = Trend{At: BootTime(time.Hour - time.Second), Entries: 99_000, Fast: -500}
 			},
 			want: decided{Exhausted, Load, NotHeld, []Action{{Type: RaiseMax, From: 100_000, To: 150_000, Reason: ReasonDropping}}},
 		},
@@ -250,7 +250,7 @@ func TestDecide(t *testing.T) {
 			host: func(o *Observation) { setEntries(o, 97_000); halfOpen(o) },
 			state: func(s *State) {
 				raised(s)
-				s.Since = Moment(time.Hour - 18*time.Second + 1)
+				s.Since = BootTime(time.Hour - 18*time.Second + 1)
 				s.Records[RaiseMax].Waiting = true
 				s.Records[ShortenTimeout] = Record{At: 1, Acts: 1, Waiting: true}
 			},
@@ -262,13 +262,13 @@ func TestDecide(t *testing.T) {
 				raised(s)
 				s.Records[RaiseMax].Waiting = true
 				s.Records[ShortenTimeout] = Record{At: 1, Acts: 1, Waiting: true}
-				s.Records[DeleteEntries] = Record{At: Moment(time.Hour - 14*time.Second), Acts: 1, Failures: 1}
+				s.Records[DeleteEntries] = Record{At: BootTime(time.Hour - 14*time.Second), Acts: 1, Failures: 1}
 			},
 			want: decided{Exhausted, HalfOpen, HeldAwaiting, nil},
 		},
 		"half-open: while packets are lost, max is raised again": {
 			host:  func(o *Observation) { setEntries(o, 100_000); halfOpen(o); o.Table.Counters.Drop = 10 },
-			state: func(s *State) { raised(s); s.Trend.At = Moment(time.Hour - time.Second); s.Trend.Entries = 100_000 },
+			state: func(s *State) { raised(s); s.Trend.At = BootTime(time.Hour - time.Second); s.Trend.Entries = 100_000 },
 			want:  decided{Exhausted, HalfOpen, NotHeld, []Action{{Type: RaiseMax, From: 100_000, To: 150_000, Reason: ReasonDropping}}},
 		},
 		"half-open: too few deletable entries are not deleted": {
@@ -284,7 +284,7 @@ func TestDecide(t *testing.T) {
 			host: func(o *Observation) { setEntries(o, 97_000); churn(o) },
 			state: func(s *State) {
 				raised(s)
-				s.LastAct = Moment(time.Hour - 14*time.Second)
+				s.LastAct = BootTime(time.Hour - 14*time.Second)
 				s.Records[RaiseMax].Waiting = true
 			},
 			want: decided{Exhausted, Churn, HeldAwaiting, nil},
@@ -310,24 +310,24 @@ func TestDecide(t *testing.T) {
 			}}},
 		},
 		"a census of 31 s ago is ignored": {
-			host: func(o *Observation) { setEntries(o, 97_000); churn(o); o.CensusAt = o.Now - Moment(31*time.Second) },
+			host: func(o *Observation) { setEntries(o, 97_000); churn(o); o.CensusAt = o.Now - BootTime(31*time.Second) },
 			want: decided{Exhausted, Unknown, NotHeld, []Action{{Type: RaiseMax, From: 100_000, To: 150_000, Reason: ReasonFill}}},
 		},
 		"paused": {
 			host:  func(o *Observation) { setEntries(o, 97_000) },
-			state: func(s *State) { s.Pause(Moment(time.Hour), time.Minute) },
+			state: func(s *State) { s.Pause(BootTime(time.Hour), time.Minute) },
 			want:  decided{Exhausted, Unknown, HeldPaused, nil},
 		},
 		"the breaker is open": {
 			host:  func(o *Observation) { setEntries(o, 97_000) },
-			state: func(s *State) { s.HandsOffUntil = Moment(2 * time.Hour) },
+			state: func(s *State) { s.SafetyPauseUntil = BootTime(2 * time.Hour) },
 			want:  decided{Exhausted, Unknown, HeldBreaker, nil},
 		},
 		"the thirteenth act of an hour opens the breaker": {
 			host: func(o *Observation) { setEntries(o, 97_000) },
 			state: func(s *State) {
 				for i := range 12 {
-					s.Acts[i] = Moment(time.Duration(i+1) * time.Minute)
+					s.Acts[i] = BootTime(time.Duration(i+1) * time.Minute)
 				}
 			},
 			want: decided{Exhausted, Unknown, HeldBreaker, nil},
@@ -336,7 +336,7 @@ func TestDecide(t *testing.T) {
 			host: func(o *Observation) { setEntries(o, 97_000) },
 			state: func(s *State) {
 				for i := range 11 {
-					s.Acts[i] = Moment(time.Duration(i+1) * time.Minute)
+					s.Acts[i] = BootTime(time.Duration(i+1) * time.Minute)
 				}
 			},
 			want: decided{Exhausted, Unknown, NotHeld, []Action{{Type: RaiseMax, From: 100_000, To: 150_000, Reason: ReasonFill}}},
@@ -372,7 +372,7 @@ func TestDecide(t *testing.T) {
 		},
 		"a yielded max is not raised": {
 			host:  func(o *Observation) { setEntries(o, 97_000) },
-			state: func(s *State) { s.Max = Knob{YieldUntil: Moment(2 * time.Hour), YieldPause: time.Hour} },
+			state: func(s *State) { s.Max = Knob{YieldUntil: BootTime(2 * time.Hour), YieldPause: time.Hour} },
 			want:  decided{Exhausted, Unknown, HeldYielded, nil},
 		},
 	}
@@ -405,7 +405,7 @@ func TestDecide(t *testing.T) {
 func lease(written, original uint64, calm time.Duration) func(*State) {
 	return func(s *State) {
 		s.Timeouts[conntrack.TCPTimeWait] = Knob{Original: original, Written: written}
-		s.CalmSince = Moment(time.Hour - calm)
+		s.CalmSince = BootTime(time.Hour - calm)
 	}
 }
 
@@ -445,7 +445,7 @@ func TestTwoVerdictsWithoutEffectBanAnAct(t *testing.T) {
 	s := State{Level: Exhausted}
 	s.Records[DeleteEntries] = Record{
 		At: o.Now - 1e9, Acts: 2, Waiting: true, WaitUntil: o.Now, Failures: 1, Changed: 3,
-		Before: Figures{At: 1, Entries: 97_000, Max: 100_000}, Base: Figures{At: o.Now - 5e8, Entries: 97_000, Max: 100_000},
+		Before: Readings{At: 1, Entries: 97_000, Max: 100_000}, Base: Readings{At: o.Now - 5e8, Entries: 97_000, Max: 100_000},
 	}
 	a := l.Assess(&s, &o)
 	p := l.Decide(&s, &a)
@@ -468,13 +468,13 @@ func TestValuesOfOtherPrograms(t *testing.T) {
 		"the value that ctwarden wrote is no override": {200_000, nil, Knob{Original: 100_000, Written: 200_000}},
 		"a higher value of another program is the new base": {
 			300_000,
-			[]Override{{Type: RaiseMax, Wrote: 200_000, Found: 300_000, Original: 100_000, Foreign: Raised}},
+			[]Override{{Type: RaiseMax, Wrote: 200_000, Found: 300_000, Original: 100_000, Change: ExternallyRaised}},
 			Knob{},
 		},
 		"a lower value of another program is yielded for an hour": {
 			150_000,
-			[]Override{{Type: RaiseMax, Wrote: 200_000, Found: 150_000, Original: 100_000, Foreign: Changed, Yield: time.Hour}},
-			Knob{YieldUntil: Moment(2 * time.Hour), YieldPause: time.Hour},
+			[]Override{{Type: RaiseMax, Wrote: 200_000, Found: 150_000, Original: 100_000, Change: ExternallyChanged, Yield: time.Hour}},
+			Knob{YieldUntil: BootTime(2 * time.Hour), YieldPause: time.Hour},
 		},
 	}
 	for name, test := range tests {
@@ -530,15 +530,15 @@ func TestLimitsHaveADigest(t *testing.T) {
 
 func TestShorteningIsJudgedByTheEntries(t *testing.T) {
 	l := Defaults()
-	figures := func(entries uint64, rate float64, drops uint64) Figures {
-		return Figures{
+	figures := func(entries uint64, rate float64, drops uint64) Readings {
+		return Readings{
 			Entries: entries, Max: 100_000, Fullness: conntrack.Share(entries, 100_000), Rate: rate,
 			Counters: conntrack.Counters{Drop: drops},
 		}
 	}
 	before := figures(80_000, 1000, 0)
 	tests := map[string]struct {
-		after Figures
+		after Readings
 		drops uint64
 		want  Result
 	}{
@@ -563,25 +563,25 @@ func TestShorteningIsJudgedByTheEntries(t *testing.T) {
 
 func TestPausesStartShortAfterADay(t *testing.T) {
 	l := Defaults()
-	now := Moment(100 * time.Hour)
+	now := BootTime(100 * time.Hour)
 	tests := map[string]struct {
-		until Moment
+		until BootTime
 		want  time.Duration
 	}{
 		"the first":                              {0, l.Breaker.Pause},
-		"less than a day after another: doubled": {now - Moment(23*time.Hour), 4 * l.Breaker.Pause},
-		"a day after: as for the first":          {now - Moment(24*time.Hour), l.Breaker.Pause},
+		"less than a day after another: doubled": {now - BootTime(23*time.Hour), 4 * l.Breaker.Pause},
+		"a day after: as for the first":          {now - BootTime(24*time.Hour), l.Breaker.Pause},
 	}
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {
-			s := State{HandsOffUntil: test.until}
+			s := State{SafetyPauseUntil: test.until}
 			k := Knob{YieldUntil: test.until}
 			if test.until != 0 {
-				s.HandsOffPause, k.YieldPause = 2*l.Breaker.Pause, 2*l.Breaker.Pause
+				s.SafetyPause, k.YieldPause = 2*l.Breaker.Pause, 2*l.Breaker.Pause
 			}
-			l.trip(&s, now)
-			if s.HandsOffPause != test.want || s.HandsOffUntil != now.Add(test.want) {
-				t.Errorf("the breaker pauses for %s until %s, want %s", s.HandsOffPause, s.HandsOffUntil, test.want)
+			l.openBreaker(&s, now)
+			if s.SafetyPause != test.want || s.SafetyPauseUntil != now.Add(test.want) {
+				t.Errorf("the breaker pauses for %s until %s, want %s", s.SafetyPause, s.SafetyPauseUntil, test.want)
 			}
 			l.Backoff.Pause = l.Breaker.Pause
 			if got := l.yield(&k, now); got != test.want {
@@ -595,7 +595,7 @@ func TestUnloadingTheModuleReleasesItsValues(t *testing.T) {
 	l := Defaults()
 	s := State{Max: Knob{Original: 1, Written: 2}, Buckets: Knob{Written: 3}}
 	s.Timeouts[conntrack.UDP] = Knob{Original: 30, Written: 20}
-	o := Observation{Now: Moment(time.Hour), Absent: true}
+	o := Observation{Now: BootTime(time.Hour), Absent: true}
 	a := l.Assess(&s, &o)
 	p := l.Decide(&s, &a)
 	next := s.Next(&l, &p, nil)

@@ -9,7 +9,7 @@ import (
 	"github.com/ctwarden/ctwarden/internal/conntrack"
 )
 
-// A Eligibility says why an entry that was looked at may be deleted or aged, or why
+// An Eligibility says why an examined entry may be deleted or aged, or why
 // it is spared. An entry counts under the first that applies.
 type Eligibility uint8
 

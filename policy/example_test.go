@@ -12,7 +12,7 @@ import (
 // host with memory to spare.
 func nearlyFull() policy.Observation {
 	return policy.Observation{
-		Now:      policy.Moment(time.Hour),
+		Now:      policy.BootTime(time.Hour),
 		Table:    conntrack.Table{Entries: 90_000, Max: 100_000, Buckets: 262_144},
 		Timeouts: conntrack.DefaultTimeouts(),
 		Memory:   policy.Memory{Total: 16 << 30, Available: 8 << 30, EntryBytes: 256},

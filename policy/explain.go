@@ -97,7 +97,7 @@ func (out *Outcome) sentence() string {
 	switch {
 	case act.Would:
 		return "would " + act.Sentence()
-	case out.Foreign:
+	case out.ChangedExternally:
 		return fmt.Sprintf("%s: somebody else set it to %d, left alone", act.Sentence(), out.Before)
 	case !out.OK:
 		return act.Sentence() + ": " + out.Error
@@ -128,7 +128,7 @@ func (ov *Override) Sysctl() string {
 // Sentence says the override in words.
 func (ov *Override) Sentence() string {
 	text := fmt.Sprintf("%s was set to %d by somebody else (ctwarden wrote %d)", ov.Sysctl(), ov.Found, ov.Wrote)
-	if ov.Foreign == Raised {
+	if ov.Change == ExternallyRaised {
 		return text + "; taken as the value to work from"
 	}
 	return fmt.Sprintf("%s; left alone for %s", text, ov.Yield)

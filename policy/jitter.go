@@ -20,8 +20,8 @@ type JitterLimits struct {
 	Start time.Duration `json:"start_ns"`
 }
 
-// whole is all of something.
-const whole conntrack.Permyriad = 10000
+// fullShare is all of something.
+const fullShare conntrack.Permyriad = 10000
 
 // jitter returns by how much a wait is longer on this host than on the first one
 // of its fleet. Where a table is about to fill, nothing is.
@@ -29,13 +29,13 @@ func (l *Limits) jitter(a *Assessment, wait time.Duration) time.Duration {
 	if a.Level >= High || wait <= 0 {
 		return 0
 	}
-	most := min(l.Jitter.Share, whole).Of(uint64(wait))
-	return time.Duration(min(a.Observation.Phase, whole).Of(most))
+	most := min(l.Jitter.Share, fullShare).Of(uint64(wait))
+	return time.Duration(min(a.Observation.Jitter, fullShare).Of(most))
 }
 
 // starting reports whether the table has not been watched for as long as a
 // resize in calm waits on this host.
 func (l *Limits) starting(s *State, o *Observation) bool {
-	wait := time.Duration(min(o.Phase, whole).Of(uint64(max(l.Jitter.Start, 0))))
+	wait := time.Duration(min(o.Jitter, fullShare).Of(uint64(max(l.Jitter.Start, 0))))
 	return wait > 0 && (s.Since == 0 || o.Now.Since(s.Since) < wait)
 }

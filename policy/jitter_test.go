@@ -14,33 +14,33 @@ func TestSpread(t *testing.T) {
 	small := func(o *Observation) { o.Table.Buckets = 16384 }
 	// The table has been observed for d. The budget permits a larger hash.
 	watched := func(d time.Duration) func(*State) {
-		return func(s *State) { s.Since = Moment(time.Hour - d) }
+		return func(s *State) { s.Since = BootTime(time.Hour - d) }
 	}
 	resized := func(d time.Duration) func(*State) {
-		return func(s *State) { s.Since, s.LastResize = 1, Moment(48*time.Hour-d) }
+		return func(s *State) { s.Since, s.LastResize = 1, BootTime(48*time.Hour-d) }
 	}
-	later := func(o *Observation) { small(o); o.Now = Moment(48 * time.Hour) }
+	later := func(o *Observation) { small(o); o.Now = BootTime(48 * time.Hour) }
 	yielded := func(d time.Duration) func(*State) {
 		return func(s *State) {
 			s.Since = 1
-			s.Buckets = Knob{YieldUntil: Moment(time.Hour - d), YieldPause: time.Hour}
+			s.Buckets = Knob{YieldUntil: BootTime(time.Hour - d), YieldPause: time.Hour}
 		}
 	}
 	tripped := func(d time.Duration) func(*State) {
 		return func(s *State) {
 			s.Since = 1
-			s.HandsOffUntil, s.HandsOffPause = Moment(time.Hour-d), 40*time.Minute
+			s.SafetyPauseUntil, s.SafetyPause = BootTime(time.Hour-d), 40*time.Minute
 		}
 	}
 	long := func(o *Observation) {
 		small(o)
 		o.Table.Counters = conntrack.Counters{Drop: 900, InsertFailed: 900, ChainTooLong: 900}
 	}
-	before := func(s *State) { s.Trend = Trend{At: Moment(time.Hour - time.Second), Entries: 10_000} }
+	before := func(s *State) { s.Trend = Trend{At: BootTime(time.Hour - time.Second), Entries: 10_000} }
 	stepped := func(d time.Duration) func(*State) {
 		return func(s *State) {
 			lease(30, 120, 30*time.Minute)(s)
-			s.LastRestore = Moment(time.Hour - d)
+			s.LastRestore = BootTime(time.Hour - d)
 		}
 	}
 	tests := map[string]struct {
@@ -93,7 +93,7 @@ func TestSpread(t *testing.T) {
 					o.Timeouts[k] = uint32(w)
 				}
 			}
-			o.Phase = test.phase
+			o.Jitter = test.phase
 			a := l.Assess(&s, &o)
 			p := l.Decide(&s, &a)
 			acts := NoAction
@@ -115,23 +115,23 @@ func TestSpreadDelaysNothingAtLevelHigh(t *testing.T) {
 	l := Defaults()
 	for name, state := range map[string]func(*State){
 		"after the breaker": func(s *State) {
-			s.HandsOffUntil, s.HandsOffPause = Moment(time.Hour), 24*time.Hour
+			s.SafetyPauseUntil, s.SafetyPause = BootTime(time.Hour), 24*time.Hour
 		},
 		"after a yield": func(s *State) {
-			s.Max = Knob{YieldUntil: Moment(time.Hour), YieldPause: 24 * time.Hour}
+			s.Max = Knob{YieldUntil: BootTime(time.Hour), YieldPause: 24 * time.Hour}
 		},
 	} {
 		for _, entries := range []uint64{85_000, 96_000, 100_000} {
 			o, s := calmObservation(), State{Since: 1}
-			o.Phase = 10000
+			o.Jitter = 10000
 			setEntries(&o, entries)
 			state(&s)
 			if got := decide(l, s, o); len(got.Acts) == 0 || got.Acts[0].Type != RaiseMax {
 				t.Errorf("%s, %d entries: %+v", name, entries, got)
 			}
-			s.HandsOffUntil++
+			s.SafetyPauseUntil++
 			s.Max.YieldUntil++
-			if got := decide(l, s, o); len(got.Acts) > 0 && s.HandsOffPause+s.Max.YieldPause > 0 {
+			if got := decide(l, s, o); len(got.Acts) > 0 && s.SafetyPause+s.Max.YieldPause > 0 {
 				t.Errorf("%s, a nanosecond too early: %+v", name, got)
 			}
 		}
@@ -141,7 +141,7 @@ func TestSpreadDelaysNothingAtLevelHigh(t *testing.T) {
 func TestSpreadDelaysNoKnobThatWasNeverYielded(t *testing.T) {
 	// A raise by another program, once adopted, leaves the pause and no moment.
 	l, o := Defaults(), calmObservation()
-	o.Now, o.Phase, o.Table.Buckets = Moment(5*time.Minute), 10000, 16384
+	o.Now, o.Jitter, o.Table.Buckets = BootTime(5*time.Minute), 10000, 16384
 	s := State{Since: 1, Buckets: Knob{YieldPause: 24 * time.Hour}}
 	if got := decide(l, s, o); len(got.Acts) != 1 {
 		t.Errorf("five minutes after boot: %+v", got)

@@ -16,7 +16,7 @@ import (
 type judged struct {
 	act                 policy.ActionType
 	to, changed         uint64
-	before, base, after policy.Figures
+	before, base, after policy.Readings
 }
 
 // judge returns the verdict on an act with these figures.
@@ -26,11 +26,11 @@ func judge(t *testing.T, j judged) policy.Result {
 	o := steadyObservations()["calm"]
 	o.Table.Entries, o.Table.Max, o.Table.Counters = j.after.Entries, j.after.Max, j.after.Counters
 	s := policy.State{Level: policy.Elevated}
-	j.before.At, j.base.At = o.Now-policy.Moment(time.Hour/2), o.Now-policy.Moment(time.Hour/3)
+	j.before.At, j.base.At = o.Now-policy.BootTime(time.Hour/2), o.Now-policy.BootTime(time.Hour/3)
 	s.Records[j.act] = policy.Record{
 		At: j.before.At, Acts: 1, Waiting: true, WaitUntil: o.Now, Before: j.before, Base: j.base, To: j.to, Changed: j.changed,
 	}
-	s.Trend = policy.Trend{At: o.Now - policy.Moment(time.Second), Entries: j.after.Entries, Counters: j.after.Counters, Fast: j.after.Rate, Slow: j.after.Rate}
+	s.Trend = policy.Trend{At: o.Now - policy.BootTime(time.Second), Entries: j.after.Entries, Counters: j.after.Counters, Fast: j.after.Rate, Slow: j.after.Rate}
 	a := l.Assess(&s, &o)
 	p := l.Decide(&s, &a)
 	if len(p.Verdicts) != 1 {
@@ -47,67 +47,67 @@ func TestVerdicts(t *testing.T) {
 		want policy.Result
 	}{
 		"a raise that holds helped": {
-			judged{policy.RaiseMax, 200_000, 0, policy.Figures{Entries: 97_000, Max: 100_000}, policy.Figures{}, policy.Figures{Entries: 99_000, Max: 200_000}},
+			judged{policy.RaiseMax, 200_000, 0, policy.Readings{Entries: 97_000, Max: 100_000}, policy.Readings{}, policy.Readings{Entries: 99_000, Max: 200_000}},
 			policy.Helped,
 		},
 		"a raise that another program undid had no effect": {
-			judged{policy.RaiseMax, 200_000, 0, policy.Figures{Entries: 97_000, Max: 100_000}, policy.Figures{}, policy.Figures{Entries: 99_000, Max: 199_999}},
+			judged{policy.RaiseMax, 200_000, 0, policy.Readings{Entries: 97_000, Max: 100_000}, policy.Readings{}, policy.Readings{Entries: 99_000, Max: 199_999}},
 			policy.NoEffect,
 		},
 		"a raise that was filled at once helped": {
-			judged{policy.RaiseMax, 200_000, 0, policy.Figures{Entries: 97_000, Max: 100_000}, policy.Figures{}, policy.Figures{Entries: 200_000, Max: 200_000, Counters: lost}},
+			judged{policy.RaiseMax, 200_000, 0, policy.Readings{Entries: 97_000, Max: 100_000}, policy.Readings{}, policy.Readings{Entries: 200_000, Max: 200_000, Counters: lost}},
 			policy.Helped,
 		},
 		"a raise after which packets are lost with room had no effect": {
-			judged{policy.RaiseMax, 200_000, 0, policy.Figures{Entries: 97_000, Max: 100_000}, policy.Figures{}, policy.Figures{Entries: 100_000, Max: 200_000, Counters: lost}},
+			judged{policy.RaiseMax, 200_000, 0, policy.Readings{Entries: 97_000, Max: 100_000}, policy.Readings{}, policy.Readings{Entries: 100_000, Max: 200_000, Counters: lost}},
 			policy.NoEffect,
 		},
 		"insert conflicts after a raise do not count": {
-			judged{policy.RaiseMax, 200_000, 0, policy.Figures{Entries: 97_000, Max: 100_000}, policy.Figures{}, policy.Figures{Entries: 100_000, Max: 200_000, Counters: clashed}},
+			judged{policy.RaiseMax, 200_000, 0, policy.Readings{Entries: 97_000, Max: 100_000}, policy.Readings{}, policy.Readings{Entries: 100_000, Max: 200_000, Counters: clashed}},
 			policy.Helped,
 		},
 		"losses before the first observation do not count": {
-			judged{policy.RaiseMax, 200_000, 0, policy.Figures{Entries: 97_000, Max: 100_000}, policy.Figures{Counters: lost}, policy.Figures{Entries: 100_000, Max: 200_000, Counters: lost}},
+			judged{policy.RaiseMax, 200_000, 0, policy.Readings{Entries: 97_000, Max: 100_000}, policy.Readings{Counters: lost}, policy.Readings{Entries: 100_000, Max: 200_000, Counters: lost}},
 			policy.Helped,
 		},
 		"a deletion helped if half of the entries are still gone": {
-			judged{policy.DeleteEntries, 0, 20_000, policy.Figures{Entries: 97_000, Max: 100_000}, policy.Figures{}, policy.Figures{Entries: 87_000, Max: 100_000}},
+			judged{policy.DeleteEntries, 0, 20_000, policy.Readings{Entries: 97_000, Max: 100_000}, policy.Readings{}, policy.Readings{Entries: 87_000, Max: 100_000}},
 			policy.Helped,
 		},
 		"a deletion of less than 1 % had no effect": {
-			judged{policy.DeleteEntries, 0, 969, policy.Figures{Entries: 97_000, Max: 100_000}, policy.Figures{}, policy.Figures{Entries: 87_000, Max: 100_000}},
+			judged{policy.DeleteEntries, 0, 969, policy.Readings{Entries: 97_000, Max: 100_000}, policy.Readings{}, policy.Readings{Entries: 87_000, Max: 100_000}},
 			policy.NoEffect,
 		},
 		"a deletion is inconclusive after as many arrivals": {
-			judged{policy.DeleteEntries, 0, 20_000, policy.Figures{Entries: 97_000, Max: 100_000}, policy.Figures{}, policy.Figures{Entries: 87_001, Max: 100_000}},
+			judged{policy.DeleteEntries, 0, 20_000, policy.Readings{Entries: 97_000, Max: 100_000}, policy.Readings{}, policy.Readings{Entries: 87_001, Max: 100_000}},
 			policy.Inconclusive,
 		},
 		"a deletion is worse if the table grew and packets were lost": {
-			judged{policy.DeleteEntries, 0, 20_000, policy.Figures{Entries: 97_000, Max: 100_000}, policy.Figures{}, policy.Figures{Entries: 97_001, Max: 100_000, Counters: lost}},
+			judged{policy.DeleteEntries, 0, 20_000, policy.Readings{Entries: 97_000, Max: 100_000}, policy.Readings{}, policy.Readings{Entries: 97_001, Max: 100_000, Counters: lost}},
 			policy.Worse,
 		},
 		"ageing that freed a hundredth of max helped": {
-			judged{policy.AgeEntries, 0, 20_000, policy.Figures{Entries: 97_000, Max: 100_000}, policy.Figures{}, policy.Figures{Entries: 96_000, Max: 100_000}},
+			judged{policy.AgeEntries, 0, 20_000, policy.Readings{Entries: 97_000, Max: 100_000}, policy.Readings{}, policy.Readings{Entries: 96_000, Max: 100_000}},
 			policy.Helped,
 		},
 		"ageing that freed less had no effect": {
-			judged{policy.AgeEntries, 0, 20_000, policy.Figures{Entries: 97_000, Max: 100_000}, policy.Figures{}, policy.Figures{Entries: 96_001, Max: 100_000}},
+			judged{policy.AgeEntries, 0, 20_000, policy.Readings{Entries: 97_000, Max: 100_000}, policy.Readings{}, policy.Readings{Entries: 96_001, Max: 100_000}},
 			policy.NoEffect,
 		},
 		"ageing while max changed is inconclusive": {
-			judged{policy.AgeEntries, 0, 20_000, policy.Figures{Entries: 97_000, Max: 100_000}, policy.Figures{}, policy.Figures{Entries: 50_000, Max: 100_001}},
+			judged{policy.AgeEntries, 0, 20_000, policy.Readings{Entries: 97_000, Max: 100_000}, policy.Readings{}, policy.Readings{Entries: 50_000, Max: 100_001}},
 			policy.Inconclusive,
 		},
 		"ageing is worse if the table grew and packets were lost": {
-			judged{policy.AgeEntries, 0, 20_000, policy.Figures{Entries: 97_000, Max: 100_000}, policy.Figures{}, policy.Figures{Entries: 98_000, Max: 100_000, Counters: lost}},
+			judged{policy.AgeEntries, 0, 20_000, policy.Readings{Entries: 97_000, Max: 100_000}, policy.Readings{}, policy.Readings{Entries: 98_000, Max: 100_000, Counters: lost}},
 			policy.Worse,
 		},
 		"shortening after which the table grows half as fast helped": {
-			judged{policy.ShortenTimeout, 0, 0, policy.Figures{Entries: 80_000, Max: 100_000, Rate: 1000}, policy.Figures{}, policy.Figures{Entries: 90_000, Max: 100_000, Rate: 400}},
+			judged{policy.ShortenTimeout, 0, 0, policy.Readings{Entries: 80_000, Max: 100_000, Rate: 1000}, policy.Readings{}, policy.Readings{Entries: 90_000, Max: 100_000, Rate: 400}},
 			policy.Helped,
 		},
 		"shortening after which it grows as before had no effect": {
-			judged{policy.ShortenTimeout, 0, 0, policy.Figures{Entries: 80_000, Max: 100_000, Rate: 1000}, policy.Figures{}, policy.Figures{Entries: 90_000, Max: 100_000, Rate: 900}},
+			judged{policy.ShortenTimeout, 0, 0, policy.Readings{Entries: 80_000, Max: 100_000, Rate: 1000}, policy.Readings{}, policy.Readings{Entries: 90_000, Max: 100_000, Rate: 900}},
 			policy.NoEffect,
 		},
 	}
@@ -128,7 +128,7 @@ func TestTheFirstObservationAfterAnActIsItsBase(t *testing.T) {
 	o.Table.Entries = 97_000
 	s := policy.State{Level: policy.Exhausted}
 	s.Records[policy.RaiseMax] = policy.Record{
-		At: o.Now - policy.Moment(time.Minute), Acts: 1, Waiting: true, WaitUntil: o.Now - policy.Moment(time.Second), To: 100_000,
+		At: o.Now - policy.BootTime(time.Minute), Acts: 1, Waiting: true, WaitUntil: o.Now - policy.BootTime(time.Second), To: 100_000,
 	}
 	for n, want := range []int{0, 1} {
 		a := l.Assess(&s, &o)
@@ -189,8 +189,8 @@ func TestTheHashIsResizedOnceADayAtMost(t *testing.T) {
 	for since, resized := range map[time.Duration]bool{24*time.Hour - time.Nanosecond: false, 24 * time.Hour: true} {
 		l := policy.Defaults()
 		o := steadyObservations()["calm"]
-		o.Now, o.Table.Buckets = policy.Moment(48*time.Hour), 16_384
-		s := policy.State{LastResize: o.Now - policy.Moment(since)}
+		o.Now, o.Table.Buckets = policy.BootTime(48*time.Hour), 16_384
+		s := policy.State{LastResize: o.Now - policy.BootTime(since)}
 		a := l.Assess(&s, &o)
 		if p := l.Decide(&s, &a); p.Acts() != resized {
 			t.Errorf("%s after the last: actions %+v, held %q", since, p.Actions, p.Held)
@@ -203,7 +203,7 @@ func TestAnAbsentTableHasNoCause(t *testing.T) {
 	o := steadyObservations()["calm"]
 	o.Absent = true
 	// The state still has the rates from before the unload.
-	s := policy.State{Trend: policy.Trend{At: o.Now - policy.Moment(time.Second), Chains: 100, Failed: 100, Dropped: 100}}
+	s := policy.State{Trend: policy.Trend{At: o.Now - policy.BootTime(time.Second), Chains: 100, Failed: 100, Dropped: 100}}
 	if a := l.Assess(&s, &o); a.Cause != policy.NoCause || a.Level != policy.Calm {
 		t.Errorf("%s, %s", a.Level, a.Cause)
 	}
@@ -214,10 +214,10 @@ func TestAnAbsentTableHasNoCause(t *testing.T) {
 }
 
 func TestResumeClearsEveryPause(t *testing.T) {
-	s := policy.State{HandsOffUntil: 5, HandsOffPause: time.Hour, PausedUntil: 7}
+	s := policy.State{SafetyPauseUntil: 5, SafetyPause: time.Hour, PausedUntil: 7}
 	s.Resume()
-	if s.HandsOffUntil != 0 || s.HandsOffPause != 0 || s.PausedUntil != 0 {
-		t.Errorf("%d, %s, %d", s.HandsOffUntil, s.HandsOffPause, s.PausedUntil)
+	if s.SafetyPauseUntil != 0 || s.SafetyPause != 0 || s.PausedUntil != 0 {
+		t.Errorf("%d, %s, %d", s.SafetyPauseUntil, s.SafetyPause, s.PausedUntil)
 	}
 }
 
@@ -228,7 +228,7 @@ func TestTheHashIsResizedInCalmWithRoomOnly(t *testing.T) {
 	s := policy.State{Since: 1, CalmSince: 1}
 	for entries, acts := range map[uint64]int{50_000: 1, 50_010: 0, 59_000: 0} {
 		o.Table.Entries, o.Host.Entries = entries, entries
-		s.Trend = policy.Trend{At: o.Now - policy.Moment(time.Second), Entries: entries}
+		s.Trend = policy.Trend{At: o.Now - policy.BootTime(time.Second), Entries: entries}
 		a := l.Assess(&s, &o)
 		p := l.Decide(&s, &a)
 		if a.Level != policy.Calm || len(p.Actions) != acts {
@@ -317,7 +317,7 @@ func TestDeletionAtItsBounds(t *testing.T) {
 		if acts := len(p.Actions) == 1 && p.Actions[0].Type == policy.DeleteEntries; acts != (c.held == policy.NotHeld) {
 			t.Errorf("observed for %s, %d deletable: %+v, held: %s", c.watched, c.deletable, p.Actions, p.Held)
 		}
-		for _, r := range p.Ladder {
+		for _, r := range p.Steps {
 			if r.Type == policy.DeleteEntries && r.Held != c.held {
 				t.Errorf("observed for %s, %d deletable: the step is held: %s, want %s", c.watched, c.deletable, r.Held, c.held)
 			}

@@ -9,7 +9,7 @@ func (s *State) Next(l *Limits, p *Plan, outcomes []Outcome) State {
 	a := &p.Assessment
 	now := a.Observation.Now
 	if now < n.Trend.At {
-		n.shift(n.Trend.At, now)
+		n.shiftTimes(n.Trend.At, now)
 	}
 	n.Trend = a.Trend
 	if n.Since == 0 || a.Observation.Absent {
@@ -18,46 +18,46 @@ func (s *State) Next(l *Limits, p *Plan, outcomes []Outcome) State {
 	if a.Observation.Absent {
 		// What was written went with the module; the next load starts from
 		// the kernel's own values.
-		n.Disown()
+		n.ReleaseClaims()
 	}
 	n.LowSince = l.lowSince(s, &a.Observation, a)
-	n.enter(a.Level, now)
+	n.setLevel(a.Level, now)
 	for t := range n.Records {
 		if r := &n.Records[t]; r.Waiting && r.Base.At == 0 && now > r.At {
-			r.Base = a.figures()
+			r.Base = a.readings()
 		}
 	}
 	for i := range p.Verdicts {
-		n.judged(l, &p.Verdicts[i])
+		n.recordVerdict(l, &p.Verdicts[i])
 	}
 	for i := range p.Overrides {
-		n.overridden(&p.Overrides[i], now)
+		n.recordOverride(&p.Overrides[i], now)
 	}
 	if p.Trips {
-		l.trip(&n, now)
+		l.openBreaker(&n, now)
 	}
 	if len(outcomes) > 0 && !outcomes[0].Action.Type.Restores() {
 		n.CountAct(now)
 		n.LastAct = now
 	}
 	for i := range outcomes {
-		n.acted(l, a, &outcomes[i], i == 0)
+		n.recordOutcome(l, a, &outcomes[i], i == 0)
 	}
 	return n
 }
 
 // CountAct adds an act to those that the breaker counts. Next does it for the
 // acts of a plan; an act on what all tables of a host share counts for each.
-func (s *State) CountAct(now Moment) {
+func (s *State) CountAct(now BootTime) {
 	s.Acts[s.ActsNext%MaxActs] = now
 	s.ActsNext = (s.ActsNext + 1) % MaxActs
 }
 
-// shift moves every moment so that what was at from is at to: a clock that
+// shiftTimes moves every moment so that what was at from is at to: a clock that
 // went back, or a state from another boot, must not freeze the policy. A moment
 // may come to lie before the boot; only 0 is no moment.
-func (s *State) shift(from, to Moment) {
-	move := func(m *Moment) {
+func (s *State) shiftTimes(from, to BootTime) {
+	move := func(m *BootTime) {
 		if *m == 0 {
 			return
 		}
@@ -70,7 +70,7 @@ func (s *State) shift(from, to Moment) {
 	move(&s.CalmSince)
 	move(&s.IncidentSince)
 	move(&s.LastAct)
-	move(&s.HandsOffUntil)
+	move(&s.SafetyPauseUntil)
 	move(&s.PausedUntil)
 	move(&s.LastResize)
 	move(&s.LastRestore)
@@ -91,8 +91,8 @@ func (s *State) shift(from, to Moment) {
 	}
 }
 
-// enter notes a change of level. The records of an incident end with it.
-func (s *State) enter(level Level, now Moment) {
+// setLevel notes a change of level. The records of an incident end with it.
+func (s *State) setLevel(level Level, now BootTime) {
 	switch {
 	case level == Calm && (s.Level != Calm || s.CalmSince == 0):
 		s.CalmSince, s.IncidentSince = now, 0
@@ -104,7 +104,7 @@ func (s *State) enter(level Level, now Moment) {
 	s.Level = level
 }
 
-func (s *State) judged(l *Limits, v *Verdict) {
+func (s *State) recordVerdict(l *Limits, v *Verdict) {
 	r := &s.Records[v.Type]
 	r.Waiting = false
 	if v.Result == NoEffect || v.Result == Worse {
@@ -117,16 +117,16 @@ func (r *Record) strike(l *Limits) {
 	r.Banned = r.Failures >= l.Verify.MaxFailures
 }
 
-// acted notes the outcome of one action. A plan's actions are of one kind:
+// recordOutcome notes the outcome of one action. A plan's actions are of one kind:
 // only the first makes the record.
-func (s *State) acted(l *Limits, a *Assessment, out *Outcome, first bool) {
+func (s *State) recordOutcome(l *Limits, a *Assessment, out *Outcome, first bool) {
 	act, now := &out.Action, a.Observation.Now
 	r := &s.Records[act.Type]
 	if first {
 		r.At, r.Acts = now, r.Acts+1
-		r.Before, r.Base = a.figures(), Figures{}
+		r.Before, r.Base = a.readings(), Readings{}
 		r.To, r.Changed = act.To, out.Changed
-		r.Told = act.Would
+		r.Would = act.Would
 		r.Waiting = out.OK && !act.Would && !act.Type.Restores()
 		r.WaitUntil = now.Add(l.horizon(act.Type))
 		if act.Would {
@@ -146,16 +146,16 @@ func (s *State) acted(l *Limits, a *Assessment, out *Outcome, first bool) {
 		if first {
 			r.strike(l)
 		}
-		if out.Foreign {
-			s.lost(l, act, now)
+		if out.ChangedExternally {
+			s.yieldKnob(l, act, now)
 		}
 		return
 	}
-	s.wrote(act, out)
+	s.recordWrite(act, out)
 }
 
-// wrote notes the value that now stands in the kernel.
-func (s *State) wrote(act *Action, out *Outcome) {
+// recordWrite notes the value that now stands in the kernel.
+func (s *State) recordWrite(act *Action, out *Outcome) {
 	k := s.knob(act.Type, act.Knob)
 	if k == nil {
 		return
@@ -169,8 +169,8 @@ func (s *State) wrote(act *Action, out *Outcome) {
 	}
 }
 
-// lost leaves a knob to whoever changed it between plan and write.
-func (s *State) lost(l *Limits, act *Action, now Moment) {
+// yieldKnob leaves a knob to whoever changed it between plan and write.
+func (s *State) yieldKnob(l *Limits, act *Action, now BootTime) {
 	k := s.knob(act.Type, act.Knob)
 	if k == nil {
 		return

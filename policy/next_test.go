@@ -31,7 +31,7 @@ func TestAValueThatChangedBeforeTheWriteIsYielded(t *testing.T) {
 	l := policy.Defaults()
 	o := steadyObservations()["calm"]
 	o.Table.Entries = 97_000
-	p, s := decideOnce(&l, &policy.State{}, &o, func(out *policy.Outcome) { out.OK, out.Foreign, out.Before = false, true, 120_000 })
+	p, s := decideOnce(&l, &policy.State{}, &o, func(out *policy.Outcome) { out.OK, out.ChangedExternally, out.Before = false, true, 120_000 })
 	if !p.Acts() || s.Max != (policy.Knob{YieldUntil: o.Now.Add(time.Hour), YieldPause: time.Hour}) {
 		t.Errorf("actions %+v, afterwards %+v", p.Actions, s.Max)
 	}
@@ -61,7 +61,7 @@ func TestAWouldIsRepeatedAfterAMinute(t *testing.T) {
 	o := steadyObservations()["calm"]
 	o.Table.Entries = 97_000
 	var s policy.State
-	var planned []policy.Moment
+	var planned []policy.BootTime
 	begin := o.Now
 	for range 121 {
 		var p policy.Plan
@@ -70,7 +70,7 @@ func TestAWouldIsRepeatedAfterAMinute(t *testing.T) {
 		}
 		o.Now = o.Now.Add(time.Second)
 	}
-	if len(planned) != 3 || planned[1] != policy.Moment(time.Minute) || s.Max != (policy.Knob{}) {
+	if len(planned) != 3 || planned[1] != policy.BootTime(time.Minute) || s.Max != (policy.Knob{}) {
 		t.Errorf("planned at %v, want at 0s, 1m0s and 2m0s; max %+v", planned, s.Max)
 	}
 }
@@ -78,7 +78,7 @@ func TestAWouldIsRepeatedAfterAMinute(t *testing.T) {
 func TestRecordsEndWithTheirIncident(t *testing.T) {
 	l := policy.Defaults()
 	o := steadyObservations()["calm"]
-	s := policy.State{Level: policy.Elevated, LowSince: o.Now - policy.Moment(time.Hour/2)}
+	s := policy.State{Level: policy.Elevated, LowSince: o.Now - policy.BootTime(time.Hour/2)}
 	s.Records[policy.RaiseMax] = policy.Record{At: 1, Acts: 2, Failures: 2, Banned: true}
 	if _, s = decideOnce(&l, &s, &o, nil); s.Level != policy.Calm || s.Records != (policy.Records{}) {
 		t.Errorf("level %s, records %+v", s.Level, s.Records)
@@ -92,13 +92,13 @@ func TestTheBreakerDoublesItsPauseUpToADay(t *testing.T) {
 	var s policy.State
 	for _, want := range []time.Duration{30 * time.Minute, time.Hour, 2 * time.Hour, 4 * time.Hour, 8 * time.Hour, 16 * time.Hour, 24 * time.Hour, 24 * time.Hour} {
 		for i := range 12 {
-			s.Acts[i] = o.Now - policy.Moment(i+1)
+			s.Acts[i] = o.Now - policy.BootTime(i+1)
 		}
 		var p policy.Plan
-		if p, s = decideOnce(&l, &s, &o, nil); !p.Trips || s.HandsOffUntil.Since(o.Now) != want {
-			t.Fatalf("trips: %t; pause %s, want %s", p.Trips, s.HandsOffUntil.Since(o.Now), want)
+		if p, s = decideOnce(&l, &s, &o, nil); !p.Trips || s.SafetyPauseUntil.Since(o.Now) != want {
+			t.Fatalf("trips: %t; pause %s, want %s", p.Trips, s.SafetyPauseUntil.Since(o.Now), want)
 		}
-		o.Now = s.HandsOffUntil - 1
+		o.Now = s.SafetyPauseUntil - 1
 		if p, s = decideOnce(&l, &s, &o, nil); p.Trips || p.Held != policy.HeldBreaker {
 			t.Errorf("at the end of the pause: trips %t, held %q", p.Trips, p.Held)
 		}
@@ -161,7 +161,7 @@ func TestGrowthPastItsPeakIsHeld(t *testing.T) {
 		o.Table.Entries = 76_000
 		o.Census.Seen, o.Census.Closing, o.CensusAt = 1000, 970, o.Now
 		s := policy.State{Level: policy.Elevated, Trend: policy.Trend{
-			At: o.Now - policy.Moment(time.Second), Entries: 75_600, Rising: 9, Fast: 400, Slow: 400, Peak: peak * 0.4,
+			At: o.Now - policy.BootTime(time.Second), Entries: 75_600, Rising: 9, Fast: 400, Slow: 400, Peak: peak * 0.4,
 		}}
 		if p, _ := decideOnce(&l, &s, &o, nil); p.Held != want {
 			t.Errorf("peak %g: held %q, want %q", peak, p.Held, want)
@@ -192,7 +192,7 @@ func TestRecordedNamesDoNotChange(t *testing.T) {
 		"off": policy.Off, "enforce": policy.Enforce,
 		"calm": policy.Calm, "exhausted": policy.Exhausted,
 		"helped": policy.Helped, "no_effect": policy.NoEffect, "worse": policy.Worse, "inconclusive": policy.Inconclusive,
-		"raised": policy.Raised, "changed": policy.Changed,
+		"raised": policy.ExternallyRaised, "changed": policy.ExternallyChanged,
 		"raise_max": policy.RaiseMax, "restore_max": policy.RestoreMax,
 		"unreplied": policy.Unreplied, "established": policy.Established,
 		"unknown": policy.Unknown, "no_memory": policy.NoMemory,

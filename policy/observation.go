@@ -13,7 +13,7 @@ type Observation struct {
 	// At is the wall clock, for people. Nothing is computed from it.
 	At time.Time `json:"at"`
 	// Now is the moment that every interval is computed from.
-	Now Moment `json:"now"`
+	Now BootTime `json:"now"`
 	// Absent says that there is no table: the module is not loaded.
 	Absent bool `json:"absent,omitempty"`
 	// Table is the reading itself.
@@ -33,12 +33,12 @@ type Observation struct {
 	// Census is the last look into the table; CensusAt is when. The zero
 	// moment means that nobody has looked.
 	Census   census.Summary `json:"census,omitzero"`
-	CensusAt Moment         `json:"census_at,omitzero"`
+	CensusAt BootTime       `json:"census_at,omitzero"`
 	// Kernel says what this kernel and these privileges permit, by probe.
 	Kernel Kernel `json:"kernel"`
-	// Phase is where this host stands among those of a fleet, from 0 to 10000:
+	// Jitter is where this host stands among those of a fleet, from 0 to 10000:
 	// any number that differs from host to host. See JitterLimits.
-	Phase conntrack.Permyriad `json:"phase,omitempty"`
+	Jitter conntrack.Permyriad `json:"phase,omitempty"`
 }
 
 // Memory is a reading of the host's memory. The zero Memory is "unknown":

@@ -6,28 +6,28 @@ import (
 	"github.com/ctwarden/ctwarden/internal/conntrack"
 )
 
-// A Foreign says what somebody else did to a value that ctwarden had written.
-type Foreign uint8
+// An ExternalChange says what somebody else did to a value that ctwarden had written.
+type ExternalChange uint8
 
 // What somebody else did.
 const (
-	// Raised max or buckets: adopted as the value to work from.
-	Raised Foreign = iota + 1
-	// Changed otherwise: the knob is left to them for a while.
-	Changed
+	// ExternallyRaised max or buckets: adopted as the value to work from.
+	ExternallyRaised ExternalChange = iota + 1
+	// ExternallyChanged otherwise: the knob is left to them for a while.
+	ExternallyChanged
 )
 
-var foreignNames = []string{"none", "raised", "changed"}
+var externalChangeNames = []string{"none", "raised", "changed"}
 
 // String returns the name used in the audit log.
-func (f Foreign) String() string { return nameOf(foreignNames, f) }
+func (f ExternalChange) String() string { return nameOf(externalChangeNames, f) }
 
 // MarshalText implements encoding.TextMarshaler.
-func (f Foreign) MarshalText() ([]byte, error) { return []byte(f.String()), nil }
+func (f ExternalChange) MarshalText() ([]byte, error) { return []byte(f.String()), nil }
 
 // UnmarshalText implements encoding.TextUnmarshaler.
-func (f *Foreign) UnmarshalText(text []byte) (err error) {
-	*f, err = parseName[Foreign](foreignNames, text, "foreign change")
+func (f *ExternalChange) UnmarshalText(text []byte) (err error) {
+	*f, err = parseName[ExternalChange](externalChangeNames, text, "foreign change")
 	return err
 }
 
@@ -39,10 +39,10 @@ type Override struct {
 	Knob conntrack.Timeout `json:"knob,omitzero"`
 	// Wrote is what ctwarden wrote, Found what stands there now, Original
 	// what stood there first.
-	Wrote    uint64  `json:"wrote"`
-	Found    uint64  `json:"found"`
-	Original uint64  `json:"original"`
-	Foreign  Foreign `json:"foreign"`
+	Wrote    uint64         `json:"wrote"`
+	Found    uint64         `json:"found"`
+	Original uint64         `json:"original"`
+	Change   ExternalChange `json:"foreign"`
 	// Yield is how long the knob is left alone; 0 for Raised.
 	Yield time.Duration `json:"yield_ns,omitempty"`
 }
@@ -51,40 +51,40 @@ type Override struct {
 func (l *Limits) overrides(s *State, a *Assessment) []Override {
 	o := &a.Observation
 	var found []Override
-	if ov := l.override(&s.Max, o.Table.Max, o.Now); ov.Foreign != 0 {
+	if ov := l.override(&s.Max, o.Table.Max, o.Now); ov.Change != 0 {
 		ov.Type = RaiseMax
 		found = append(found, ov)
 	}
-	if ov := l.override(&s.Buckets, o.Table.Buckets, o.Now); ov.Foreign != 0 {
+	if ov := l.override(&s.Buckets, o.Table.Buckets, o.Now); ov.Change != 0 {
 		ov.Type = ResizeHash
 		found = append(found, ov)
 	}
 	for t := conntrack.TCPSynSent; t < conntrack.NumTimeouts; t++ {
 		ov := l.override(&s.Timeouts[t], uint64(o.Timeouts[t]), o.Now)
-		if ov.Foreign == 0 {
+		if ov.Change == 0 {
 			continue
 		}
 		ov.Type, ov.Knob = ShortenTimeout, t
-		ov.Foreign, ov.Yield = Changed, l.yield(&s.Timeouts[t], o.Now)
+		ov.Change, ov.Yield = ExternallyChanged, l.yield(&s.Timeouts[t], o.Now)
 		found = append(found, ov)
 	}
 	return found
 }
 
-func (l *Limits) override(k *Knob, value uint64, now Moment) Override {
+func (l *Limits) override(k *Knob, value uint64, now BootTime) Override {
 	if k.Written == 0 || value == k.Written {
 		return Override{}
 	}
-	ov := Override{Wrote: k.Written, Found: value, Original: k.Original, Foreign: Raised}
+	ov := Override{Wrote: k.Written, Found: value, Original: k.Original, Change: ExternallyRaised}
 	if value < k.Written {
-		ov.Foreign, ov.Yield = Changed, l.yield(k, now)
+		ov.Change, ov.Yield = ExternallyChanged, l.yield(k, now)
 	}
 	return ov
 }
 
 // yield returns how long to leave a knob alone: twice as long as last time, if
 // that was not long ago.
-func (l *Limits) yield(k *Knob, now Moment) time.Duration {
+func (l *Limits) yield(k *Knob, now BootTime) time.Duration {
 	if k.YieldPause == 0 || now.Since(k.YieldUntil) >= l.Backoff.MaxPause {
 		return l.Backoff.Pause
 	}
@@ -105,8 +105,8 @@ func (s *State) knob(t ActionType, timeout conntrack.Timeout) *Knob {
 	return nil
 }
 
-// overridden gives up the claim on a knob.
-func (s *State) overridden(ov *Override, now Moment) {
+// recordOverride gives up the claim on a knob.
+func (s *State) recordOverride(ov *Override, now BootTime) {
 	k := s.knob(ov.Type, ov.Knob)
 	*k = Knob{YieldPause: k.YieldPause}
 	if ov.Yield > 0 {

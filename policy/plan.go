@@ -9,9 +9,9 @@ type Plan struct {
 	// Actions are of one kind, at most one for each knob.
 	Actions []Action `json:"actions,omitempty"`
 	Held    Hold     `json:"held,omitempty"`
-	// Ladder says for each rung of the cause's ladder that was tried why it
+	// Steps says for each step against the cause that was tried why it
 	// was not taken.
-	Ladder Ladder `json:"ladder,omitzero"`
+	Steps Steps `json:"ladder,omitzero"`
 	// Verdicts judge earlier acts, Overrides tell of values that somebody
 	// else changed. Both are told whether the plan acts or not.
 	Verdicts  []Verdict  `json:"verdicts,omitempty"`
@@ -23,18 +23,18 @@ type Plan struct {
 // Acts reports whether the plan acts.
 func (p *Plan) Acts() bool { return len(p.Actions) > 0 }
 
-// A Rung is one remedy of a ladder, and why it was not taken.
-type Rung struct {
+// A Step is one remedy for a cause, and why it was not taken.
+type Step struct {
 	Type  ActionType `json:"type"`
 	Class Class      `json:"class,omitzero"`
 	Held  Hold       `json:"held,omitempty"`
 }
 
-// A Ladder holds the rungs that were tried; places not used have NoAction.
-type Ladder [4]Rung
+// Steps are the steps that were tried, in order; unused places have NoAction.
+type Steps [4]Step
 
-// MarshalJSON writes the rungs that were tried.
-func (l Ladder) MarshalJSON() ([]byte, error) {
+// MarshalJSON writes the steps that were tried.
+func (l Steps) MarshalJSON() ([]byte, error) {
 	n := 0
 	for n < len(l) && l[n].Type != NoAction {
 		n++
@@ -43,20 +43,20 @@ func (l Ladder) MarshalJSON() ([]byte, error) {
 }
 
 // UnmarshalJSON reads what MarshalJSON wrote.
-func (l *Ladder) UnmarshalJSON(text []byte) error {
-	var rungs []Rung
-	if err := json.Unmarshal(text, &rungs); err != nil {
+func (l *Steps) UnmarshalJSON(text []byte) error {
+	var steps []Step
+	if err := json.Unmarshal(text, &steps); err != nil {
 		return err
 	}
-	*l = Ladder{}
-	copy(l[:], rungs)
+	*l = Steps{}
+	copy(l[:], steps)
 	return nil
 }
 
 // Decide says what to do about an assessment. It changes nothing.
 func (l *Limits) Decide(s *State, a *Assessment) Plan {
 	p := Plan{Assessment: *a}
-	p.Held = l.forbidden(s, a)
+	p.Held = l.globalHold(s, a)
 	if p.Held != NotHeld {
 		return p
 	}
@@ -71,7 +71,7 @@ func (l *Limits) Decide(s *State, a *Assessment) Plan {
 	if a.Level == Calm {
 		l.decideCalm(s, a, &p)
 	} else {
-		l.climb(s, a, &p)
+		l.chooseStep(s, a, &p)
 	}
 	l.breaker(s, a, &p)
 	if !p.Acts() {
@@ -88,8 +88,8 @@ func (l *Limits) Decide(s *State, a *Assessment) Plan {
 	return p
 }
 
-// forbidden says why nothing at all may be decided.
-func (l *Limits) forbidden(s *State, a *Assessment) Hold {
+// globalHold says why nothing at all may be decided.
+func (l *Limits) globalHold(s *State, a *Assessment) Hold {
 	o := &a.Observation
 	switch {
 	case l.Mode == Off:
@@ -128,7 +128,7 @@ func (l *Limits) decideCalm(s *State, a *Assessment, p *Plan) {
 	}
 }
 
-// try takes the actions of a rung, or the hold. It reports whether the plan
+// try takes the actions of a step, or the hold. It reports whether the plan
 // acts now.
 func (p *Plan) try(actions []Action, hold Hold) bool {
 	p.Actions, p.Held = actions, hold

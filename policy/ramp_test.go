@@ -79,12 +79,12 @@ func TestInsertConflictsDoNotHideAForecast(t *testing.T) {
 
 func TestAClockThatWentBackKeepsOldActsOld(t *testing.T) {
 	l := policy.Defaults()
-	s := policy.State{Trend: policy.Trend{At: policy.Moment(100 * time.Hour)}, ActsNext: 12}
+	s := policy.State{Trend: policy.Trend{At: policy.BootTime(100 * time.Hour)}, ActsNext: 12}
 	for i := range 12 {
-		s.Acts[i] = policy.Moment(time.Duration(i+1) * time.Hour)
+		s.Acts[i] = policy.BootTime(time.Duration(i+1) * time.Hour)
 	}
 	o := steadyObservations()["calm"]
-	o.Now = policy.Moment(time.Minute)
+	o.Now = policy.BootTime(time.Minute)
 	s = decide(&l, &s, &o) // the policy observes that the clock went back
 	o.Now, o.Table.Entries = o.Now.Add(time.Second), 97_000
 	a := l.Assess(&s, &o)

@@ -31,7 +31,7 @@ func (l *Limits) restore(s *State, a *Assessment) ([]Action, Hold) {
 	// The table grows with the entries that live by this timeout. The growth
 	// itself must not look like an incident, which would shorten
 	// the timeout again, and so on for as long as the load lasts.
-	live := o.livingBy(t)
+	live := o.entriesUnder(t)
 	grown := o.Table.Entries - live + saturatingMul(live, to)/k.Written
 	if conntrack.Share(grown, o.Table.Max) >= min(l.Levels.ElevatedEnter, l.Levels.ElevatedForecastFill) {
 		return nil, HeldWouldRefill
@@ -64,39 +64,39 @@ func (l *Limits) breaker(s *State, a *Assessment, p *Plan) {
 		return
 	}
 	now := a.Observation.Now
-	open := now < s.HandsOffUntil.Add(l.jitter(a, s.HandsOffPause))
+	open := now < s.SafetyPauseUntil.Add(l.jitter(a, s.SafetyPause))
 	if !open && s.Acts.within(now, l.Breaker.Window) < int(min(l.Breaker.Acts, MaxActs)) {
 		return
 	}
 	p.Actions, p.Held, p.Trips = nil, HeldBreaker, !open
 }
 
-// trip opens the breaker at now, for twice as long as the last time; after a
+// openBreaker opens the breaker at now, for twice as long as the last time; after a
 // long time without, it begins anew.
-func (l *Limits) trip(s *State, now Moment) {
+func (l *Limits) openBreaker(s *State, now BootTime) {
 	pause := l.Breaker.Pause
-	if s.HandsOffPause > 0 && now.Since(s.HandsOffUntil) < l.Breaker.MaxPause {
-		pause = min(s.HandsOffPause*2, max(l.Breaker.MaxPause, l.Breaker.Pause))
+	if s.SafetyPause > 0 && now.Since(s.SafetyPauseUntil) < l.Breaker.MaxPause {
+		pause = min(s.SafetyPause*2, max(l.Breaker.MaxPause, l.Breaker.Pause))
 	}
-	s.HandsOffPause, s.HandsOffUntil = pause, now.Add(pause)
+	s.SafetyPause, s.SafetyPauseUntil = pause, now.Add(pause)
 }
 
 // Resume closes the breaker and ends a pause, as a person asked.
 func (s *State) Resume() {
-	s.HandsOffUntil, s.HandsOffPause, s.PausedUntil = 0, 0, 0
+	s.SafetyPauseUntil, s.SafetyPause, s.PausedUntil = 0, 0, 0
 }
 
-// Disown gives up every claim on kernel values: they were put back, or went
+// ReleaseClaims gives up every claim on kernel values: they were put back, or went
 // with the module. What is left to somebody else stays theirs.
-func (s *State) Disown() {
-	s.Max.disown()
-	s.Buckets.disown()
+func (s *State) ReleaseClaims() {
+	s.Max.release()
+	s.Buckets.release()
 	for t := range s.Timeouts {
-		s.Timeouts[t].disown()
+		s.Timeouts[t].release()
 	}
 }
 
-func (k *Knob) disown() { k.Original, k.Written = 0, 0 }
+func (k *Knob) release() { k.Original, k.Written = 0, 0 }
 
 // Pause holds every decision until d after now.
-func (s *State) Pause(now Moment, d time.Duration) { s.PausedUntil = now.Add(d) }
+func (s *State) Pause(now BootTime, d time.Duration) { s.PausedUntil = now.Add(d) }

@@ -13,30 +13,30 @@ type State struct {
 	Level Level `json:"level"`
 	// Since is since when the table has been watched without a break: how long
 	// an entry has been idle is proven by the timeouts seen meanwhile.
-	Since Moment `json:"since,omitzero"`
+	Since BootTime `json:"since,omitzero"`
 	// LowSince is since when the fullness has been below the threshold that
 	// leads back to calm, CalmSince since when the level has been calm, and
 	// IncidentSince since when it has not.
-	LowSince      Moment `json:"low_since,omitzero"`
-	CalmSince     Moment `json:"calm_since,omitzero"`
-	IncidentSince Moment `json:"incident_since,omitzero"`
-	Trend         Trend  `json:"trend,omitzero"`
+	LowSince      BootTime `json:"low_since,omitzero"`
+	CalmSince     BootTime `json:"calm_since,omitzero"`
+	IncidentSince BootTime `json:"incident_since,omitzero"`
+	Trend         Trend    `json:"trend,omitzero"`
 	// Records remember the acts of each kind in this incident.
 	Records Records `json:"records,omitzero"`
 	// Acts are the moments of the latest acts, a ring; ActsNext is where the
 	// next one goes.
-	Acts     Moments `json:"acts,omitzero"`
-	ActsNext uint8   `json:"acts_next,omitempty"`
-	LastAct  Moment  `json:"last_act,omitzero"`
-	// HandsOffUntil is when the breaker closes again, HandsOffPause how long
+	Acts     BootTimes `json:"acts,omitzero"`
+	ActsNext uint8     `json:"acts_next,omitempty"`
+	LastAct  BootTime  `json:"last_act,omitzero"`
+	// SafetyPauseUntil is when the breaker closes again, SafetyPause how long
 	// it was open the last time.
-	HandsOffUntil Moment        `json:"hands_off_until,omitzero"`
-	HandsOffPause time.Duration `json:"hands_off_pause_ns,omitempty"`
+	SafetyPauseUntil BootTime      `json:"hands_off_until,omitzero"`
+	SafetyPause      time.Duration `json:"hands_off_pause_ns,omitempty"`
 	// PausedUntil is when a person's pause ends.
-	PausedUntil Moment `json:"paused_until,omitzero"`
+	PausedUntil BootTime `json:"paused_until,omitzero"`
 	// LastResize and LastRestore are the last attempts of those.
-	LastResize  Moment `json:"last_resize,omitzero"`
-	LastRestore Moment `json:"last_restore,omitzero"`
+	LastResize  BootTime `json:"last_resize,omitzero"`
+	LastRestore BootTime `json:"last_restore,omitzero"`
 	// Max, Buckets and Timeouts are the values that ctwarden wrote.
 	Max      Knob  `json:"max,omitzero"`
 	Buckets  Knob  `json:"buckets,omitzero"`
@@ -52,7 +52,7 @@ type Knob struct {
 	Written  uint64 `json:"written,omitempty"`
 	// YieldUntil is until when the knob is left to whoever changed it,
 	// YieldPause how long that was the last time.
-	YieldUntil Moment        `json:"yield_until,omitzero"`
+	YieldUntil BootTime      `json:"yield_until,omitzero"`
 	YieldPause time.Duration `json:"yield_pause_ns,omitempty"`
 }
 
@@ -94,21 +94,21 @@ func (k *Knobs) UnmarshalJSON(text []byte) error {
 
 // A Record remembers the acts of one kind within an incident.
 type Record struct {
-	At   Moment `json:"at,omitzero"`
-	Acts uint32 `json:"acts,omitempty"`
+	At   BootTime `json:"at,omitzero"`
+	Acts uint32   `json:"acts,omitempty"`
 	// Waiting says that the effect of the last act is not known yet, and
 	// WaitUntil when it may be judged. An act that was only told waits as
 	// well, so that it is not told again at once.
-	Waiting   bool   `json:"waiting,omitempty"`
-	WaitUntil Moment `json:"wait_until,omitzero"`
-	Told      bool   `json:"told,omitempty"`
+	Waiting   bool     `json:"waiting,omitempty"`
+	WaitUntil BootTime `json:"wait_until,omitzero"`
+	Would     bool     `json:"told,omitempty"`
 	// Before is how things stood when the act was planned, Base at the first
 	// look afterwards. To is what was to be written, Changed what the
 	// outcome counted.
-	Before  Figures `json:"before,omitzero"`
-	Base    Figures `json:"base,omitzero"`
-	To      uint64  `json:"to,omitempty"`
-	Changed uint64  `json:"changed,omitempty"`
+	Before  Readings `json:"before,omitzero"`
+	Base    Readings `json:"base,omitzero"`
+	To      uint64   `json:"to,omitempty"`
+	Changed uint64   `json:"changed,omitempty"`
 	// Failures counts the acts without effect; at Verify.MaxFailures the kind is
 	// banned for the incident.
 	Failures uint8 `json:"strikes,omitempty"`
@@ -142,11 +142,11 @@ func (r *Records) UnmarshalJSON(text []byte) error {
 	return nil
 }
 
-// Moments is a ring of moments; zero moments are empty places.
-type Moments [MaxActs]Moment
+// BootTimes is a ring of moments; zero moments are empty places.
+type BootTimes [MaxActs]BootTime
 
 // MarshalJSON writes the ring up to its last used place.
-func (m Moments) MarshalJSON() ([]byte, error) {
+func (m BootTimes) MarshalJSON() ([]byte, error) {
 	n := len(m)
 	for n > 0 && m[n-1] == 0 {
 		n--
@@ -155,18 +155,18 @@ func (m Moments) MarshalJSON() ([]byte, error) {
 }
 
 // UnmarshalJSON reads what MarshalJSON wrote.
-func (m *Moments) UnmarshalJSON(text []byte) error {
-	var used []Moment
+func (m *BootTimes) UnmarshalJSON(text []byte) error {
+	var used []BootTime
 	if err := json.Unmarshal(text, &used); err != nil {
 		return err
 	}
-	*m = Moments{}
+	*m = BootTimes{}
 	copy(m[:], used)
 	return nil
 }
 
 // within counts the moments less than d before now.
-func (m *Moments) within(now Moment, d time.Duration) int {
+func (m *BootTimes) within(now BootTime, d time.Duration) int {
 	n := 0
 	for _, at := range m {
 		if at != 0 && now.Since(at) < d {
@@ -176,9 +176,9 @@ func (m *Moments) within(now Moment, d time.Duration) int {
 	return n
 }
 
-// Figures are the numbers that an effect is judged by.
-type Figures struct {
-	At       Moment              `json:"at"`
+// Readings are the numbers that an effect is judged by.
+type Readings struct {
+	At       BootTime            `json:"at"`
 	Entries  uint64              `json:"entries"`
 	Max      uint64              `json:"max"`
 	Fullness conntrack.Permyriad `json:"fullness"`
@@ -186,9 +186,9 @@ type Figures struct {
 	Counters conntrack.Counters  `json:"counters"`
 }
 
-func (a *Assessment) figures() Figures {
+func (a *Assessment) readings() Readings {
 	o := &a.Observation
-	return Figures{
+	return Readings{
 		At: o.Now, Entries: o.Table.Entries, Max: o.Table.Max,
 		Fullness: a.Fullness, Rate: a.Trend.Rate(), Counters: o.Table.Counters,
 	}

@@ -76,7 +76,7 @@ func (p *played) timeline() []byte {
 			}
 		case tablesim.Override:
 			o := line.Override
-			text = fmt.Sprintf("%s%s wrote %d found %d, %s, yield %s", o.Type, timeoutName(o.Knob), o.Wrote, o.Found, o.Foreign, o.Yield)
+			text = fmt.Sprintf("%s%s wrote %d found %d, %s, yield %s", o.Type, timeoutName(o.Knob), o.Wrote, o.Found, o.Change, o.Yield)
 			clear(held)
 		case tablesim.Held:
 			if held[line.Hold] {

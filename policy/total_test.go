@@ -36,7 +36,7 @@ func (s *source) number() uint64 {
 	return uint64(s.next()) << (b % 57)
 }
 
-func (s *source) moment() policy.Moment { return policy.Moment(s.number() % (1 << 62)) }
+func (s *source) moment() policy.BootTime { return policy.BootTime(s.number() % (1 << 62)) }
 
 func (s *source) share() conntrack.Permyriad { return conntrack.Permyriad(s.number() % 20001) }
 
@@ -66,8 +66,8 @@ func (s *source) limits() policy.Limits {
 	return l
 }
 
-func (s *source) observation(before policy.Moment) policy.Observation {
-	o := policy.Observation{Now: before + policy.Moment(s.next())*policy.Moment(10*time.Millisecond)}
+func (s *source) observation(before policy.BootTime) policy.Observation {
+	o := policy.Observation{Now: before + policy.BootTime(s.next())*policy.BootTime(10*time.Millisecond)}
 	if s.next() < 16 {
 		o.Now = s.moment()
 	}
@@ -89,7 +89,7 @@ func (s *source) observation(before policy.Moment) policy.Observation {
 		o.CensusAt = s.moment()
 	}
 	o.Kernel = policy.Kernel{MaxWritable: s.flag(), BucketsWritable: s.flag(), TimeoutsWritable: s.flag(), Entries: s.flag()}
-	o.Phase = s.share()
+	o.Jitter = s.share()
 	return o
 }
 
@@ -100,7 +100,7 @@ func (s *source) outcome(act policy.Action) policy.Outcome {
 	case 0:
 		out.OK, out.Error = false, "no"
 	case 1:
-		out.OK, out.Foreign, out.Before = false, true, s.number()
+		out.OK, out.ChangedExternally, out.Before = false, true, s.number()
 	case 2:
 		out.After = s.number()
 	}

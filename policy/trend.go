@@ -11,7 +11,7 @@ import (
 // nothing. Rates are per second.
 type Trend struct {
 	// At and Entries are the last observation, Counters its counters.
-	At       Moment             `json:"at,omitzero"`
+	At       BootTime           `json:"at,omitzero"`
 	Entries  uint64             `json:"entries"`
 	Counters conntrack.Counters `json:"counters,omitzero"`
 	// Rising is how many observations in a row have seen growth.

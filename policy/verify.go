@@ -30,10 +30,10 @@ func (r *Result) UnmarshalText(text []byte) (err error) {
 // A Verdict judges an act by the figures before it and after its horizon.
 type Verdict struct {
 	Type    ActionType `json:"type"`
-	ActedAt Moment     `json:"acted_at"`
+	ActedAt BootTime   `json:"acted_at"`
 	Result  Result     `json:"result"`
-	Before  Figures    `json:"before"`
-	After   Figures    `json:"after"`
+	Before  Readings   `json:"before"`
+	After   Readings   `json:"after"`
 	// Bans says that the kind of act is not used again in this incident.
 	Bans bool `json:"bans,omitempty"`
 }
@@ -63,7 +63,7 @@ func (l *Limits) verdicts(s *State, a *Assessment) []Verdict {
 		if !r.Waiting || early && !ends {
 			continue
 		}
-		v := Verdict{Type: ActionType(t), ActedAt: r.At, Before: r.Before, After: a.figures()}
+		v := Verdict{Type: ActionType(t), ActedAt: r.At, Before: r.Before, After: a.readings()}
 		v.Result = Inconclusive
 		if !early {
 			v.Result = l.judge(s, r, &v)

@@ -7,16 +7,16 @@ import (
 	"github.com/ctwarden/ctwarden/policy"
 )
 
-func TestWatchFrom(t *testing.T) {
+func TestWatchThreshold(t *testing.T) {
 	for most, want := range map[uint64]uint64{0: 1, 9: 1, 100: 10, 262_144: 26_214} {
-		if got := policy.WatchFrom(most); got != want {
+		if got := policy.WatchThreshold(most); got != want {
 			t.Errorf("of %d: from %d, want %d", most, got, want)
 		}
 	}
 }
 
 func TestWatchedIdle(t *testing.T) {
-	const seen = policy.Moment(time.Hour)
+	const seen = policy.BootTime(time.Hour)
 	for name, c := range map[string]struct {
 		after   time.Duration
 		claimed bool
@@ -29,13 +29,13 @@ func TestWatchedIdle(t *testing.T) {
 		"the clock of the reading is the same": {-time.Second, false, false},
 	} {
 		w := policy.Watched{Seen: seen, Claimed: c.claimed}
-		if got := w.Idle(seen + policy.Moment(c.after)); got != c.want {
+		if got := w.Idle(seen + policy.BootTime(c.after)); got != c.want {
 			t.Errorf("%s: idle %t, want %t", name, got, c.want)
 		}
 	}
 }
 
-func TestGiveWay(t *testing.T) {
+func TestDisplaced(t *testing.T) {
 	held := func(entries ...uint64) (all []policy.Watched) {
 		for _, n := range entries {
 			all = append(all, policy.Watched{Entries: n})
@@ -56,13 +56,13 @@ func TestGiveWay(t *testing.T) {
 		"the least has a value to be put back":  {claimed, 100, 1},
 		"the others of it hold too much for it": {claimed, 39, -1},
 	} {
-		if got := policy.GiveWay(c.watched, c.entries); got != c.want {
+		if got := policy.Displaced(c.watched, c.entries); got != c.want {
 			t.Errorf("%s: %d, want %d", name, got, c.want)
 		}
 	}
 }
 
-func TestSweepEvery(t *testing.T) {
+func TestSweepInterval(t *testing.T) {
 	for name, c := range map[string]struct {
 		took          time.Duration
 		fullest, most uint64
@@ -76,7 +76,7 @@ func TestSweepEvery(t *testing.T) {
 		"one is half full of a few":    {100 * time.Microsecond, 500, 1000, time.Second},
 		"none is watched and max is 1": {10 * time.Millisecond, 0, 1, 30 * time.Second},
 	} {
-		if got := policy.SweepEvery(c.took, c.fullest, c.most); got != c.want {
+		if got := policy.SweepInterval(c.took, c.fullest, c.most); got != c.want {
 			t.Errorf("%s: every %s, want %s", name, got, c.want)
 		}
 	}
@@ -96,7 +96,7 @@ func TestSweepAlarmed(t *testing.T) {
 	} {
 		var own policy.Observation
 		own.Table.Entries, own.Table.Max = c.entries, 1000
-		if got := policy.SweepAlarmed(&own, took, c.since); got != c.want {
+		if got := policy.SweepAfterLine(&own, took, c.since); got != c.want {
 			t.Errorf("%s: %t, want %t", name, got, c.want)
 		}
 	}

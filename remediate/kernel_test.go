@@ -159,7 +159,7 @@ func TestDeletionSparesWhatItMust(t *testing.T) {
 	out := b.k.Apply(t.Context(), "i1", deletion(1<<20))
 	close(stop)
 	churn.Wait()
-	if !out.OK || out.Foreign {
+	if !out.OK || out.ChangedExternally {
 		t.Fatalf("outcome %+v", out)
 	}
 	if out.Changed != old+each || out.Gone != 0 {

@@ -48,7 +48,7 @@ func (k *Kernel) set(ns *netns.NS, incident string, out *policy.Outcome) error {
 	}
 	out.Before, out.After = before, before
 	if before != act.From {
-		out.Foreign = true
+		out.ChangedExternally = true
 		return k.yield(name, netnsOf(name, ns), before)
 	}
 	earlier := k.ledger

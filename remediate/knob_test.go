@@ -242,7 +242,7 @@ func TestAForeignValueIsLeftAlone(t *testing.T) {
 	proc, dir := newProc(t), stateDir(t)
 	k := openAt(t, proc.root, dir)
 	proc.set(conntrack.SysctlMax, 1234)
-	want := policy.Outcome{Action: raise(1000, 2000), Foreign: true, Before: 1234, After: 1234}
+	want := policy.Outcome{Action: raise(1000, 2000), ChangedExternally: true, Before: 1234, After: 1234}
 	wantDiff(t, "outcome", want, k.Apply(t.Context(), "", raise(1000, 2000)))
 	wantValue(t, proc, conntrack.SysctlMax, 1234)
 	if _, err := os.Stat(k.store.path(ledgerName)); !errors.Is(err, os.ErrNotExist) {
@@ -366,7 +366,7 @@ func TestAForeignValueEndsTheClaim(t *testing.T) {
 	k := openAt(t, proc.root, stateDir(t))
 	must(t, k, raise(1000, 2000))
 	proc.set(conntrack.SysctlMax, 1500)
-	if out := k.Apply(t.Context(), "", raise(2000, 3000)); !out.Foreign {
+	if out := k.Apply(t.Context(), "", raise(2000, 3000)); !out.ChangedExternally {
 		t.Errorf("outcome %+v", out)
 	}
 	proc.set(conntrack.SysctlMax, 2000)
@@ -382,7 +382,7 @@ func TestAPlanFromAnotherValueKeepsTheClaim(t *testing.T) {
 	proc := newProc(t)
 	k := openAt(t, proc.root, stateDir(t))
 	must(t, k, raise(1000, 2000))
-	if out := k.Apply(t.Context(), "", raise(1000, 1500)); !out.Foreign {
+	if out := k.Apply(t.Context(), "", raise(1000, 1500)); !out.ChangedExternally {
 		t.Errorf("outcome %+v", out)
 	}
 	if _, err := k.Revert(t.Context(), true); err != nil {
@@ -518,7 +518,7 @@ func TestAnOriginalThatIsFoundEndsTheClaimQuietly(t *testing.T) {
 	k := openAt(t, proc.root, stateDir(t))
 	must(t, k, raise(1000, 2000))
 	proc.set(conntrack.SysctlMax, 1000)
-	if out := k.Apply(t.Context(), "", raise(2000, 3000)); !out.Foreign {
+	if out := k.Apply(t.Context(), "", raise(2000, 3000)); !out.ChangedExternally {
 		t.Errorf("outcome %+v", out)
 	}
 	if l := k.Ledger(); len(l.Entries)+len(l.History) != 0 {

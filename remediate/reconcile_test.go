@@ -208,13 +208,13 @@ func TestAValueChangedWhileCtwardenWasDownIsYieldedTo(t *testing.T) {
 		a := limits.Assess(&state, &o)
 		plan := limits.Decide(&state, &a)
 		want := []policy.Override{
-			{Type: policy.RaiseMax, Wrote: 2000, Found: 1500, Original: 1000, Foreign: policy.Changed, Yield: limits.Backoff.Pause},
-			{Type: policy.ResizeHash, Wrote: 1000, Found: 4096, Original: 512, Foreign: policy.Raised},
+			{Type: policy.RaiseMax, Wrote: 2000, Found: 1500, Original: 1000, Change: policy.ExternallyChanged, Yield: limits.Backoff.Pause},
+			{Type: policy.ResizeHash, Wrote: 1000, Found: 4096, Original: 512, Change: policy.ExternallyRaised},
 		}
 		if netns == inode {
 			want = append(want, policy.Override{
 				Type: policy.ShortenTimeout, Knob: conntrack.UDP, Wrote: 20, Found: 25, Original: 30,
-				Foreign: policy.Changed, Yield: limits.Backoff.Pause,
+				Change: policy.ExternallyChanged, Yield: limits.Backoff.Pause,
 			})
 		}
 		wantDiff(t, "overrides", want, plan.Overrides)

@@ -56,7 +56,7 @@ func (k *Kernel) revert(e Row, force bool) (out policy.Outcome, about bool) {
 		out.Note = "it was back already"
 		err = k.save(k.ledger.without(e.Sysctl, e.NetNS))
 	case record.NoteForeign:
-		out.Foreign = true
+		out.ChangedExternally = true
 		err = k.save(k.ledger.released(e, record.NoteForeign, note.Found))
 	case record.NoteUnknown:
 		err = errors.New(note.Error)

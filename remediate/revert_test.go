@@ -148,7 +148,7 @@ func TestRevertLeavesForeignValuesAlone(t *testing.T) {
 	if err != nil || len(outcomes) != 4 {
 		t.Fatalf("outcomes %+v, %v", outcomes, err)
 	}
-	if out := outcomes[0]; !out.Foreign || out.OK || out.Before != 45 || out.After != 45 {
+	if out := outcomes[0]; !out.ChangedExternally || out.OK || out.Before != 45 || out.After != 45 {
 		t.Errorf("the foreign one: %+v", out)
 	}
 	if out := outcomes[2]; !out.OK || out.Note == "" {

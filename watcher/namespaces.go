@@ -31,11 +31,11 @@ type Namespaces struct {
 	mu         sync.Mutex
 	watched    []*watchedNamespace
 	sweep      Sweep
-	swept      policy.Moment
-	checked    policy.Moment // that the watched ones are still there
-	sweepTook  time.Duration // the last sweep, with the search before it
-	sweepEvery time.Duration // until the next sweep
-	searched   int           // sweeps since the last search
+	swept      policy.BootTime
+	checked    policy.BootTime // that the watched ones are still there
+	sweepTook  time.Duration   // the last sweep, with the search before it
+	sweepEvery time.Duration   // until the next sweep
+	searched   int             // sweeps since the last search
 }
 
 // A watchedNamespace is one that is watched.
@@ -119,7 +119,7 @@ func (n *Namespaces) update(entries map[uint32]uint64, own *policy.Observation) 
 		w.failing = false
 		n.sweep.Entries = n.sweep.Entries - min(w.Entries, n.sweep.Entries) + now
 		w.Entries = now
-		if now >= policy.WatchFrom(own.Table.Max) {
+		if now >= policy.WatchThreshold(own.Table.Max) {
 			w.Seen = own.Now
 		}
 		kept = append(kept, w)
@@ -135,13 +135,13 @@ func (n *Namespaces) due(own *policy.Observation) bool {
 	if n.swept == 0 || own.Now.Since(n.swept) >= n.sweepEvery || n.someUnused(own.Now) {
 		return true
 	}
-	return n.sweepSoon.Load() && policy.SweepAlarmed(own, n.sweepTook, own.Now.Since(n.swept))
+	return n.sweepSoon.Load() && policy.SweepAfterLine(own, n.sweepTook, own.Now.Since(n.swept))
 }
 
 // someUnused reports whether one of those that are watched is kept by nothing
 // else any more, and has the next look search for it.
-func (n *Namespaces) someUnused(now policy.Moment) bool {
-	if len(n.watched) == 0 || now.Since(n.checked) < policy.WatchedAlive {
+func (n *Namespaces) someUnused(now policy.BootTime) bool {
+	if len(n.watched) == 0 || now.Since(n.checked) < policy.HolderCheckInterval {
 		return false
 	}
 	n.checked = now
@@ -164,7 +164,7 @@ func (n *Namespaces) sweepAndChoose(own *policy.Observation) {
 		}
 	}
 	n.searched++
-	n.sweep = n.known.Sweep(policy.WatchFrom(own.Table.Max))
+	n.sweep = n.known.Sweep(policy.WatchThreshold(own.Table.Max))
 	for _, w := range n.watched {
 		ns, _ := n.known.Lookup(w.inode)
 		w.Entries = ns.Entries // of which the sum is made
@@ -175,7 +175,7 @@ func (n *Namespaces) sweepAndChoose(own *policy.Observation) {
 	for _, w := range n.watched {
 		fullest = max(fullest, w.Entries)
 	}
-	n.sweepEvery = policy.SweepEvery(n.sweepTook, fullest, own.Table.Max)
+	n.sweepEvery = policy.SweepInterval(n.sweepTook, fullest, own.Table.Max)
 }
 
 // choose stops watching what is gone or calm, and begins with what holds much.
@@ -196,7 +196,7 @@ func (n *Namespaces) choose(own *policy.Observation) {
 		if !n.patterns.match(ns) || n.find(ns.Inode) != nil {
 			continue
 		}
-		if len(n.watched) >= policy.MostWatched && !n.makeRoom(ns.Entries) {
+		if len(n.watched) >= policy.MaxWatched && !n.makeRoom(ns.Entries) {
 			return // those that follow hold less
 		}
 		n.watch(ns.Inode, own.Now).Entries = ns.Entries
@@ -211,7 +211,7 @@ func (n *Namespaces) makeRoom(entries uint64) bool {
 		w.Claimed = n.claimed(w.inode)
 		watched[i] = w.Watched
 	}
-	least := policy.GiveWay(watched, entries)
+	least := policy.Displaced(watched, entries)
 	if least < 0 {
 		return false
 	}
@@ -229,7 +229,7 @@ func (n *Namespaces) SetPatterns(patterns Patterns) {
 }
 
 // watch begins to watch a namespace, from inside where that is permitted.
-func (n *Namespaces) watch(inode uint32, now policy.Moment) *watchedNamespace {
+func (n *Namespaces) watch(inode uint32, now policy.BootTime) *watchedNamespace {
 	ns, _ := n.known.Lookup(inode)
 	w := &watchedNamespace{inode: inode, Watched: policy.Watched{Entries: ns.Entries, Seen: now}}
 	if ns, err := n.known.Open(inode); err == nil { // or else it is read from outside
@@ -268,7 +268,7 @@ func (n *Namespaces) observeOne(w *watchedNamespace, own *policy.Observation) (p
 // that could fill.
 func (n *Namespaces) tables(own *policy.Observation) uint32 {
 	count := uint32(n.sweep.Filled)
-	if own.Table.Entries >= policy.WatchFrom(own.Table.Max) {
+	if own.Table.Entries >= policy.WatchThreshold(own.Table.Max) {
 		count++
 	}
 	return max(count, 1)

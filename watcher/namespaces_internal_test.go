@@ -57,20 +57,20 @@ func (n *Namespaces) sweepFound(entries ...uint64) {
 // TestTheFullestNamespacesAreWatched: as many as may be watched hold a
 // tenth of max, all the time.
 func TestTheFullestNamespacesAreWatched(t *testing.T) {
-	n := fakeMounts(t, policy.MostWatched+2)
+	n := fakeMounts(t, policy.MaxWatched+2)
 	own := policy.Observation{Now: 1, Table: conntrack.Table{Max: 100_000}}
-	held := slices.Repeat([]uint64{12_000}, policy.MostWatched)
+	held := slices.Repeat([]uint64{12_000}, policy.MaxWatched)
 	choose := func() {
 		n.sweepFound(held...)
 		n.choose(&own)
 	}
 	choose()
-	if len(n.watched) != policy.MostWatched {
-		t.Fatalf("%d are watched, want %d", len(n.watched), policy.MostWatched)
+	if len(n.watched) != policy.MaxWatched {
+		t.Fatalf("%d are watched, want %d", len(n.watched), policy.MaxWatched)
 	}
 	held = append(held, 97_000)
 	choose()
-	if n.find(policy.MostWatched+1) == nil || len(n.watched) != policy.MostWatched {
+	if n.find(policy.MaxWatched+1) == nil || len(n.watched) != policy.MaxWatched {
 		t.Errorf("of %d that are watched the full one is not: its table is left to itself", len(n.watched))
 	}
 	before := n.inodes()
@@ -79,7 +79,7 @@ func TestTheFullestNamespacesAreWatched(t *testing.T) {
 	if after := n.inodes(); !slices.Equal(before, after) {
 		t.Errorf("one that holds less than twice as much drove another out: %v, then %v", before, after)
 	}
-	held[policy.MostWatched+1] = 98_000
+	held[policy.MaxWatched+1] = 98_000
 	n.claimed = func(uint32) bool { return true }
 	choose()
 	if after := n.inodes(); !slices.Equal(before, after) {
@@ -87,7 +87,7 @@ func TestTheFullestNamespacesAreWatched(t *testing.T) {
 	}
 	n.claimed = func(inode uint32) bool { return inode != 5 }
 	choose()
-	if n.find(5) != nil || n.find(policy.MostWatched+2) == nil {
+	if n.find(5) != nil || n.find(policy.MaxWatched+2) == nil {
 		t.Errorf("the only one without a claim was not driven out: %v", n.inodes())
 	}
 }

@@ -45,7 +45,7 @@ func TestAnUnusedNamespaceIsClosed(t *testing.T) {
 	observe := func(after time.Duration) int {
 		t.Helper()
 		later := own
-		later.Now += policy.Moment(after)
+		later.Now += policy.BootTime(after)
 		return len(all.Observe(&later))
 	}
 	if n := observe(0); n != 1 {
@@ -53,16 +53,16 @@ func TestAnUnusedNamespaceIsClosed(t *testing.T) {
 	}
 	swept := all.swept
 	all.sweepEvery = time.Hour // as with thousands of namespaces
-	if n := observe(policy.WatchedAlive); n != 1 || all.swept != swept {
+	if n := observe(policy.HolderCheckInterval); n != 1 || all.swept != swept {
 		t.Errorf("%d are watched after a while, swept again: %t", n, all.swept != swept)
 	}
 	if err := unix.Unmount(s.Path(0), unix.MNT_DETACH); err != nil {
 		t.Fatal(err)
 	}
-	if n := observe(2*policy.WatchedAlive - 1); n != 1 {
+	if n := observe(2*policy.HolderCheckInterval - 1); n != 1 {
 		t.Errorf("%d are watched before it was looked", n)
 	}
-	if n := observe(2 * policy.WatchedAlive); n != 0 || all.find(s.Inodes[0]) != nil {
+	if n := observe(2 * policy.HolderCheckInterval); n != 0 || all.find(s.Inodes[0]) != nil {
 		t.Errorf("%d are watched when it is deserted", n)
 	}
 }
@@ -102,7 +102,7 @@ func TestSweepSoonIgnoresWatchedAndExcludedNamespaces(t *testing.T) {
 }
 
 func TestRequestedSweepsAreRateLimited(t *testing.T) {
-	const swept = policy.Moment(time.Hour)
+	const swept = policy.BootTime(time.Hour)
 	own := policy.Observation{Now: swept}
 	own.Table.Max = 1000
 	n := Namespaces{swept: swept, sweepTook: 20 * time.Millisecond, sweepEvery: time.Minute}
@@ -123,7 +123,7 @@ func TestRequestedSweepsAreRateLimited(t *testing.T) {
 		t.Run(c.name, func(t *testing.T) {
 			n.sweepSoon.Store(c.alarmed)
 			o := own
-			o.Now += policy.Moment(c.after)
+			o.Now += policy.BootTime(c.after)
 			o.Table.Entries = c.entries
 			if got := n.due(&o); got != c.want {
 				t.Errorf("due: %t, want %t", got, c.want)

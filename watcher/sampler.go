@@ -30,9 +30,9 @@ type Sampler struct {
 	// every act.
 	memory       policy.Memory
 	timeouts     conntrack.Timeouts
-	slowRead     policy.Moment
+	slowRead     policy.BootTime
 	kernel       policy.Kernel
-	writableRead policy.Moment
+	writableRead policy.BootTime
 	// absent says that there was no table at the last look.
 	absent bool
 }
@@ -101,7 +101,7 @@ func (s *Sampler) Observe() (policy.Observation, error) {
 	return o, nil
 }
 
-func (s *Sampler) readSlow(now policy.Moment) error {
+func (s *Sampler) readSlow(now policy.BootTime) error {
 	// Without a word on memory max is not raised, which the hold says; the
 	// table can be watched and relieved all the same.
 	memory, err := ReadMemory(s.root)
@@ -123,11 +123,11 @@ func (s *Sampler) readSlow(now policy.Moment) error {
 func (s *Sampler) Refresh() { s.slowRead, s.writableRead = 0, 0 }
 
 // Now returns the wall clock and the time since boot.
-func Now() (time.Time, policy.Moment) {
+func Now() (time.Time, policy.BootTime) {
 	var ts unix.Timespec
 	if err := unix.ClockGettime(unix.CLOCK_BOOTTIME, &ts); err != nil {
 		// Linux has had this clock since 2.6.39; Go needs a newer kernel.
 		panic("read CLOCK_BOOTTIME: " + err.Error())
 	}
-	return time.Now(), policy.Moment(ts.Nano())
+	return time.Now(), policy.BootTime(ts.Nano())
 }

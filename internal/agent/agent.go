@@ -208,7 +208,7 @@ func (a *Agent) observe(ctx context.Context) ([]policy.Observation, error) {
 		all = append(all, a.namespaces.Observe(&all[0])...)
 	}
 	for i := range all {
-		all[i].Phase = a.jitter
+		all[i].Jitter = a.jitter
 		if !all[i].Absent && all[i].Timeouts != (conntrack.Timeouts{}) {
 			a.kernel.ObserveTimeouts(all[i].Table.NetNS, all[i].Timeouts)
 		}

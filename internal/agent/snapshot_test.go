@@ -115,10 +115,10 @@ func TestEveryFileSaysWhichLimitsAreInForce(t *testing.T) {
 
 // TestABreakerInANamespaceOutlivesAStart: the incident there was over already.
 func TestABreakerInANamespaceOutlivesAStart(t *testing.T) {
-	open := policy.State{HandsOffUntil: 1, HandsOffPause: time.Hour}
+	open := policy.State{SafetyPauseUntil: 1, SafetyPause: time.Hour}
 	var a Agent
 	begin := a.begin(map[uint32]loop.Snapshot{7: {State: open}}, &remediate.Claims{})
-	if begin[7].State.HandsOffPause != time.Hour {
+	if begin[7].State.SafetyPause != time.Hour {
 		t.Errorf("netns 7 begins with %+v", begin[7].State)
 	}
 	if _, own := begin[0]; !own {

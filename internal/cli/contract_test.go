@@ -24,7 +24,7 @@ import (
 func payloads() map[string]any {
 	all := map[string]any{
 		"actions[]": policy.Action{}, "action": policy.Action{}, "outcome.entries": policy.Entries{}, "outcome.entries.samples[]": policy.Sample{},
-		"verdict.before": policy.Figures{}, "verdict.after": policy.Figures{}, "census.top": census.Talkers{},
+		"verdict.before": policy.Readings{}, "verdict.after": policy.Readings{}, "census.top": census.Talkers{},
 		"census.top.sources[]": census.Counted[census.Port]{}, "observation": policy.Observation{}, "observation.table": conntrack.Table{},
 		"observation.memory": policy.Memory{}, "observation.host": policy.Host{}, "observation.kernel": policy.Kernel{}, "counters": conntrack.Counters{},
 		"budget": policy.Budget{}, "start.ledger[]": record.Note{}, "config.changes[]": record.Change{}, "config.by": record.Requester{},

@@ -71,8 +71,8 @@ func fillKnown(name string, v reflect.Value) bool {
 	case netip.Prefix:
 		v.Set(reflect.ValueOf(netip.MustParsePrefix("2001:db8::/64")))
 		return true
-	case policy.Moment:
-		v.Set(reflect.ValueOf(policy.Moment(time.Duration(1000+number%9000) * 100 * time.Millisecond)))
+	case policy.BootTime:
+		v.Set(reflect.ValueOf(policy.BootTime(time.Duration(1000+number%9000) * 100 * time.Millisecond)))
 		return true
 	}
 	_, named := reflect.TypeAssert[encoding.TextMarshaler](v)

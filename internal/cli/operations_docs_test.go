@@ -38,7 +38,7 @@ func TestTheScreenOfTheHandbookIsTheOneOfStatus(t *testing.T) {
 	r.Audit = &status.Audit{Head: audit.Head{Seq: 15, Hash: hash}}
 	table := &r.Tables[0]
 	table.Cause, table.Incident = policy.HalfOpen, "INC-20261121T142734Z"
-	table.Ladder = policy.Ladder{
+	table.Ladder = policy.Steps{
 		{Type: policy.RaiseMax, Held: policy.HeldReadOnly},
 		{Type: policy.ShortenTimeout, Held: policy.HeldAwaiting},
 		{Type: policy.DeleteEntries, Held: policy.HeldAwaiting},

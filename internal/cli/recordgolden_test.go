@@ -175,7 +175,7 @@ func TestTheNamesOfValuesStay(t *testing.T) {
 		{"mode", enumeration[policy.Mode]}, {"level", enumeration[policy.Level]}, {"cause", enumeration[policy.Cause]},
 		{"held", enumeration[policy.Hold]}, {"action", enumeration[policy.ActionType]}, {"class", enumeration[policy.Class]},
 		{"reason", enumeration[policy.Reason]}, {"fate", enumeration[policy.Eligibility]}, {"result", enumeration[policy.Result]},
-		{"foreign", enumeration[policy.Foreign]}, {"note", enumeration[record.NoteKind]},
+		{"foreign", enumeration[policy.ExternalChange]}, {"note", enumeration[record.NoteKind]},
 	} {
 		fmt.Fprintf(&text, "%s:", e.name)
 		for i := range uint8(100) {

@@ -187,7 +187,7 @@ func printReverted(w io.Writer, outcomes []policy.Outcome) error {
 	left := 0
 	for i := range outcomes {
 		fmt.Fprintln(w, outcomes[i].Sentence())
-		if !outcomes[i].OK && !outcomes[i].Foreign {
+		if !outcomes[i].OK && !outcomes[i].ChangedExternally {
 			left++
 		}
 	}

@@ -338,7 +338,7 @@ func TestTheDaemonDecidesByItsPhase(t *testing.T) {
 		t.Fatal(err)
 	}
 	r, _ := c.status()
-	if len(r.Tables) == 0 || r.Tables[0].Assessment.Observation.Phase != agent.JitterOf(boot) {
+	if len(r.Tables) == 0 || r.Tables[0].Assessment.Observation.Jitter != agent.JitterOf(boot) {
 		t.Errorf("observed: %+v", r.Tables)
 	}
 }

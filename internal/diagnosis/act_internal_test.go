@@ -17,7 +17,7 @@ func sampled(t *testing.T, change func(*policy.Observation)) *Look {
 	t.Helper()
 	cfg := config.Default()
 	o := policy.Observation{
-		Now: policy.Moment(time.Hour), Timeouts: conntrack.DefaultTimeouts(),
+		Now: policy.BootTime(time.Hour), Timeouts: conntrack.DefaultTimeouts(),
 		Table:  conntrack.Table{Entries: 10_000, Max: 12_000, Buckets: 12_288},
 		Memory: policy.Memory{Total: 8 << 30, Available: 4 << 30, EntryBytes: 320},
 	}

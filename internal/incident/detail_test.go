@@ -18,9 +18,9 @@ func TestThinningKeepsThePeakAndTheLosses(t *testing.T) {
 			entries = 900
 		}
 		c := conntrack.Counters{Drop: uint64(n) * 3}
-		tr.add(Point{At: policy.Moment(time.Duration(n+1) * time.Second), Entries: entries, Max: 1000}, &c)
+		tr.add(Point{At: policy.BootTime(time.Duration(n+1) * time.Second), Entries: entries, Max: 1000}, &c)
 	}
-	if len(tr.points) > 8 || peak(tr.points).Entries != 900 || peak(tr.points).At != policy.Moment(42*time.Second) {
+	if len(tr.points) > 8 || peak(tr.points).Entries != 900 || peak(tr.points).At != policy.BootTime(42*time.Second) {
 		t.Errorf("%d points, peak %+v", len(tr.points), peak(tr.points))
 	}
 	for n := 1; n < len(tr.points); n++ {
@@ -113,14 +113,14 @@ func TestDeletedEntriesHadArrived(t *testing.T) {
 
 func TestShorterTimeoutsCountFromTheAct(t *testing.T) {
 	i := Incident{Scene: Scene{Timeouts: conntrack.Timeouts{conntrack.UDP: 30}}}
-	shorten := func(at policy.Moment, ok, would bool, to uint64) {
+	shorten := func(at policy.BootTime, ok, would bool, to uint64) {
 		act := policy.Action{Type: policy.ShortenTimeout, Knob: conntrack.UDP, Would: would}
 		i.Decisions = append(i.Decisions, Decision{At: at, Action: &act, Outcome: &policy.Outcome{Action: act, OK: ok, After: to}})
 	}
 	shorten(10, true, false, 20)
 	shorten(20, false, false, 5)
 	shorten(30, true, true, 6)
-	for at, want := range map[policy.Moment]uint32{9: 30, 10: 20, 40: 20} {
+	for at, want := range map[policy.BootTime]uint32{9: 30, 10: 20, 40: 20} {
 		if got := i.inForce(at)[conntrack.UDP]; got != want {
 			t.Errorf("at %d: udp_timeout %d, want %d", at, got, want)
 		}

@@ -156,7 +156,7 @@ func seconds(t *conntrack.Timeouts, name conntrack.Timeout, kernel float64) floa
 }
 
 // inForce returns the timeouts at a moment, as the acts before left them.
-func (i *Incident) inForce(at policy.Moment) conntrack.Timeouts {
+func (i *Incident) inForce(at policy.BootTime) conntrack.Timeouts {
 	now := i.Scene.Timeouts
 	for n := range i.Decisions {
 		d := &i.Decisions[n]

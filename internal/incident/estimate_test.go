@@ -29,7 +29,7 @@ func TestEstimateOfASteadyClimb(t *testing.T) {
 		}},
 	}
 	for n := range 101 {
-		i.Curve = append(i.Curve, Point{At: policy.Moment(time.Duration(n) * time.Second), Entries: uint64(n) * 100, Max: 20_000, Buckets: 2000})
+		i.Curve = append(i.Curve, Point{At: policy.BootTime(time.Duration(n) * time.Second), Entries: uint64(n) * 100, Max: 20_000, Buckets: 2000})
 	}
 	i.First, i.Last = i.Curve[0], i.Curve[100]
 	want := Estimate{Known: true, Max: 2000, NoRoom: Range{5600, 8000, 11200}, Refused: Range{5600, 8000, 11200}}

@@ -307,7 +307,7 @@ func (i *Incident) touch(e *Event) {
 }
 
 // moment notes when something happened by the clock since boot.
-func (i *Incident) moment(m policy.Moment) {
+func (i *Incident) moment(m policy.BootTime) {
 	if m == 0 {
 		return
 	}

@@ -90,10 +90,10 @@ type Incident struct {
 	// settled says that the curve is drawn, and what it is drawn from gone.
 	settled bool
 
-	votes [16]int       // how many decisions name each cause
-	boot  string        // the boot it began in
-	from  policy.Moment // when it began and ended, by the clock since boot
-	until policy.Moment
+	votes [16]int         // how many decisions name each cause
+	boot  string          // the boot it began in
+	from  policy.BootTime // when it began and ended, by the clock since boot
+	until policy.BootTime
 	// sampled is the course by the flight recorder, told what the other
 	// records say of it.
 	sampled, told track
@@ -101,12 +101,12 @@ type Incident struct {
 
 // A Point is the table at one moment.
 type Point struct {
-	Time    time.Time     `json:"time"`
-	At      policy.Moment `json:"at,omitzero"`
-	Entries uint64        `json:"entries"`
-	Max     uint64        `json:"max"`
-	Buckets uint64        `json:"buckets,omitempty"`
-	Level   policy.Level  `json:"level"`
+	Time    time.Time       `json:"time"`
+	At      policy.BootTime `json:"at,omitzero"`
+	Entries uint64          `json:"entries"`
+	Max     uint64          `json:"max"`
+	Buckets uint64          `json:"buckets,omitempty"`
+	Level   policy.Level    `json:"level"`
 	// Lost and Evicted are the packets and entries lost since the incident's
 	// first reading.
 	Lost    uint64 `json:"lost,omitempty"`
@@ -166,10 +166,10 @@ const (
 
 // A Decision is something that was decided, or happened, in an incident.
 type Decision struct {
-	Seq  uint64        `json:"seq"`
-	Time time.Time     `json:"time"`
-	At   policy.Moment `json:"at,omitzero"`
-	Kind Turn          `json:"kind"`
+	Seq  uint64          `json:"seq"`
+	Time time.Time       `json:"time"`
+	At   policy.BootTime `json:"at,omitzero"`
+	Kind Turn            `json:"kind"`
 	// Text is what the record says in words.
 	Text string `json:"text"`
 	// Action is what was to be done, Outcome what the kernel said, Verdict

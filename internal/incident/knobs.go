@@ -26,7 +26,7 @@ type claim struct {
 // wrote notes what an act left in the kernel. The incident may be nil.
 func (k knobs) wrote(out *policy.Outcome, i *Incident, at time.Time) {
 	name := out.Action.Sysctl()
-	if name == "" || !out.OK || out.Action.Would || out.Foreign {
+	if name == "" || !out.OK || out.Action.Would || out.ChangedExternally {
 		return
 	}
 	key := knob{out.Action.NetNS, name}

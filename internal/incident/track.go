@@ -109,6 +109,6 @@ func point(s *record.Samples, i int) (Point, conntrack.Counters) {
 }
 
 // figures returns the place of a verdict's reading in a curve.
-func figures(f *policy.Figures, level policy.Level) (Point, conntrack.Counters) {
+func figures(f *policy.Readings, level policy.Level) (Point, conntrack.Counters) {
 	return Point{At: f.At, Entries: f.Entries, Max: f.Max, Level: level}, f.Counters
 }

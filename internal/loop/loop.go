@@ -22,7 +22,7 @@ type Deps struct {
 	// kernel may name it; its observation has 0. 0: it is not known.
 	Own uint32
 	// Now returns the wall clock and the time since boot.
-	Now func() (time.Time, policy.Moment)
+	Now func() (time.Time, policy.BootTime)
 	// Observe reads every table, the daemon's own first; there is always that
 	// one. The loop fills in the signals and the census. An error means that nothing is known.
 	Observe func(context.Context) ([]policy.Observation, error)
@@ -95,7 +95,7 @@ type Snapshot struct {
 // finishedCensus is the answer of a census.
 type finishedCensus struct {
 	netns  uint32
-	at     policy.Moment
+	at     policy.BootTime
 	result CensusResult
 	err    error
 }
@@ -173,7 +173,7 @@ func (l *Loop) Between(ctx context.Context, fn func() (left func(s *policy.State
 	return l.do(ctx, func() {
 		left := fn()
 		l.states(func(netns uint32, s *policy.State) {
-			s.Disown()
+			s.ReleaseClaims()
 			if left != nil {
 				left(s, netns)
 			}

@@ -43,8 +43,8 @@ func newWorld(t *testing.T) *world {
 
 func (w *world) deps() loop.Deps {
 	return loop.Deps{
-		Now: func() (time.Time, policy.Moment) {
-			return time.Now(), policy.Moment(time.Since(w.start) + time.Hour)
+		Now: func() (time.Time, policy.BootTime) {
+			return time.Now(), policy.BootTime(time.Since(w.start) + time.Hour)
 		},
 		Observe: w.observe,
 		Apply:   w.apply,
@@ -80,7 +80,7 @@ func (w *world) observe(context.Context) ([]policy.Observation, error) {
 		w.table.Max, w.table.Entries = 100_000, w.fixed
 	}
 	return []policy.Observation{{
-		At: time.Now(), Now: policy.Moment(time.Since(w.start) + time.Hour), Table: w.table,
+		At: time.Now(), Now: policy.BootTime(time.Since(w.start) + time.Hour), Table: w.table,
 		Timeouts: conntrack.Timeouts{conntrack.UDP: 30, conntrack.TCPSynSent: 120, conntrack.TCPTimeWait: 120},
 		Memory:   policy.Memory{Total: 16 << 30, Available: 8 << 30, EntryBytes: 256},
 		Kernel:   policy.Kernel{MaxWritable: true, BucketsWritable: true, TimeoutsWritable: true, Entries: true},

@@ -81,7 +81,7 @@ func (l *Loop) recordHold(t *table, p *policy.Plan) {
 		return
 	}
 	if t.heldAt == nil {
-		t.heldAt = make(map[policy.Hold]policy.Moment)
+		t.heldAt = make(map[policy.Hold]policy.BootTime)
 	}
 	t.heldAt[p.Held] = now
 	l.record(&record.Hold{Decision: l.decision(t, p)})

@@ -251,7 +251,7 @@ func TestTheFlightRecorderRecordsTheLastSecond(t *testing.T) {
 					}
 					return nil
 				}
-				var left policy.Moment
+				var left policy.BootTime
 				h.runWith(t, deps, full(), nil, nil, func(*loop.Loop) {
 					time.Sleep(4500 * time.Millisecond)
 					left = h.now()

@@ -27,7 +27,7 @@ type recorder struct {
 	next int
 	// incident is the open one, since when it began.
 	incident string
-	since    policy.Moment
+	since    policy.BootTime
 	// pending are the samples of the incident named by owner that are in no
 	// record yet.
 	pending []record.Sample
@@ -62,7 +62,7 @@ func (l *Loop) sample(t *table) {
 }
 
 // interval is how long a stretch is that one sample stands for.
-func (r *recorder) interval(now policy.Moment) time.Duration {
+func (r *recorder) interval(now policy.BootTime) time.Duration {
 	switch age := now.Since(r.since); {
 	case r.incident == "" || age < fineFor:
 		return fine

@@ -22,7 +22,7 @@ const maxRetained = 64
 // incident and its records are over, and the trend has a gap.
 func (l *Loop) retain(t *table) {
 	s := &t.state
-	if s.Acts == (policy.Moments{}) && s.HandsOffPause == 0 && s.HandsOffUntil == 0 && s.Timeouts == (policy.Knobs{}) {
+	if s.Acts == (policy.BootTimes{}) && s.SafetyPause == 0 && s.SafetyPauseUntil == 0 && s.Timeouts == (policy.Knobs{}) {
 		return
 	}
 	if len(l.retained) >= maxRetained {
@@ -30,7 +30,7 @@ func (l *Loop) retain(t *table) {
 	}
 	l.retained = append(l.retained, retained{t.netns, policy.State{
 		Acts: s.Acts, ActsNext: s.ActsNext, LastAct: s.LastAct,
-		HandsOffUntil: s.HandsOffUntil, HandsOffPause: s.HandsOffPause, PausedUntil: s.PausedUntil,
+		SafetyPauseUntil: s.SafetyPauseUntil, SafetyPause: s.SafetyPause, PausedUntil: s.PausedUntil,
 		LastResize: s.LastResize, LastRestore: s.LastRestore,
 		Max: s.Max, Buckets: s.Buckets, Timeouts: s.Timeouts,
 	}})

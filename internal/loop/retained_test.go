@@ -19,7 +19,7 @@ import (
 func TestTheStateOfAReturningNamespaceIsRestored(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		h := newHost(100_000, 0, 7)
-		own := policy.State{HandsOffUntil: h.now().Add(time.Hour), HandsOffPause: time.Hour}
+		own := policy.State{SafetyPauseUntil: h.now().Add(time.Hour), SafetyPause: time.Hour}
 		own.CountAct(h.now())
 		own.Timeouts[conntrack.UDP] = policy.Knob{Original: 180, Written: 30}
 		kept := map[uint32]loop.Snapshot{7: {State: own}}
@@ -33,7 +33,7 @@ func TestTheStateOfAReturningNamespaceIsRestored(t *testing.T) {
 			if err := d.Pause(t.Context(), record.Requester{For: time.Minute}); err != nil { // which saves
 				t.Error(err)
 			}
-			if diff := cmp.Diff(own.HandsOffUntil, saved[7].State.HandsOffUntil); diff != "" {
+			if diff := cmp.Diff(own.SafetyPauseUntil, saved[7].State.SafetyPauseUntil); diff != "" {
 				t.Errorf("saved for netns 7 (-want +got):\n%s", diff)
 			}
 			h.set(func() { h.order, h.fill[7] = []uint32{0, 7}, 97_000 })
@@ -58,7 +58,7 @@ func TestTheStateOfAReturningNamespaceIsRestored(t *testing.T) {
 			}
 			h.set(func() { h.order, h.fill[7] = []uint32{0, 7}, 1_000 })
 			time.Sleep(3 * time.Second)
-			if s := d.Status().Tables[1].State; s.HandsOffUntil != 0 || s.Timeouts[conntrack.UDP].Written != 0 {
+			if s := d.Status().Tables[1].State; s.SafetyPauseUntil != 0 || s.Timeouts[conntrack.UDP].Written != 0 {
 				t.Errorf("resumed and reverted out of sight, it has %+v", s)
 			}
 		})
@@ -116,7 +116,7 @@ func TestRetainedStatesAreBounded(t *testing.T) {
 		h := newHost(100_000, 0)
 		kept := map[uint32]loop.Snapshot{}
 		for i := range uint32(1000) {
-			kept[10+i] = loop.Snapshot{State: policy.State{HandsOffUntil: h.now().Add(time.Hour)}}
+			kept[10+i] = loop.Snapshot{State: policy.State{SafetyPauseUntil: h.now().Add(time.Hour)}}
 		}
 		var saved map[uint32]loop.Snapshot
 		deps := h.deps()

@@ -27,7 +27,7 @@ type TableStatus struct {
 	Cause      policy.Cause      `json:"cause"`
 	Held       policy.Hold       `json:"held,omitempty"`
 	HeldText   string            `json:"held_text,omitempty"`
-	Ladder     policy.Ladder     `json:"ladder"`
+	Ladder     policy.Steps      `json:"ladder"`
 	Assessment policy.Assessment `json:"assessment"`
 	State      policy.State      `json:"state"`
 	Text       string            `json:"text"`
@@ -40,7 +40,7 @@ func (l *Loop) publish() {
 		a := &t.plan.Assessment
 		s.Tables[i] = TableStatus{
 			NetNS: t.netns, Incident: t.incident, Level: a.Level, Cause: a.Cause,
-			Held: t.plan.Held, Ladder: t.plan.Ladder, Assessment: *a, State: t.state,
+			Held: t.plan.Held, Ladder: t.plan.Steps, Assessment: *a, State: t.state,
 			Text: a.Sentence(),
 		}
 		if t.netns != 0 {

@@ -22,17 +22,17 @@ type table struct {
 	// held is the hold of the last plan, heldAt when each was last recorded
 	// in this level.
 	held   policy.Hold
-	heldAt map[policy.Hold]policy.Moment
+	heldAt map[policy.Hold]policy.BootTime
 
 	full, elsewhere uint32
 	census          census.Summary
-	censusAt        policy.Moment
+	censusAt        policy.BootTime
 	// censusRunning says that the entries are being counted, counted when they were
 	// last, in vain or not.
 	censusRunning bool
-	censusEnded   policy.Moment
+	censusEnded   policy.BootTime
 	// censusRecorded is when the census in the record was made.
-	censusRecorded policy.Moment
+	censusRecorded policy.BootTime
 
 	recorder recorder
 }
@@ -67,7 +67,7 @@ func (l *Loop) matchTables(observations []policy.Observation) {
 	}
 	if len(observations) > 0 && observations[0].Absent {
 		for i := range l.retained {
-			l.retained[i].state.Disown() // what was written went with the module
+			l.retained[i].state.ReleaseClaims() // what was written went with the module
 		}
 	}
 }
@@ -78,7 +78,7 @@ func (t *table) inherit(from *table) {
 	t.state.Max, t.state.Buckets = from.state.Max, from.state.Buckets
 	t.state.LastResize = from.state.LastResize
 	t.state.Acts, t.state.ActsNext = from.state.Acts, from.state.ActsNext
-	t.state.HandsOffUntil, t.state.HandsOffPause = from.state.HandsOffUntil, from.state.HandsOffPause
+	t.state.SafetyPauseUntil, t.state.SafetyPause = from.state.SafetyPauseUntil, from.state.SafetyPause
 	t.state.PausedUntil = from.state.PausedUntil
 }
 

@@ -38,11 +38,11 @@ func newHost(max uint64, order ...uint32) *host {
 	return &host{start: time.Now(), max: max, fill: map[uint32]uint64{}, order: order}
 }
 
-func (h *host) now() policy.Moment { return policy.Moment(time.Since(h.start) + time.Hour) }
+func (h *host) now() policy.BootTime { return policy.BootTime(time.Since(h.start) + time.Hour) }
 
 func (h *host) deps() loop.Deps {
 	return loop.Deps{
-		Now: func() (time.Time, policy.Moment) { return time.Now(), h.now() },
+		Now: func() (time.Time, policy.BootTime) { return time.Now(), h.now() },
 		Observe: func(context.Context) ([]policy.Observation, error) {
 			h.mu.Lock()
 			defer h.mu.Unlock()
@@ -276,7 +276,7 @@ func TestANewTableInheritsTheBreaker(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		h := newHost(100_000, 0, 7)
 		h.fill[7] = 99_000
-		open := policy.State{HandsOffUntil: h.now().Add(time.Hour), HandsOffPause: time.Hour}
+		open := policy.State{SafetyPauseUntil: h.now().Add(time.Hour), SafetyPause: time.Hour}
 		ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
 		defer cancel()
 		d := loop.New(h.deps(), policy.Defaults(), map[uint32]loop.Snapshot{0: {State: open}})

@@ -69,7 +69,7 @@ func hostFamilies() []family {
 			}
 		}}
 	}
-	state := func(name, help string, until func(*policy.State) policy.Moment) family {
+	state := func(name, help string, until func(*policy.State) policy.BootTime) family {
 		return family{prometheus.GaugeValue, name, help, nil, func(s *snapshot, sample sampler) {
 			if len(s.Tables) > 0 {
 				t := &s.Tables[0]
@@ -90,9 +90,9 @@ func hostFamilies() []family {
 			func(a *policy.Assessment) float64 { return float64(a.Observation.Memory.Pressure) / 10000 }),
 		{prometheus.GaugeValue, "writable", "Whether ctwarden can change the thing on this kernel with its privileges.", []string{"what"}, tellWritable},
 		state("paused_seconds", "Rest of a requested pause; 0 without one.",
-			func(s *policy.State) policy.Moment { return s.PausedUntil }),
+			func(s *policy.State) policy.BootTime { return s.PausedUntil }),
 		state("breaker_open_seconds", "Rest of the breaker's pause; 0 when it is closed.",
-			func(s *policy.State) policy.Moment { return s.HandsOffUntil }),
+			func(s *policy.State) policy.BootTime { return s.SafetyPauseUntil }),
 		{prometheus.GaugeValue, "tables", "Network namespaces whose table is watched; the fullest ones have series.", nil,
 			func(s *snapshot, sample sampler) {
 				if len(s.Tables) > 0 {

@@ -35,11 +35,11 @@ var update = flag.Bool("update", false, "rewrite the table in docs/metrics.md")
 
 // flooded is a daemon in the middle of an incident.
 func flooded() *status.Status {
-	now := policy.Moment(time.Hour)
+	now := policy.BootTime(time.Hour)
 	at := time.Date(2026, 3, 1, 3, 0, 0, 0, time.UTC)
 	own := loop.TableStatus{
 		Incident: "INC-1", Level: policy.High, Cause: policy.HalfOpen, Held: policy.HeldBudget,
-		State: policy.State{PausedUntil: now.Add(90 * time.Second), HandsOffUntil: now - 1},
+		State: policy.State{PausedUntil: now.Add(90 * time.Second), SafetyPauseUntil: now - 1},
 		Assessment: policy.Assessment{
 			Fullness: 8750, FullIn: 1500 * time.Millisecond,
 			Trend:  policy.Trend{Fast: 100, Slow: 100},
@@ -222,7 +222,7 @@ func TestATallyCountsRecords(t *testing.T) {
 	tell(&record.Plan{Decision: record.Decision{Observation: policy.Observation{At: at.Add(time.Hour)}}})
 	outcome(policy.Outcome{Action: policy.Action{Type: policy.AgeEntries}, OK: true, Changed: 1})
 	outcome(policy.Outcome{Action: policy.Action{Type: policy.RaiseMax}, OK: true, Took: 100 * time.Microsecond})
-	outcome(policy.Outcome{Action: policy.Action{Type: policy.RaiseMax}, Foreign: true, Took: time.Minute})
+	outcome(policy.Outcome{Action: policy.Action{Type: policy.RaiseMax}, ChangedExternally: true, Took: time.Minute})
 	outcome(policy.Outcome{Action: policy.Action{Type: policy.RaiseMax}, Error: "no"})
 	outcome(policy.Outcome{Action: policy.Action{Type: policy.RaiseMax, Would: true}, OK: true, Changed: 5})
 	outcome(policy.Outcome{Action: policy.Action{Type: policy.DeleteEntries}, OK: true, Changed: 40, Took: time.Second})

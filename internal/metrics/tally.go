@@ -105,7 +105,7 @@ func (t *tally) outcome(o *record.Outcome) {
 	switch {
 	case o.Action.Would:
 		result = resultWould
-	case o.Foreign:
+	case o.ChangedExternally:
 		result = resultForeign
 	case o.OK:
 		result = resultOK

@@ -57,7 +57,7 @@ func TestSkimReadsWhatDecodeReads(t *testing.T) {
 	plan.Observation.Now = 5e9
 	plan.Observation.Table.Entries, plan.Observation.Table.Max, plan.Observation.Table.Counters.EarlyDrop = 9, 10, 3
 	outcome := &Outcome{Incident: "INC-1", Text: "x", Outcome: policy.Outcome{
-		Action: policy.Action{Type: policy.RaiseMax, NetNS: 7, Would: true}, OK: true, Foreign: true, Before: 1, After: 2,
+		Action: policy.Action{Type: policy.RaiseMax, NetNS: 7, Would: true}, OK: true, ChangedExternally: true, Before: 1, After: 2,
 	}}
 	verdict := &Verdict{Incident: "INC-1", NetNS: 7, Text: "x", Verdict: policy.Verdict{Result: policy.Worse}}
 	verdict.After.Entries, verdict.After.At = 5, 8e9

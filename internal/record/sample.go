@@ -16,7 +16,7 @@ import (
 // A Sample is one second of the flight recorder, or a longer stretch of a long
 // incident: the fullest moment in it, and the counters at its end.
 type Sample struct {
-	At                    policy.Moment
+	At                    policy.BootTime
 	Entries, Max, Buckets uint64
 	Counters              conntrack.Counters
 	// Rate is entries per second, FullIn the forecast (policy.Never: not
@@ -102,16 +102,16 @@ const never = -1
 
 // MarshalJSON implements json.Marshaler.
 func (s Samples) MarshalJSON() ([]byte, error) {
-	var from policy.Moment
+	var from policy.BootTime
 	if len(s.Rows) > 0 {
 		from = s.Rows[0].At
 	}
 	head, err := json.Marshal(struct {
-		Incident string        `json:"incident,omitempty"`
-		NetNS    uint32        `json:"netns,omitempty"`
-		Before   bool          `json:"before,omitempty"`
-		Wall     time.Time     `json:"wall"`
-		At       policy.Moment `json:"at"`
+		Incident string          `json:"incident,omitempty"`
+		NetNS    uint32          `json:"netns,omitempty"`
+		Before   bool            `json:"before,omitempty"`
+		Wall     time.Time       `json:"wall"`
+		At       policy.BootTime `json:"at"`
 	}{s.Incident, s.NetNS, s.Before, s.Wall, from})
 	if err != nil {
 		return nil, err
@@ -126,7 +126,7 @@ func (s Samples) MarshalJSON() ([]byte, error) {
 	return append(b, "]}"...), nil
 }
 
-func (s *Sample) appendRow(b []byte, from policy.Moment) []byte {
+func (s *Sample) appendRow(b []byte, from policy.BootTime) []byte {
 	full := int64(never)
 	if s.FullIn < policy.Never {
 		full = s.FullIn.Milliseconds()
@@ -153,7 +153,7 @@ var errSamples = errors.New("not a list of samples")
 // passed over: a later version may add some.
 func (s *Samples) UnmarshalJSON(text []byte) error {
 	*s = Samples{Rows: s.Rows[:0]}
-	var at policy.Moment
+	var at policy.BootTime
 	var rows []byte
 	err := eachField(text, func(name, value []byte) error {
 		switch string(name) {
@@ -181,7 +181,7 @@ func (s *Samples) UnmarshalJSON(text []byte) error {
 	return s.readRows(rows, at)
 }
 
-func (s *Samples) readRows(text []byte, from policy.Moment) error {
+func (s *Samples) readRows(text []byte, from policy.BootTime) error {
 	r := rowReader{text: text}
 	if !r.skip('[') {
 		return errSamples
@@ -247,7 +247,7 @@ func (r *rowReader) row() (s Sample, ok bool) {
 		return s, false
 	}
 	s = Sample{
-		At: policy.Moment(time.Duration(n[0]) * time.Millisecond), Entries: uint64(n[1]), Max: uint64(n[2]), Buckets: uint64(n[3]),
+		At: policy.BootTime(time.Duration(n[0]) * time.Millisecond), Entries: uint64(n[1]), Max: uint64(n[2]), Buckets: uint64(n[3]),
 		Counters: conntrack.Counters{
 			Drop: uint64(n[4]), EarlyDrop: uint64(n[5]), InsertFailed: uint64(n[6]), ChainTooLong: uint64(n[7]),
 		},

@@ -15,7 +15,7 @@ import (
 
 func sampleAt(s int) Sample {
 	return Sample{
-		At: policy.Moment(time.Duration(s) * time.Second), Entries: 1000, Max: 2000, Buckets: 512,
+		At: policy.BootTime(time.Duration(s) * time.Second), Entries: 1000, Max: 2000, Buckets: 512,
 		Counters: conntrack.Counters{Drop: 4, EarlyDrop: 3, InsertFailed: 2, ChainTooLong: 1},
 		Rate:     -12, FullIn: policy.Never, Level: policy.High,
 	}
@@ -89,7 +89,7 @@ func TestSamplesThatAreNone(t *testing.T) {
 func TestSamplesOfALaterVersionAreRead(t *testing.T) {
 	var s Samples
 	err := s.UnmarshalJSON([]byte(`{"new":{"a":["}\"",1]},"at":"1s","samples":[[5,1,2,3,4,5,6,7,8,9,1,10,11]]}`))
-	if err != nil || len(s.Rows) != 1 || s.Rows[0].At != policy.Moment(1005*time.Millisecond) {
+	if err != nil || len(s.Rows) != 1 || s.Rows[0].At != policy.BootTime(1005*time.Millisecond) {
 		t.Errorf("%+v, %v", s, err)
 	}
 }

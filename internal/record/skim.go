@@ -195,7 +195,7 @@ func (o *Outcome) skim(text []byte) error {
 		case "ok":
 			o.OK = string(value) == "true"
 		case "foreign":
-			o.Foreign = string(value) == "true"
+			o.ChangedExternally = string(value) == "true"
 		case "before":
 			o.Before = number(value)
 		case "after":

@@ -35,11 +35,11 @@ func (l *Level) Headline() Headline {
 
 // An Edge is the payload of the records that bound an incident.
 type Edge struct {
-	Incident string        `json:"incident"`
-	NetNS    uint32        `json:"netns,omitempty"`
-	Moment   policy.Moment `json:"moment"`
-	Entries  uint64        `json:"entries"`
-	Max      uint64        `json:"max"`
+	Incident string          `json:"incident"`
+	NetNS    uint32          `json:"netns,omitempty"`
+	Moment   policy.BootTime `json:"moment"`
+	Entries  uint64          `json:"entries"`
+	Max      uint64          `json:"max"`
 	// Name is what people call the namespace, unless it is the own one.
 	Name string `json:"netns_name,omitempty"`
 	Text string `json:"text"`

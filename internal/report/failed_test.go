@@ -21,7 +21,7 @@ func TestAnActThatFailedIsNotToldAsDone(t *testing.T) {
 	i.Decisions = nil
 	for n, out := range []policy.Outcome{
 		{Action: raise, Error: "read-only file system"},
-		{Action: shorten, Foreign: true, Before: 77},
+		{Action: shorten, ChangedExternally: true, Before: 77},
 		{Action: remove, Changed: 1795, Error: "context canceled"},
 		{Action: remove, Error: "operation not permitted"},
 	} {

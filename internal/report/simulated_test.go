@@ -24,7 +24,7 @@ type chronicle struct {
 	name    string
 	level   policy.Level
 	held    policy.Hold
-	looked  policy.Moment
+	looked  policy.BootTime
 	rows    []record.Sample
 }
 

@@ -107,7 +107,7 @@ func crowd(t testing.TB, acts int) *report.Report {
 	i.Decisions = nil
 	span := i.Last.At - i.First.At
 	for n := range acts {
-		at := i.First.At + span*policy.Moment(n/5*5)/policy.Moment(acts) + policy.Moment(n%5)*policy.Moment(50*time.Millisecond)
+		at := i.First.At + span*policy.BootTime(n/5*5)/policy.BootTime(acts) + policy.BootTime(n%5)*policy.BootTime(50*time.Millisecond)
 		i.Decisions = append(i.Decisions, incident.Decision{
 			Seq: uint64(n + 1), At: min(at, i.Last.At), Kind: incident.Acted, Action: &policy.Action{Type: policy.RaiseMax, From: 1, To: 2},
 		})

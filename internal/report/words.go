@@ -151,7 +151,7 @@ func result(d *incident.Decision) string {
 	switch {
 	case out.Action.Would:
 		return "not permitted, so not done"
-	case out.Foreign:
+	case out.ChangedExternally:
 		return fmt.Sprintf("left alone: somebody else had set it to %s", ui.Number(out.Before))
 	case !out.OK && did != "" && out.Changed > 0:
 		return fmt.Sprintf("%s %s, then it failed: %s", ui.Number(out.Changed), did, clean(out.Error))
@@ -185,7 +185,7 @@ func sparedReason(f policy.Eligibility) string {
 func verdict(d *incident.Decision) string {
 	if d.Verdict == nil {
 		out := d.Outcome
-		if out == nil || !out.OK || out.Foreign || out.Action.Would || out.Action.Type.Restores() {
+		if out == nil || !out.OK || out.ChangedExternally || out.Action.Would || out.Action.Type.Restores() {
 			return ""
 		}
 		return "no verdict is recorded"

@@ -59,7 +59,7 @@ func (h *Host) write(out policy.Outcome, value *uint64, p Part) policy.Outcome {
 	case h.machine.ReadOnly.Has(p), p == PartBuckets && !h.machine.Kernel.resizes():
 		out.Error = "permission denied"
 	case *value != out.Action.From:
-		out.Foreign, out.Error = true, "not the value that was planned for"
+		out.ChangedExternally, out.Error = true, "not the value that was planned for"
 	default:
 		*value = out.Action.To
 		out.After, out.OK = *value, true

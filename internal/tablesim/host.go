@@ -41,7 +41,7 @@ type Host struct {
 
 // A look is the last census.
 type look struct {
-	at      policy.Moment
+	at      policy.BootTime
 	summary census.Summary
 }
 
@@ -107,7 +107,7 @@ func (h *Host) boot() {
 }
 
 // Now is the moment on the host's clock.
-func (h *Host) Now() policy.Moment { return policy.Moment(h.clock - h.booted) }
+func (h *Host) Now() policy.BootTime { return policy.BootTime(h.clock - h.booted) }
 
 // preload fills a table as Start says.
 func (h *Host) preload(s *Start) {

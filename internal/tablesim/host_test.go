@@ -200,7 +200,7 @@ func TestApply(t *testing.T) {
 		want policy.Outcome
 	}{
 		"max is raised":                     {policy.Action{Type: policy.RaiseMax, From: 65536, To: 70000}, policy.Outcome{OK: true, Before: 65536, After: 70000}},
-		"a max that changed is not written": {policy.Action{Type: policy.RaiseMax, From: 65535, To: 70000}, policy.Outcome{Foreign: true, Before: 65536, After: 65536, Error: "not the value that was planned for"}},
+		"a max that changed is not written": {policy.Action{Type: policy.RaiseMax, From: 65535, To: 70000}, policy.Outcome{ChangedExternally: true, Before: 65536, After: 65536, Error: "not the value that was planned for"}},
 		"buckets are rounded up":            {policy.Action{Type: policy.ResizeHash, From: 16384, To: 20000}, policy.Outcome{OK: true, Before: 16384, After: 20480}},
 		"idle unreplied are deleted":        {remove, policy.Outcome{OK: true, Before: 3000, After: 2000, Changed: 1000, Examined: 3000}},
 		"at most the cap":                   {capped, policy.Outcome{OK: true, Before: 3000, After: 2990, Changed: 10, Examined: 3000}},

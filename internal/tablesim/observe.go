@@ -21,7 +21,7 @@ func epoch() time.Time { return time.Date(2026, time.January, 1, 0, 0, 0, 0, tim
 // Observe looks at the host's own table. Lines that were heard are told once.
 func (h *Host) Observe() policy.Observation {
 	o := policy.Observation{
-		At: epoch().Add(h.clock + h.wall), Now: h.Now(), Absent: h.absent, Phase: h.machine.Phase,
+		At: epoch().Add(h.clock + h.wall), Now: h.Now(), Absent: h.absent, Jitter: h.machine.Phase,
 	}
 	o.Memory = policy.Memory{
 		Total: h.machine.Memory, Pressure: h.pressure, EntryBytes: h.machine.Kernel.entryBytes(),

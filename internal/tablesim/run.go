@@ -134,7 +134,7 @@ func (r *recorder) decision(t *Turn) {
 	switch {
 	case p.Trips:
 		r.line(Line{At: t.At, Kind: Breaker, Hold: p.Held, Text: fmt.Sprintf(
-			"%s, until %s", p.Held.Sentence(), clock(t.At+t.Next.HandsOffUntil.Since(p.Assessment.Observation.Now)))})
+			"%s, until %s", p.Held.Sentence(), clock(t.At+t.Next.SafetyPauseUntil.Since(p.Assessment.Observation.Now)))})
 	case p.Acts():
 		r.result.Acts++
 		for i := range t.Outcomes {

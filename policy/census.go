@@ -16,7 +16,7 @@ const (
 // should be looked into at now: from elevated up, because the cause decides what
 // is done, and in calm while a timeout is not given back for fear of how many
 // entries live by it.
-func CensusDue(level Level, held Hold, last, now Moment) bool {
+func CensusDue(level Level, held Hold, last, now BootTime) bool {
 	switch {
 	case level != Calm:
 		return last == 0 || now.Since(last) >= censusEvery
@@ -26,21 +26,21 @@ func CensusDue(level Level, held Hold, last, now Moment) bool {
 	return false
 }
 
-// looked reports whether the table was looked into a short while ago: an older
+// hasFreshCensus reports whether the table was looked into a short while ago: an older
 // census does not speak for it.
-func (o *Observation) looked() bool {
-	return o.CensusAt != 0 && o.Census.Seen > 0 && o.Now.Since(o.CensusAt) <= censusFresh
+func (o *Observation) hasFreshCensus() bool {
+	return o.CensusAt != 0 && o.Census.Seen > 0 && o.Now.Since(o.CensusAt) <= censusMaxAge
 }
 
-// censusLeast is how many entries a sample must have for a bound: by chance
+// minCensusSample is how many entries a sample must have for a bound: by chance
 // alone it is off by 1.6 % of the table in two cases out of three, at most.
-const censusLeast = 1000
+const minCensusSample = 1000
 
-// livingBy bounds how many entries live by a timeout, from above. Without a
+// entriesUnder bounds how many entries live by a timeout, from above. Without a
 // fresh look, all of them do.
-func (o *Observation) livingBy(t conntrack.Timeout) uint64 {
+func (o *Observation) entriesUnder(t conntrack.Timeout) uint64 {
 	c, all := &o.Census, o.Table.Entries
-	if !o.looked() || c.Sampled && c.Seen < censusLeast {
+	if !o.hasFreshCensus() || c.Sampled && c.Seen < minCensusSample {
 		return all
 	}
 	// Each count has other entries in it as well, never fewer.

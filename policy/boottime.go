@@ -2,18 +2,18 @@ package policy
 
 import "time"
 
-// A Moment is the time since the machine booted, suspend included
-// (CLOCK_BOOTTIME). Steps of the wall clock do not move it. The zero Moment
+// A BootTime is the time since the machine booted, suspend included
+// (CLOCK_BOOTTIME). Steps of the wall clock do not move it. The zero BootTime
 // means never.
-type Moment time.Duration
+type BootTime time.Duration
 
 // Add returns the moment d later.
-func (m Moment) Add(d time.Duration) Moment { return m + Moment(d) }
+func (m BootTime) Add(d time.Duration) BootTime { return m + BootTime(d) }
 
 // Since returns the time from earlier to m. A moment that lies in the future,
 // which a state from another boot can hold, counts as now: it may delay, never
 // freeze.
-func (m Moment) Since(earlier Moment) time.Duration {
+func (m BootTime) Since(earlier BootTime) time.Duration {
 	if earlier > m {
 		return 0
 	}
@@ -21,17 +21,17 @@ func (m Moment) Since(earlier Moment) time.Duration {
 }
 
 // String returns the moment as a duration since boot, as in "1h2m3.5s".
-func (m Moment) String() string { return time.Duration(m).String() }
+func (m BootTime) String() string { return time.Duration(m).String() }
 
 // MarshalText implements encoding.TextMarshaler; no precision is lost.
-func (m Moment) MarshalText() ([]byte, error) { return []byte(m.String()), nil }
+func (m BootTime) MarshalText() ([]byte, error) { return []byte(m.String()), nil }
 
 // UnmarshalText implements encoding.TextUnmarshaler.
-func (m *Moment) UnmarshalText(text []byte) error {
+func (m *BootTime) UnmarshalText(text []byte) error {
 	d, err := time.ParseDuration(string(text))
 	if err != nil {
 		return err
 	}
-	*m = Moment(d)
+	*m = BootTime(d)
 	return nil
 }

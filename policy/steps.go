@@ -8,29 +8,29 @@ import (
 	"github.com/ctwarden/ctwarden/internal/conntrack"
 )
 
-// climb goes up the ladder of the cause and takes the first rung that may be
+// chooseStep tries the steps against the cause in order and takes the first that may be
 // taken.
-func (l *Limits) climb(s *State, a *Assessment, p *Plan) {
+func (l *Limits) chooseStep(s *State, a *Assessment, p *Plan) {
 	if hold := causeHold(a.Cause); hold != NotHeld {
 		p.Held = hold
 		return
 	}
-	for i, r := range l.ladder(s, a) {
+	for i, r := range l.steps(s, a) {
 		if r.Type == NoAction {
 			break
 		}
-		actions, hold := l.step(s, a, r)
+		actions, hold := l.planStep(s, a, r)
 		if len(actions) > 0 {
 			p.Actions, p.Held = actions, NotHeld
 			return
 		}
 		r.Held = hold
-		p.Ladder[i] = r
+		p.Steps[i] = r
 		if p.Held == NotHeld || p.Held == HeldDone {
 			p.Held = hold
 		}
 		if hold == HeldEnough || hold == HeldFalling {
-			// The table is not pressing: no rung is.
+			// The table needs no action: no later step is tried.
 			p.Held = hold
 			return
 		}
@@ -40,38 +40,38 @@ func (l *Limits) climb(s *State, a *Assessment, p *Plan) {
 	}
 }
 
-// ladder returns the remedies for the cause, the mildest first. Raising max is
+// steps returns the remedies for the cause, the mildest first. Raising max is
 // instant and free until used, so it always comes first while packets are
 // being lost.
-func (l *Limits) ladder(s *State, a *Assessment) Ladder {
-	raise := Rung{Type: RaiseMax}
+func (l *Limits) steps(s *State, a *Assessment) Steps {
+	raise := Step{Type: RaiseMax}
 	switch a.Cause {
 	case Churn:
-		return Ladder{raise, {Type: ShortenTimeout, Class: Closing}, {Type: AgeEntries, Class: Closing}}
+		return Steps{raise, {Type: ShortenTimeout, Class: Closing}, {Type: AgeEntries, Class: Closing}}
 	case HalfOpen:
-		shorten := Rung{Type: ShortenTimeout, Class: Unreplied}
-		remove := Rung{Type: DeleteEntries, Class: Unreplied}
+		shorten := Step{Type: ShortenTimeout, Class: Unreplied}
+		remove := Step{Type: DeleteEntries, Class: Unreplied}
 		if s.Records[RaiseMax].Acts == 0 || l.dropping(a) || a.fullWithin(l.Sampling.Calm) {
-			return Ladder{raise, shorten, remove}
+			return Steps{raise, shorten, remove}
 		}
 		// One step was made; a flood would eat the next one as well.
-		return Ladder{shorten, remove, raise}
+		return Steps{shorten, remove, raise}
 	case Stale:
-		return Ladder{raise, {Type: AgeEntries, Class: Established}}
+		return Steps{raise, {Type: AgeEntries, Class: Established}}
 	case LongChains:
-		return Ladder{{Type: ResizeHash}}
+		return Steps{{Type: ResizeHash}}
 	}
-	ladder := Ladder{raise, {Type: ResizeHash}}
-	if o := &a.Observation; a.Cause == Load && o.looked() && o.Census.Share(o.Census.Closing) >= someOf {
+	list := Steps{raise, {Type: ResizeHash}}
+	if o := &a.Observation; a.Cause == Load && o.hasFreshCensus() && o.Census.Share(o.Census.Closing) >= notableShare {
 		// Live connections come first, and closing ones have to make way when
 		// there is no more room to give.
-		ladder[2] = Rung{Type: ShortenTimeout, Class: Closing}
-		ladder[3] = Rung{Type: AgeEntries, Class: Closing}
+		list[2] = Step{Type: ShortenTimeout, Class: Closing}
+		list[3] = Step{Type: AgeEntries, Class: Closing}
 	}
-	return ladder
+	return list
 }
 
-func (l *Limits) step(s *State, a *Assessment, r Rung) ([]Action, Hold) {
+func (l *Limits) planStep(s *State, a *Assessment, r Step) ([]Action, Hold) {
 	switch r.Type {
 	case RaiseMax:
 		return l.raise(s, a)
@@ -82,14 +82,14 @@ func (l *Limits) step(s *State, a *Assessment, r Rung) ([]Action, Hold) {
 	case AgeEntries:
 		return l.age(s, a, r.Class)
 	case DeleteEntries:
-		return l.remove(s, a)
+		return l.deleteUnreplied(s, a)
 	}
-	panic("policy: a ladder has a rung of type " + r.Type.String())
+	panic("policy: no step of type " + r.Type.String())
 }
 
-// pressing says why the table does not call for an act; NotHeld if it does.
+// needHold says why the table does not call for an act; NotHeld if it does.
 // An act answers a table that is about to fill, not one that was.
-func (l *Limits) pressing(a *Assessment) Hold {
+func (l *Limits) needHold(a *Assessment) Hold {
 	switch {
 	case l.dropping(a):
 		return NotHeld
@@ -107,9 +107,9 @@ func (l *Limits) pressing(a *Assessment) Hold {
 	return HeldEnough
 }
 
-// ready says why an act of this kind can't be made now, whatever it is.
-func (l *Limits) ready(s *State, a *Assessment, t ActionType) Hold {
-	if hold := l.pressing(a); hold != NotHeld {
+// typeHold says why an act of this kind can't be made now, whatever it is.
+func (l *Limits) typeHold(s *State, a *Assessment, t ActionType) Hold {
+	if hold := l.needHold(a); hold != NotHeld {
 		return hold
 	}
 	now := a.Observation.Now
@@ -128,8 +128,8 @@ func (l *Limits) ready(s *State, a *Assessment, t ActionType) Hold {
 	return NotHeld
 }
 
-// why returns the reason for an act against the cause.
-func (l *Limits) why(a *Assessment) Reason {
+// raiseReason returns the reason for an act against the cause.
+func (l *Limits) raiseReason(a *Assessment) Reason {
 	switch {
 	case l.dropping(a):
 		return ReasonDropping
@@ -143,7 +143,7 @@ func (l *Limits) why(a *Assessment) Reason {
 // the steps and the budget.
 func (l *Limits) raise(s *State, a *Assessment) ([]Action, Hold) {
 	o, b := &a.Observation, &a.Budget
-	if hold := l.ready(s, a, RaiseMax); hold != NotHeld {
+	if hold := l.typeHold(s, a, RaiseMax); hold != NotHeld {
 		return nil, hold
 	}
 	switch {
@@ -172,7 +172,7 @@ func (l *Limits) raise(s *State, a *Assessment) ([]Action, Hold) {
 		// once, until the breaker opens with most of the budget unused.
 		return nil, HeldEnough
 	}
-	return []Action{{Type: RaiseMax, From: now, To: want, Reason: l.why(a)}}, NotHeld
+	return []Action{{Type: RaiseMax, From: now, To: want, Reason: l.raiseReason(a)}}, NotHeld
 }
 
 // The timeouts of each class, in the order of their weight.
@@ -191,7 +191,7 @@ func Shortens(t conntrack.Timeout) bool {
 // shorten plans half of each timeout of the class, down to its floor.
 func (l *Limits) shorten(s *State, a *Assessment, class Class) ([]Action, Hold) {
 	o := &a.Observation
-	if hold := l.ready(s, a, ShortenTimeout); hold != NotHeld {
+	if hold := l.typeHold(s, a, ShortenTimeout); hold != NotHeld {
 		return nil, hold
 	}
 	if !o.Kernel.TimeoutsWritable {
@@ -228,7 +228,7 @@ func (l *Limits) shorten(s *State, a *Assessment, class Class) ([]Action, Hold) 
 // age plans to lower the remaining time of idle entries of the class.
 func (l *Limits) age(s *State, a *Assessment, class Class) ([]Action, Hold) {
 	o := &a.Observation
-	if hold := l.ready(s, a, AgeEntries); hold != NotHeld {
+	if hold := l.typeHold(s, a, AgeEntries); hold != NotHeld {
 		return nil, hold
 	}
 	act := l.ageing(class)
@@ -237,10 +237,10 @@ func (l *Limits) age(s *State, a *Assessment, class Class) ([]Action, Hold) {
 		return nil, HeldNotPermitted
 	case !o.Kernel.Entries:
 		return nil, HeldReadOnly
-	case class == Closing && l.fewOf(o, o.Census.Ageable):
+	case class == Closing && l.tooFew(o, o.Census.Ageable):
 		return nil, HeldNothingEligible
 	}
-	l.bound(&act, o, l.Age.Cap)
+	l.setCap(&act, o, l.Age.Cap)
 	return []Action{act}, NotHeld
 }
 
@@ -249,10 +249,10 @@ func (l *Limits) age(s *State, a *Assessment, class Class) ([]Action, Hold) {
 // that idleness is proven two seconds late.
 const proofMargin = 3 * time.Second
 
-// remove plans to delete idle unreplied entries.
-func (l *Limits) remove(s *State, a *Assessment) ([]Action, Hold) {
+// deleteUnreplied plans to delete idle unreplied entries.
+func (l *Limits) deleteUnreplied(s *State, a *Assessment) ([]Action, Hold) {
 	o := &a.Observation
-	if hold := l.ready(s, a, DeleteEntries); hold != NotHeld {
+	if hold := l.typeHold(s, a, DeleteEntries); hold != NotHeld {
 		return nil, hold
 	}
 	switch {
@@ -264,21 +264,21 @@ func (l *Limits) remove(s *State, a *Assessment) ([]Action, Hold) {
 		return nil, HeldReadOnly
 	case s.Since == 0, o.Now.Since(s.Since) < max(l.Delete.MinIdle, l.Delete.SynSentIdle)+proofMargin:
 		return nil, HeldAwaiting
-	case l.fewOf(o, o.Census.Deletable), a.UnassuredShare < l.Verify.Useful:
+	case l.tooFew(o, o.Census.Deletable), a.UnassuredShare < l.Verify.Useful:
 		return nil, HeldNothingEligible
 	}
 	act := l.deletion()
-	l.bound(&act, o, l.Delete.Cap)
+	l.setCap(&act, o, l.Delete.Cap)
 	return []Action{act}, NotHeld
 }
 
-// fewOf reports whether a fresh census found too few of the entries that an
+// tooFew reports whether a fresh census found too few of the entries that an
 // act is aimed at for it to have an effect.
-func (l *Limits) fewOf(o *Observation, eligible uint64) bool {
-	return o.looked() && o.Census.Share(eligible) < l.Verify.Useful
+func (l *Limits) tooFew(o *Observation, eligible uint64) bool {
+	return o.hasFreshCensus() && o.Census.Share(eligible) < l.Verify.Useful
 }
 
-func (l *Limits) bound(act *Action, o *Observation, share conntrack.Permyriad) {
+func (l *Limits) setCap(act *Action, o *Observation, share conntrack.Permyriad) {
 	act.From = o.Table.Entries
 	act.Cap = max(share.Of(o.Table.Entries), 1)
 	act.To = act.From - min(act.Cap, act.From)
@@ -297,9 +297,9 @@ func (l *Limits) resize(s *State, a *Assessment) ([]Action, Hold) {
 	case storm:
 		needed = needed && o.Table.Max >= saturatingMul(l.Hash.StormRatio, o.Table.Buckets)
 	}
-	patient := !storm && a.Cause != LongChains
+	deferrable := !storm && a.Cause != LongChains
 	interval := l.Hash.MinInterval
-	if patient {
+	if deferrable {
 		interval += l.jitter(a, interval)
 	}
 	entries := max(o.Host.Entries, o.Table.Entries)
@@ -317,7 +317,7 @@ func (l *Limits) resize(s *State, a *Assessment) ([]Action, Hold) {
 		return nil, HeldReadOnly
 	case s.LastResize != 0 && o.Now.Since(s.LastResize) < interval:
 		return nil, HeldTooSoon
-	case patient && l.starting(s, o):
+	case deferrable && l.starting(s, o):
 		return nil, HeldCalm
 	case stall > float64(l.Hash.MaxStall), !storm && a.Fullness > l.Hash.CalmFill:
 		return nil, HeldStall
