@@ -36,7 +36,7 @@ func HashOption(buckets uint64) string {
 
 func (fix *Fix) sysctlFile(f *Facts) File {
 	var b strings.Builder
-	fmt.Fprintf(&b, "# Sized by ctwarden from %s.\n", f.Of)
+	fmt.Fprintf(&b, "# Sized by ctwarden from %s.\n", f.Source)
 	for _, why := range fix.Why {
 		fmt.Fprintf(&b, "# %s\n", why)
 	}
@@ -55,7 +55,7 @@ func (fix *Fix) sysctlFile(f *Facts) File {
 func (fix *Fix) modprobeFile(f *Facts) File {
 	fix.warn("hashsize also sets nf_conntrack_max to 8 times its value (%d) when the module is loaded, until sysctl.d sets it to %d: keep the two files together.",
 		fix.Buckets*8, fix.Max)
-	text := fmt.Sprintf("# Sized by ctwarden from %s.\n", f.Of) +
+	text := fmt.Sprintf("# Sized by ctwarden from %s.\n", f.Source) +
 		"# The hash is made in its full size when the module is loaded: enlarging it later stops\n" +
 		"# tracked packets for a moment.\n" +
 		fmt.Sprintf("# Caution: this also sets nf_conntrack_max to 8 x %d = %d\n# until sysctl.d is applied.\n", fix.Buckets, fix.Buckets*8) +

@@ -21,11 +21,11 @@ type Fix struct {
 }
 
 const (
-	// roomFor is the fullness that the observed peak is to have: below 60 %
+	// targetFullness is the fullness that the observed peak is to have: below 60 %
 	// an incident would end.
-	roomFor = 6000
-	// mostEntries is the largest limit that every kernel takes (INT_MAX).
-	mostEntries = 1<<31 - 1
+	targetFullness = 6000
+	// maxEntries is the largest limit that every kernel takes (INT_MAX).
+	maxEntries = 1<<31 - 1
 )
 
 // New sizes the fix for a table.
@@ -34,7 +34,7 @@ func New(f Facts) Fix {
 	fix.size(&f)
 	fix.shorten(&f)
 	fix.Files = append(fix.Files, fix.sysctlFile(&f), fix.modprobeFile(&f), modulesFile(), udevFile())
-	fix.leaveUntracked(&f)
+	fix.addNoTrack(&f)
 	return fix
 }
 
@@ -46,30 +46,30 @@ func (fix *Fix) warn(format string, args ...any) {
 	fix.Warnings = append(fix.Warnings, fmt.Sprintf(format, args...))
 }
 
-// limit returns the max that the peak would fill to 60 % (wanted), and the
+// sizedMax returns the max that the peak would fill to 60 % (wanted), and the
 // largest one up to that within the memory budget; never less than there is.
-func (f *Facts) limit() (limit, wanted uint64) {
-	wanted = min(f.Peak, mostEntries) + min(f.Refused, mostEntries)
-	wanted = (wanted*10000/roomFor + 1023) / 1024 * 1024
-	limit = min(max(wanted, f.Max), mostEntries)
+func (f *Facts) sizedMax() (limit, wanted uint64) {
+	wanted = min(f.Peak, maxEntries) + min(f.Refused, maxEntries)
+	wanted = (wanted*10000/targetFullness + 1023) / 1024 * 1024
+	limit = min(max(wanted, f.Max), maxEntries)
 	if f.Budget.Max > 0 {
 		limit = min(limit, max(f.Budget.Max, f.Max))
 	}
 	return limit, wanted
 }
 
-// buckets returns the hash for a limit; never a smaller one than there is.
-func (f *Facts) buckets(limit uint64) uint64 {
+// sizedBuckets returns the hash for a limit; never a smaller one than there is.
+func (f *Facts) sizedBuckets(limit uint64) uint64 {
 	return max(conntrack.Buckets(limit, conntrack.EntriesPerBucket), f.Buckets)
 }
 
 func (fix *Fix) size(f *Facts) {
-	limit, wanted := f.limit()
-	fix.Max, fix.Buckets = limit, f.buckets(limit)
+	limit, wanted := f.sizedMax()
+	fix.Max, fix.Buckets = limit, f.sizedBuckets(limit)
 	switch {
 	case wanted <= f.Max:
 		fix.explain("nf_conntrack_max stays %d: the peak of %d entries fits with room to spare", f.Max, f.Peak)
-	case limit < min(wanted, mostEntries):
+	case limit < min(wanted, maxEntries):
 		fix.explain("nf_conntrack_max %d: the peak of %d entries should fill 60 %% of %d, but that is beyond the bounds of ctwarden's configuration", limit, f.Peak, wanted)
 		fix.warn("The bounds of ctwarden's configuration (its ceiling, and a memory budget of %d MiB) end at %d entries, less than the %d wanted. "+
 			"Widen them, add memory, or track fewer connections.", f.Budget.Bytes>>20, f.Budget.Max, wanted)

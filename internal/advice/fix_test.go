@@ -14,7 +14,7 @@ import (
 
 func facts() Facts {
 	return Facts{
-		Of: "a test", Peak: 120_000, Max: 65_536, Buckets: 16_384, Cause: policy.Churn,
+		Source: "a test", Peak: 120_000, Max: 65_536, Buckets: 16_384, Cause: policy.Churn,
 		Timeouts: conntrack.Timeouts{conntrack.TCPTimeWait: 120, conntrack.TCPSynSent: 120, conntrack.TCPSynRecv: 60, conntrack.TCPEstablished: 432000},
 		Budget:   policy.Budget{Max: 2_000_000, Bytes: 800 << 20, PerEntry: 384},
 	}
@@ -101,7 +101,7 @@ func settings(f File) []string {
 func TestFilesOfTheAdvice(t *testing.T) {
 	n := facts()
 	n.Census = census.Summary{Seen: 100, Loopback: 40}
-	n.Named = []census.Port{{Proto: conntrack.ProtoTCP, Number: 6379}, {Proto: conntrack.ProtoSCTP, Number: 1}}
+	n.NoTrackPorts = []census.Port{{Proto: conntrack.ProtoTCP, Number: 6379}, {Proto: conntrack.ProtoSCTP, Number: 1}}
 	got := map[string][]string{}
 	for _, f := range New(n).Files {
 		got[f.Path] = settings(f)
@@ -177,10 +177,10 @@ func TestOnlyDominantPortsOfTCPAreUntracked(t *testing.T) {
 		Top: census.Talkers{Ports: []census.Counted[census.Port]{
 			port(conntrack.ProtoUDP, 53, 41), port(conntrack.ProtoTCP, 6379, 40), port(conntrack.ProtoTCP, 80, 19),
 		}},
-		Named: []census.Port{{Proto: conntrack.ProtoUDP, Number: 4789}, {Proto: conntrack.ProtoTCP, Number: 6379}},
+		NoTrackPorts: []census.Port{{Proto: conntrack.ProtoUDP, Number: 4789}, {Proto: conntrack.ProtoTCP, Number: 6379}},
 	}
 	want := []census.Port{{Proto: conntrack.ProtoTCP, Number: 6379}, {Proto: conntrack.ProtoUDP, Number: 4789}}
-	if diff := cmp.Diff(want, f.untracked()); diff != "" {
+	if diff := cmp.Diff(want, f.noTrackPorts()); diff != "" {
 		t.Errorf("untracked ports (-want +got):\n%s", diff)
 	}
 }

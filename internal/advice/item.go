@@ -26,7 +26,7 @@ type Item struct {
 // table.
 func (f *Facts) Items() []Item {
 	items := []Item{}
-	if f.Census.Share(f.Census.Loopback) >= worthAdvice {
+	if f.Census.Share(f.Census.Loopback) >= adviceShare {
 		items = append(items, f.loopbackItem())
 	}
 	switch f.Cause {
@@ -97,11 +97,11 @@ func (f *Facts) ports(protos ...uint8) string {
 	top := slices.DeleteFunc(slices.Clone(f.Top.Ports), func(p census.Counted[census.Port]) bool {
 		return len(protos) > 0 && !slices.Contains(protos, p.Key.Proto)
 	})
-	return strings.Join(shares(f, top, worthAdvice), ", ")
+	return strings.Join(topShares(f, top, adviceShare), ", ")
 }
 
-// shares lists up to three of the top with their shares, from a least one on.
-func shares[K fmt.Stringer](f *Facts, top []census.Counted[K], least conntrack.Permyriad) []string {
+// topShares lists up to three of the top with their shares, from a least one on.
+func topShares[K fmt.Stringer](f *Facts, top []census.Counted[K], least conntrack.Permyriad) []string {
 	const most = 3
 	var list []string
 	for _, c := range top {
@@ -114,12 +114,12 @@ func shares[K fmt.Stringer](f *Facts, top []census.Counted[K], least conntrack.P
 
 // portItems propose not to track the ports that have most of the table.
 func (f *Facts) portItems() []Item {
-	dominant := f.dominant()
+	dominant := f.dominantPorts()
 	switch {
 	case len(dominant) == 0:
 		return nil
 	case f.Census.HasNAT():
-		return []Item{{Text: f.translated(dominant)}}
+		return []Item{{Text: f.translatedWarning(dominant)}}
 	}
 	var numbers []string
 	for _, p := range dominant {
@@ -127,13 +127,13 @@ func (f *Facts) portItems() []Item {
 	}
 	set := "{ " + strings.Join(numbers, ", ") + " } notrack"
 	return []Item{{
-		Text:     fmt.Sprintf("Most entries are about %s. If no rule needs their state, do not track them, in both directions.", f.named(dominant)),
+		Text:     fmt.Sprintf("Most entries are about %s. If no rule needs their state, do not track them, in both directions.", f.portShares(dominant)),
 		Commands: nftCommands("in tcp dport "+set, "in tcp sport "+set, "out tcp dport "+set, "out tcp sport "+set),
 		Breaks:   "rules that match their state (established, related) and any NAT for these ports: accept both directions by port first",
 	}}
 }
 
-func (f *Facts) named(ports []census.Counted[census.Port]) string {
+func (f *Facts) portShares(ports []census.Counted[census.Port]) string {
 	var names []string
 	for _, p := range ports {
 		names = append(names, fmt.Sprintf("%s (%s)", p.Key, f.Census.Share(p.Count).Percent()))
@@ -141,15 +141,15 @@ func (f *Facts) named(ports []census.Counted[census.Port]) string {
 	return strings.Join(names, ", ")
 }
 
-// translated says why the dominant ports stay tracked.
-func (f *Facts) translated(dominant []census.Counted[census.Port]) string {
+// translatedWarning says why the dominant ports stay tracked.
+func (f *Facts) translatedWarning(dominant []census.Counted[census.Port]) string {
 	return fmt.Sprintf("Most entries are about %s. They can't be left untracked as long as they are translated: %d entries are.",
-		f.named(dominant), f.Census.Translated)
+		f.portShares(dominant), f.Census.Translated)
 }
 
 // sourcesItem names who does not get, or does not give, an answer.
 func (f *Facts) sourcesItem() Item {
-	networks := shares(f, f.Top.Networks, worthAdvice)
+	networks := topShares(f, f.Top.Networks, adviceShare)
 	ports := f.ports()
 	if ports == "" {
 		ports = "many ports"
@@ -179,7 +179,7 @@ func familyOf(a netip.Addr) string {
 func (f *Facts) sizeItems() []Item {
 	var items []Item
 	if f.Buckets > 0 && f.Max > conntrack.EntriesPerBucket*f.Buckets {
-		buckets := f.buckets(f.Max)
+		buckets := f.sizedBuckets(f.Max)
 		items = append(items, Item{
 			Text: fmt.Sprintf("max is %d times the buckets: when it fills, each chain has %d entries on average. Make the hash larger, best at boot.",
 				f.Max/f.Buckets, 2*f.Max/f.Buckets),
@@ -190,7 +190,7 @@ func (f *Facts) sizeItems() []Item {
 			Breaks: "resizing a full hash at run time stops tracked packets for a moment",
 		})
 	}
-	limit, _ := f.limit()
+	limit, _ := f.sizedMax()
 	if f.Level == policy.Calm || limit <= f.Max {
 		return items
 	}

@@ -9,11 +9,11 @@ import (
 	"github.com/ctwarden/ctwarden/policy"
 )
 
-// leaveUntracked writes the rules that keep traffic out of the table for good.
-func (fix *Fix) leaveUntracked(f *Facts) {
-	loopback, ports := f.loopback(), f.untracked()
-	if dominant := f.dominant(); f.Census.HasNAT() && len(dominant) > 0 {
-		fix.warn("%s", f.translated(dominant))
+// addNoTrack writes the rules that keep traffic out of the table for good.
+func (fix *Fix) addNoTrack(f *Facts) {
+	loopback, ports := f.noTrackLoopback(), f.noTrackPorts()
+	if dominant := f.dominantPorts(); f.Census.HasNAT() && len(dominant) > 0 {
+		fix.warn("%s", f.translatedWarning(dominant))
 	}
 	if !loopback && len(ports) == 0 {
 		return
@@ -36,14 +36,14 @@ func (fix *Fix) leaveUntracked(f *Facts) {
 	})
 }
 
-const breaks = `# What is not tracked has no state: "ct state established,related accept" does not let it
+const noTrackCaution = `# What is not tracked has no state: "ct state established,related accept" does not let it
 # through, and there is no NAT for it (no masquerading, no port forwarding, no Docker or
 # Kubernetes service on it). Accept it by address or port, in both directions.
 `
 
 func nftables(f *Facts, loopback bool, ports []census.Port) string {
 	var b strings.Builder
-	fmt.Fprintf(&b, "# Proposed by ctwarden from %s.\n%stable inet conntrack_notrack {\n", f.Of, breaks)
+	fmt.Fprintf(&b, "# Proposed by ctwarden from %s.\n%stable inet conntrack_notrack {\n", f.Source, noTrackCaution)
 	for _, hook := range [...]struct{ name, side string }{{"prerouting", "iif"}, {"output", "oif"}} {
 		fmt.Fprintf(&b, "\tchain %s {\n\t\ttype filter hook %[1]s priority raw; policy accept;\n", hook.name)
 		if loopback {
@@ -60,7 +60,7 @@ func nftables(f *Facts, loopback bool, ports []census.Port) string {
 
 func iptables(f *Facts, loopback bool, ports []census.Port) string {
 	var b strings.Builder
-	fmt.Fprintf(&b, "# Proposed by ctwarden from %s.\n%s*raw\n", f.Of, breaks)
+	fmt.Fprintf(&b, "# Proposed by ctwarden from %s.\n%s*raw\n", f.Source, noTrackCaution)
 	for _, chain := range [...]struct{ name, side string }{{"PREROUTING", "-i"}, {"OUTPUT", "-o"}} {
 		if loopback {
 			fmt.Fprintf(&b, "-A %s %s lo -j CT --notrack\n", chain.name, chain.side)

@@ -102,7 +102,7 @@ func noLog(path string, records, strange int) error {
 // find reads one incident whole; "last" is the newest. A log can be long, so it
 // is read for the outlines of all, and then again for the part that matters.
 func find(ctx context.Context, path, id string) (incident.Incident, error) {
-	all := incident.Grouper{Depth: incident.Outline, Keep: 1, Also: id}
+	all := incident.Grouper{Depth: incident.Outline, Keep: 1, AlwaysKeep: id}
 	if err := group(ctx, path, audit.Filter{}, &all); err != nil {
 		return incident.Incident{}, err
 	}
@@ -154,7 +154,7 @@ func newIncidentList() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			g := incident.Grouper{Depth: incident.Figures, Keep: most}
+			g := incident.Grouper{Depth: incident.Summary, Keep: most}
 			if err := group(cmd.Context(), path, audit.Filter{}, &g); err != nil {
 				return err
 			}
@@ -181,9 +181,9 @@ func printIncidents(out io.Writer, g *incident.Grouper, path string) error {
 	w := ui.NewTable(out)
 	fmt.Fprintln(w, "INCIDENT\tBEGAN\tLASTED\tFULLNESS\tPEAK\tLOST\tEVICTED\tCAUSE\tACTS\tEND")
 	for i := range g.Newest() {
-		acts := strconv.Itoa(i.Tally.Done - i.Tally.Back)
-		if i.Tally.Would > 0 {
-			acts += fmt.Sprintf(" (+%d would)", i.Tally.Would)
+		acts := strconv.Itoa(i.Counts.Done - i.Counts.Restored)
+		if i.Counts.Would > 0 {
+			acts += fmt.Sprintf(" (+%d would)", i.Counts.Would)
 		}
 		fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\t%d\t%d\t%s\t%s\t%s\n", audit.Sanitise(i.ID), ui.Time(i.Start),
 			i.Duration.Round(time.Second), review.Spark(i.Curve, 12), policy.Percent(i.Peak.Fullness()),

@@ -143,13 +143,13 @@ func TestAnOldLogIsListedAndReported(t *testing.T) {
 		i := &r.Incident
 		got := figures{
 			string(i.Status), i.Level.String(), i.Cause.String(), i.Seq, i.LastSeq, i.Peak.Entries, i.Peak.Max,
-			i.Losses.Packets, i.Losses.Evicted, i.Tally.Done, i.Tally.Would, i.Tally.Back, len(i.Decisions),
+			i.Losses.Packets, i.Losses.Evicted, i.Counts.Done, i.Counts.Would, i.Counts.Restored, len(i.Decisions),
 			len(i.Curve) > 10, len(i.Changed) > 0,
 		}
 		if diff := cmp.Diff(want, got); diff != "" {
 			t.Errorf("%s: incident (-want +got):\n%s", name, diff)
 		}
-		if list[0].ID != i.ID || list[0].Peak != i.Peak || list[0].Tally != i.Tally {
+		if list[0].ID != i.ID || list[0].Peak != i.Peak || list[0].Counts != i.Counts {
 			t.Errorf("%s: list and report differ: %+v, %+v", name, list[0], i)
 		}
 		text, _ := told(t, exitOK, "incident", "report", i.ID, "--log", path)

@@ -53,7 +53,7 @@ never over an existing file.`,
 			if err != nil {
 				return err
 			}
-			facts.Named = ports
+			facts.NoTrackPorts = ports
 			fix := advice.New(facts)
 			switch {
 			case dir != "":

@@ -107,11 +107,11 @@ func replay(i *incident.Incident, other *policy.Limits) (*replayed, error) {
 		then = *i.Limits
 	} else {
 		// Retention has removed the record that held them.
-		then.NoHostWide = i.Tally.Would > 0
+		then.NoHostWide = i.Counts.Would > 0
 	}
 	return &replayed{
 		Incident: i.ID, Assumed: i.Limits == nil, Scenario: s,
-		Recorded: replaySum{i.Losses.Packets, i.Losses.Evicted, i.Peak.Entries, i.Last.Max, i.Tally.Done - i.Tally.Back},
+		Recorded: replaySum{i.Losses.Packets, i.Losses.Evicted, i.Peak.Entries, i.Last.Max, i.Counts.Done - i.Counts.Restored},
 		Model:    tablesim.Run(s, &then), Other: tablesim.Run(s, other),
 	}, nil
 }
@@ -119,14 +119,14 @@ func replay(i *incident.Incident, other *policy.Limits) (*replayed, error) {
 // scenarioOf makes a scenario of what was recorded.
 func scenarioOf(i *incident.Incident) (*tablesim.Scenario, error) {
 	arrivals := i.Arrivals(replayStretches)
-	if len(arrivals) < 3 || i.Scene.Memory.Total == 0 {
+	if len(arrivals) < 3 || i.HostContext.Memory.Total == 0 {
 		return nil, hint(fmt.Errorf("replay %s: the log holds too few readings of this incident", i.ID), "ctwarden incident show "+i.ID)
 	}
 	s := &tablesim.Scenario{
 		Name: strings.ToLower(i.ID), Run: time.Duration(i.Last.At - i.First.At),
 		Machine: tablesim.Machine{
-			Memory: i.Scene.Memory.Total, Available: i.Scene.Memory.Available + i.First.Entries*i.Scene.Budget.PerEntry,
-			Max: i.Estimate().Max, Buckets: max(i.First.Buckets, 1), Timeouts: i.Scene.Timeouts,
+			Memory: i.HostContext.Memory.Total, Available: i.HostContext.Memory.Available + i.First.Entries*i.HostContext.Budget.PerEntry,
+			Max: i.Estimate().Max, Buckets: max(i.First.Buckets, 1), Timeouts: i.HostContext.Timeouts,
 		},
 	}
 	s.Machine.Available = min(s.Machine.Available, s.Machine.Memory)

@@ -92,7 +92,7 @@ func (l *Look) Diagnose() *Diagnosis {
 func (l *Look) Facts() advice.Facts {
 	o := &l.Observation
 	f := advice.Facts{
-		Of: "the table at " + o.At.UTC().Format("2006-01-02 15:04 UTC"), Peak: o.Table.Entries,
+		Source: "the table at " + o.At.UTC().Format("2006-01-02 15:04 UTC"), Peak: o.Table.Entries,
 		Timeouts: o.Timeouts, Census: l.Census.Summary, Top: l.Census.Top(topShown),
 	}
 	if l.from == fromKernel {

@@ -11,7 +11,7 @@ import (
 )
 
 func TestThinningKeepsThePeakAndTheLosses(t *testing.T) {
-	tr := track{most: 8}
+	tr := curve{limit: 8}
 	for n := range 100 {
 		entries := uint64(n)
 		if n == 41 {
@@ -34,8 +34,8 @@ func TestARefusedActChangesNothing(t *testing.T) {
 	d := newDiary().open("A", 0).write("outcome",
 		`"incident":"A","action":{"type":"raise_max","from":1000,"to":2000},"ok":false,"error":"permission denied","before":1000,"after":2000`)
 	i := d.group(Grouper{})[0]
-	if len(i.Changed) != 0 || i.Tally.Failed != 1 {
-		t.Errorf("changed %+v, tally %+v", i.Changed, i.Tally)
+	if len(i.Changed) != 0 || i.Counts.Failed != 1 {
+		t.Errorf("changed %+v, tally %+v", i.Changed, i.Counts)
 	}
 }
 
@@ -52,8 +52,8 @@ func TestAVerdictBelongsToItsAct(t *testing.T) {
 	if diff := cmp.Diff([]bool{true, false}, got); diff != "" {
 		t.Errorf("judged (-want +got):\n%s", diff)
 	}
-	if i.Tally.Helped != 1 || i.Tally.Done != 2 {
-		t.Errorf("tally %+v", i.Tally)
+	if i.Counts.Helped != 1 || i.Counts.Done != 2 {
+		t.Errorf("tally %+v", i.Counts)
 	}
 }
 
@@ -65,7 +65,7 @@ func TestWhatWasSacrificedIsCountedByClass(t *testing.T) {
 	}
 	d.write("outcome", `"incident":"A","action":{"type":"age_entries","class":"closing"},"ok":true,"changed":7`)
 	d.write("outcome", `"incident":"A","action":{"type":"delete_entries","class":"closing","would":true},"ok":true,"changed":9`)
-	s := d.group(Grouper{})[0].Sacrificed
+	s := d.group(Grouper{})[0].Cost
 	if s.Deleted[policy.Unreplied] != 10 || s.Deleted[policy.Closing] != 0 || s.Aged[policy.Closing] != 7 ||
 		s.Spared[policy.SparedAssured] != 6 || s.Spared[policy.Eligible] != 0 || len(s.Samples) != 2 {
 		t.Errorf("%+v", s)
@@ -93,10 +93,10 @@ func TestTheSameHoldIsToldOnce(t *testing.T) {
 	i := d.group(Grouper{})[0]
 	var got []int
 	for n := range i.Decisions {
-		got = append(got, i.Decisions[n].Again)
+		got = append(got, i.Decisions[n].Repeats)
 	}
-	if diff := cmp.Diff([]int{2, 0, 0}, got); diff != "" || i.Tally.Holds != 5 {
-		t.Errorf("told again (-want +got):\n%s\n%d holds", diff, i.Tally.Holds)
+	if diff := cmp.Diff([]int{2, 0, 0}, got); diff != "" || i.Counts.Holds != 5 {
+		t.Errorf("told again (-want +got):\n%s\n%d holds", diff, i.Counts.Holds)
 	}
 }
 
@@ -112,7 +112,7 @@ func TestDeletedEntriesHadArrived(t *testing.T) {
 }
 
 func TestShorterTimeoutsCountFromTheAct(t *testing.T) {
-	i := Incident{Scene: Scene{Timeouts: conntrack.Timeouts{conntrack.UDP: 30}}}
+	i := Incident{HostContext: HostContext{Timeouts: conntrack.Timeouts{conntrack.UDP: 30}}}
 	shorten := func(at policy.BootTime, ok, would bool, to uint64) {
 		act := policy.Action{Type: policy.ShortenTimeout, Knob: conntrack.UDP, Would: would}
 		i.Decisions = append(i.Decisions, Decision{At: at, Action: &act, Outcome: &policy.Outcome{Action: act, OK: ok, After: to}})
@@ -121,7 +121,7 @@ func TestShorterTimeoutsCountFromTheAct(t *testing.T) {
 	shorten(20, false, false, 5)
 	shorten(30, true, true, 6)
 	for at, want := range map[policy.BootTime]uint32{9: 30, 10: 20, 40: 20} {
-		if got := i.inForce(at)[conntrack.UDP]; got != want {
+		if got := i.timeoutsAt(at)[conntrack.UDP]; got != want {
 			t.Errorf("at %d: udp_timeout %d, want %d", at, got, want)
 		}
 	}

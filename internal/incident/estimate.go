@@ -32,7 +32,7 @@ type Range struct {
 	High   uint64 `json:"high"`
 }
 
-func (r *Range) widen(n uint64) {
+func (r *Range) include(n uint64) {
 	r.Low, r.High = min(r.Low, n), max(r.High, n)
 }
 
@@ -41,7 +41,7 @@ type model struct {
 	// halfOpen, closing and answered (but not ASSURED, as DNS is) are the
 	// shares of the entries with a short life; pace is by how much faster they
 	// go than their timeouts say.
-	halfOpen, closing, answered, pace float64
+	halfOpen, closing, answered, speed float64
 	// unassured is the share that early drop could evict: on average, and the
 	// least and the most that was seen.
 	unassured, least, most float64
@@ -67,9 +67,9 @@ type model struct {
 // evicted. Neither covers clients that behave otherwise when they are refused,
 // nor the time after the incident.
 func (i *Incident) Estimate() Estimate {
-	e := Estimate{Known: true, Max: i.limit()}
+	e := Estimate{Known: true, Max: i.originalMax()}
 	lost := i.Losses.Packets
-	if i.Tally.Done <= i.Tally.Back {
+	if i.Counts.Done <= i.Counts.Restored {
 		e.Refused = Range{lost, lost, lost}
 		lost += i.Losses.Evicted
 		e.NoRoom = Range{lost, lost, lost}
@@ -78,31 +78,31 @@ func (i *Incident) Estimate() Estimate {
 	if len(i.Curve) < 5 || e.Max == 0 {
 		return Estimate{Why: "the log holds too few readings of the table"}
 	}
-	likely := i.likely()
-	refused, evicted := i.play(likely)
+	likely := i.censusModel()
+	refused, evicted := i.simulate(likely)
 	e.Refused = Range{refused, refused, refused}
 	e.NoRoom = Range{refused + evicted, refused + evicted, refused + evicted}
 	for _, life := range [...]float64{0.5, 1, 2} {
 		for _, share := range [...]float64{likely.least, likely.unassured, likely.most} {
-			refused, evicted := i.play(model{halfOpen: likely.halfOpen, closing: likely.closing, answered: likely.answered, pace: life, unassured: share})
-			e.NoRoom.widen(refused + evicted)
-			e.Refused.widen(refused)
-			e.Refused.widen(uint64(float64(refused) * (1 - i.Mix().Closing)))
+			refused, evicted := i.simulate(model{halfOpen: likely.halfOpen, closing: likely.closing, answered: likely.answered, speed: life, unassured: share})
+			e.NoRoom.include(refused + evicted)
+			e.Refused.include(refused)
+			e.Refused.include(uint64(float64(refused) * (1 - i.Mix().Closing)))
 		}
 	}
-	e.NoRoom.loosen()
-	e.Refused.loosen()
+	e.NoRoom.addMethodError()
+	e.Refused.addMethodError()
 	return e
 }
 
-// loosen widens the bounds by the error of the method itself, as the same loads
+// addMethodError widens the bounds by the error of the method itself, as the same loads
 // on the simulator show it.
-func (r *Range) loosen() {
+func (r *Range) addMethodError() {
 	r.Low, r.High = uint64(float64(r.Low)*0.7), uint64(float64(r.High)*1.4)
 }
 
-// limit is the max before ctwarden changed it.
-func (i *Incident) limit() uint64 {
+// originalMax is the max before ctwarden changed it.
+func (i *Incident) originalMax() uint64 {
 	for n := range i.Decisions {
 		d := &i.Decisions[n]
 		if d.Outcome != nil && d.Outcome.OK && !d.Action.Would && d.Action.Type == policy.RaiseMax {
@@ -112,19 +112,19 @@ func (i *Incident) limit() uint64 {
 	return i.First.Max
 }
 
-// leaving is the share of the entries that go by themselves in a second, under
+// expiryRate is the share of the entries that go by themselves in a second, under
 // these timeouts. Whether the unanswered are UDP or TCP is not recorded.
-func (m *model) leaving(t *conntrack.Timeouts) float64 {
-	unanswered := math.Sqrt(seconds(t, conntrack.UDP, 30) * seconds(t, conntrack.TCPSynSent, 120))
-	return m.pace * (m.halfOpen/unanswered + m.closing/seconds(t, conntrack.TCPTimeWait, 120) + m.answered/seconds(t, conntrack.UDP, 30))
+func (m *model) expiryRate(t *conntrack.Timeouts) float64 {
+	unanswered := math.Sqrt(timeoutSeconds(t, conntrack.UDP, 30) * timeoutSeconds(t, conntrack.TCPSynSent, 120))
+	return m.speed * (m.halfOpen/unanswered + m.closing/timeoutSeconds(t, conntrack.TCPTimeWait, 120) + m.answered/timeoutSeconds(t, conntrack.UDP, 30))
 }
 
-// likely is what the looks into the table say of its entries. Without any, most
+// censusModel is what the looks into the table say of its entries. Without any, most
 // are taken for closing, and a tenth could be evicted.
-func (i *Incident) likely() model {
-	m := model{least: 1, pace: 1}
+func (i *Incident) censusModel() model {
+	m := model{least: 1, speed: 1}
 	looks := 0.0
-	for _, look := range [...]*Look{i.Before, i.After} {
+	for _, look := range [...]*Census{i.Before, i.After} {
 		if look == nil || look.Seen == 0 {
 			continue
 		}
@@ -138,7 +138,7 @@ func (i *Incident) likely() model {
 		m.least, m.most = min(m.least, unassured), max(m.most, unassured)
 	}
 	if looks == 0 {
-		return model{closing: 1, pace: 1, unassured: 0.1, most: 1}
+		return model{closing: 1, speed: 1, unassured: 0.1, most: 1}
 	}
 	m.halfOpen /= looks
 	m.closing /= looks
@@ -147,17 +147,17 @@ func (i *Incident) likely() model {
 	return m
 }
 
-// seconds is a timeout, or the kernel's own where it was not read.
-func seconds(t *conntrack.Timeouts, name conntrack.Timeout, kernel float64) float64 {
+// timeoutSeconds is a timeout, or the kernel's own where it was not read.
+func timeoutSeconds(t *conntrack.Timeouts, name conntrack.Timeout, kernel float64) float64 {
 	if s := t[name]; s > 0 {
 		return float64(s)
 	}
 	return kernel
 }
 
-// inForce returns the timeouts at a moment, as the acts before left them.
-func (i *Incident) inForce(at policy.BootTime) conntrack.Timeouts {
-	now := i.Scene.Timeouts
+// timeoutsAt returns the timeouts at a moment, as the acts before left them.
+func (i *Incident) timeoutsAt(at policy.BootTime) conntrack.Timeouts {
+	now := i.HostContext.Timeouts
 	for n := range i.Decisions {
 		d := &i.Decisions[n]
 		if d.Outcome == nil || !d.Outcome.OK || d.Action.Would || d.At > at {
@@ -170,10 +170,10 @@ func (i *Incident) inForce(at policy.BootTime) conntrack.Timeouts {
 	return now
 }
 
-// play returns the packets that would have been refused, and the entries
+// simulate returns the packets that would have been refused, and the entries
 // evicted.
-func (i *Incident) play(m model) (packets, evicted uint64) {
-	limit := float64(i.limit())
+func (i *Incident) simulate(m model) (packets, evicted uint64) {
+	limit := float64(i.originalMax())
 	if limit == 0 {
 		return 0, 0
 	}
@@ -188,7 +188,7 @@ func (i *Incident) play(m model) (packets, evicted uint64) {
 		before, now := &i.Curve[n-1], &i.Curve[n]
 		elapsed := time.Duration(now.At - before.At).Seconds()
 		arrived := i.arrivals(before, now, &m)
-		table = table*math.Exp(-m.leaving(&i.Scene.Timeouts)*elapsed) + arrived
+		table = table*math.Exp(-m.expiryRate(&i.HostContext.Timeouts)*elapsed) + arrived
 		if over := table - limit; over > 0 {
 			lost += over * fails
 			gone += over * (1 - fails)
@@ -200,8 +200,8 @@ func (i *Incident) play(m model) (packets, evicted uint64) {
 
 // arrivals is how many connections came between two readings.
 func (i *Incident) arrivals(before, now *Point, m *model) float64 {
-	timeouts := i.inForce(before.At)
-	left := m.leaving(&timeouts) * time.Duration(now.At-before.At).Seconds()
+	timeouts := i.timeoutsAt(before.At)
+	left := m.expiryRate(&timeouts) * time.Duration(now.At-before.At).Seconds()
 	mean := (float64(before.Entries) + float64(now.Entries)) / 2
 	arrived := float64(now.Entries) - float64(before.Entries) + mean*left +
 		float64(now.Lost-before.Lost) + float64(now.Evicted-before.Evicted)
@@ -228,7 +228,7 @@ func (i *Incident) Arrivals(most int) []Arrival {
 	if len(i.Curve) < 2 || most < 1 {
 		return nil
 	}
-	m := i.likely()
+	m := i.censusModel()
 	least := time.Duration(i.Last.At-i.First.At) / time.Duration(most)
 	var found []Arrival
 	for n := 1; n < len(i.Curve); n++ {
@@ -252,7 +252,7 @@ type Mix struct{ HalfOpen, Closing, Living float64 }
 func (i *Incident) Mix() Mix {
 	var m Mix
 	looks := 0.0
-	for _, look := range [...]*Look{i.Before, i.After} {
+	for _, look := range [...]*Census{i.Before, i.After} {
 		if look != nil && look.Seen > 0 {
 			looks++
 			m.HalfOpen += float64(look.HalfOpen) / float64(look.Seen)

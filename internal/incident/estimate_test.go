@@ -22,7 +22,7 @@ func TestEstimateOfASteadyClimb(t *testing.T) {
 	// 100 live connections a second come for 100 seconds; the limit of 2,000
 	// was raised in time. 8,000 would have found no room.
 	i := Incident{
-		Tally: Tally{Done: 1}, Before: &Look{Summary: census.Summary{Seen: 100, Assured: 100, Established: 100}},
+		Counts: Counts{Done: 1}, Before: &Census{Summary: census.Summary{Seen: 100, Assured: 100, Established: 100}},
 		Decisions: []Decision{{
 			Kind: Acted, Action: &policy.Action{Type: policy.RaiseMax},
 			Outcome: &policy.Outcome{Action: policy.Action{Type: policy.RaiseMax}, OK: true, Before: 2000, After: 20_000},

@@ -10,21 +10,21 @@ import (
 // Facts returns what a permanent fix is sized from after an incident.
 func (i *Incident) Facts() advice.Facts {
 	n := advice.Facts{
-		Of:   fmt.Sprintf("incident %s of %s", named(i.ID), i.Start.UTC().Format("2006-01-02 15:04 UTC")),
-		Peak: i.Peak.Entries, Max: i.limit(), Buckets: i.First.Buckets, Budget: i.Scene.Budget,
-		Timeouts: i.Scene.Timeouts, Cause: i.Cause,
+		Source: fmt.Sprintf("incident %s of %s", printableID(i.ID), i.Start.UTC().Format("2006-01-02 15:04 UTC")),
+		Peak:   i.Peak.Entries, Max: i.originalMax(), Buckets: i.First.Buckets, Budget: i.HostContext.Budget,
+		Timeouts: i.HostContext.Timeouts, Cause: i.Cause,
 	}
 	// Of the packets that were lost, those of one lifetime would have been in
 	// the table together.
 	if i.Losses.Packets > 0 {
 		share := 1.0
-		m := i.likely()
-		if leaving := m.leaving(&i.Scene.Timeouts); leaving > 0 && i.Duration > 0 {
+		m := i.censusModel()
+		if leaving := m.expiryRate(&i.HostContext.Timeouts); leaving > 0 && i.Duration > 0 {
 			share = min(1/leaving/i.Duration.Seconds(), 1)
 		}
 		n.Refused = uint64(float64(i.Losses.Packets) * share)
 	}
-	if look := i.lastLook(); look != nil {
+	if look := i.lastCensus(); look != nil {
 		n.Census = look.Summary
 		if look.Top != nil {
 			n.Top = *look.Top
@@ -33,16 +33,16 @@ func (i *Incident) Facts() advice.Facts {
 	return n
 }
 
-func (i *Incident) lastLook() *Look {
+func (i *Incident) lastCensus() *Census {
 	if i.After != nil {
 		return i.After
 	}
 	return i.Before
 }
 
-// named returns the name of an incident as a word for a comment: a log from
+// printableID returns the name of an incident as a word for a comment: a log from
 // elsewhere could hold one that ends the line.
-func named(id string) string {
+func printableID(id string) string {
 	return strings.Map(func(r rune) rune {
 		if r > ' ' && r < 0x7f {
 			return r

@@ -17,11 +17,11 @@ const MergeWithin = 10 * time.Minute
 
 // What is kept of one incident at the most.
 const (
-	mostDecisions = 2000
-	mostGaps      = 50
-	mostSamples   = 16
-	mostNames     = 100
-	mostTop       = 10
+	maxDecisions = 2000
+	maxGaps      = 50
+	maxSamples   = 16
+	maxNames     = 100
+	maxTop       = 10
 )
 
 // A Grouper groups events into incidents. It is fed the records of a log,
@@ -47,16 +47,16 @@ type Grouper struct {
 	Depth Depth
 	// Keep is how many of the newest incidents to keep; 0 keeps all.
 	Keep int
-	// Also is the name of one to keep whatever Keep is.
-	Also string
+	// AlwaysKeep is the name of one to keep whatever Keep is.
+	AlwaysKeep string
 
 	// one, if set, is the only incident that is wanted.
-	one       *Incident
+	only      *Incident
 	incidents []*Incident
 	dropped   int
 	open      map[uint32]*Incident // by namespace
 	names     map[string]*Incident // nil: it was forgotten
-	knobs     knobs
+	changes   openChanges
 	daemon    record.Start
 	limits    *policy.Limits // of the last config record
 	digest    string         // of these limits
@@ -80,8 +80,8 @@ type Depth uint8
 const (
 	// Whole keeps everything.
 	Whole Depth = iota
-	// Figures keeps what a list tells: no decisions, no looks, a short curve.
-	Figures
+	// Summary keeps what a list tells: no decisions, no looks, a short curve.
+	Summary
 	// Outline keeps when and how each began and ended, and what it changed
 	// that nobody has put back: no curve, no losses.
 	Outline
@@ -91,7 +91,7 @@ const (
 // to be fed again with the records of the log from i.Seq to i.LastSeq.
 func (i *Incident) Whole() *Grouper {
 	return &Grouper{
-		one: i, daemon: record.Start{Version: i.Version, Kernel: i.Kernel, Boot: i.boot, Mode: i.Mode},
+		only: i, daemon: record.Start{Version: i.Version, Kernel: i.Kernel, Boot: i.boot, Mode: i.Mode},
 		limits: i.limits, digest: i.digest,
 	}
 }
@@ -106,18 +106,18 @@ const (
 // incidents that are open, and is no error.
 func (g *Grouper) Add(e Event) {
 	if g.open == nil {
-		g.open, g.names, g.knobs = map[uint32]*Incident{}, map[string]*Incident{}, knobs{}
+		g.open, g.names, g.changes = map[uint32]*Incident{}, map[string]*Incident{}, openChanges{}
 	}
 	switch e.Kind {
 	case record.KindStop, record.KindMissed:
 		return
 	case record.KindGap:
-		g.gap(&e, "records are missing from the log here: see ctwarden audit verify")
+		g.addGap(&e, "records are missing from the log here: see ctwarden audit verify")
 		return
 	}
 	p, err := g.decode(&e)
 	if err != nil {
-		g.gap(&e, fmt.Sprintf("record %d (%s) can't be read: %v", e.Seq, e.Kind, err))
+		g.addGap(&e, fmt.Sprintf("record %d (%s) can't be read: %v", e.Seq, e.Kind, err))
 		if e.Kind == record.KindConfig {
 			g.limits = nil
 		}
@@ -127,7 +127,7 @@ func (g *Grouper) Add(e Event) {
 			return
 		}
 	}
-	g.absorb(e, p)
+	g.apply(e, p)
 }
 
 // decode reads as much of a record as is kept of it.
@@ -140,18 +140,18 @@ func (g *Grouper) decode(e *Event) (record.Payload, error) {
 }
 
 // Damaged notes a line of the log that is no record.
-func (g *Grouper) Damaged(err error) { g.gap(&Event{}, err.Error()) }
+func (g *Grouper) Damaged(err error) { g.addGap(&Event{}, err.Error()) }
 
-// gap tells every open incident that something is missing.
-func (g *Grouper) gap(e *Event, text string) {
+// addGap tells every open incident that something is missing.
+func (g *Grouper) addGap(e *Event, text string) {
 	for _, i := range g.open {
 		if i.Status != Open {
 			continue
 		}
-		if len(i.Gaps) < mostGaps {
+		if len(i.Gaps) < maxGaps {
 			i.Gaps = append(i.Gaps, text)
 		}
-		i.touch(e)
+		i.noteRecord(e)
 	}
 }
 
@@ -186,8 +186,8 @@ func (g *Grouper) Find(id string) (Incident, bool) {
 func (g *Grouper) finished(i *Incident) Incident {
 	out := *i
 	out.Duration = out.End.Sub(out.Start)
-	if i.until > i.from && i.from > 0 {
-		out.Duration = i.until.Since(i.from)
+	if i.closedAt > i.openedAt && i.openedAt > 0 {
+		out.Duration = i.closedAt.Since(i.openedAt)
 	}
 	out.Duration = max(out.Duration, 0)
 	most := 0
@@ -199,9 +199,9 @@ func (g *Grouper) finished(i *Incident) Incident {
 	if most == 0 && len(i.Causes) > 0 {
 		out.Cause = i.Causes[0]
 	}
-	out.Changed = g.knobs.of(i)
-	if !i.settled {
-		out.draw(g.points())
+	out.Changed = g.changes.of(i)
+	if !i.compacted {
+		out.setCurve(g.maxPoints())
 	}
 	if g.Depth == Whole {
 		out.Limits = i.limits
@@ -209,27 +209,27 @@ func (g *Grouper) finished(i *Incident) Incident {
 	return out
 }
 
-// settle draws the short curve of an incident that can't be continued any
+// compact draws the short curve of an incident that can't be continued any
 // more, and lets go of what it is drawn from: a long log has tens of thousands.
 // Readings that come later still are passed over.
-func (g *Grouper) settle(i *Incident) {
-	if g.Depth != Figures || i == nil || i.settled {
+func (g *Grouper) compact(i *Incident) {
+	if g.Depth != Summary || i == nil || i.compacted {
 		return
 	}
-	i.draw(g.points())
-	i.sampled, i.told, i.limits, i.settled = track{}, track{}, nil, true
+	i.setCurve(g.maxPoints())
+	i.fromSamples, i.fromRecords, i.limits, i.compacted = curve{}, curve{}, nil, true
 }
 
-// belongs returns the incident that a record is about: the one it names, or
+// incidentOf returns the incident that a record is about: the one it names, or
 // else the open one of its namespace.
-func (g *Grouper) belongs(id string, netns uint32, e *Event) *Incident {
+func (g *Grouper) incidentOf(id string, netns uint32, e *Event) *Incident {
 	if id == "" {
 		return g.open[netns]
 	}
 	if i, known := g.names[id]; known {
 		return i
 	}
-	if g.one != nil && !g.one.is(id) {
+	if g.only != nil && !g.only.hasID(id) {
 		return nil
 	}
 	i := g.begin(id, netns, e)
@@ -239,12 +239,12 @@ func (g *Grouper) belongs(id string, netns uint32, e *Event) *Incident {
 	return i
 }
 
-// about returns the incident that a record is about, and notes the record; nil
+// noteIncidentOf returns the incident that a record is about, and notes the record; nil
 // if there is none.
-func (g *Grouper) about(id string, netns uint32, e *Event) *Incident {
-	i := g.belongs(id, netns, e)
+func (g *Grouper) noteIncidentOf(id string, netns uint32, e *Event) *Incident {
+	i := g.incidentOf(id, netns, e)
 	if i != nil {
-		i.touch(e)
+		i.noteRecord(e)
 	}
 	return i
 }
@@ -257,13 +257,13 @@ func (g *Grouper) begin(id string, netns uint32, e *Event) *Incident {
 		before.Status = Interrupted
 	}
 	if before != nil && before.boot == g.daemon.Boot && !at.Before(before.Start) && at.Sub(before.End) <= MergeWithin &&
-		len(before.Merged) < mostNames {
+		len(before.Merged) < maxNames {
 		before.Merged = append(before.Merged, id)
 		before.Status = Open
 		g.names[id] = before
 		return before
 	}
-	g.settle(before)
+	g.compact(before)
 	i := &Incident{
 		ID: id, NetNS: netns, Status: Open, Seq: e.Seq, Start: at, End: at, boot: g.daemon.Boot,
 		Version: g.daemon.Version, Kernel: g.daemon.Kernel, Mode: g.daemon.Mode, limits: g.limits, digest: g.digest,
@@ -280,7 +280,7 @@ func (g *Grouper) begin(id string, netns uint32, e *Event) *Incident {
 func (g *Grouper) forget(now time.Time) {
 	at := slices.IndexFunc(g.incidents[:len(g.incidents)-g.Keep], func(i *Incident) bool {
 		current := g.open[i.NetNS] == i && (i.Status == Open || now.Sub(i.End) <= MergeWithin)
-		return !current && (g.Also == "" || !i.is(g.Also))
+		return !current && (g.AlwaysKeep == "" || !i.hasID(g.AlwaysKeep))
 	})
 	if at < 0 {
 		return
@@ -297,30 +297,30 @@ func (g *Grouper) forget(now time.Time) {
 	}
 }
 
-// touch notes a record of an incident, and moves the end of one that has not
+// noteRecord notes a record of an incident, and moves the end of one that has not
 // ended.
-func (i *Incident) touch(e *Event) {
+func (i *Incident) noteRecord(e *Event) {
 	i.LastSeq = max(i.LastSeq, e.Seq)
 	if i.Status == Open && e.Time.After(i.End) {
 		i.End = e.Time
 	}
 }
 
-// moment notes when something happened by the clock since boot.
-func (i *Incident) moment(m policy.BootTime) {
+// noteBootTime notes when something happened by the clock since boot.
+func (i *Incident) noteBootTime(m policy.BootTime) {
 	if m == 0 {
 		return
 	}
-	if i.from == 0 {
-		i.from = m
+	if i.openedAt == 0 {
+		i.openedAt = m
 	}
-	if i.Status == Open || i.until == 0 {
-		i.until = max(i.until, m)
+	if i.Status == Open || i.closedAt == 0 {
+		i.closedAt = max(i.closedAt, m)
 	}
 }
 
-// named notes the cause that a decision names.
-func (i *Incident) named(c policy.Cause) {
+// noteCause notes the cause that a decision names.
+func (i *Incident) noteCause(c policy.Cause) {
 	if c == policy.NoCause || int(c) >= len(i.votes) {
 		return
 	}
@@ -330,17 +330,17 @@ func (i *Incident) named(c policy.Cause) {
 	i.votes[c]++
 }
 
-// decided adds a decision; the same hold or line said again only counts.
-func (i *Incident) decided(d Decision) *Decision {
+// appendDecision adds a decision; the same hold or line said again only counts.
+func (i *Incident) appendDecision(d Decision) *Decision {
 	if n := len(i.Decisions); n > 0 {
 		last := &i.Decisions[n-1]
 		same := last.Kind == d.Kind && last.Action == nil && d.Action == nil && last.Hold == d.Hold
-		if same && (d.Kind == Held || d.Kind == Heard) {
-			last.Again++
+		if same && (d.Kind == Held || d.Kind == KernelLine) {
+			last.Repeats++
 			return last
 		}
 	}
-	if len(i.Decisions) == mostDecisions {
+	if len(i.Decisions) == maxDecisions {
 		i.Omitted++
 		return nil
 	}
@@ -348,12 +348,12 @@ func (i *Incident) decided(d Decision) *Decision {
 	return &i.Decisions[len(i.Decisions)-1]
 }
 
-// draw takes the curve, of at most so many points, and what was lost from the
+// setCurve takes the curve, of at most so many points, and what was lost from the
 // flight recorder where there is one, and else from what the other records say.
-func (i *Incident) draw(most int) {
-	t := &i.sampled
+func (i *Incident) setCurve(most int) {
+	t := &i.fromSamples
 	if len(t.points) < 2 {
-		t = &i.told
+		t = &i.fromRecords
 	}
 	if len(t.points) == 0 {
 		return
@@ -361,7 +361,7 @@ func (i *Incident) draw(most int) {
 	i.First, i.Last, i.Losses = t.points[0], t.points[len(t.points)-1], t.losses
 	i.Peak = peak(t.points)
 	i.Curve = t.atMost(most)
-	if p := peak(i.told.points); conntrack.Fuller(p.Entries, p.Max, i.Peak.Entries, i.Peak.Max) {
+	if p := peak(i.fromRecords.points); conntrack.Fuller(p.Entries, p.Max, i.Peak.Entries, i.Peak.Max) {
 		i.Peak = p
 	}
 }

@@ -149,7 +149,7 @@ func TestRulesOfGrouping(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			var got []short
 			for _, i := range tt.log.group(Grouper{}) {
-				got = append(got, short{i.ID, i.Merged, i.Status, i.Partial, i.Tally.Restarts})
+				got = append(got, short{i.ID, i.Merged, i.Status, i.Partial, i.Counts.Restarts})
 			}
 			if diff := cmp.Diff(tt.want, got); diff != "" {
 				t.Errorf("incidents (-want +got):\n%s", diff)
@@ -184,7 +184,7 @@ func TestLossesAreCountedFromTheFirstReading(t *testing.T) {
 		plan("A", policy.Churn, 1000, 130).wait(time.Second).plan("A", policy.Churn, 100, 132).wait(time.Second).
 		plan("A", policy.Unknown, 100, 135)
 	i := d.group(Grouper{})[0]
-	if i.Losses != (Losses{Packets: 32, Elsewhere: 3}) {
+	if i.Losses != (Losses{Packets: 32, BelowMax: 3}) {
 		t.Errorf("losses %+v, want 32 of a full table and 3 of another cause", i.Losses)
 	}
 	if i.Cause != policy.Churn || len(i.Causes) != 3 {
@@ -278,7 +278,7 @@ func TestDrillIsOneIncident(t *testing.T) {
 		t.Fatalf("%d incidents, gaps %v", len(found), found)
 	}
 	i := found[0]
-	if i.Cause != policy.HalfOpen || i.Tally.Done == 0 || i.Sacrificed.Deleted[policy.Unreplied] == 0 || i.Losses.Evicted == 0 {
+	if i.Cause != policy.HalfOpen || i.Counts.Done == 0 || i.Cost.Deleted[policy.Unreplied] == 0 || i.Losses.Evicted == 0 {
 		t.Errorf("%+v", i)
 	}
 	for _, d := range i.Decisions {

@@ -61,20 +61,20 @@ type Incident struct {
 	Last  Point `json:"last"`
 	// Losses are what the kernel counted between the two.
 	Losses Losses `json:"losses"`
-	// Lines counts the kernel's "table full" lines that were heard. They are
+	// KernelLines counts the kernel's "table full" lines that were heard. They are
 	// rate limited: a trigger, never a measure.
-	Lines uint64 `json:"lines,omitempty"`
-	Tally Tally  `json:"tally"`
+	KernelLines uint64 `json:"lines,omitempty"`
+	Counts      Counts `json:"tally"`
 
-	Decisions  []Decision `json:"decisions,omitempty"`
-	Sacrificed Sacrificed `json:"sacrificed,omitzero"`
-	Before     *Look      `json:"before,omitempty"`
-	After      *Look      `json:"after,omitempty"`
+	Decisions []Decision `json:"decisions,omitempty"`
+	Cost      Cost       `json:"sacrificed,omitzero"`
+	Before    *Census    `json:"before,omitempty"`
+	After     *Census    `json:"after,omitempty"`
 	// Changed are the kernel values that this incident changed and that, by
 	// the end of the log, nobody has put back.
-	Changed []Change `json:"changed,omitempty"`
-	Curve   []Point  `json:"curve,omitempty"`
-	Scene   Scene    `json:"scene,omitzero"`
+	Changed     []KernelChange `json:"changed,omitempty"`
+	Curve       []Point        `json:"curve,omitempty"`
+	HostContext HostContext    `json:"scene,omitzero"`
 	// Gaps says what of the log is missing or unreadable in this time, and
 	// Omitted how many decisions were left out for want of room.
 	Gaps    []string `json:"gaps,omitempty"`
@@ -87,16 +87,16 @@ type Incident struct {
 	limits *policy.Limits // those of the config record
 	digest string         // of these limits
 
-	// settled says that the curve is drawn, and what it is drawn from gone.
-	settled bool
+	// compacted says that the curve is drawn, and what it is drawn from gone.
+	compacted bool
 
-	votes [16]int         // how many decisions name each cause
-	boot  string          // the boot it began in
-	from  policy.BootTime // when it began and ended, by the clock since boot
-	until policy.BootTime
-	// sampled is the course by the flight recorder, told what the other
+	votes    [16]int         // how many decisions name each cause
+	boot     string          // the boot it began in
+	openedAt policy.BootTime // when it began and ended, by the clock since boot
+	closedAt policy.BootTime
+	// fromSamples is the course by the flight recorder, told what the other
 	// records say of it.
-	sampled, told track
+	fromSamples, fromRecords curve
 }
 
 // A Point is the table at one moment.
@@ -122,21 +122,21 @@ type Losses struct {
 	// dropped early to make room: their packet passed, their state is gone.
 	Packets uint64 `json:"packets"`
 	Evicted uint64 `json:"evicted"`
-	// Elsewhere are packets dropped while the table was not nearly full: no
+	// BelowMax are packets dropped while the table was not nearly full: no
 	// memory, or not insertable for another reason.
-	Elsewhere uint64 `json:"elsewhere,omitempty"`
-	// Clashed are insertions that failed, Chains the part of them that met a
+	BelowMax uint64 `json:"elsewhere,omitempty"`
+	// InsertFailed are insertions that failed, Chains the part of them that met a
 	// chain that was too long.
-	Clashed uint64 `json:"clashed,omitempty"`
-	Chains  uint64 `json:"chains,omitempty"`
+	InsertFailed uint64 `json:"clashed,omitempty"`
+	Chains       uint64 `json:"chains,omitempty"`
 }
 
-// A Tally counts what was done and what came of it.
-type Tally struct {
-	Done   int `json:"done"`             // acts that the kernel took
-	Failed int `json:"failed,omitempty"` // acts that it refused
-	Would  int `json:"would,omitempty"`  // acts that were only told
-	Back   int `json:"back,omitempty"`   // values given back, among Done
+// A Counts counts what was done and what came of it.
+type Counts struct {
+	Done     int `json:"done"`             // acts that the kernel took
+	Failed   int `json:"failed,omitempty"` // acts that it refused
+	Would    int `json:"would,omitempty"`  // acts that were only told
+	Restored int `json:"back,omitempty"`   // values given back, among Done
 
 	Helped       int `json:"helped,omitempty"`
 	NoEffect     int `json:"no_effect,omitempty"`
@@ -149,19 +149,19 @@ type Tally struct {
 	Restarts  int `json:"restarts,omitempty"`
 }
 
-// A Turn says what kind of thing a Decision tells.
-type Turn string
+// A DecisionKind says what kind of thing a Decision tells.
+type DecisionKind string
 
 // The kinds.
 const (
-	Acted     Turn = "act"
-	Held      Turn = "hold"
-	Overruled Turn = "override"
-	Tripped   Turn = "breaker"
-	Rose      Turn = "level"
-	Heard     Turn = "signal"
-	Person    Turn = "person" // a pause, a resume, a revert
-	Restarted Turn = "restart"
+	Acted         DecisionKind = "act"
+	Held          DecisionKind = "hold"
+	Overridden    DecisionKind = "override"
+	BreakerOpened DecisionKind = "breaker"
+	LevelChanged  DecisionKind = "level"
+	KernelLine    DecisionKind = "signal"
+	Requested     DecisionKind = "person" // a pause, a resume, a revert
+	Restarted     DecisionKind = "restart"
 )
 
 // A Decision is something that was decided, or happened, in an incident.
@@ -169,7 +169,7 @@ type Decision struct {
 	Seq  uint64          `json:"seq"`
 	Time time.Time       `json:"time"`
 	At   policy.BootTime `json:"at,omitzero"`
-	Kind Turn            `json:"kind"`
+	Kind DecisionKind    `json:"kind"`
 	// Text is what the record says in words.
 	Text string `json:"text"`
 	// Action is what was to be done, Outcome what the kernel said, Verdict
@@ -180,12 +180,12 @@ type Decision struct {
 	Hold    policy.Hold     `json:"held,omitempty"`
 	Level   policy.Level    `json:"level"`
 	Cause   policy.Cause    `json:"cause,omitzero"`
-	// Again counts further decisions that say the same, one after the other.
-	Again int `json:"again,omitempty"`
+	// Repeats counts further decisions that say the same, one after the other.
+	Repeats int `json:"again,omitempty"`
 }
 
-// Sacrificed is what was taken from connections to make room.
-type Sacrificed struct {
+// Cost is what was taken from connections to make room.
+type Cost struct {
 	// Deleted and Aged count entries by class.
 	Deleted map[policy.Class]uint64 `json:"deleted,omitempty"`
 	Aged    map[policy.Class]uint64 `json:"aged,omitempty"`
@@ -195,16 +195,16 @@ type Sacrificed struct {
 	Samples []policy.Sample `json:"samples,omitempty"`
 }
 
-// A Look is one census.
-type Look struct {
+// A Census is one census.
+type Census struct {
 	Time time.Time `json:"time"`
 	census.Summary
 	// Top are those with the most entries; nil where that was not recorded.
 	Top *census.Talkers `json:"top,omitempty"`
 }
 
-// A Change is a kernel value that was changed and not put back.
-type Change struct {
+// A KernelChange is a kernel value that was changed and not put back.
+type KernelChange struct {
 	NetNS    uint32    `json:"netns,omitempty"`
 	Sysctl   string    `json:"sysctl"`
 	Original uint64    `json:"original"`
@@ -213,13 +213,13 @@ type Change struct {
 }
 
 // Undo returns the shell command that puts the value back.
-func (c *Change) Undo() string {
+func (c *KernelChange) Undo() string {
 	return fmt.Sprintf("sysctl -w net.netfilter.%s=%d", c.Sysctl, c.Original)
 }
 
-// A Scene is what the estimates need to know of the host, as the first plan
+// A HostContext is what the estimates need to know of the host, as the first plan
 // that the log has says it.
-type Scene struct {
+type HostContext struct {
 	Timeouts conntrack.Timeouts `json:"timeouts,omitzero"`
 	Memory   policy.Memory      `json:"memory,omitzero"`
 	Host     policy.Host        `json:"host,omitzero"`
@@ -227,8 +227,8 @@ type Scene struct {
 	Kernel   policy.Kernel      `json:"kernel,omitzero"`
 }
 
-// known reports whether a plan has set the scene.
-func (s *Scene) known() bool { return s.Memory.Total != 0 || s.Timeouts != conntrack.Timeouts{} }
+// isSet reports whether a plan has set the scene.
+func (s *HostContext) isSet() bool { return s.Memory.Total != 0 || s.Timeouts != conntrack.Timeouts{} }
 
-// is reports whether the incident goes by that name.
-func (i *Incident) is(id string) bool { return i.ID == id || slices.Contains(i.Merged, id) }
+// hasID reports whether the incident goes by that name.
+func (i *Incident) hasID(id string) bool { return i.ID == id || slices.Contains(i.Merged, id) }

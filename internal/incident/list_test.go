@@ -17,7 +17,7 @@ import (
 func TestAListKeepsTheFiguresOfTheNewest(t *testing.T) {
 	d := newDiary().open("A", 0).plan("A", policy.Load, 900, 0).close("A", 0).wait(time.Hour).
 		open("B", 0).plan("B", policy.Load, 900, 0).close("B", 0)
-	found := d.group(Grouper{Depth: Figures, Keep: 1})
+	found := d.group(Grouper{Depth: Summary, Keep: 1})
 	if len(found) != 1 || found[0].ID != "B" || len(found[0].Decisions) != 0 || len(found[0].Curve) == 0 {
 		t.Errorf("the newest of a list: %+v", found)
 	}
@@ -28,7 +28,7 @@ func TestAListKeepsTheFiguresOfTheNewest(t *testing.T) {
 func TestALongListTakesLittle(t *testing.T) {
 	const incidents, most = 500, 4 << 10 // bytes of each
 	events := drill(t)
-	g := Grouper{Depth: Figures}
+	g := Grouper{Depth: Summary}
 	before := heap()
 	for n := range incidents {
 		for _, e := range events {
@@ -105,7 +105,7 @@ func TestAnIncidentReadAgainIsTheSame(t *testing.T) {
 		found := slices.Collect(whole.Newest())
 		for n := range found {
 			id := found[n].ID
-			outline := Grouper{Depth: Outline, Keep: 1, Also: id}
+			outline := Grouper{Depth: Outline, Keep: 1, AlwaysKeep: id}
 			for _, e := range events {
 				outline.Add(e)
 			}
@@ -137,7 +137,7 @@ func TestAListHasTheFiguresOfTheWhole(t *testing.T) {
 	events := drill(t)
 	for end := range events {
 		var whole, list Grouper
-		list.Depth = Figures
+		list.Depth = Summary
 		for _, e := range events[:end+1] {
 			whole.Add(e)
 			list.Add(e)
@@ -145,7 +145,7 @@ func TestAListHasTheFiguresOfTheWhole(t *testing.T) {
 		all := slices.Collect(whole.Newest())
 		for n, got := range slices.Collect(list.Newest()) {
 			want := all[n]
-			want.Decisions, want.Before, want.After, want.Scene, want.Sacrificed, want.Limits = nil, nil, nil, Scene{}, Sacrificed{}, nil
+			want.Decisions, want.Before, want.After, want.HostContext, want.Cost, want.Limits = nil, nil, nil, HostContext{}, Cost{}, nil
 			want.Curve, got.Curve = nil, nil
 			if diff := cmp.Diff(asJSON(t, want), asJSON(t, got)); diff != "" {
 				t.Errorf("figures of %s after record %d (-whole +list):\n%s", want.ID, end+1, diff)

@@ -40,14 +40,14 @@ func (r *Report) happened() section {
 	t.add("Cause", causeName(i.Cause))
 	t.add("Packets lost", ui.Number(i.Losses.Packets))
 	t.add("Entries evicted by the kernel", ui.Number(i.Losses.Evicted))
-	if i.Losses.Elsewhere > 0 {
-		t.add("Packets lost for other reasons", ui.Number(i.Losses.Elsewhere))
+	if i.Losses.BelowMax > 0 {
+		t.add("Packets lost for other reasons", ui.Number(i.Losses.BelowMax))
 	}
-	if i.Losses.Clashed > 0 {
-		t.add("Entries that clashed", ui.Number(i.Losses.Clashed))
+	if i.Losses.InsertFailed > 0 {
+		t.add("Entries that clashed", ui.Number(i.Losses.InsertFailed))
 	}
-	if i.Lines > 0 {
-		t.add("Kernel log lines \"table full\"", ui.Number(i.Lines))
+	if i.KernelLines > 0 {
+		t.add("Kernel log lines \"table full\"", ui.Number(i.KernelLines))
 	}
 	if i.Version != "" {
 		t.add("Written by", clean(fmt.Sprintf("ctwarden %s on Linux %s, mode %s", i.Version, i.Kernel, i.Mode)))
@@ -78,7 +78,7 @@ func (r *Report) lost() section {
 	switch {
 	case !e.Known:
 		s.blocks = append(s.blocks, note("There is no estimate: "+e.Why+"."))
-	case i.Tally.Done <= i.Tally.Back:
+	case i.Counts.Done <= i.Counts.Restored:
 		s.blocks = append(s.blocks, note("ctwarden changed nothing in this incident, so nothing differs."))
 	default:
 		s.blocks = append(s.blocks, para("A connection that finds no room is refused, or let in after the kernel has thrown out another one that it holds for unfinished."),
@@ -130,26 +130,26 @@ func (r *Report) composition() section {
 	if b != nil {
 		t.head = append(t.head, "At "+clock(b.Time))
 	}
-	row := func(name string, n func(*incident.Look) uint64) {
+	row := func(name string, n func(*incident.Census) uint64) {
 		cells := []string{name, policy.Percent(a.Share(n(a)))}
 		if b != nil {
 			cells = append(cells, policy.Percent(b.Share(n(b))))
 		}
 		t.rows = append(t.rows, cells)
 	}
-	row("Nobody has answered (half-open)", func(l *incident.Look) uint64 { return l.HalfOpen })
-	row("Closed or closing", func(l *incident.Look) uint64 { return l.Closing })
-	row("of these, in TIME_WAIT", func(l *incident.Look) uint64 { return l.TimeWait })
-	row("Established", func(l *incident.Look) uint64 { return l.Established })
-	row("of these, silent for more than a day", func(l *incident.Look) uint64 { return l.Stale })
-	row("Protected from eviction (ASSURED)", func(l *incident.Look) uint64 { return l.Assured })
-	row("Of this host with itself (loopback)", func(l *incident.Look) uint64 { return l.Loopback })
+	row("Nobody has answered (half-open)", func(l *incident.Census) uint64 { return l.HalfOpen })
+	row("Closed or closing", func(l *incident.Census) uint64 { return l.Closing })
+	row("of these, in TIME_WAIT", func(l *incident.Census) uint64 { return l.TimeWait })
+	row("Established", func(l *incident.Census) uint64 { return l.Established })
+	row("of these, silent for more than a day", func(l *incident.Census) uint64 { return l.Stale })
+	row("Protected from eviction (ASSURED)", func(l *incident.Census) uint64 { return l.Assured })
+	row("Of this host with itself (loopback)", func(l *incident.Census) uint64 { return l.Loopback })
 	s.blocks = append(s.blocks, block{table: t}, note("An entry can stand in several rows. "+looked(a, b)))
 	s.blocks = append(s.blocks, r.talkers()...)
 	return s
 }
 
-func looked(a, b *incident.Look) string {
+func looked(a, b *incident.Census) string {
 	text := fmt.Sprintf("%s entries were looked at", ui.Number(a.Seen))
 	if b != nil {
 		text = fmt.Sprintf("%s and %s entries were looked at", ui.Number(a.Seen), ui.Number(b.Seen))
@@ -176,7 +176,7 @@ func (r *Report) talkers() []block {
 			note("By the side that opened the connections. Addresses and ports with less than 1 % of the entries are left out."),
 		}
 	}
-	samples := r.Incident.Sacrificed.Samples
+	samples := r.Incident.Cost.Samples
 	if len(samples) < 4 {
 		return []block{note("Who the top talkers were is not in the record; while such a load lasts, ctwarden diagnose names them.")}
 	}
@@ -195,7 +195,7 @@ func (r *Report) talkers() []block {
 const worthNaming = conntrack.Permyriad(100)
 
 // mostOf lists those with the most entries.
-func mostOf(look *incident.Look) *table {
+func mostOf(look *incident.Census) *table {
 	t := &table{caption: "Top talkers", head: []string{"", "", "Entries", "Share"}, right: []bool{false, false, true, true}}
 	list := func(what, key string, n uint64) {
 		if look.Share(n) < worthNaming {
@@ -245,7 +245,7 @@ func protocol(n uint8) string {
 func (r *Report) cost() section {
 	i := &r.Incident
 	s := section{title: "What it cost"}
-	sum := i.Sacrificed
+	sum := i.Cost
 	if len(sum.Deleted)+len(sum.Aged) == 0 {
 		s.blocks = append(s.blocks, para("No connection was touched: ctwarden deleted nothing and shortened no entry's life."))
 		return s
@@ -308,13 +308,13 @@ func (r *Report) changed() section {
 // lasting says what becomes of the values by themselves.
 func lasting(i *incident.Incident) string {
 	var text []string
-	limit := func(c incident.Change) bool {
+	limit := func(c incident.KernelChange) bool {
 		return c.Sysctl == conntrack.SysctlMax || c.Sysctl == conntrack.SysctlBuckets
 	}
 	if slices.ContainsFunc(i.Changed, limit) {
 		text = append(text, "A larger limit or hash does no harm; it stays until somebody undoes it, or until the next boot.")
 	}
-	if slices.ContainsFunc(i.Changed, func(c incident.Change) bool { return !limit(c) }) {
+	if slices.ContainsFunc(i.Changed, func(c incident.KernelChange) bool { return !limit(c) }) {
 		text = append(text, "A shortened timeout is given back by ctwarden itself, step by step, when the table has been calm for a while.")
 	}
 	return strings.Join(text, " ")

@@ -25,8 +25,8 @@ func (r *Report) decisions() section {
 			nr = strconv.Itoa(m)
 		}
 		what, why, came, helped := decisionCells(d)
-		if d.Again > 0 {
-			what += fmt.Sprintf(" (%d times)", d.Again+1)
+		if d.Repeats > 0 {
+			what += fmt.Sprintf(" (%d times)", d.Repeats+1)
 		}
 		t.add(nr, after(i, d.Time), what, why, came, helped)
 	}
@@ -44,13 +44,13 @@ func decisionCells(d *incident.Decision) (what, why, came, helped string) {
 		}
 	case incident.Held:
 		return "Held back", sentence(d.Hold.Sentence()), "", ""
-	case incident.Tripped:
+	case incident.BreakerOpened:
 		return "Stopped acting for a while", sentence(policy.HeldBreaker.Sentence()), "", ""
-	case incident.Rose:
+	case incident.LevelChanged:
 		return "Level " + d.Level.String(), grouped(clean(d.Text)), "", ""
-	case incident.Heard:
+	case incident.KernelLine:
 		return "Heard the kernel", clean(d.Text), "", ""
-	case incident.Overruled:
+	case incident.Overridden:
 		return "Left a value to somebody else", clean(d.Text), "", ""
 	}
 	return sentence(clean(d.Text)), "", "", ""

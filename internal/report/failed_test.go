@@ -27,7 +27,7 @@ func TestAnActThatFailedIsNotToldAsDone(t *testing.T) {
 	} {
 		i.Decisions = append(i.Decisions, incident.Decision{Seq: uint64(n + 1), Kind: incident.Acted, Action: &out.Action, Outcome: &out})
 	}
-	i.Tally = incident.Tally{Failed: 4}
+	i.Counts = incident.Counts{Failed: 4}
 	text := strings.Join(strings.Fields(write(t, report.New(i, time.Unix(0, 0)), "txt")), " ")
 	for _, want := range []string{
 		"ctwarden changed nothing. 4 attempts failed.",
@@ -54,14 +54,14 @@ func TestAReportOfWhatGoesOnDoesNotSayHowItEnded(t *testing.T) {
 	i := drill(t).Incident
 	i.Losses, i.Status = incident.Losses{}, incident.Open
 	for _, tt := range []struct {
-		tally incident.Tally
+		tally incident.Counts
 		want  string
 	}{
-		{incident.Tally{Done: 2}, "is filling up; ctwarden makes room, and nothing has been lost so far."},
-		{incident.Tally{Done: 1, Back: 1}, "is filling up; nothing has been lost so far."},
-		{incident.Tally{Would: 1}, "is filling up; nothing has been lost so far."},
+		{incident.Counts{Done: 2}, "is filling up; ctwarden makes room, and nothing has been lost so far."},
+		{incident.Counts{Done: 1, Restored: 1}, "is filling up; nothing has been lost so far."},
+		{incident.Counts{Would: 1}, "is filling up; nothing has been lost so far."},
 	} {
-		i.Tally = tt.tally
+		i.Counts = tt.tally
 		if r := report.New(i, time.Unix(0, 0)); !strings.HasSuffix(r.Headline, tt.want) {
 			t.Errorf("%+v: %q, want %q", tt.tally, r.Headline, tt.want)
 		}

@@ -45,7 +45,7 @@ func New(i incident.Incident, now time.Time) *Report {
 }
 
 // undo is the command, with a note where it has to run elsewhere.
-func undo(c *incident.Change) string {
+func undo(c *incident.KernelChange) string {
 	command := clean(c.Undo())
 	if c.NetNS == 0 {
 		return command
@@ -114,7 +114,7 @@ func indented(v any, prefix string) ([]byte, error) {
 // headline says the most important thing in one sentence.
 func headline(i *incident.Incident) string {
 	full := i.Peak.Fullness() >= 9990
-	acted := i.Tally.Done > i.Tally.Back
+	acted := i.Counts.Done > i.Counts.Restored
 	thrown := count(i.Losses.Evicted, "unfinished connection", "unfinished connections")
 	switch l := &i.Losses; {
 	case l.Packets > 0 && l.Evicted > l.Packets:
@@ -123,8 +123,8 @@ func headline(i *incident.Incident) string {
 		return fmt.Sprintf("The connection tracking table was full: %s lost.", packets(l.Packets))
 	case l.Evicted > 0:
 		return fmt.Sprintf("The connection tracking table was full: no packet was lost, but the kernel threw out %s to make room.", thrown)
-	case l.Elsewhere > 0:
-		return fmt.Sprintf("%s lost while the connection tracking table had room.", sentence(packets(l.Elsewhere)))
+	case l.BelowMax > 0:
+		return fmt.Sprintf("%s lost while the connection tracking table had room.", sentence(packets(l.BelowMax)))
 	case i.Status == incident.Open && acted:
 		return "The connection tracking table is filling up; ctwarden makes room, and nothing has been lost so far."
 	case i.Status == incident.Open:
@@ -133,7 +133,7 @@ func headline(i *incident.Incident) string {
 		return "The connection tracking table was full for a moment; ctwarden made room, and nothing was lost."
 	case acted:
 		return "The connection tracking table was filling up; ctwarden made room in time, and nothing was lost."
-	case i.Tally.Would > 0:
+	case i.Counts.Would > 0:
 		return "The connection tracking table was filling up; ctwarden only watched, and nothing was lost."
 	}
 	return "The connection tracking table was filling up, and emptied by itself; nothing was lost."
@@ -164,9 +164,9 @@ func story(i *incident.Incident) []string {
 
 // actionSummary sums up what ctwarden did.
 func actionSummary(i *incident.Incident) string {
-	t := &i.Tally
+	t := &i.Counts
 	text := "ctwarden changed nothing."
-	acts := t.Done - t.Back
+	acts := t.Done - t.Restored
 	switch {
 	case acts > 0 && t.Would > 0:
 		text = fmt.Sprintf("ctwarden made %s, and told %s that it was not permitted to make.",

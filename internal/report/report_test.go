@@ -136,8 +136,8 @@ func hostile(t testing.TB) *report.Report {
 	i := drill(t).Incident
 	i.ID, i.Merged, i.Version, i.Kernel, i.Mode = bad, []string{bad, long}, bad, bad, bad
 	i.Gaps = []string{bad, long, "``` \x1b[31m"}
-	i.Changed = append(i.Changed, incident.Change{Sysctl: bad, Original: 1, Written: 2})
-	i.Sacrificed.Samples = append(i.Sacrificed.Samples, policy.Sample{
+	i.Changed = append(i.Changed, incident.KernelChange{Sysctl: bad, Original: 1, Written: 2})
+	i.Cost.Samples = append(i.Cost.Samples, policy.Sample{
 		Src: netip.MustParseAddr("fe80::1").WithZone("<script>\x1b[2J"), Dst: netip.MustParseAddr("::1"),
 	})
 	look := *i.Before

@@ -150,5 +150,5 @@ func play(t testing.TB, name string) []incident.Incident {
 }
 
 func summary(i *incident.Incident) string {
-	return fmt.Sprintf("%s %s lost %d evicted %d acts %d cause %v", i.ID, i.Status, i.Losses.Packets, i.Losses.Evicted, i.Tally.Done, i.Cause)
+	return fmt.Sprintf("%s %s lost %d evicted %d acts %d cause %v", i.ID, i.Status, i.Losses.Packets, i.Losses.Evicted, i.Counts.Done, i.Cause)
 }

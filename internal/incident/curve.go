@@ -8,10 +8,10 @@ import (
 	"github.com/ctwarden/ctwarden/policy"
 )
 
-// A track is the course of a table, from one kind of record.
-type track struct {
+// A curve is the course of a table, from one kind of record.
+type curve struct {
 	points []Point
-	most   int
+	limit  int
 	// last are the counters as read last, if they were.
 	last    conntrack.Counters
 	counted bool
@@ -23,7 +23,7 @@ const nearMax = conntrack.Permyriad(9000)
 
 // add takes the next reading; one from before the last is known already. The
 // first counters are where counting begins; nil says that they were not read.
-func (t *track) add(p Point, c *conntrack.Counters) {
+func (t *curve) add(p Point, c *conntrack.Counters) {
 	n := len(t.points)
 	if n > 0 && p.At < t.points[n-1].At {
 		return
@@ -40,27 +40,27 @@ func (t *track) add(p Point, c *conntrack.Counters) {
 		return
 	}
 	t.points = append(t.points, p)
-	if len(t.points) >= t.most {
-		t.thin()
+	if len(t.points) >= t.limit {
+		t.halve()
 	}
 }
 
-func (t *track) count(before, now *Point, d conntrack.Counters) {
+func (t *curve) count(before, now *Point, d conntrack.Counters) {
 	if max(before.Fullness(), now.Fullness()) >= nearMax {
 		t.losses.Packets += d.FullDrops()
 	} else {
-		t.losses.Elsewhere += d.FullDrops()
+		t.losses.BelowMax += d.FullDrops()
 	}
 	t.losses.Evicted += d.EarlyDrop
-	t.losses.Clashed += d.InsertFailed
+	t.losses.InsertFailed += d.InsertFailed
 	t.losses.Chains += d.ChainTooLong
 }
 
 // restart says that the counters begin at zero again.
-func (t *track) restart() { t.last = conntrack.Counters{} }
+func (t *curve) restart() { t.last = conntrack.Counters{} }
 
-// thin makes one point of two: the fuller one, with what was lost by the later.
-func (t *track) thin() {
+// halve makes one point of two: the fuller one, with what was lost by the later.
+func (t *curve) halve() {
 	n := 0
 	for i := 0; i+1 < len(t.points); i += 2 {
 		a, b := t.points[i], t.points[i+1]
@@ -80,10 +80,10 @@ func (t *track) thin() {
 }
 
 // atMost returns a copy of the points, joined until there are no more than n.
-func (t *track) atMost(n int) []Point {
-	few := track{points: slices.Clone(t.points)}
+func (t *curve) atMost(n int) []Point {
+	few := curve{points: slices.Clone(t.points)}
 	for len(few.points) > n {
-		few.thin()
+		few.halve()
 	}
 	return slices.Clone(few.points) // of their number, not of their room
 }
@@ -99,8 +99,8 @@ func peak(points []Point) Point {
 	return most
 }
 
-// point returns the place of a sample in a curve.
-func point(s *record.Samples, i int) (Point, conntrack.Counters) {
+// samplePoint returns the place of a sample in a curve.
+func samplePoint(s *record.Samples, i int) (Point, conntrack.Counters) {
 	row := &s.Rows[i]
 	return Point{
 		Time: s.Wall.Add(row.At.Since(s.Rows[0].At)), At: row.At,
@@ -108,7 +108,7 @@ func point(s *record.Samples, i int) (Point, conntrack.Counters) {
 	}, row.Counters
 }
 
-// figures returns the place of a verdict's reading in a curve.
-func figures(f *policy.Readings, level policy.Level) (Point, conntrack.Counters) {
+// readingPoint returns the place of a verdict's reading in a curve.
+func readingPoint(f *policy.Readings, level policy.Level) (Point, conntrack.Counters) {
 	return Point{At: f.At, Entries: f.Entries, Max: f.Max, Level: level}, f.Counters
 }

@@ -5,16 +5,16 @@ import (
 	"github.com/ctwarden/ctwarden/policy"
 )
 
-func (g *Grouper) looked(i *Incident, e Event, c *record.Census) {
+func (g *Grouper) addCensus(i *Incident, e Event, c *record.Census) {
 	if g.Depth != Whole {
 		return
 	}
-	look := &Look{Time: e.Time, Summary: c.Summary}
+	look := &Census{Time: e.Time, Summary: c.Summary}
 	if top := c.Top; top.Sources != nil || top.Networks != nil || top.Destinations != nil || top.Ports != nil {
-		top.Sources = top.Sources[:min(len(top.Sources), mostTop)]
-		top.Networks = top.Networks[:min(len(top.Networks), mostTop)]
-		top.Destinations = top.Destinations[:min(len(top.Destinations), mostTop)]
-		top.Ports = top.Ports[:min(len(top.Ports), mostTop)]
+		top.Sources = top.Sources[:min(len(top.Sources), maxTop)]
+		top.Networks = top.Networks[:min(len(top.Networks), maxTop)]
+		top.Destinations = top.Destinations[:min(len(top.Destinations), maxTop)]
+		top.Ports = top.Ports[:min(len(top.Ports), maxTop)]
 		top.Zones = nil
 		look.Top = &top
 	}
@@ -25,86 +25,86 @@ func (g *Grouper) looked(i *Incident, e Event, c *record.Census) {
 	}
 }
 
-// observed takes in what a plan was decided on.
-func (g *Grouper) observed(i *Incident, e Event, d *record.Decision) {
+// addObservation takes in what a plan was decided on.
+func (g *Grouper) addObservation(i *Incident, e Event, d *record.Decision) {
 	o := &d.Observation
 	if g.Depth == Outline || o.Now == 0 {
 		return
 	}
-	i.moment(o.Now)
+	i.noteBootTime(o.Now)
 	t := &o.Table
-	g.told(i, Point{Time: e.Time, At: o.Now, Entries: t.Entries, Max: t.Max, Buckets: t.Buckets, Level: d.Level}, &t.Counters)
-	if g.Depth == Whole && !i.Scene.known() {
-		i.Scene = Scene{Timeouts: o.Timeouts, Memory: o.Memory, Host: o.Host, Budget: d.Budget, Kernel: o.Kernel}
+	g.addReading(i, Point{Time: e.Time, At: o.Now, Entries: t.Entries, Max: t.Max, Buckets: t.Buckets, Level: d.Level}, &t.Counters)
+	if g.Depth == Whole && !i.HostContext.isSet() {
+		i.HostContext = HostContext{Timeouts: o.Timeouts, Memory: o.Memory, Host: o.Host, Budget: d.Budget, Kernel: o.Kernel}
 	}
 }
 
-func (g *Grouper) planned(e Event, p *record.Decision) {
-	i := g.about(p.Incident, p.NetNS, &e)
+func (g *Grouper) addPlan(e Event, p *record.Decision) {
+	i := g.noteIncidentOf(p.Incident, p.NetNS, &e)
 	if i == nil {
 		return
 	}
 	i.Level = max(i.Level, p.Level)
-	i.named(p.Cause)
-	g.observed(i, e, p)
+	i.noteCause(p.Cause)
+	g.addObservation(i, e, p)
 	d := Decision{
 		Seq: e.Seq, Time: e.Time, At: p.Observation.Now, Level: p.Level, Cause: p.Cause, Hold: p.Held, Text: p.Text, Kind: Held,
 	}
 	switch e.Kind {
 	case record.KindBreaker:
-		i.Tally.Breakers++
-		d.Kind = Tripped
-		g.tell(i, d)
+		i.Counts.Breakers++
+		d.Kind = BreakerOpened
+		g.addDecision(i, d)
 	case record.KindHold:
-		i.Tally.Holds++
-		g.tell(i, d)
+		i.Counts.Holds++
+		g.addDecision(i, d)
 	default:
 		d.Kind = Acted
 		for n := range p.Actions {
 			d.Action = &p.Actions[n]
 			d.Text = d.Action.Sentence()
-			g.tell(i, d)
+			g.addDecision(i, d)
 		}
 	}
 }
 
-// outcome takes in what the kernel said to an action. Outside of any incident
+// addOutcome takes in what the kernel said to an action. Outside of any incident
 // that is the giving back of a value, or the hash made larger in calm.
-func (g *Grouper) outcome(e Event, p *record.Outcome) {
+func (g *Grouper) addOutcome(e Event, p *record.Outcome) {
 	out := p.Outcome
 	if p.Incident == "" {
-		g.knobs.wrote(&out, nil, e.Time)
+		g.changes.addOutcome(&out, nil, e.Time)
 		return
 	}
-	i := g.about(p.Incident, 0, &e)
+	i := g.noteIncidentOf(p.Incident, 0, &e)
 	if i == nil {
 		return
 	}
 	switch act := &out.Action; {
 	case act.Would:
-		i.Tally.Would++
+		i.Counts.Would++
 	case !out.OK:
-		i.Tally.Failed++
+		i.Counts.Failed++
 	default:
-		i.Tally.Done++
+		i.Counts.Done++
 		if act.Type.Restores() {
-			i.Tally.Back++
+			i.Counts.Restored++
 		}
 	}
-	g.knobs.wrote(&out, i, e.Time)
+	g.changes.addOutcome(&out, i, e.Time)
 	if g.Depth != Whole {
 		return
 	}
-	i.Sacrificed.add(&out)
-	if d := i.awaiting(&out.Action); d != nil {
+	i.Cost.add(&out)
+	if d := i.decisionFor(&out.Action); d != nil {
 		d.Outcome = &out
 		return
 	}
-	i.decided(Decision{Seq: e.Seq, Time: e.Time, Kind: Acted, Action: &out.Action, Outcome: &out, Text: out.Action.Sentence()})
+	i.appendDecision(Decision{Seq: e.Seq, Time: e.Time, Kind: Acted, Action: &out.Action, Outcome: &out, Text: out.Action.Sentence()})
 }
 
-// awaiting finds the decision whose outcome this is.
-func (i *Incident) awaiting(act *policy.Action) *Decision {
+// decisionFor finds the decision whose outcome this is.
+func (i *Incident) decisionFor(act *policy.Action) *Decision {
 	for n := len(i.Decisions) - 1; n >= 0 && n >= len(i.Decisions)-64; n-- {
 		d := &i.Decisions[n]
 		if d.Action != nil && d.Outcome == nil && d.Action.Type == act.Type && d.Action.Knob == act.Knob {
@@ -115,7 +115,7 @@ func (i *Incident) awaiting(act *policy.Action) *Decision {
 }
 
 // add counts what an act on entries took.
-func (s *Sacrificed) add(out *policy.Outcome) {
+func (s *Cost) add(out *policy.Outcome) {
 	if out.Changed > 0 && !out.Action.Would {
 		counts := &s.Aged
 		if out.Action.Type == policy.DeleteEntries {
@@ -134,25 +134,25 @@ func (s *Sacrificed) add(out *policy.Outcome) {
 			s.Spared[eligibility] += n
 		}
 	}
-	room := mostSamples - len(s.Samples)
+	room := maxSamples - len(s.Samples)
 	s.Samples = append(s.Samples, out.Entries.Samples[:min(room, len(out.Entries.Samples))]...)
 }
 
-func (g *Grouper) judged(i *Incident, e Event, p *record.Verdict) {
+func (g *Grouper) addVerdict(i *Incident, e Event, p *record.Verdict) {
 	switch p.Result {
 	case policy.Helped:
-		i.Tally.Helped++
+		i.Counts.Helped++
 	case policy.NoEffect:
-		i.Tally.NoEffect++
+		i.Counts.NoEffect++
 	case policy.Worse:
-		i.Tally.Worse++
+		i.Counts.Worse++
 	case policy.Inconclusive:
-		i.Tally.Inconclusive++
+		i.Counts.Inconclusive++
 	}
 	v := p.Verdict
-	after, counters := figures(&v.After, policy.Calm)
+	after, counters := readingPoint(&v.After, policy.Calm)
 	after.Time = e.Time
-	g.told(i, after, &counters)
+	g.addReading(i, after, &counters)
 	for n := range i.Decisions {
 		if d := &i.Decisions[n]; d.Action != nil && d.Action.Type == v.Type && d.At == v.ActedAt {
 			d.Verdict = &v
