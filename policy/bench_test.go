@@ -76,13 +76,13 @@ func BenchmarkDay(b *testing.B) {
 		{Class: tablesim.TCPShort, Rate: 200, To: 300}, {Class: tablesim.TCP, Rate: 10, To: 20},
 		{Class: tablesim.DNS, Rate: 100, To: 50}, {Class: tablesim.UDPUnreplied, Rate: 20, To: 20},
 	} {
-		load.For, load.Lasting = s.Run, load.Class.Lasts()
+		load.For, load.Lasting = s.Run, load.Class.Duration()
 		s.Loads = append(s.Loads, load)
 	}
 	turns := 0
 	for b.Loop() {
 		turns = 0
-		tablesim.Walk(s, &l, func(*tablesim.Turn) bool { turns++; return true })
+		tablesim.Simulate(s, &l, func(*tablesim.Iteration) bool { turns++; return true })
 	}
 	b.ReportMetric(float64(turns), "turns/op")
 }

@@ -62,14 +62,14 @@ type checker struct {
 	now          policy.BootTime
 }
 
-func (w *checker) visit(t *tablesim.Turn) bool {
+func (w *checker) visit(t *tablesim.Iteration) bool {
 	w.turn++
 	if w.turn == 1 {
 		w.reset()
 	}
 	disturbed := false
 	for _, e := range t.Events {
-		switch e.Deed {
+		switch e.Type {
 		case tablesim.Reboot:
 			w.reset()
 			disturbed = true
@@ -119,7 +119,7 @@ func (w *checker) checkReasons(p *policy.Plan) {
 }
 
 // P1: no action ever leaves its limits.
-func (w *checker) checkBounds(t *tablesim.Turn, act *policy.Action) {
+func (w *checker) checkBounds(t *tablesim.Iteration, act *policy.Action) {
 	l, o := w.limits, &t.Plan.Assessment.Observation
 	var ok bool
 	switch act.Type {
@@ -181,7 +181,7 @@ func (w *checker) checkHarmless(act *policy.Action) {
 }
 
 // P1: the acts within any hour are limited. Restores do not count.
-func (w *checker) checkPace(t *tablesim.Turn) {
+func (w *checker) checkPace(t *tablesim.Iteration) {
 	p := t.Plan
 	if !p.Acts() || p.Actions[0].Type.Restores() {
 		return
@@ -194,7 +194,7 @@ func (w *checker) checkPace(t *tablesim.Turn) {
 }
 
 // P2: each act of a kind gets its verdict before the next one.
-func (w *checker) checkVerdicts(t *tablesim.Turn, disturbed bool) {
+func (w *checker) checkVerdicts(t *tablesim.Iteration, disturbed bool) {
 	p := t.Plan
 	for i := range p.Verdicts {
 		v := &p.Verdicts[i]
@@ -238,7 +238,7 @@ func (w *checker) checkVerdicts(t *tablesim.Turn, disturbed bool) {
 
 func (w *checker) clockStepped() bool {
 	for _, e := range w.scenario.Events {
-		if e.Deed == tablesim.StepBoot || e.Deed == tablesim.Reboot {
+		if e.Type == tablesim.StepBoot || e.Type == tablesim.Reboot {
 			return true
 		}
 	}
@@ -246,7 +246,7 @@ func (w *checker) clockStepped() bool {
 }
 
 // releaseChanged drops the claims on values that another program changed.
-func (w *checker) releaseChanged(t *tablesim.Turn) {
+func (w *checker) releaseChanged(t *tablesim.Iteration) {
 	o := &t.Plan.Assessment.Observation
 	if o.Absent {
 		clear(w.claims) // unloading the module loses its values
@@ -272,7 +272,7 @@ func (w *checker) releaseChanged(t *tablesim.Turn) {
 
 // P6: a value that another program changed is not written until the yield ends;
 // a value that another program raised is the new base.
-func (w *checker) checkDeference(t *tablesim.Turn) {
+func (w *checker) checkDeference(t *tablesim.Iteration) {
 	for i := range t.Outcomes {
 		out := &t.Outcomes[i]
 		k, ok := knobOf(&out.Action)
@@ -320,7 +320,7 @@ func (w *checker) read(o *policy.Observation, k knob) uint64 {
 
 // P8: the same inputs give the same plan and are not changed, and so do inputs
 // that were recorded as JSON.
-func (w *checker) checkPure(t *tablesim.Turn) {
+func (w *checker) checkPure(t *tablesim.Iteration) {
 	if !t.Plan.Acts() && w.turn%32 != 0 && len(t.Plan.Verdicts)+len(t.Plan.Overrides) == 0 {
 		return
 	}
@@ -364,7 +364,7 @@ func roundTrip(t *testing.T, from, to any) {
 // checkJitter compares a plan with the plan of the first host of a fleet. A
 // later host may delay it, but never a raise, nor anything at level high or
 // above, and never for longer than the limits permit.
-func (w *checker) checkJitter(t *tablesim.Turn) {
+func (w *checker) checkJitter(t *tablesim.Iteration) {
 	first := t.Plan.Assessment.Observation
 	first.Jitter = 0
 	a := w.limits.Assess(t.State, &first)
@@ -412,7 +412,7 @@ func (w *checker) longestDelay(kind policy.ActionType) time.Duration {
 	return max(longest/10000*time.Duration(l.Jitter.Share), l.Jitter.Start)
 }
 
-func (w *checker) remember(t *tablesim.Turn) {
+func (w *checker) remember(t *tablesim.Iteration) {
 	for i := range t.Outcomes {
 		if t.Outcomes[i].Action.Type == policy.ResizeHash && t.Outcomes[i].OK {
 			w.resizedAt = t.At

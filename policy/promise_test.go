@@ -39,7 +39,7 @@ func decodeScenario(data []byte) *tablesim.Scenario {
 			Max: 4096 << (at(2) % 6), Buckets: 1024 << (at(2) >> 4 % 8),
 			NetNS: []tablesim.NetNS{{Name: "other", Inode: 4026532177}},
 			// Every host of a fleet keeps the promises.
-			Phase: conntrack.Permyriad(at(2)) * 40,
+			Jitter: conntrack.Permyriad(at(2)) * 40,
 		},
 		Start: []tablesim.Start{{Class: tablesim.TCP, Entries: 500}},
 	}
@@ -73,7 +73,7 @@ func addStep(s *tablesim.Scenario, now time.Duration, what, value byte) {
 			tablesim.TCPShort, tablesim.TCPShort, tablesim.TCP, tablesim.TCPIdle, tablesim.Clash,
 		}
 		c := classes[int(what)%len(classes)]
-		l := tablesim.Load{At: now, For: stepLength * time.Duration(1+what/50), Class: c, Lasting: c.Lasts()}
+		l := tablesim.Load{At: now, For: stepLength * time.Duration(1+what/50), Class: c, Lasting: c.Duration()}
 		l.Rate = float64(value) * float64(value) / 8
 		l.To = l.Rate * float64(1+what%3) / 2
 		if what%16 == 0 {
@@ -81,35 +81,35 @@ func addStep(s *tablesim.Scenario, now time.Duration, what, value byte) {
 		}
 		s.Loads = append(s.Loads, l)
 	case what < 210:
-		event(tablesim.Event{Deed: tablesim.SetKnob, Knob: knob, Value: 2048 * uint64(value)})
+		event(tablesim.Event{Type: tablesim.SetKnob, Knob: knob, Value: 2048 * uint64(value)})
 	case what < 215:
-		event(tablesim.Event{Deed: tablesim.MultiplyKnob, Knob: knob, Value: 2})
+		event(tablesim.Event{Type: tablesim.MultiplyKnob, Knob: knob, Value: 2})
 	case what < 222:
 		knob = tablesim.Knob{Part: tablesim.PartTimeouts, Timeout: conntrack.TCPTimeWait}
 		if what%2 == 0 {
 			knob.Timeout = conntrack.UDP
 		}
-		event(tablesim.Event{Deed: tablesim.SetKnob, Knob: knob, Value: 5 + uint64(value)})
+		event(tablesim.Event{Type: tablesim.SetKnob, Knob: knob, Value: 5 + uint64(value)})
 	case what < 226:
-		event(tablesim.Event{Deed: tablesim.SetMemory, Value: uint64(value) << 20})
+		event(tablesim.Event{Type: tablesim.SetMemory, Value: uint64(value) << 20})
 	case what < 230:
-		event(tablesim.Event{Deed: tablesim.SetPressure, Value: uint64(value) * 20})
+		event(tablesim.Event{Type: tablesim.SetPressure, Value: uint64(value) * 20})
 	case what < 234:
-		event(tablesim.Event{Deed: tablesim.LogNoise, Value: uint64(value)})
+		event(tablesim.Event{Type: tablesim.LogNoise, Value: uint64(value)})
 	case what < 238:
-		event(tablesim.Event{Deed: tablesim.StepBoot, Span: -time.Duration(value) * time.Minute})
+		event(tablesim.Event{Type: tablesim.StepBoot, Span: -time.Duration(value) * time.Minute})
 	case what < 241:
-		event(tablesim.Event{Deed: tablesim.StepWall, Span: -time.Duration(value) * time.Hour})
+		event(tablesim.Event{Type: tablesim.StepWall, Span: -time.Duration(value) * time.Hour})
 	case what < 243:
-		event(tablesim.Event{Deed: tablesim.Reboot})
+		event(tablesim.Event{Type: tablesim.Reboot})
 	case what < 246:
-		event(tablesim.Event{Deed: tablesim.Unload})
+		event(tablesim.Event{Type: tablesim.Unload})
 	case what < 250:
-		event(tablesim.Event{Deed: tablesim.Reload})
+		event(tablesim.Event{Type: tablesim.Reload})
 	case what < 252:
-		event(tablesim.Event{Deed: tablesim.Pause, Span: time.Duration(1+value) * time.Second})
+		event(tablesim.Event{Type: tablesim.Pause, Span: time.Duration(1+value) * time.Second})
 	case what < 254:
-		event(tablesim.Event{Deed: tablesim.Resume})
+		event(tablesim.Event{Type: tablesim.Resume})
 	}
 }
 
@@ -125,7 +125,7 @@ func coarseLimits() policy.Limits {
 func checkPromises(t *testing.T, s *tablesim.Scenario, l policy.Limits) {
 	t.Helper()
 	w := checker{t: t, limits: &l, scenario: s}
-	tablesim.Walk(s, &l, w.visit)
+	tablesim.Simulate(s, &l, w.visit)
 	w.checkGivenBack()
 	if t.Failed() {
 		t.Logf("scenario:\n%s", s)

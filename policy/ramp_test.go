@@ -30,7 +30,7 @@ func TestRampsThatFitLoseNothing(t *testing.T) {
 							Memory: 8 << 30, Available: 6 << 30, Kernel: tablesim.Release{Major: 6, Minor: 1}, Max: start, Buckets: 262144,
 						},
 						Loads: []tablesim.Load{
-							{For: climb, Class: class, To: peak, Lasting: class.Lasts()},
+							{For: climb, Class: class, To: peak, Lasting: class.Duration()},
 							// Insert conflicts are ordinary on a gateway and must not hide the ramp.
 							{For: climb, Class: tablesim.Clash, Rate: 5, To: 5},
 						},
@@ -66,7 +66,7 @@ func TestInsertConflictsDoNotHideAForecast(t *testing.T) {
 				{At: 20 * time.Second, For: 40 * time.Second, Class: tablesim.TCPIdle, Rate: 3000, To: 3000},
 			},
 		}
-		tablesim.Walk(s, &l, func(turn *tablesim.Turn) bool {
+		tablesim.Simulate(s, &l, func(turn *tablesim.Iteration) bool {
 			at = turn.At
 			return !turn.Plan.Acts() || turn.Plan.Actions[0].Type != policy.RaiseMax
 		})

@@ -78,7 +78,7 @@ func (a *archive) play(t *testing.T, name string) *played {
 	var s *tablesim.Scenario
 	var err error
 	if scenario, ok := strings.CutPrefix(string(a.load), builtIn); ok {
-		s, err = tablesim.Ship(strings.TrimSpace(scenario))
+		s, err = tablesim.BuiltIn(strings.TrimSpace(scenario))
 	} else {
 		s, err = tablesim.Parse(name, string(a.load))
 	}
@@ -96,7 +96,7 @@ func archiveNames(t *testing.T) []string {
 	if err != nil {
 		t.Fatal(err)
 	}
-	names := tablesim.Shipped()
+	names := tablesim.BuiltInNames()
 	for _, path := range paths {
 		names = append(names, strings.TrimSuffix(filepath.Base(path), ".txtar"))
 	}

@@ -26,13 +26,13 @@ func newPlayed(r *tablesim.Result) *played {
 	for i := range r.Timeline {
 		line := &r.Timeline[i]
 		switch line.Kind {
-		case tablesim.Acted:
+		case tablesim.ActionLine:
 			p.acts = append(p.acts, line.Outcome.Action)
-		case tablesim.CauseIs:
+		case tablesim.CauseLine:
 			p.causes = append(p.causes, line.Cause)
-		case tablesim.Held:
+		case tablesim.HoldLine:
 			p.holds = append(p.holds, line.Hold)
-		case tablesim.Override:
+		case tablesim.OverrideLine:
 			p.yields = append(p.yields, line.Override.Yield)
 		}
 	}
@@ -56,35 +56,35 @@ func (p *played) timeline() []byte {
 		line := &p.Timeline[i]
 		text := ""
 		switch line.Kind {
-		case tablesim.Happened:
+		case tablesim.EventLine:
 			if strings.HasSuffix(line.Text, " times before)") {
 				continue
 			}
 			text = line.Text
-		case tablesim.LevelIs:
+		case tablesim.LevelLine:
 			// The change and the fullness, without the rest of the sentence.
 			text, _, _ = strings.Cut(line.Text, ", ")
-		case tablesim.CauseIs:
+		case tablesim.CauseLine:
 			text = line.Cause.String()
-		case tablesim.Acted:
+		case tablesim.ActionLine:
 			text = actText(line.Outcome)
 			clear(held)
-		case tablesim.Judged:
+		case tablesim.VerdictLine:
 			text = fmt.Sprintf("%s %s", line.Verdict.Type, line.Verdict.Result)
 			if line.Verdict.Bans {
 				text += ", banned"
 			}
-		case tablesim.Override:
+		case tablesim.OverrideLine:
 			o := line.Override
 			text = fmt.Sprintf("%s%s wrote %d found %d, %s, yield %s", o.Type, timeoutName(o.Knob), o.Wrote, o.Found, o.Change, o.Yield)
 			clear(held)
-		case tablesim.Held:
+		case tablesim.HoldLine:
 			if held[line.Hold] {
 				continue
 			}
 			held[line.Hold] = true
 			text = line.Hold.String()
-		case tablesim.Breaker:
+		case tablesim.BreakerLine:
 			text = line.Hold.String()
 			clear(held)
 		}

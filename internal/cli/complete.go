@@ -128,8 +128,8 @@ func offerScenarios(_ *cobra.Command, given []string, _ string) ([]cobra.Complet
 		return nil, cobra.ShellCompDirectiveNoFileComp
 	}
 	var offers []cobra.Completion
-	for _, name := range tablesim.Shipped() {
-		if s, err := tablesim.Ship(name); err == nil {
+	for _, name := range tablesim.BuiltInNames() {
+		if s, err := tablesim.BuiltIn(name); err == nil {
 			offers = append(offers, cobra.CompletionWithDesc(name, s.About))
 		}
 	}

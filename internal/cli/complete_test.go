@@ -91,7 +91,7 @@ func TestAShellIsOfferedValues(t *testing.T) {
 		"kinds":             {[]string{"audit", "tail", "--kind", ""}, kinds, offersNoSpace},
 		"more kinds":        {[]string{"audit", "show", "--kind", "plan,"}, more, offersNoSpace},
 		"modes":             {[]string{"run", "--mode", ""}, []string{"enforce", "observe"}, offersNoFiles},
-		"scenarios":         {[]string{"simulate", ""}, tablesim.Shipped(), offersFiles},
+		"scenarios":         {[]string{"simulate", ""}, tablesim.BuiltInNames(), offersFiles},
 		"a second scenario": {[]string{"simulate", "ramp", ""}, nil, offersNoFiles},
 		"a file to check":   {[]string{"config", "check", ""}, nil, offersFiles},
 		"no file, no word":  {[]string{"status", ""}, nil, offersNoFiles},

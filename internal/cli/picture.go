@@ -46,7 +46,7 @@ func picture(r *tablesim.Result, limits *policy.Limits) *ui.Picture {
 	}
 	for i := range r.Timeline {
 		line := &r.Timeline[i]
-		if line.Kind != tablesim.Acted {
+		if line.Kind != tablesim.ActionLine {
 			continue
 		}
 		marks, text := p.Chart.Marks, audit.Sanitise(line.Text)

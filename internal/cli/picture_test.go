@@ -112,7 +112,7 @@ func TestPictureOfARamp(t *testing.T) {
 	}
 	plans := map[time.Duration]bool{}
 	for i := range r.Timeline {
-		if line := &r.Timeline[i]; line.Kind == tablesim.Acted {
+		if line := &r.Timeline[i]; line.Kind == tablesim.ActionLine {
 			plans[line.At] = true
 		}
 	}
@@ -135,7 +135,7 @@ func TestPictureOfARamp(t *testing.T) {
 }
 
 func TestPictures(t *testing.T) {
-	for _, name := range tablesim.Shipped() {
+	for _, name := range tablesim.BuiltInNames() {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			r := simulated(t, name)
@@ -149,7 +149,7 @@ func TestPictures(t *testing.T) {
 func TestPictureOfLittle(t *testing.T) {
 	many := &tablesim.Result{Scenario: "many", Curve: []tablesim.Point{{Entries: 1}, {At: time.Hour, Max: 5}}}
 	for i := range 40 {
-		many.Timeline = append(many.Timeline, tablesim.Line{At: time.Duration(i) * time.Minute, Kind: tablesim.Acted, Text: "did it"})
+		many.Timeline = append(many.Timeline, tablesim.Line{At: time.Duration(i) * time.Minute, Kind: tablesim.ActionLine, Text: "did it"})
 	}
 	tests := map[string]struct {
 		result *tablesim.Result
@@ -183,7 +183,7 @@ func TestAPictureThatCannotBeWritten(t *testing.T) {
 // simulated plays a shipped scenario.
 func simulated(t *testing.T, name string) *tablesim.Result {
 	t.Helper()
-	s, err := tablesim.Ship(name)
+	s, err := tablesim.BuiltIn(name)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -161,7 +161,7 @@ func lasting(c tablesim.Class, run time.Duration) time.Duration {
 	if c == tablesim.TCP {
 		return run + time.Minute
 	}
-	return c.Lasts()
+	return c.Duration()
 }
 
 // shortRelease returns the two numbers that a kernel release begins with; that
@@ -198,7 +198,7 @@ func (r *replayed) print(out io.Writer, whose string) error {
 	var b strings.Builder
 	b.WriteString("\nWhat would have been done under the other limits:\n")
 	for n := range r.Other.Timeline {
-		if line := &r.Other.Timeline[n]; line.Kind == tablesim.Acted || line.Kind == tablesim.Breaker {
+		if line := &r.Other.Timeline[n]; line.Kind == tablesim.ActionLine || line.Kind == tablesim.BreakerLine {
 			fmt.Fprintf(&b, "%10s  %s\n", line.At.Round(time.Millisecond), audit.Sanitise(line.Text))
 		}
 	}

@@ -44,7 +44,7 @@ from one of ours: --show prints its text.`,
 				return listScenarios(out)
 			}
 			if show {
-				text, err := tablesim.ShippedText(args[0])
+				text, err := tablesim.BuiltInText(args[0])
 				if err != nil {
 					return hint(err, "ctwarden simulate --list")
 				}
@@ -90,8 +90,8 @@ func simulate(cmd *cobra.Command, name, picture string, asJSON bool) error {
 
 func listScenarios(out io.Writer) error {
 	w := ui.NewTable(out)
-	for _, name := range tablesim.Shipped() {
-		s, err := tablesim.Ship(name)
+	for _, name := range tablesim.BuiltInNames() {
+		s, err := tablesim.BuiltIn(name)
 		if err != nil {
 			return err
 		}
@@ -105,8 +105,8 @@ const maxScenario = 1 << 20
 
 // readScenario finds a scenario by its name or reads it from a file.
 func readScenario(name string, stdin io.Reader) (*tablesim.Scenario, error) {
-	if slices.Contains(tablesim.Shipped(), name) {
-		return tablesim.Ship(name)
+	if slices.Contains(tablesim.BuiltInNames(), name) {
+		return tablesim.BuiltIn(name)
 	}
 	in := stdin
 	if name != "-" {

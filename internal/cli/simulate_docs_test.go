@@ -129,8 +129,8 @@ func scenarioTable(t *testing.T) string {
 	var b strings.Builder
 	b.WriteString("| scenario | | packets lost: ctwarden | nothing | cron |\n|---|---|--:|--:|--:|\n")
 	limits := policy.Defaults()
-	for _, name := range tablesim.Shipped() {
-		s, err := tablesim.Ship(name)
+	for _, name := range tablesim.BuiltInNames() {
+		s, err := tablesim.BuiltIn(name)
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -267,7 +267,7 @@ func TestPageNeedsNothingElse(t *testing.T) {
 
 func TestEachFieldCaseIsTold(t *testing.T) {
 	var e estimates
-	for _, name := range tablesim.Shipped() {
+	for _, name := range tablesim.BuiltInNames() {
 		t.Run(name, func(t *testing.T) {
 			found := play(t, name)
 			for i := range found {
@@ -310,13 +310,13 @@ func (j *estimates) judge(t *testing.T, name string, found []incident.Incident) 
 		t.Fatalf("%d incidents, want 1", len(found))
 	}
 	e := found[0].Estimate()
-	s, err := tablesim.Ship(name)
+	s, err := tablesim.BuiltIn(name)
 	if err != nil {
 		t.Fatal(err)
 	}
 	limits := policy.Defaults()
 	l := tablesim.Run(s, &limits).Nothing.Losses
-	truth := l.Full + l.EarlyDropped + l.Collected
+	truth := l.Full + l.EarlyDropped + l.EvictedByGC
 	j.judged++
 	if truth >= e.NoRoom.Low && truth <= e.NoRoom.High {
 		j.within++

@@ -53,7 +53,7 @@ func (c *chronicle) write(kind string, parts ...any) {
 
 type fields map[string]any
 
-func (c *chronicle) turn(turn *tablesim.Turn) bool {
+func (c *chronicle) turn(turn *tablesim.Iteration) bool {
 	p := turn.Plan
 	a := &p.Assessment
 	o := &a.Observation
@@ -87,7 +87,7 @@ func (c *chronicle) turn(turn *tablesim.Turn) bool {
 	return true
 }
 
-func (c *chronicle) decided(turn *tablesim.Turn) {
+func (c *chronicle) decided(turn *tablesim.Iteration) {
 	p := turn.Plan
 	a := &p.Assessment
 	plan := fields{
@@ -133,13 +133,13 @@ func (c *chronicle) flush() {
 // play returns the incidents of a shipped scenario.
 func play(t testing.TB, name string) []incident.Incident {
 	t.Helper()
-	s, err := tablesim.Ship(name)
+	s, err := tablesim.BuiltIn(name)
 	if err != nil {
 		t.Fatal(err)
 	}
 	limits := policy.Defaults()
 	c := chronicle{t: t}
-	tablesim.Walk(s, &limits, c.turn)
+	tablesim.Simulate(s, &limits, c.turn)
 	found := slices.Collect(c.grouper.Newest())
 	for i := range found {
 		if len(found[i].Gaps) > 0 {

@@ -5,13 +5,13 @@ import (
 	"time"
 )
 
-// odds turns expected numbers into whole ones: what is left of one is carried
+// carry turns expected numbers into whole ones: what is left of one is carried
 // over to the next, so that sums are right.
-type odds struct {
-	failed, evicted, walked, chained, freed float64
+type carry struct {
+	failed, evicted, scanned, chained, freed float64
 }
 
-func whole(x float64, carry *float64) uint64 {
+func floorWithCarry(x float64, carry *float64) uint64 {
 	x += *carry
 	n := math.Floor(x)
 	*carry = x - n
@@ -27,8 +27,8 @@ func (h *Host) admit(t *table, l *Load, n uint64, at, width time.Duration) {
 		h.losses.Clash += n
 		return
 	}
-	h.walkOver(n * l.Class.lookups())
-	n -= h.starved(t, n)
+	h.freeExpiredInChains(n * l.Class.lookups())
+	n -= h.dropForMemory(t, n)
 	room := n
 	if h.max != 0 {
 		room = 0
@@ -37,16 +37,16 @@ func (h *Host) admit(t *table, l *Load, n uint64, at, width time.Duration) {
 		}
 	}
 	passed := room + h.earlyDrop(t, n-room)
-	passed -= h.tooLong(t, passed)
+	passed -= h.failInLongChains(t, passed)
 	if passed > 0 {
 		t.add(l.Class, l.Lasting, passed, at, width)
 	}
 }
 
-// walkOver frees the expired entries in the chains that so many lookups walk
+// freeExpiredInChains frees the expired entries in the chains that so many lookups walk
 // through, of whatever namespace (____nf_conntrack_find, Linux 4.9 and later).
 // Each entry stands in two chains.
-func (h *Host) walkOver(lookups uint64) {
+func (h *Host) freeExpiredInChains(lookups uint64) {
 	var expired uint64
 	for i := range h.tables {
 		expired += h.tables[i].expired
@@ -55,7 +55,7 @@ func (h *Host) walkOver(lookups uint64) {
 		return
 	}
 	share := 2 * float64(lookups) / float64(h.buckets)
-	freed := whole(float64(expired)*(1-math.Exp(-share)), &h.odds.freed)
+	freed := floorWithCarry(float64(expired)*(1-math.Exp(-share)), &h.carry.freed)
 	for i := range h.tables {
 		t := &h.tables[i]
 		n := min(scale(freed, t.expired, expired), t.expired)
@@ -63,8 +63,8 @@ func (h *Host) walkOver(lookups uint64) {
 	}
 }
 
-// starved counts those of n packets for which there is no memory.
-func (h *Host) starved(t *table, n uint64) uint64 {
+// dropForMemory counts those of n packets for which there is no memory.
+func (h *Host) dropForMemory(t *table, n uint64) uint64 {
 	fit := h.available / h.bytesPerEntry()
 	entries := h.entries()
 	if entries+n <= fit {
@@ -79,8 +79,8 @@ func (h *Host) starved(t *table, n uint64) uint64 {
 	return lost
 }
 
-// overMemory reports whether no entry can be allocated.
-func (h *Host) overMemory() bool { return h.entries() >= h.available/h.bytesPerEntry() }
+// memoryExhausted reports whether no entry can be allocated.
+func (h *Host) memoryExhausted() bool { return h.entries() >= h.available/h.bytesPerEntry() }
 
 // evictionRange is how many buckets early drop looks at (NF_CT_EVICTION_RANGE).
 const evictionRange = 8
@@ -105,23 +105,23 @@ func (h *Host) earlyDrop(t *table, packets uint64) uint64 {
 		fails = math.Exp(-float64(evictionRange * chain * victims))
 		each = chain * victims / (1 - math.Exp(-chain*victims))
 	}
-	failed := min(whole(float64(float64(packets)*fails), &h.odds.failed), packets)
+	failed := min(floorWithCarry(float64(float64(packets)*fails), &h.carry.failed), packets)
 	passed := packets - failed
-	evicted := whole(float64(float64(passed)*each), &h.odds.evicted)
-	evicted = t.take(func(q *queue, _ *cohort) bool { return !q.kind.assured() }, max(evicted, passed), nil)
+	evicted := floorWithCarry(float64(float64(passed)*each), &h.carry.evicted)
+	evicted = t.remove(func(q *queue, _ *cohort) bool { return !q.kind.assured() }, max(evicted, passed), nil)
 	if evicted < passed {
 		failed += passed - evicted
 		passed = evicted
 	}
 	// Expired entries on the way are freed, and are no victims.
-	walked := whole(float64(packets)*evictionRange*chain*float64(t.expired)/entries, &h.odds.walked)
+	walked := floorWithCarry(float64(packets)*evictionRange*chain*float64(t.expired)/entries, &h.carry.scanned)
 	t.expired -= min(walked, t.expired)
 	t.counters.EarlyDrop += evicted
 	t.counters.Drop += failed
 	h.losses.EarlyDropped += evicted
 	h.losses.Full += failed
 	if failed > 0 {
-		h.gc.asked = true
+		h.gc.requested = true
 	}
 	return passed
 }
@@ -129,53 +129,53 @@ func (h *Host) earlyDrop(t *table, packets uint64) uint64 {
 // The kernel refuses an insertion into a chain of more than 50 entries, plus a
 // random number below 30 (MIN_CHAINLEN and MAX_CHAINLEN, Linux 5.15 and later).
 const (
-	chainLeast = 50
-	chainMost  = 80
+	minChainLen = 50
+	maxChainLen = 80
 )
 
-// tooLong counts those of n insertions that meet a chain that is too long.
-func (h *Host) tooLong(t *table, n uint64) uint64 {
+// failInLongChains counts those of n insertions that meet a chain that is too long.
+func (h *Host) failInLongChains(t *table, n uint64) uint64 {
 	if n == 0 || !h.machine.Kernel.boundsChains() {
 		return 0
 	}
 	chain := 2 * float64(h.entries()) / float64(h.buckets)
-	if chain < chainLeast/3 {
+	if chain < minChainLen/3 {
 		return 0
 	}
-	lost := min(whole(float64(float64(n)*longChains(chain)), &h.odds.chained), n)
+	lost := min(floorWithCarry(float64(float64(n)*longChainShare(chain)), &h.carry.chained), n)
 	t.counters.InsertFailed += lost
 	t.counters.ChainTooLong += lost
 	h.losses.Chains += lost
 	return lost
 }
 
-// longChains is the share of insertions that fail when chains hold mean
+// longChainShare is the share of insertions that fail when chains hold mean
 // entries on average: lengths are Poisson distributed, and two chains are
 // looked at.
-func longChains(mean float64) float64 {
+func longChainShare(mean float64) float64 {
 	term := math.Exp(-mean)
 	below, refused := 0.0, 0.0
-	for length := range chainMost {
+	for length := range maxChainLen {
 		below += term
 		term *= mean / float64(length+1)
-		if length >= chainLeast {
-			refused += (1 - below) / (chainMost - chainLeast)
+		if length >= minChainLen {
+			refused += (1 - below) / (maxChainLen - minChainLen)
 		}
 	}
 	refused = max(refused, 0)
 	return 1 - (1-refused)*(1-refused)
 }
 
-// A limiter is the kernel's net_ratelimit: 10 lines in 5 s for all of
+// A rateLimiter is the kernel's net_ratelimit: 10 lines in 5 s for all of
 // networking and all namespaces together.
-type limiter struct {
-	since time.Duration
-	said  uint64
+type rateLimiter struct {
+	since  time.Duration
+	passed uint64
 }
 
-// say returns how many of n lines get through, when others have some to say at
+// allow returns how many of n lines get through, when others have some to say at
 // the same time.
-func (l *limiter) say(now time.Duration, n, others uint64) uint32 {
+func (l *rateLimiter) allow(now time.Duration, n, others uint64) uint32 {
 	const (
 		window = 5 * time.Second
 		burst  = 10
@@ -183,10 +183,10 @@ func (l *limiter) say(now time.Duration, n, others uint64) uint32 {
 	if n+others == 0 {
 		return 0
 	}
-	if l.said == 0 || now-l.since >= window {
-		l.since, l.said = now, 0
+	if l.passed == 0 || now-l.since >= window {
+		l.since, l.passed = now, 0
 	}
-	through := min(n+others, burst-l.said)
-	l.said += through
+	through := min(n+others, burst-l.passed)
+	l.passed += through
 	return uint32(scale(through, n, n+others))
 }

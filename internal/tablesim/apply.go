@@ -35,7 +35,7 @@ func (h *Host) Apply(act policy.Action) policy.Outcome {
 		return h.write(out, &h.max, PartMax)
 	case policy.ResizeHash:
 		out.Took = time.Duration(h.entries()) * resizeCost
-		h.worst = max(h.worst, out.Took)
+		h.worstStall = max(h.worstStall, out.Took)
 		out = h.write(out, &h.buckets, PartBuckets)
 		h.buckets = conntrack.RoundBuckets(h.buckets)
 		out.After = h.buckets
@@ -46,7 +46,7 @@ func (h *Host) Apply(act policy.Action) policy.Outcome {
 		t.timeouts[act.Knob] = uint32(value)
 		return out
 	case policy.AgeEntries, policy.DeleteEntries:
-		return h.touch(t, out)
+		return h.changeEntries(t, out)
 	}
 	out.Error = "unknown action " + act.Type.String()
 	return out
@@ -67,8 +67,8 @@ func (h *Host) write(out policy.Outcome, value *uint64, p Part) policy.Outcome {
 	return out
 }
 
-// touch deletes or ages entries.
-func (h *Host) touch(t *table, out policy.Outcome) policy.Outcome {
+// changeEntries deletes or ages entries.
+func (h *Host) changeEntries(t *table, out policy.Outcome) policy.Outcome {
 	act := &out.Action
 	out.Before = t.entries()
 	out.After = out.Before
@@ -82,7 +82,7 @@ func (h *Host) touch(t *table, out policy.Outcome) policy.Outcome {
 	t.expired = 0
 	eligible := h.eligible(act.Rule(conntrack.Protect{}, conntrack.IdlenessOf(t.timeouts)))
 	if act.Type == policy.DeleteEntries {
-		out.Changed = t.take(eligible, act.Cap, nil)
+		out.Changed = t.remove(eligible, act.Cap, nil)
 	} else {
 		out.Changed = h.age(t, eligible, act)
 	}
@@ -93,9 +93,9 @@ func (h *Host) touch(t *table, out policy.Outcome) policy.Outcome {
 
 // age leaves the remaining seconds to the entries that are meant. They stay as
 // idle as they were: only a packet would renew them, and none comes.
-func (h *Host) age(t *table, m match, act *policy.Action) uint64 {
+func (h *Host) age(t *table, m selector, act *policy.Action) uint64 {
 	var aged [numKinds]uint64
-	n := t.take(m, act.Cap, func(k kind, n uint64) { aged[k] += n })
+	n := t.remove(m, act.Cap, func(k kind, n uint64) { aged[k] += n })
 	left := time.Duration(act.Remaining) * time.Second
 	for k, count := range aged {
 		if count == 0 {

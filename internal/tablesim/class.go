@@ -65,9 +65,9 @@ func (c *Class) UnmarshalText(text []byte) error {
 	return fmt.Errorf("unknown class %q", text)
 }
 
-// Lasts is how long a connection of the class has traffic unless the scenario
+// Duration is how long a connection of the class has traffic unless the scenario
 // says otherwise; 0 for a class that has none after its first packets.
-func (c Class) Lasts() time.Duration {
+func (c Class) Duration() time.Duration {
 	switch c {
 	case UDPReplied:
 		return 30 * time.Second
@@ -93,8 +93,8 @@ func (c Class) lookups() uint64 {
 	return 3
 }
 
-// first is the kind of entry that a connection of the class makes.
-func (c Class) first() kind {
+// firstKind is the kind of entry that a connection of the class makes.
+func (c Class) firstKind() kind {
 	switch c {
 	case UDPUnreplied:
 		return udpUnreplied

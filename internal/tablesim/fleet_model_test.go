@@ -46,7 +46,7 @@ func (f *Fleet) Host(number int) *Scenario {
 		}
 		l.At += phase
 	}
-	s.Machine.Phase = conntrack.Permyriad(odds.Uint32N(10000))
+	s.Machine.Jitter = conntrack.Permyriad(odds.Uint32N(10000))
 	return &s
 }
 
@@ -75,7 +75,7 @@ func (f *Fleet) Play(l *policy.Limits, from, to int, acts *Acts, hosts *[policy.
 		var did [policy.NumActionTypes]bool
 		s := f.Host(number)
 		var packets uint64
-		Walk(s, l, func(t *Turn) bool {
+		Simulate(s, l, func(t *Iteration) bool {
 			packets = t.Host.losses.Packets()
 			if t.Plan.Acts() {
 				kind := t.Plan.Actions[0].Type

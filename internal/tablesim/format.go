@@ -36,8 +36,8 @@ func (s *Scenario) String() string {
 	if m.GC != 0 {
 		fmt.Fprintf(&b, "gc %s\n", m.GC)
 	}
-	if m.Phase != 0 {
-		fmt.Fprintf(&b, "phase %s\n", formatShare(uint64(m.Phase)))
+	if m.Jitter != 0 {
+		fmt.Fprintf(&b, "phase %s\n", formatShare(uint64(m.Jitter)))
 	}
 	fmt.Fprintf(&b, "run %s\n", s.Run)
 	if s.Noise != 0 {
@@ -79,7 +79,7 @@ func (l *Load) String() string {
 	if l.To != l.Rate {
 		text += " to " + formatRate(l.To)
 	}
-	if l.Lasting != l.Class.Lasts() {
+	if l.Lasting != l.Class.Duration() {
 		text += " lasting " + l.Lasting.String()
 	}
 	return text + in(l.NetNS)
@@ -87,19 +87,19 @@ func (l *Load) String() string {
 
 // String returns what happens, as it stands in a scenario after the colon.
 func (e *Event) String() string {
-	switch e.Deed {
+	switch e.Type {
 	case SetKnob, MultiplyKnob:
-		return fmt.Sprintf("%s %s %d", e.Deed, e.Knob, e.Value)
+		return fmt.Sprintf("%s %s %d", e.Type, e.Knob, e.Value)
 	case SetMemory:
-		return fmt.Sprintf("%s %s", e.Deed, formatSize(e.Value))
+		return fmt.Sprintf("%s %s", e.Type, formatSize(e.Value))
 	case SetPressure:
-		return fmt.Sprintf("%s %s", e.Deed, formatShare(e.Value))
+		return fmt.Sprintf("%s %s", e.Type, formatShare(e.Value))
 	case LogNoise:
-		return fmt.Sprintf("%s %d/s", e.Deed, e.Value)
+		return fmt.Sprintf("%s %d/s", e.Type, e.Value)
 	case StepWall, StepBoot, Pause:
-		return fmt.Sprintf("%s %s", e.Deed, e.Span)
+		return fmt.Sprintf("%s %s", e.Type, e.Span)
 	}
-	return e.Deed.String()
+	return e.Type.String()
 }
 
 func in(netns string) string {

@@ -29,18 +29,18 @@ type Host struct {
 	seed   uint64
 	noise  conntrack.Permyriad
 
-	kmsg limiter
+	kmsg rateLimiter
 	// Other users of the shared log limiter, in lines a second.
-	logNoise uint64
-	gc       collector
-	odds     odds
-	census   look
-	losses   Losses
-	worst    time.Duration
+	logNoise   uint64
+	gc         gcWorker
+	carry      carry
+	census     lastCensus
+	losses     Losses
+	worstStall time.Duration
 }
 
-// A look is the last census.
-type look struct {
+// A lastCensus is the last census.
+type lastCensus struct {
 	at      policy.BootTime
 	summary census.Summary
 }
@@ -57,7 +57,7 @@ type Losses struct {
 	// EarlyDropped counts entries that the kernel evicted for a new one, and
 	// Collected those that its gc evicted because the table was full.
 	EarlyDropped uint64 `json:"early_dropped,omitempty"`
-	Collected    uint64 `json:"collected,omitempty"`
+	EvictedByGC  uint64 `json:"collected,omitempty"`
 }
 
 // Packets is the number of packets lost for want of room or memory.
@@ -66,11 +66,11 @@ func (l Losses) Packets() uint64 { return l.Full + l.NoMemory + l.Chains }
 // uptime is how long a host has been up when a scenario begins.
 const uptime = time.Hour
 
-// longest is the longest stretch of time that is modelled at once.
-const longest = time.Second
+// maxStep is the longest stretch of time that is modelled at once.
+const maxStep = time.Second
 
-// shortest is the one around the moment that a table fills.
-const shortest = 50 * time.Millisecond
+// minStep is the one around the moment that a table fills.
+const minStep = 50 * time.Millisecond
 
 // NewHost returns a host of this make, up for an hour, whose tables hold what
 // Start says.
@@ -102,7 +102,7 @@ func (h *Host) boot() {
 			h.tables[0].timeouts[t] = seconds
 		}
 	}
-	h.kmsg, h.gc, h.census = limiter{}, collector{}, look{}
+	h.kmsg, h.gc, h.census = rateLimiter{}, gcWorker{}, lastCensus{}
 	h.gc.next = h.clock + cmp.Or(m.GC, gcFirst)
 }
 
@@ -112,7 +112,7 @@ func (h *Host) Now() policy.BootTime { return policy.BootTime(h.clock - h.booted
 // preload fills a table as Start says.
 func (h *Host) preload(s *Start) {
 	t := &h.tables[h.machine.find(s.NetNS)]
-	k, span := s.Class.first(), s.Class.Lasts()
+	k, span := s.Class.firstKind(), s.Class.Duration()
 	live := s.Class == TCP || s.Class == UDPReplied
 	if !live {
 		if s.Class == TCPShort {
@@ -148,9 +148,9 @@ func (h *Host) entries() uint64 {
 // kernel logs that a table is full.
 func (h *Host) Advance(d time.Duration) (left time.Duration) {
 	for d > 0 {
-		step := min(d, longest)
-		if step > shortest && h.fills(step) {
-			step = shortest
+		step := min(d, maxStep)
+		if step > minStep && h.fills(step) {
+			step = minStep
 		}
 		d -= step
 		if h.pass(step) {
@@ -184,18 +184,18 @@ func (h *Host) pass(step time.Duration) (logged bool) {
 	for i := range h.tables {
 		h.tables[i].expire(h.clock)
 	}
-	h.collect(step)
+	h.runGC(step)
 	noise := h.logNoise * uint64(step) / uint64(time.Second)
 	var refused uint64
 	for i := range h.tables {
 		before := h.tables[i].counters.FullDrops()
 		h.arrive(i, from, step)
 		refused = h.tables[i].counters.FullDrops() - before
-		if h.overMemory() {
+		if h.memoryExhausted() {
 			// A failed allocation is not logged.
 			refused = 0
 		}
-		lines := h.kmsg.say(h.clock, refused, noise)
+		lines := h.kmsg.allow(h.clock, refused, noise)
 		noise = 0
 		if lines > 0 {
 			h.hear(i, lines)
@@ -263,8 +263,8 @@ type arrivals struct {
 	table int
 	begin time.Duration
 	id    uint64
-	// came is how many have arrived, now how many do in this stretch.
-	came, now uint64
+	// arrived is how many have arrived, now how many do in this stretch.
+	arrived, now uint64
 	// second is the last second that the noise was drawn for, factor what it
 	// was, and before how many had come by its begin.
 	second int64
@@ -282,11 +282,11 @@ func (a *arrivals) until(h *Host, to time.Duration) uint64 {
 		a.factor = 0
 	}
 	total := uint64(a.total(h, end))
-	if total <= a.came {
+	if total <= a.arrived {
 		return 0
 	}
-	n := total - a.came
-	a.came = total
+	n := total - a.arrived
+	a.arrived = total
 	return n
 }
 

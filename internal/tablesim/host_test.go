@@ -36,7 +36,7 @@ func advance(h *tablesim.Host, d time.Duration) {
 }
 
 func load(class tablesim.Class, rate float64, d time.Duration) *tablesim.Load {
-	return &tablesim.Load{For: d, Class: class, Rate: rate, To: rate, Lasting: class.Lasts()}
+	return &tablesim.Load{For: d, Class: class, Rate: rate, To: rate, Lasting: class.Duration()}
 }
 
 func TestLittlesLaw(t *testing.T) {
@@ -236,11 +236,11 @@ func TestTheLogIsRateLimited(t *testing.T) {
 				Start:   []tablesim.Start{{Class: tablesim.TCPIdle, Entries: 1000, Idle: time.Second}},
 				Run:     6 * time.Second,
 				Loads:   []tablesim.Load{*load(tablesim.TCPIdle, 1000, 6*time.Second)},
-				Events:  []tablesim.Event{{Deed: tablesim.LogNoise, Value: test.noise}},
+				Events:  []tablesim.Event{{Type: tablesim.LogNoise, Value: test.noise}},
 			}
 			var lines uint32
 			l := policy.Limits{Sampling: policy.Defaults().Sampling} // permit nothing
-			tablesim.Walk(s, &l, func(turn *tablesim.Turn) bool {
+			tablesim.Simulate(s, &l, func(turn *tablesim.Iteration) bool {
 				lines += turn.Plan.Assessment.Observation.Full
 				return true
 			})

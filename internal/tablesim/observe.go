@@ -21,7 +21,7 @@ func epoch() time.Time { return time.Date(2026, time.January, 1, 0, 0, 0, 0, tim
 // Observe looks at the host's own table. Lines that were heard are told once.
 func (h *Host) Observe() policy.Observation {
 	o := policy.Observation{
-		At: epoch().Add(h.clock + h.wall), Now: h.Now(), Absent: h.absent, Jitter: h.machine.Phase,
+		At: epoch().Add(h.clock + h.wall), Now: h.Now(), Absent: h.absent, Jitter: h.machine.Jitter,
 	}
 	o.Memory = policy.Memory{
 		Total: h.machine.Memory, Pressure: h.pressure, EntryBytes: h.machine.Kernel.entryBytes(),
@@ -80,10 +80,10 @@ func (h *Host) Census(l *policy.Limits) {
 		c.Seen += n
 	}
 	c.HalfOpen += t.counts[synRecv]
-	c.Stale = t.matching(h.stale)
+	c.Stale = t.count(h.stale)
 	deletion, ageing := l.Rules(t.timeouts, conntrack.Protect{})
-	c.Deletable = t.matching(h.eligible(deletion))
-	c.Ageable = t.matching(h.eligible(ageing))
+	c.Deletable = t.count(h.eligible(deletion))
+	c.Ageable = t.count(h.eligible(ageing))
 	// A dump frees the expired entries that it walks over.
 	seen := min(c.Seen, censusRows)
 	t.expired -= scale(t.expired, seen, max(c.Seen, 1))
@@ -97,7 +97,7 @@ func (h *Host) Census(l *policy.Limits) {
 		}
 		c.Seen = seen
 	}
-	h.census = look{at: h.Now(), summary: c}
+	h.census = lastCensus{at: h.Now(), summary: c}
 }
 
 // idle is how long the entries of a cohort have been silent, on average.
@@ -109,7 +109,7 @@ func (h *Host) stale(q *queue, c *cohort) bool {
 }
 
 // eligible entries are those that the rule of an act lets it touch.
-func (h *Host) eligible(rule *policy.Rule) match {
+func (h *Host) eligible(rule *policy.Rule) selector {
 	return func(q *queue, c *cohort) bool {
 		if q.live {
 			return false

@@ -130,15 +130,15 @@ func (p *parser) parseMachine(key string) error {
 		err = m.Kernel.UnmarshalText([]byte(p.next()))
 	case "max":
 		p.hasMax = true
-		m.Max, err = p.number(0, mostMax)
+		m.Max, err = p.number(0, maxTableMax)
 	case "buckets":
 		m.Buckets, err = p.number(1, conntrack.MostBuckets)
 	case "gc":
 		m.GC, err = p.duration(time.Millisecond, 5*time.Minute)
 	case "phase":
-		m.Phase, err = p.percent()
+		m.Jitter, err = p.percent()
 	case "run":
-		s.Run, err = p.duration(time.Second, mostRun)
+		s.Run, err = p.duration(time.Second, maxRun)
 	case "noise":
 		s.Noise, err = p.percent()
 	case "seed":
@@ -188,7 +188,7 @@ func (p *parser) parseTimeout() error {
 	if err != nil {
 		return err
 	}
-	seconds, err := p.number(1, mostTimeout)
+	seconds, err := p.number(1, maxTimeout)
 	p.scenario.Machine.Timeouts[t] = uint32(seconds)
 	return err
 }
@@ -201,11 +201,11 @@ func (p *parser) parseStart() (err error) {
 	if s.Class == Clash {
 		return fmt.Errorf("clash takes no room")
 	}
-	if s.Entries, err = p.number(1, mostEntries); err != nil {
+	if s.Entries, err = p.number(1, maxEntries); err != nil {
 		return err
 	}
 	if p.accept("idle") {
-		if s.Idle, err = p.duration(time.Second, mostRun); err != nil {
+		if s.Idle, err = p.duration(time.Second, maxRun); err != nil {
 			return err
 		}
 	}
@@ -218,16 +218,16 @@ func (p *parser) parseAt() error {
 	var l Load
 	var e Event
 	var err error
-	if l.At, err = p.duration(0, mostRun); err != nil {
+	if l.At, err = p.duration(0, maxRun); err != nil {
 		return err
 	}
 	if p.accept("every") {
-		if e.Every, err = p.duration(time.Second, mostRun); err != nil {
+		if e.Every, err = p.duration(time.Second, maxRun); err != nil {
 			return err
 		}
 	}
 	if p.accept("for") {
-		if l.For, err = p.duration(time.Millisecond, mostRun); err != nil {
+		if l.For, err = p.duration(time.Millisecond, maxRun); err != nil {
 			return err
 		}
 	}
@@ -258,12 +258,12 @@ func (p *parser) parseLoad(l Load) (err error) {
 			return err
 		}
 	}
-	l.Lasting = l.Class.Lasts()
+	l.Lasting = l.Class.Duration()
 	if p.accept("lasting") {
 		if l.Lasting == 0 {
 			return fmt.Errorf("%s has no duration", l.Class)
 		}
-		if l.Lasting, err = p.duration(time.Millisecond, mostRun); err != nil {
+		if l.Lasting, err = p.duration(time.Millisecond, maxRun); err != nil {
 			return err
 		}
 	}
@@ -273,14 +273,14 @@ func (p *parser) parseLoad(l Load) (err error) {
 }
 
 func (p *parser) parseEvent(e Event, word string) (err error) {
-	e.Deed = SetKnob
-	for e.Deed < numDeeds && deedNames[e.Deed] != word {
-		e.Deed++
+	e.Type = SetKnob
+	for e.Type < numEventTypes && eventTypeNames[e.Type] != word {
+		e.Type++
 	}
-	switch e.Deed {
+	switch e.Type {
 	case SetKnob, MultiplyKnob:
 		if e.Knob, err = p.knob(); err == nil {
-			e.Value, err = p.number(0, mostMax)
+			e.Value, err = p.number(0, maxTableMax)
 		}
 	case SetMemory:
 		e.Value, err = p.size()
@@ -293,9 +293,9 @@ func (p *parser) parseEvent(e Event, word string) (err error) {
 		lines, err = p.rate()
 		e.Value = uint64(lines)
 	case StepWall, StepBoot:
-		e.Span, err = p.duration(-mostRun, mostRun)
+		e.Span, err = p.duration(-maxRun, maxRun)
 	case Pause:
-		e.Span, err = p.duration(time.Second, mostRun)
+		e.Span, err = p.duration(time.Second, maxRun)
 	case Reboot, Unload, Reload, Resume:
 	default:
 		return fmt.Errorf("%q is neither a class nor an event", word)

@@ -131,7 +131,7 @@ func TestScenarioRoundTrip(t *testing.T) {
 }
 
 func TestTheErrorOfAnUnknownScenarioListsAll(t *testing.T) {
-	_, err := tablesim.Ship("nosuch")
+	_, err := tablesim.BuiltIn("nosuch")
 	if err == nil || !strings.Contains(err.Error(), `"nosuch"`) || !strings.Contains(err.Error(), "syn_flood") {
 		t.Errorf("error %v", err)
 	}
@@ -140,8 +140,8 @@ func TestTheErrorOfAnUnknownScenarioListsAll(t *testing.T) {
 func FuzzParse(f *testing.F) {
 	f.Add(everyWord)
 	f.Add(minimal + "at 9e9h: tcp 1/s\n")
-	for _, name := range tablesim.Shipped() {
-		text, err := tablesim.ShippedText(name)
+	for _, name := range tablesim.BuiltInNames() {
+		text, err := tablesim.BuiltInText(name)
 		if err != nil {
 			f.Fatal(err)
 		}
@@ -163,7 +163,7 @@ func FuzzParse(f *testing.F) {
 		s.Run = min(s.Run, 90e9)
 		turns := 0
 		l := policy.Defaults()
-		tablesim.Walk(s, &l, func(*tablesim.Turn) bool { turns++; return turns < 200 })
+		tablesim.Simulate(s, &l, func(*tablesim.Iteration) bool { turns++; return turns < 200 })
 	})
 }
 

@@ -36,13 +36,13 @@ func (r Release) atLeast(major, minor uint16) bool {
 	return r.Major > major || r.Major == major && r.Minor >= minor
 }
 
-// A reaper is how a kernel gets rid of expired entries that no packet walks
+// A gcMethod is how a kernel gets rid of expired entries that no packet walks
 // over.
-type reaper uint8
+type gcMethod uint8
 
 const (
 	// byTimer: each entry has a timer (before 4.15).
-	byTimer reaper = iota
+	byTimer gcMethod = iota
 	// bySlice: 1/128 of the table at a time, all of it within 16 s.
 	bySlice
 	// byScan: all of the table every 120 s (5.4 to 5.14).
@@ -52,7 +52,7 @@ const (
 	byMean
 )
 
-func (r Release) reaper() reaper {
+func (r Release) gcMethod() gcMethod {
 	switch {
 	case r.atLeast(5, 15):
 		return byMean

@@ -20,9 +20,9 @@ type Result struct {
 	Policy  Sum `json:"policy"`
 	Nothing Sum `json:"nothing"`
 	Cron    Sum `json:"cron"`
-	// Turns counts the observations, Acts the plans that acted.
-	Turns int `json:"turns"`
-	Acts  int `json:"acts"`
+	// Iterations counts the observations, Acts the plans that acted.
+	Iterations int `json:"turns"`
+	Acts       int `json:"acts"`
 	// WorstStall is how long packets waited at most for a resize of the hash.
 	WorstStall time.Duration `json:"worst_stall_ns,omitempty"`
 }
@@ -44,14 +44,14 @@ type Kind string
 
 // The kinds of lines.
 const (
-	Happened Kind = "event"
-	LevelIs  Kind = "level"
-	CauseIs  Kind = "cause"
-	Acted    Kind = "act"
-	Judged   Kind = "verdict"
-	Override Kind = "override"
-	Held     Kind = "held"
-	Breaker  Kind = "breaker"
+	EventLine    Kind = "event"
+	LevelLine    Kind = "level"
+	CauseLine    Kind = "cause"
+	ActionLine   Kind = "act"
+	VerdictLine  Kind = "verdict"
+	OverrideLine Kind = "override"
+	HoldLine     Kind = "held"
+	BreakerLine  Kind = "breaker"
 )
 
 // A Line is something that happened or was decided. The field that its kind is
@@ -101,7 +101,7 @@ func (r *Result) WriteTimeline(w io.Writer) error {
 		{"  long chains", func(s *Sum) uint64 { return s.Losses.Chains }},
 		{"clashes", func(s *Sum) uint64 { return s.Losses.Clash }},
 		{"entries early dropped", func(s *Sum) uint64 { return s.Losses.EarlyDropped }},
-		{"entries evicted by gc", func(s *Sum) uint64 { return s.Losses.Collected }},
+		{"entries evicted by gc", func(s *Sum) uint64 { return s.Losses.EvictedByGC }},
 		{"peak entries", func(s *Sum) uint64 { return s.PeakEntries }},
 		{"peak memory, MiB", func(s *Sum) uint64 { return s.PeakBytes >> 20 }},
 		{"max at the end", func(s *Sum) uint64 { return s.Max }},

@@ -13,14 +13,14 @@ import (
 func Run(s *Scenario, l *policy.Limits) *Result {
 	r := recorder{result: Result{Scenario: s.Name, About: s.About}}
 	r.every = max(time.Second, s.Run/1000).Round(time.Second)
-	c := newScript(s)
-	c.done = func(text string, _ *Event) {
-		r.tell(text, Line{At: c.host.clock, Kind: Happened, Text: text})
+	c := newSchedule(s)
+	c.onEvent = func(text string, _ *Event) {
+		r.addOnce(text, Line{At: c.host.clock, Kind: EventLine, Text: text})
 	}
-	walk(c, l, r.turn)
+	simulate(c, l, r.addIteration)
 	r.result.Policy = r.sum
 	r.result.Policy.end(c.host)
-	r.result.WorstStall = c.host.worst
+	r.result.WorstStall = c.host.worstStall
 	r.result.Nothing = compare(s, 0)
 	r.result.Cron = compare(s, time.Minute)
 	return &r.result
@@ -32,12 +32,12 @@ const cronFill = 8000
 // compare plays a scenario without a policy. Where every is not 0, max is
 // doubled that often if the table is more than cronFill full.
 func compare(s *Scenario, every time.Duration) Sum {
-	c := newScript(s)
+	c := newSchedule(s)
 	h := c.host
 	var sum Sum
 	next := every
 	for h.clock < s.Run {
-		sum.look(h)
+		sum.observe(h)
 		if every > 0 && h.clock >= next {
 			next += every
 			if h.tables[0].entries() > scale(h.max, cronFill, 10000) {
@@ -50,107 +50,107 @@ func compare(s *Scenario, every time.Duration) Sum {
 	return sum
 }
 
-// look notes how full the host is.
-func (s *Sum) look(h *Host) {
+// observe notes how full the host is.
+func (s *Sum) observe(h *Host) {
 	s.PeakEntries = max(s.PeakEntries, h.tables[0].entries())
 	s.PeakBytes = max(s.PeakBytes, h.entries()*h.bytesPerEntry()+8*h.buckets)
 }
 
 func (s *Sum) end(h *Host) {
-	s.look(h)
+	s.observe(h)
 	s.Losses, s.Max, s.Buckets = h.losses, h.max, h.buckets
 }
 
 // A recorder makes the timeline and the curve.
 type recorder struct {
-	result Result
-	sum    Sum
-	every  time.Duration
-	cause  policy.Cause
-	held   policy.Hold
-	told   map[string]telling
+	result   Result
+	sum      Sum
+	every    time.Duration
+	cause    policy.Cause
+	held     policy.Hold
+	mentions map[string]mention
 }
 
-// A telling is when something was told last, and how often it came since.
-type telling struct {
+// A mention is when something was told last, and how often it came since.
+type mention struct {
 	at, pause time.Duration
 	times     int
 }
 
-// tellAgain is how long what has been told is not told again, at first; then
+// repeatAfter is how long what has been told is not told again, at first; then
 // twice as long, and so on. A table at a threshold goes to and fro, and a
 // reader wants the story.
-const tellAgain = 10 * time.Minute
+const repeatAfter = 10 * time.Minute
 
-func (r *recorder) line(l Line) { r.result.Timeline = append(r.result.Timeline, l) }
+func (r *recorder) add(l Line) { r.result.Timeline = append(r.result.Timeline, l) }
 
-// tell adds a line unless one with the same key was told not long ago.
-func (r *recorder) tell(key string, l Line) {
-	if r.told == nil {
-		r.told = make(map[string]telling)
+// addOnce adds a line unless one with the same key was told not long ago.
+func (r *recorder) addOnce(key string, l Line) {
+	if r.mentions == nil {
+		r.mentions = make(map[string]mention)
 	}
 	key = string(l.Kind) + " " + key
-	before, ok := r.told[key]
+	before, ok := r.mentions[key]
 	if ok && l.At-before.at < before.pause {
 		before.times++
-		r.told[key] = before
+		r.mentions[key] = before
 		return
 	}
 	if before.times > 0 {
 		l.Text += fmt.Sprintf(" (and %d times before)", before.times)
 	}
-	r.told[key] = telling{at: l.At, pause: max(2*before.pause, tellAgain)}
-	r.line(l)
+	r.mentions[key] = mention{at: l.At, pause: max(2*before.pause, repeatAfter)}
+	r.add(l)
 }
 
-func (r *recorder) turn(t *Turn) bool {
-	r.result.Turns++
-	r.sum.look(t.Host)
-	r.point(t)
+func (r *recorder) addIteration(t *Iteration) bool {
+	r.result.Iterations++
+	r.sum.observe(t.Host)
+	r.addPoint(t)
 	a := &t.Plan.Assessment
 	if a.Level != t.State.Level {
 		level := a.Level
 		change := t.State.Level.String() + " -> " + level.String()
-		r.tell(change, Line{At: t.At, Kind: LevelIs, Level: &level, Text: change + ": " + a.Sentence()})
+		r.addOnce(change, Line{At: t.At, Kind: LevelLine, Level: &level, Text: change + ": " + a.Sentence()})
 	}
 	if a.Cause != r.cause {
 		r.cause = a.Cause
-		r.tell(a.Cause.String(), Line{At: t.At, Kind: CauseIs, Cause: a.Cause, Text: causeText(a)})
+		r.addOnce(a.Cause.String(), Line{At: t.At, Kind: CauseLine, Cause: a.Cause, Text: causeText(a)})
 	}
 	for i := range t.Plan.Overrides {
 		ov := t.Plan.Overrides[i]
-		r.line(Line{At: t.At, Kind: Override, Override: &ov, Text: ov.Sentence()})
+		r.add(Line{At: t.At, Kind: OverrideLine, Override: &ov, Text: ov.Sentence()})
 	}
 	for i := range t.Plan.Verdicts {
 		v := t.Plan.Verdicts[i]
-		r.line(Line{At: t.At, Kind: Judged, Verdict: &v, Text: v.Sentence()})
+		r.add(Line{At: t.At, Kind: VerdictLine, Verdict: &v, Text: v.Sentence()})
 	}
-	r.decision(t)
+	r.addDecision(t)
 	return true
 }
 
-func (r *recorder) decision(t *Turn) {
+func (r *recorder) addDecision(t *Iteration) {
 	p := t.Plan
 	switch {
 	case p.Trips:
-		r.line(Line{At: t.At, Kind: Breaker, Hold: p.Held, Text: fmt.Sprintf(
+		r.add(Line{At: t.At, Kind: BreakerLine, Hold: p.Held, Text: fmt.Sprintf(
 			"%s, until %s", p.Held.Sentence(), clock(t.At+t.Next.SafetyPauseUntil.Since(p.Assessment.Observation.Now)))})
 	case p.Acts():
 		r.result.Acts++
 		for i := range t.Outcomes {
 			out := t.Outcomes[i]
-			r.line(Line{At: t.At, Kind: Acted, Outcome: &out, Text: actText(&out)})
+			r.add(Line{At: t.At, Kind: ActionLine, Outcome: &out, Text: outcomeText(&out)})
 		}
 	case p.Held != r.held && !p.Held.Quiet():
-		r.tell(p.Held.String(), Line{At: t.At, Kind: Held, Hold: p.Held, Text: p.Held.Sentence()})
+		r.addOnce(p.Held.String(), Line{At: t.At, Kind: HoldLine, Hold: p.Held, Text: p.Held.Sentence()})
 	}
 	if p.Acts() || !p.Held.Quiet() {
 		r.held = p.Held
 	}
 }
 
-// actText says what was done, why, and what came of it.
-func actText(out *policy.Outcome) string {
+// outcomeText says what was done, why, and what came of it.
+func outcomeText(out *policy.Outcome) string {
 	act := &out.Action
 	text := act.Sentence() + ", because " + act.Reason.Sentence()
 	entries := act.Type == policy.AgeEntries || act.Type == policy.DeleteEntries
@@ -178,7 +178,7 @@ func causeText(a *policy.Assessment) string {
 		policy.Percent(c.Share(c.Unreplied)), policy.Percent(c.Share(c.Assured)))
 }
 
-func (r *recorder) point(t *Turn) {
+func (r *recorder) addPoint(t *Iteration) {
 	a := &t.Plan.Assessment
 	at := t.At / r.every * r.every
 	table := &a.Observation.Table

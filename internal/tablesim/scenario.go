@@ -42,10 +42,10 @@ type Machine struct {
 	// GC is when the kernel's gc comes by first: it has a rhythm of its own,
 	// and a scenario begins somewhere in it. 0 stands for a minute.
 	GC time.Duration `json:"gc_ns,omitempty"`
-	// Phase is where the host stands among those of a fleet; see
+	// Jitter is where the host stands among those of a fleet; see
 	// policy.JitterLimits.
-	Phase conntrack.Permyriad `json:"phase,omitempty"`
-	NetNS []NetNS             `json:"netns,omitempty"`
+	Jitter conntrack.Permyriad `json:"phase,omitempty"`
+	NetNS  []NetNS             `json:"netns,omitempty"`
 }
 
 // A NetNS is a network namespace besides the host's own.
@@ -84,12 +84,12 @@ func (l *Load) rate(age time.Duration) float64 {
 	return l.Rate + float64((l.To-l.Rate)*(float64(age)/float64(l.For)))
 }
 
-// A Deed is what an event does.
-type Deed uint8
+// A EventType is what an event does.
+type EventType uint8
 
 // The deeds.
 const (
-	NoDeed Deed = iota
+	NoEvent EventType = iota
 	// SetKnob writes Value, and MultiplyKnob multiplies by it, as another
 	// program or an administrator does.
 	SetKnob
@@ -112,19 +112,19 @@ const (
 	// Pause tells ctwarden to hold for Span, Resume to go on.
 	Pause
 	Resume
-	numDeeds
+	numEventTypes
 )
 
-var deedNames = [numDeeds]string{
+var eventTypeNames = [numEventTypes]string{
 	"none", "set", "multiply", "memory", "pressure", "log_noise", "wall_clock",
 	"boot_clock", "reboot", "unload", "reload", "pause", "resume",
 }
 
 // String returns the name used in scenarios.
-func (d Deed) String() string { return deedNames[min(d, numDeeds-1)] }
+func (d EventType) String() string { return eventTypeNames[min(d, numEventTypes-1)] }
 
 // MarshalText implements encoding.TextMarshaler.
-func (d Deed) MarshalText() ([]byte, error) { return []byte(d.String()), nil }
+func (d EventType) MarshalText() ([]byte, error) { return []byte(d.String()), nil }
 
 // An Event is something that happens at At, and with Every again and again
 // until For is over.
@@ -132,7 +132,7 @@ type Event struct {
 	At    time.Duration `json:"at_ns"`
 	Every time.Duration `json:"every_ns,omitempty"`
 	For   time.Duration `json:"for_ns,omitempty"`
-	Deed  Deed          `json:"deed"`
+	Type  EventType     `json:"deed"`
 	Knob  Knob          `json:"knob,omitzero"`
 	Value uint64        `json:"value,omitempty"`
 	Span  time.Duration `json:"span_ns,omitempty"`

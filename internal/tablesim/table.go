@@ -62,7 +62,7 @@ func (t *table) queue(k kind, live bool, span time.Duration) *queue {
 
 // add puts n new entries into the table that arrive from at on, within width.
 func (t *table) add(c Class, lasts time.Duration, n uint64, at, width time.Duration) {
-	k := c.first()
+	k := c.firstKind()
 	t.counts[k] += n
 	if lasts > 0 {
 		t.queue(k, true, lasts).push(n, at, width)
@@ -110,11 +110,11 @@ func (t *table) expire(now time.Duration) {
 	}
 }
 
-// A match says how many entries of a cohort are meant.
-type match func(q *queue, c *cohort) bool
+// A selector says how many entries of a cohort are meant.
+type selector func(q *queue, c *cohort) bool
 
-// matching counts the entries that are meant.
-func (t *table) matching(m match) uint64 {
+// count counts the entries that are meant.
+func (t *table) count(m selector) uint64 {
 	var n uint64
 	for i := range t.queues {
 		q := &t.queues[i]
@@ -128,11 +128,11 @@ func (t *table) matching(m match) uint64 {
 	return n
 }
 
-// take removes up to most of the entries that are meant, evenly from all
+// remove removes up to most of the entries that are meant, evenly from all
 // cohorts, as a walk in hash order would. It calls moved with what it took
 // from each.
-func (t *table) take(m match, most uint64, moved func(k kind, n uint64)) uint64 {
-	total := t.matching(m)
+func (t *table) remove(m selector, most uint64, moved func(k kind, n uint64)) uint64 {
+	total := t.count(m)
 	most = min(most, total)
 	if most == 0 {
 		return 0

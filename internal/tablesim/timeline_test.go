@@ -18,7 +18,7 @@ var update = flag.Bool("update", false, "rewrite the golden timelines and docs/f
 // playBuiltIn plays a built-in scenario under the default limits.
 func playBuiltIn(t *testing.T, name string) *tablesim.Result {
 	t.Helper()
-	s, err := tablesim.Ship(name)
+	s, err := tablesim.BuiltIn(name)
 	if err != nil {
 		t.Fatal(err)
 	}

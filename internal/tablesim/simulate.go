@@ -6,8 +6,8 @@ import (
 	"github.com/ctwarden/ctwarden/policy"
 )
 
-// A Turn is one look, what was decided, and what came of it.
-type Turn struct {
+// A Iteration is one look, what was decided, and what came of it.
+type Iteration struct {
 	// At is the time since the scenario began.
 	At time.Duration
 	// Host is as it is after the turn. It may be read, not moved.
@@ -22,28 +22,28 @@ type Turn struct {
 	Events []*Event
 }
 
-// Walk plays a scenario under these limits as the daemon would: look, decide,
+// Simulate plays a scenario under these limits as the daemon would: look, decide,
 // act, remember, wait. It calls visit after each turn and ends with the
 // scenario, or when visit returns false. What the Turn points to is overwritten
 // by the next one.
-func Walk(s *Scenario, l *policy.Limits, visit func(*Turn) bool) {
-	c := newScript(s)
-	walk(c, l, visit)
+func Simulate(s *Scenario, l *policy.Limits, visit func(*Iteration) bool) {
+	c := newSchedule(s)
+	simulate(c, l, visit)
 }
 
-func walk(c *script, l *policy.Limits, visit func(*Turn) bool) {
+func simulate(c *schedule, l *policy.Limits, visit func(*Iteration) bool) {
 	h := c.host
 	var state, next policy.State
 	var held policy.Hold
-	turn := Turn{Host: h, State: &state, Next: &next}
-	told := c.done
-	c.done = func(text string, e *Event) {
+	turn := Iteration{Host: h, State: &state, Next: &next}
+	told := c.onEvent
+	c.onEvent = func(text string, e *Event) {
 		told(text, e)
 		if e == nil {
 			return
 		}
 		turn.Events = append(turn.Events, e)
-		switch e.Deed {
+		switch e.Type {
 		case Reboot:
 			// Another boot voids what was remembered.
 			state = policy.State{}
@@ -53,7 +53,7 @@ func walk(c *script, l *policy.Limits, visit func(*Turn) bool) {
 			state.Resume()
 		}
 	}
-	c.play()
+	c.runDue()
 	for h.clock < c.scenario.Run {
 		if policy.CensusDue(state.Level, held, h.census.at, h.Now()) {
 			h.Census(l)
@@ -70,6 +70,6 @@ func walk(c *script, l *policy.Limits, visit func(*Turn) bool) {
 			return
 		}
 		state, held, turn.Events = next, plan.Held, turn.Events[:0]
-		c.advance(max(l.Interval(&a), shortest))
+		c.advance(max(l.Interval(&a), minStep))
 	}
 }

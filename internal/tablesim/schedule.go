@@ -7,23 +7,23 @@ import (
 	"github.com/ctwarden/ctwarden/internal/conntrack"
 )
 
-// A script plays a scenario on a host: it lets time pass and does what the
+// A schedule plays a scenario on a host: it lets time pass and does what the
 // scenario says, at its time.
-type script struct {
+type schedule struct {
 	scenario *Scenario
 	host     *Host
 	// loads is how many loads have begun (they are sorted), events when each
 	// event is due next.
 	loads  []time.Duration
 	events []time.Duration
-	// done is told of everything that happens.
-	done func(text string, e *Event)
+	// onEvent is told of everything that happens.
+	onEvent func(text string, e *Event)
 }
 
 const never = time.Duration(math.MaxInt64)
 
-func newScript(s *Scenario) *script {
-	c := &script{scenario: s, host: NewHost(s), done: func(string, *Event) {}}
+func newSchedule(s *Scenario) *schedule {
+	c := &schedule{scenario: s, host: NewHost(s), onEvent: func(string, *Event) {}}
 	for i := range s.Loads {
 		c.loads = append(c.loads, s.Loads[i].At)
 	}
@@ -34,7 +34,7 @@ func newScript(s *Scenario) *script {
 }
 
 // next is when something happens next.
-func (c *script) next() time.Duration {
+func (c *schedule) next() time.Duration {
 	next := never
 	for _, at := range c.loads {
 		next = min(next, at)
@@ -46,27 +46,27 @@ func (c *script) next() time.Duration {
 }
 
 // advance lets d pass, and returns early when the kernel logs a full table.
-func (c *script) advance(d time.Duration) {
+func (c *schedule) advance(d time.Duration) {
 	end := min(c.host.clock+d, c.scenario.Run)
-	c.play()
+	c.runDue()
 	for c.host.clock < end {
 		step := min(end, c.next()) - c.host.clock
 		if left := c.host.Advance(step); left > 0 {
 			return
 		}
-		c.play()
+		c.runDue()
 	}
 }
 
-// play does what is due.
-func (c *script) play() {
+// runDue does what is due.
+func (c *schedule) runDue() {
 	now := c.host.clock
 	for i, at := range c.loads {
 		if at <= now {
 			l := &c.scenario.Loads[i]
 			c.loads[i] = never
 			c.host.Begin(l)
-			c.done(l.String()+" for "+l.For.String(), nil)
+			c.onEvent(l.String()+" for "+l.For.String(), nil)
 		}
 	}
 	for i, at := range c.events {
@@ -78,14 +78,14 @@ func (c *script) play() {
 		if again := at + e.Every; e.Every > 0 && again <= e.At+e.For {
 			c.events[i] = again
 		}
-		c.host.happen(e)
-		c.done(e.String(), e)
+		c.host.applyEvent(e)
+		c.onEvent(e.String(), e)
 	}
 }
 
-// happen does to the host what the event says.
-func (h *Host) happen(e *Event) {
-	switch e.Deed {
+// applyEvent does to the host what the event says.
+func (h *Host) applyEvent(e *Event) {
+	switch e.Type {
 	case SetKnob:
 		h.Set(e.Knob, e.Value)
 	case MultiplyKnob:
@@ -100,9 +100,9 @@ func (h *Host) happen(e *Event) {
 		h.wall += e.Span
 	case StepBoot:
 		// No clock that counts from boot goes back to before it.
-		h.booted = min(h.booted-e.Span, h.clock-bootTime)
+		h.booted = min(h.booted-e.Span, h.clock-bootUptime)
 	case Reboot:
-		h.booted = h.clock - bootTime
+		h.booted = h.clock - bootUptime
 		h.absent = false
 		h.boot()
 	case Unload:
@@ -113,5 +113,5 @@ func (h *Host) happen(e *Event) {
 	}
 }
 
-// bootTime is how long a host has been up when ctwarden starts.
-const bootTime = 20 * time.Second
+// bootUptime is how long a host has been up when ctwarden starts.
+const bootUptime = 20 * time.Second

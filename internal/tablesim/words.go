@@ -12,11 +12,11 @@ import (
 
 // What a scenario may say at most.
 const (
-	mostMax     = 1<<32 - 1 // -1 on kernels that take it
-	mostEntries = 1 << 30
-	mostTimeout = 2147483 // INT_MAX/HZ at HZ 1000
-	mostRate    = 1e7
-	mostRun     = 31 * 24 * time.Hour
+	maxTableMax = 1<<32 - 1 // -1 on kernels that take it
+	maxEntries  = 1 << 30
+	maxTimeout  = 2147483 // INT_MAX/HZ at HZ 1000
+	maxRate     = 1e7
+	maxRun      = 31 * 24 * time.Hour
 )
 
 // next takes the next word of the line; "" at its end.
@@ -60,7 +60,7 @@ func (p *parser) rate() (float64, error) {
 	word := p.next()
 	digits, ok := strings.CutSuffix(word, "/s")
 	n, err := strconv.ParseFloat(digits, 64)
-	if !ok || err != nil || !(n >= 0 && n <= mostRate) {
+	if !ok || err != nil || !(n >= 0 && n <= maxRate) {
 		return 0, fmt.Errorf("%q is not a rate from 0/s to 1e7/s", word)
 	}
 	return n, nil
