@@ -31,7 +31,7 @@ type Config struct {
 type Watch struct {
 	// KMsg and Journald are the sources of kernel messages.
 	KMsg, Journald Switch
-	NetNS          Reach
+	NetNS          WatchScope
 }
 
 // A Switch turns something on or off.
@@ -46,15 +46,15 @@ const (
 	Off Switch = "off"
 )
 
-// A Reach says which network namespaces are watched.
-type Reach string
+// A WatchScope says which network namespaces are watched.
+type WatchScope string
 
 // The reaches.
 const (
 	// HostOnly is the namespace that ctwarden itself runs in.
-	HostOnly Reach = "host"
+	HostOnly WatchScope = "host"
 	// All is every namespace of the machine.
-	All Reach = "all"
+	All WatchScope = "all"
 )
 
 // NetNS says what is done about other network namespaces, where Watch.NetNS is

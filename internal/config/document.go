@@ -11,8 +11,8 @@ import (
 	"go.yaml.in/yaml/v3"
 )
 
-// mostProblems is where the reading of a file is given up.
-const mostProblems = 100
+// maxProblems is where the reading of a file is given up.
+const maxProblems = 100
 
 // What is wrong with a name.
 const (
@@ -99,7 +99,7 @@ func (d *document) report(n *yaml.Node, path, expected, found string) {
 // section reads the keys of one section; "" is the whole document. A section
 // without anything in it is fine: somebody commented it all out.
 func (d *document) section(n *yaml.Node, path string) {
-	if !d.honest(n, path) || isNull(n) {
+	if !d.plainNode(n, path) || isNull(n) {
 		return
 	}
 	if n.Kind != yaml.MappingNode {
@@ -107,9 +107,9 @@ func (d *document) section(n *yaml.Node, path string) {
 		return
 	}
 	first := map[string]int{}
-	for i := 0; i+1 < len(n.Content) && len(d.problems) < mostProblems; i += 2 {
+	for i := 0; i+1 < len(n.Content) && len(d.problems) < maxProblems; i += 2 {
 		name, value := n.Content[i], n.Content[i+1]
-		if !d.honest(name, path) {
+		if !d.plainNode(name, path) {
 			continue
 		}
 		if name.Kind != yaml.ScalarNode {
@@ -150,7 +150,7 @@ func (d *document) entry(name, value *yaml.Node, path string) {
 // value reads the value of a key.
 func (d *document) value(n *yaml.Node, path string) {
 	k := d.keys[path]
-	if !d.honest(n, path) {
+	if !d.plainNode(n, path) {
 		return
 	}
 	if !k.list {
@@ -164,13 +164,13 @@ func (d *document) value(n *yaml.Node, path string) {
 		return
 	}
 	s := setting{nil, d.origin(n)}
-	if len(n.Content) > mostItems {
-		d.report(n, path, fmt.Sprintf("at most %d items", mostItems), fmt.Sprint(len(n.Content)))
+	if len(n.Content) > maxItems {
+		d.report(n, path, fmt.Sprintf("at most %d items", maxItems), fmt.Sprint(len(n.Content)))
 		return
 	}
 	right := true
 	for _, item := range n.Content {
-		right = d.honest(item, path) && d.scalar(item, k) && right
+		right = d.plainNode(item, path) && d.scalar(item, k) && right
 		s.texts = append(s.texts, item.Value)
 	}
 	if right {
@@ -188,16 +188,16 @@ func (d *document) scalar(n *yaml.Node, k key) bool {
 	return true
 }
 
-// honest reports whether a node stands for itself: no anchor, no alias, no
+// plainNode reports whether a node stands for itself: no anchor, no alias, no
 // tag. They are for documents that are written by machines, or against them.
-func (d *document) honest(n *yaml.Node, path string) bool {
+func (d *document) plainNode(n *yaml.Node, path string) bool {
 	switch {
 	case n.Kind == yaml.AliasNode:
-		d.report(n, path, "a value", "an alias, *"+printable(n.Value, longest))
+		d.report(n, path, "a value", "an alias, *"+printable(n.Value, maxQuoted))
 	case n.Anchor != "":
-		d.report(n, path, "a value", "an anchor, &"+printable(n.Anchor, longest))
+		d.report(n, path, "a value", "an anchor, &"+printable(n.Anchor, maxQuoted))
 	case n.Style&yaml.TaggedStyle != 0:
-		d.report(n, path, "a value", "a tag, "+printable(n.Tag, longest))
+		d.report(n, path, "a value", "a tag, "+printable(n.Tag, maxQuoted))
 	default:
 		return true
 	}
@@ -218,7 +218,7 @@ func found(n *yaml.Node) string {
 	case n.ShortTag() == "!!str":
 		return quote(n.Value)
 	}
-	return printable(n.Value, longest)
+	return printable(n.Value, maxQuoted)
 }
 
 func join(section, name string) string {

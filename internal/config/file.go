@@ -12,8 +12,8 @@ import (
 	"unicode/utf8"
 )
 
-// mostBytes bounds the file: the reference with every key is some 20 KiB.
-const mostBytes = 1 << 20
+// maxFileBytes bounds the file: the reference with every key is some 20 KiB.
+const maxFileBytes = 1 << 20
 
 // readFile reads the configuration file; nil if it is the default file and
 // there is none.
@@ -45,15 +45,15 @@ func readFile(path string, explicit bool) ([]byte, error) {
 	if mode := st.Mode().Perm(); mode&0o002 != 0 {
 		return nil, Problems{{
 			Origin: whole, Expected: "a file that not everybody may write", Found: "the mode " + mode.String(),
-			Hint: "chmod o-w " + printable(path, mostBytes),
+			Hint: "chmod o-w " + printable(path, maxFileBytes),
 		}}
 	}
-	text, err := io.ReadAll(io.LimitReader(f, mostBytes+1))
+	text, err := io.ReadAll(io.LimitReader(f, maxFileBytes+1))
 	if err != nil {
 		return nil, fmt.Errorf("read configuration: %w", err)
 	}
-	if len(text) > mostBytes {
-		return nil, Problems{{Origin: whole, Expected: "at most " + formatSize(mostBytes), Found: "more"}}
+	if len(text) > maxFileBytes {
+		return nil, Problems{{Origin: whole, Expected: "at most " + formatSize(maxFileBytes), Found: "more"}}
 	}
 	return text, nil
 }
@@ -88,7 +88,7 @@ func checkText(text []byte, origin Origin) Problems {
 		if p, ok := checkLine(row, origin); !ok {
 			ps = append(ps, p)
 		}
-		if len(ps) == mostProblems {
+		if len(ps) == maxProblems {
 			break
 		}
 	}

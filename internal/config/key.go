@@ -41,10 +41,10 @@ func variable(path string) string {
 // problems returns what is wrong with texts that were written for the key at
 // an origin.
 func (k key) problems(texts []string, origin Origin) Problems {
-	if k.list && len(texts) > mostItems {
+	if k.list && len(texts) > maxItems {
 		return Problems{{
 			Origin: origin, Key: k.path,
-			Expected: fmt.Sprintf("at most %d items", mostItems), Found: strconv.Itoa(len(texts)),
+			Expected: fmt.Sprintf("at most %d items", maxItems), Found: strconv.Itoa(len(texts)),
 		}}
 	}
 	var ps Problems
@@ -160,9 +160,9 @@ func mode(path, doc string) key {
 	}
 }
 
-// mostItems bounds a list: each protected item is compared with each entry
+// maxItems bounds a list: each protected item is compared with each entry
 // that is to be deleted.
-const mostItems = 256
+const maxItems = 256
 
 // list makes the key of a list.
 func list[T any](path, expect string, parse func(string) (T, bool), format func(T) string,

@@ -250,7 +250,7 @@ func watchKeys() []key {
 			"Read the kernel log from /dev/kmsg. auto: where it can be opened.", Auto, On, Off),
 		choice("watch.journald", func(c *Config) *Switch { return &c.Watch.Journald },
 			"Read the kernel log from the journal. auto: where there is one.", Auto, On, Off),
-		choice("watch.netns", func(c *Config) *Reach { return &c.Watch.NetNS },
+		choice("watch.netns", func(c *Config) *WatchScope { return &c.Watch.NetNS },
 			"Network namespaces to watch: ctwarden's own, or all.", HostOnly, All),
 		list("netns.include", namePattern, parsePattern, plainText, func(c *Config) *[]string { return &c.NetNS.Include },
 			"Watch only namespaces with a matching name (ip netns, container, pod, unit, command) or number. Empty: all."),

@@ -59,7 +59,7 @@ func load(text []byte, src Source, ps Problems) (*Config, error) {
 		c.origins[k.path] = s.origin
 	}
 	ps = append(ps, c.conflicts(ks, ps)...)
-	if err := ps.inOrder(); err != nil {
+	if err := ps.sorted(); err != nil {
 		return nil, err
 	}
 	return &c, nil

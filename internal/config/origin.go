@@ -66,14 +66,14 @@ func (o Origin) compare(other Origin) int {
 	)
 }
 
-// longest is how much of a hostile or mistaken text a message repeats.
-const longest = 80
+// maxQuoted is how much of a hostile or mistaken text a message repeats.
+const maxQuoted = 80
 
 // quote returns text in double quotes, with nothing in it that a terminal
 // could obey, and cut where it is too long to read.
 func quote(text string) string {
-	if len(text) > longest {
-		return strconv.Quote(text[:longest]) + "…"
+	if len(text) > maxQuoted {
+		return strconv.Quote(text[:maxQuoted]) + "…"
 	}
 	return strconv.Quote(text)
 }

@@ -26,7 +26,7 @@ func (p Problem) Error() string {
 		b.WriteString(p.Origin.String() + ": ")
 	}
 	if p.Key != "" && !(p.Origin.Place == FromFlag && p.Origin.Name == p.Key) {
-		b.WriteString(printable(p.Key, longest) + ": ")
+		b.WriteString(printable(p.Key, maxQuoted) + ": ")
 	}
 	if p.Expected != "" {
 		b.WriteString("expected " + p.Expected + ", found ")
@@ -60,9 +60,9 @@ func (ps Problems) Unwrap() []error {
 	return errs
 }
 
-// inOrder returns the problems sorted by where they stand; nil if there are
+// sorted returns the problems sorted by where they stand; nil if there are
 // none, so that the error is nil as well.
-func (ps Problems) inOrder() error {
+func (ps Problems) sorted() error {
 	if len(ps) == 0 {
 		return nil
 	}

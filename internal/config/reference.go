@@ -57,7 +57,7 @@ func Describe() []Description {
 // takes says what may be written.
 func (k key) takes() string {
 	if k.list {
-		return fmt.Sprintf("a list of up to %d, each %s", mostItems, k.expect)
+		return fmt.Sprintf("a list of up to %d, each %s", maxItems, k.expect)
 	}
 	return k.expect
 }

@@ -50,7 +50,7 @@ func (c *Config) conflicts(ks []key, known Problems) Problems {
 	for _, r := range rules() {
 		low, high := byPath[r.low], byPath[r.high]
 		a, b := low.number(c), high.number(c)
-		if a == 0 || b == 0 || a < b || a == b && r.equal || known.concern(r.low) || known.concern(r.high) {
+		if a == 0 || b == 0 || a < b || a == b && r.equal || known.explains(r.low) || known.explains(r.high) {
 			continue
 		}
 		ps = append(ps, c.conflict(r, low, high))
@@ -83,7 +83,7 @@ func (c *Config) samePaths(byPath map[string]key, known Problems) Problems {
 	var ps Problems
 	users := map[string]string{}
 	for _, path := range []string{"audit.path", "state.dir", "control.socket", "metrics.web_config", "metrics.textfile"} {
-		if known.concern(path) {
+		if known.explains(path) {
 			continue
 		}
 		text := byPath[path].get(c)[0]
@@ -101,10 +101,10 @@ func (c *Config) samePaths(byPath map[string]key, known Problems) Problems {
 	return ps
 }
 
-// concern reports whether a problem may be why the value of a key is not what
+// explains reports whether a problem may be why the value of a key is not what
 // was meant: it is the key's own, or its section's, or that of an unknown key
 // beside it, or the file could not be read at all.
-func (ps Problems) concern(path string) bool {
+func (ps Problems) explains(path string) bool {
 	for _, p := range ps {
 		section, _ := split(p.Key)
 		switch {

@@ -8,5 +8,5 @@ func (c *Config) Validate() error {
 	for _, k := range ks {
 		ps = append(ps, k.problems(k.get(c), c.origins[k.path])...)
 	}
-	return append(ps, c.conflicts(ks, ps)...).inOrder()
+	return append(ps, c.conflicts(ks, ps)...).sorted()
 }

@@ -20,7 +20,7 @@ func svg(i *incident.Incident, id string, width, height, font float64) string {
 		Title: "Entries in the connection tracking table, and its limit, over time",
 		Desc: fmt.Sprintf(
 			"From %s to %s UTC. Entries began at %s, reached %s of a limit of %s, and ended at %s of %s. The numbered marks are the acts in the table of decisions.",
-			clock(i.First.Time), clock(i.Last.Time), ui.Number(i.First.Entries), ui.Number(i.Peak.Entries), ui.Number(i.Peak.Max),
+			timeOfDay(i.First.Time), timeOfDay(i.Last.Time), ui.Number(i.First.Entries), ui.Number(i.Peak.Entries), ui.Number(i.Peak.Max),
 			ui.Number(i.Last.Entries), ui.Number(i.Last.Max)),
 		Levels: []ui.Level{
 			policy.Calm: {Name: policy.Calm.String()}, policy.Elevated: {Name: policy.Elevated.String(), From: 7500, To: 8500},
@@ -39,7 +39,7 @@ func svg(i *incident.Incident, id string, width, height, font float64) string {
 			continue
 		}
 		done[nr] = true
-		c.Marks = append(c.Marks, ui.Mark{At: sinceFirst(i, d), Number: nr, Text: clean(actionText(d)), Hollow: d.Action.Would})
+		c.Marks = append(c.Marks, ui.Mark{At: sinceFirst(i, d), Number: nr, Text: clean(actionSentence(d)), Hollow: d.Action.Would})
 	}
 	return c.SVG("")
 }

@@ -23,16 +23,16 @@ func (r *Report) sections() []section {
 func (r *Report) happened() section {
 	i := &r.Incident
 	s := section{title: "What happened"}
-	for _, text := range story(i) {
-		s.blocks = append(s.blocks, para(text))
+	for _, text := range summary(i) {
+		s.blocks = append(s.blocks, paragraph(text))
 	}
 	t := &table{caption: "The incident in figures", head: []string{"", ""}}
 	t.add("Incident", clean(i.ID))
 	if n := len(i.Merged); n > 0 {
 		t.add("Told as one with", clean(strings.Join(i.Merged[:min(n, 8)], ", "))+more(n-8))
 	}
-	t.add("From", day(i.Start))
-	t.add("To", day(i.End)+map[incident.Status]string{
+	t.add("From", dateTime(i.Start))
+	t.add("To", dateTime(i.End)+map[incident.Status]string{
 		incident.Open: " (the record ends here)", incident.Interrupted: " (the last that is known)",
 	}[i.Status])
 	t.add("Fullest", fmt.Sprintf("%s of %s entries, %s", ui.Number(i.Peak.Entries), ui.Number(i.Peak.Max), policy.Percent(i.Peak.Fullness())))
@@ -70,7 +70,7 @@ func (r *Report) lost() section {
 	counted := i.Losses.Packets + i.Losses.Evicted
 	noRoom, refused := "unknown", "unknown"
 	if e.Known {
-		noRoom, refused = between(&e.NoRoom), fromTo(&e.Refused)
+		noRoom, refused = likelyRange(&e.NoRoom), rangeText(&e.Refused)
 	}
 	t.add("Connections that found no room", ui.Number(counted), noRoom)
 	t.add("of these, refused: their first packet was lost", ui.Number(i.Losses.Packets), refused)
@@ -81,7 +81,7 @@ func (r *Report) lost() section {
 	case i.Counts.Done <= i.Counts.Restored:
 		s.blocks = append(s.blocks, note("ctwarden changed nothing in this incident, so nothing differs."))
 	default:
-		s.blocks = append(s.blocks, para("A connection that finds no room is refused, or let in after the kernel has thrown out another one that it holds for unfinished."),
+		s.blocks = append(s.blocks, paragraph("A connection that finds no room is refused, or let in after the kernel has thrown out another one that it holds for unfinished."),
 			note(fmt.Sprintf("The estimate plays the connections that arrived against the limit that stood before, %s entries, without deleting "+
 				"any. How many arrived is itself inferred: from how the table grew, and from how long entries like these live. The range comes from "+
 				"halving and doubling that lifetime, and from how far the method is off on simulated loads. A refused client that tries again is counted once.", ui.Number(e.Max))))
@@ -89,28 +89,28 @@ func (r *Report) lost() section {
 	return s
 }
 
-// fromTo prints a range whose middle is not known.
-func fromTo(r *incident.Range) string {
+// rangeText prints a range whose middle is not known.
+func rangeText(r *incident.Range) string {
 	switch {
 	case r.Low == r.High:
 		return ui.Number(r.Likely)
 	case r.High < 20:
 		return "none, or a few"
-	case round(r.Low) == round(r.High):
-		return "about " + ui.Number(round(r.Low))
+	case twoDigits(r.Low) == twoDigits(r.High):
+		return "about " + ui.Number(twoDigits(r.Low))
 	}
-	return ui.Number(round(r.Low)) + " to " + ui.Number(round(r.High))
+	return ui.Number(twoDigits(r.Low)) + " to " + ui.Number(twoDigits(r.High))
 }
 
-func between(r *incident.Range) string {
-	if text := fromTo(r); !strings.Contains(text, " to ") {
+func likelyRange(r *incident.Range) string {
+	if text := rangeText(r); !strings.Contains(text, " to ") {
 		return text
 	}
-	return fmt.Sprintf("about %s (%s to %s)", ui.Number(round(r.Likely)), ui.Number(round(r.Low)), ui.Number(round(r.High)))
+	return fmt.Sprintf("about %s (%s to %s)", ui.Number(twoDigits(r.Likely)), ui.Number(twoDigits(r.Low)), ui.Number(twoDigits(r.High)))
 }
 
-// round leaves two digits: more would claim more than is known.
-func round(n uint64) uint64 {
+// twoDigits leaves two digits: more would claim more than is known.
+func twoDigits(n uint64) uint64 {
 	unit := uint64(1)
 	for n/unit >= 100 {
 		unit *= 10
@@ -122,13 +122,13 @@ func (r *Report) composition() section {
 	i := &r.Incident
 	s := section{title: "What the table was made of"}
 	if i.Before == nil {
-		s.blocks = append(s.blocks, para("Nobody looked into the table in this incident, so what it was made of is not known."))
+		s.blocks = append(s.blocks, paragraph("Nobody looked into the table in this incident, so what it was made of is not known."))
 		return s
 	}
 	a, b := i.Before, i.After
-	t := &table{caption: "Shares of the table", head: []string{"Entries", "At " + clock(a.Time)}, right: []bool{false, true, true}}
+	t := &table{caption: "Shares of the table", head: []string{"Entries", "At " + timeOfDay(a.Time)}, right: []bool{false, true, true}}
 	if b != nil {
-		t.head = append(t.head, "At "+clock(b.Time))
+		t.head = append(t.head, "At "+timeOfDay(b.Time))
 	}
 	row := func(name string, n func(*incident.Census) uint64) {
 		cells := []string{name, policy.Percent(a.Share(n(a)))}
@@ -144,12 +144,12 @@ func (r *Report) composition() section {
 	row("of these, silent for more than a day", func(l *incident.Census) uint64 { return l.Stale })
 	row("Protected from eviction (ASSURED)", func(l *incident.Census) uint64 { return l.Assured })
 	row("Of this host with itself (loopback)", func(l *incident.Census) uint64 { return l.Loopback })
-	s.blocks = append(s.blocks, block{table: t}, note("An entry can stand in several rows. "+looked(a, b)))
-	s.blocks = append(s.blocks, r.talkers()...)
+	s.blocks = append(s.blocks, block{table: t}, note("An entry can stand in several rows. "+examinedText(a, b)))
+	s.blocks = append(s.blocks, r.talkerBlocks()...)
 	return s
 }
 
-func looked(a, b *incident.Census) string {
+func examinedText(a, b *incident.Census) string {
 	text := fmt.Sprintf("%s entries were looked at", ui.Number(a.Seen))
 	if b != nil {
 		text = fmt.Sprintf("%s and %s entries were looked at", ui.Number(a.Seen), ui.Number(b.Seen))
@@ -160,19 +160,19 @@ func looked(a, b *incident.Census) string {
 	return text + "."
 }
 
-// talkers says who stood behind the entries, as far as the record tells.
-func (r *Report) talkers() []block {
+// talkerBlocks says who stood behind the entries, as far as the record tells.
+func (r *Report) talkerBlocks() []block {
 	look := r.Incident.After
 	if look == nil || look.Top == nil {
 		look = r.Incident.Before
 	}
 	if look.Top != nil {
-		t := mostOf(look)
+		t := talkersTable(look)
 		if len(t.rows) == 0 {
-			return []block{para("Nobody stood out: no address and no port had 1 % of the entries.")}
+			return []block{paragraph("Nobody stood out: no address and no port had 1 % of the entries.")}
 		}
 		return []block{
-			para("Who had the most of it at " + clock(look.Time) + ":"), {table: t},
+			paragraph("Who had the most of it at " + timeOfDay(look.Time) + ":"), {table: t},
 			note("By the side that opened the connections. Addresses and ports with less than 1 % of the entries are left out."),
 		}
 	}
@@ -187,18 +187,18 @@ func (r *Report) talkers() []block {
 	}
 	text := fmt.Sprintf("Of the %d deleted entries that were noted down as examples, %s. That is a hint, not a measure.",
 		len(samples), strings.Join(append(top(sources, "from", len(samples)), top(ports, "to port", len(samples))...), ", "))
-	return []block{para(text)}
+	return []block{paragraph(text)}
 }
 
-// worthNaming is the share of a table from which a talker is named: in a scan,
+// talkerShare is the share of a table from which a talker is named: in a scan,
 // every address has one entry.
-const worthNaming = conntrack.Permyriad(100)
+const talkerShare = conntrack.Permyriad(100)
 
-// mostOf lists those with the most entries.
-func mostOf(look *incident.Census) *table {
+// talkersTable lists those with the most entries.
+func talkersTable(look *incident.Census) *table {
 	t := &table{caption: "Top talkers", head: []string{"", "", "Entries", "Share"}, right: []bool{false, false, true, true}}
 	list := func(what, key string, n uint64) {
-		if look.Share(n) < worthNaming {
+		if look.Share(n) < talkerShare {
 			return
 		}
 		t.add(what, clean(key), ui.Number(n), policy.Percent(look.Share(n)))
@@ -247,7 +247,7 @@ func (r *Report) cost() section {
 	s := section{title: "What it cost"}
 	sum := i.Cost
 	if len(sum.Deleted)+len(sum.Aged) == 0 {
-		s.blocks = append(s.blocks, para("No connection was touched: ctwarden deleted nothing and shortened no entry's life."))
+		s.blocks = append(s.blocks, paragraph("No connection was touched: ctwarden deleted nothing and shortened no entry's life."))
 		return s
 	}
 	t := &table{caption: "Entries deleted or aged", head: []string{"Entries", "Deleted", "Made to expire sooner"}, right: []bool{false, true, true}}
@@ -257,13 +257,13 @@ func (r *Report) cost() section {
 		}
 	}
 	s.blocks = append(s.blocks, block{table: t},
-		para("A deleted connection that was alive after all is tracked anew with its next packet; one behind NAT may have to be made again. "+
+		paragraph("A deleted connection that was alive after all is tracked anew with its next packet; one behind NAT may have to be made again. "+
 			"A connection that was made to expire sooner gets its full time back with its next packet."))
 	if t := spared(&sum.Spared); len(t.rows) > 0 {
-		s.blocks = append(s.blocks, para("Looked at and spared:"), block{table: t})
+		s.blocks = append(s.blocks, paragraph("Looked at and spared:"), block{table: t})
 	}
 	if len(sum.Samples) > 0 {
-		s.blocks = append(s.blocks, para("Some of those that were chosen:"), block{table: samples(sum.Samples)})
+		s.blocks = append(s.blocks, paragraph("Some of those that were chosen:"), block{table: samples(sum.Samples)})
 	}
 	return s
 }
@@ -291,7 +291,7 @@ func (r *Report) changed() section {
 	i := &r.Incident
 	s := section{title: "What is still changed, and how to undo it"}
 	if len(i.Changed) == 0 {
-		s.blocks = append(s.blocks, para("Nothing: every kernel value is as it was before, or belongs to somebody else by now."))
+		s.blocks = append(s.blocks, paragraph("Nothing: every kernel value is as it was before, or belongs to somebody else by now."))
 		return s
 	}
 	t := &table{caption: "Changed kernel values", head: []string{"Kernel value", "Before", "Now"}, right: []bool{false, true, true}}
@@ -300,13 +300,13 @@ func (r *Report) changed() section {
 		t.add(c.Sysctl, ui.Number(c.Original), ui.Number(c.Written))
 	}
 	s.blocks = append(s.blocks, block{table: t},
-		para("By the end of the record nobody had put these values back. "+lasting(i)+" To undo all of it now, run ctwarden revert on that host, or:"),
+		paragraph("By the end of the record nobody had put these values back. "+persistence(i)+" To undo all of it now, run ctwarden revert on that host, or:"),
 		block{code: strings.Join(r.Undo, "\n"), about: "Undo"})
 	return s
 }
 
-// lasting says what becomes of the values by themselves.
-func lasting(i *incident.Incident) string {
+// persistence says what becomes of the values by themselves.
+func persistence(i *incident.Incident) string {
 	var text []string
 	limit := func(c incident.KernelChange) bool {
 		return c.Sysctl == conntrack.SysctlMax || c.Sysctl == conntrack.SysctlBuckets
@@ -322,7 +322,7 @@ func lasting(i *incident.Incident) string {
 
 func (r *Report) fix() section {
 	s := section{title: "The permanent fix"}
-	s.blocks = append(s.blocks, para("What ctwarden did buys time and is gone after a reboot. These files make it last. Nothing is installed by itself; "+
+	s.blocks = append(s.blocks, paragraph("What ctwarden did buys time and is gone after a reboot. These files make it last. Nothing is installed by itself; "+
 		"read them, then write them with:"),
 		block{code: "ctwarden recommend --incident " + ui.Quote(clean(r.Incident.ID)) + " --write DIR", about: "Write the files"})
 	a := &r.Advice
@@ -333,7 +333,7 @@ func (r *Report) fix() section {
 		s.blocks = append(s.blocks, block{code: f.Text, about: "/etc/" + f.Path, note: f.About})
 	}
 	if len(a.Warnings) > 0 {
-		s.blocks = append(s.blocks, para("Know before you install them:"), block{list: a.Warnings})
+		s.blocks = append(s.blocks, paragraph("Know before you install them:"), block{list: a.Warnings})
 	}
 	return s
 }

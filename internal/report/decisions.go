@@ -13,7 +13,7 @@ func (r *Report) decisions() section {
 	i := &r.Incident
 	s := section{title: "What ctwarden decided, and why"}
 	if len(i.Decisions) == 0 {
-		s.blocks = append(s.blocks, para("No decision is recorded."))
+		s.blocks = append(s.blocks, paragraph("No decision is recorded."))
 		return s
 	}
 	t := &table{caption: "Decisions in their order", head: []string{"No.", "When", "What", "Why", "Result", "Did it help?"}}
@@ -28,9 +28,9 @@ func (r *Report) decisions() section {
 		if d.Repeats > 0 {
 			what += fmt.Sprintf(" (%d times)", d.Repeats+1)
 		}
-		t.add(nr, after(i, d.Time), what, why, came, helped)
+		t.add(nr, elapsed(i, d.Time), what, why, came, helped)
 	}
-	s.blocks = append(s.blocks, para("The numbers are those in the picture above. Each act is planned, recorded, made, and then judged by what it changed. "+
+	s.blocks = append(s.blocks, paragraph("The numbers are those in the picture above. Each act is planned, recorded, made, and then judged by what it changed. "+
 		"Where ctwarden held back, it says why."), block{table: t})
 	return s
 }
@@ -40,7 +40,7 @@ func decisionCells(d *incident.Decision) (what, why, came, helped string) {
 	switch d.Kind {
 	case incident.Acted:
 		if d.Action != nil {
-			return actionText(d), sentence(d.Action.Reason.Sentence()), sentence(result(d)), sentence(verdict(d))
+			return actionSentence(d), sentence(d.Action.Reason.Sentence()), sentence(result(d)), sentence(verdict(d))
 		}
 	case incident.Held:
 		return "Held back", sentence(d.Hold.Sentence()), "", ""

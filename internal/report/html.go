@@ -20,7 +20,7 @@ func (r *Report) WriteHTML(w io.Writer) error {
 	page, err := template.New("report").Funcs(template.FuncMap{
 		"clean": clean,
 		"lines": lines,
-		"named": named,
+		"named": columnLabel,
 		"parts": parts,
 		"right": func(t *table, column int) bool { return column < len(t.right) && t.right[column] },
 	}).Parse(pageText)
@@ -38,8 +38,8 @@ func (r *Report) WriteHTML(w io.Writer) error {
 	i := &r.Incident
 	err = page.Execute(w, pageContent{
 		Report: r, Sections: sections,
-		Subtitle: fmt.Sprintf("Incident %s, %s, %s", clean(i.ID), day(i.Start), ui.Duration(i.Duration)),
-		Written:  day(r.Written),
+		Subtitle: fmt.Sprintf("Incident %s, %s, %s", clean(i.ID), dateTime(i.Start), ui.Duration(i.Duration)),
+		Written:  dateTime(r.Written),
 		Wide:     template.HTML(svg(i, "wide", 960, 400, 13)),   // #nosec G203 -- svg escapes what it draws
 		Narrow:   template.HTML(svg(i, "narrow", 400, 340, 13)), // #nosec G203 -- likewise
 	})
@@ -83,8 +83,8 @@ func (p pageBlock) IsFile() bool   { return strings.HasPrefix(p.b.about, "/etc/"
 func (p pageBlock) HasTable() bool { return p.b.table != nil }
 func (p pageBlock) Wide() bool     { return p.b.table != nil && len(p.b.table.head) > 4 }
 
-// named is the head of a column as it stands before a cell.
-func named(head string) string {
+// columnLabel is the head of a column as it stands before a cell.
+func columnLabel(head string) string {
 	if strings.HasSuffix(head, "?") {
 		return head + " "
 	}

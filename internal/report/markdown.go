@@ -10,31 +10,31 @@ import (
 // WriteMarkdown writes the report as Markdown, to paste into a post-mortem.
 func (r *Report) WriteMarkdown(w io.Writer) error {
 	m := bufio.NewWriter(w)
-	say := func(format string, args ...any) { fmt.Fprintf(m, format, args...) }
-	say("# %s\n", escaped(r.Headline))
+	printf := func(format string, args ...any) { fmt.Fprintf(m, format, args...) }
+	printf("# %s\n", escaped(r.Headline))
 	for _, s := range r.sections() {
-		say("\n## %s\n", escaped(s.title))
+		printf("\n## %s\n", escaped(s.title))
 		for n := range s.blocks {
 			b := &s.blocks[n]
-			say("\n")
+			printf("\n")
 			switch {
 			case b.curve:
-				say("%s", r.curveFence())
+				printf("%s", r.curveFence())
 			case b.para != "":
-				say("%s\n", escaped(b.para))
+				printf("%s\n", escaped(b.para))
 			case b.table != nil:
-				say("%s", b.table.markdown())
+				printf("%s", b.table.markdown())
 			case b.code != "":
 				if b.note != "" {
-					say("`%s`: %s\n\n", strings.ReplaceAll(clean(b.about), "`", "'"), escaped(b.note))
+					printf("`%s`: %s\n\n", strings.ReplaceAll(clean(b.about), "`", "'"), escaped(b.note))
 				}
-				say("%s", fence(b.code))
+				printf("%s", fence(b.code))
 			case b.list != nil:
 				for _, item := range b.list {
-					say("- %s\n", escaped(item))
+					printf("- %s\n", escaped(item))
 				}
 			case b.note != "":
-				say("*%s*\n", escaped(b.note))
+				printf("*%s*\n", escaped(b.note))
 			}
 		}
 	}

@@ -139,8 +139,8 @@ func headline(i *incident.Incident) string {
 	return "The connection tracking table was filling up, and emptied by itself; nothing was lost."
 }
 
-// story tells in a few sentences what happened.
-func story(i *incident.Incident) []string {
+// summary tells in a few sentences what happened.
+func summary(i *incident.Incident) []string {
 	where := "this host's connection tracking table"
 	if i.NetNS != 0 {
 		where = fmt.Sprintf("the connection tracking table of network namespace %d", i.NetNS)
@@ -154,9 +154,9 @@ func story(i *incident.Incident) []string {
 		"Linux remembers each connection that its firewall or NAT handles as an entry of one table. The table has a limit, " +
 			"nf_conntrack_max. When it is full, the first packets of new connections are dropped: to users, the host looks down, " +
 			"while connections that exist go on.",
-		fmt.Sprintf("On %s, %s was in trouble for %s. %s", day(i.Start), where, ui.Duration(i.Duration), peak),
+		fmt.Sprintf("On %s, %s was in trouble for %s. %s", dateTime(i.Start), where, ui.Duration(i.Duration), peak),
 	}
-	if cause := causeWords(i.Cause); cause != "" {
+	if cause := causeSentence(i.Cause); cause != "" {
 		text = append(text, cause)
 	}
 	return append(text, actionSummary(i))
@@ -190,7 +190,7 @@ func actionSummary(i *incident.Incident) string {
 
 // clean makes text from outside harmless for a line of any form: visible
 // characters only, and not too many.
-func clean(s string) string { return audit.Clip(audit.Sanitise(s), mostText) }
+func clean(s string) string { return audit.Clip(audit.Sanitise(s), maxText) }
 
-// mostText bounds what a record says in words, in bytes.
-const mostText = 600
+// maxText bounds what a record says in words, in bytes.
+const maxText = 600

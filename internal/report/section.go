@@ -29,5 +29,5 @@ type table struct {
 
 func (t *table) add(cells ...string) { t.rows = append(t.rows, cells) }
 
-func para(text string) block { return block{para: text} }
-func note(text string) block { return block{note: text} }
+func paragraph(text string) block { return block{para: text} }
+func note(text string) block      { return block{note: text} }

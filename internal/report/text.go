@@ -51,16 +51,16 @@ func (r *Report) WriteShort(w io.Writer, p TextOptions, more string) error {
 	t.line("")
 	t.line(Spark(i.Curve, min(t.options.columns(), 72)))
 	t.line("")
-	for _, row := range r.happened().figures() {
+	for _, row := range r.happened().firstRows() {
 		t.wrap(fmt.Sprintf("%-30s", row[0]), row[1])
 	}
 	if e := &r.Without; e.Known {
-		t.wrap(fmt.Sprintf("%-30s", "Without ctwarden, estimated"), between(&e.NoRoom)+" connections without room, "+fromTo(&e.Refused)+" refused")
+		t.wrap(fmt.Sprintf("%-30s", "Without ctwarden, estimated"), likelyRange(&e.NoRoom)+" connections without room, "+rangeText(&e.Refused)+" refused")
 	}
 	t.line("")
 	for n := range i.Decisions {
 		if d := &i.Decisions[n]; d.Action != nil {
-			t.wrap(fmt.Sprintf("%-12s", after(i, d.Time)), actionText(d)+": "+result(d))
+			t.wrap(fmt.Sprintf("%-12s", elapsed(i, d.Time)), actionSentence(d)+": "+result(d))
 		}
 	}
 	t.line("")
@@ -74,8 +74,8 @@ func (r *Report) WriteShort(w io.Writer, p TextOptions, more string) error {
 	return nil
 }
 
-// figures returns the rows of a section's first table.
-func (s section) figures() [][]string {
+// firstRows returns the rows of a section's first table.
+func (s section) firstRows() [][]string {
 	for n := range s.blocks {
 		if s.blocks[n].table != nil {
 			return s.blocks[n].table.rows
@@ -184,9 +184,9 @@ func (t *terminalWriter) stacked(tab *table) {
 			case name == "":
 				t.wrap("  ", row[c])
 			case lead == "":
-				t.wrap("  ", named(name)+row[c])
+				t.wrap("  ", columnLabel(name)+row[c])
 			default:
-				t.wrap(strings.Repeat(" ", indent), named(name)+row[c])
+				t.wrap(strings.Repeat(" ", indent), columnLabel(name)+row[c])
 			}
 		}
 	}
@@ -203,7 +203,7 @@ func (t *terminalWriter) curve(i *incident.Incident) {
 	for line := range strings.Lines(ui.Plot(entries, limit, 12, t.options.Color, "")) {
 		t.line(strings.TrimRight(line, "\n"))
 	}
-	first, last := clock(i.First.Time), clock(i.Last.Time)
+	first, last := timeOfDay(i.First.Time), timeOfDay(i.Last.Time)
 	t.line(strings.Repeat(" ", 10) + first + strings.Repeat(" ", max(width-len(first)-len(last), 1)) + last + " UTC")
 	t.wrap("", "The lower line is the number of entries, the upper one the limit, nf_conntrack_max.")
 }

@@ -54,12 +54,12 @@ func sentence(s string) string {
 	return strings.ToUpper(s[:1]) + s[1:]
 }
 
-// day prints a time as audit show takes it back.
-func day(t time.Time) string   { return t.UTC().Format("2006-01-02 15:04:05 UTC") }
-func clock(t time.Time) string { return t.UTC().Format("15:04:05") }
+// dateTime prints a time as audit show takes it back.
+func dateTime(t time.Time) string  { return t.UTC().Format("2006-01-02 15:04:05 UTC") }
+func timeOfDay(t time.Time) string { return t.UTC().Format("15:04:05") }
 
-// after is the time since the incident began.
-func after(i *incident.Incident, t time.Time) string {
+// elapsed is the time since the incident began.
+func elapsed(i *incident.Incident, t time.Time) string {
 	d := t.Sub(i.Start)
 	if d < 0 {
 		return "before"
@@ -67,8 +67,8 @@ func after(i *incident.Incident, t time.Time) string {
 	return "+" + ui.Duration(d)
 }
 
-// causeWords explains a cause; "" for none.
-func causeWords(c policy.Cause) string {
+// causeSentence explains a cause; "" for none.
+func causeSentence(c policy.Cause) string {
 	switch c {
 	case policy.Unknown:
 		return "What filled it is not known: nobody could look into the table at that time."
@@ -105,8 +105,8 @@ func causeName(c policy.Cause) string {
 	return names[c]
 }
 
-// actionText describes an action in words.
-func actionText(d *incident.Decision) string {
+// actionSentence describes an action in words.
+func actionSentence(d *incident.Decision) string {
 	act, out := d.Action, d.Outcome
 	failed := out != nil && !out.OK && out.Changed == 0
 	verb := func(past, plain string) string {
