@@ -44,7 +44,7 @@ type Server struct {
 	logger   *slog.Logger
 	log      *audit.Log
 	agent    *Agent
-	exporter *metrics.Page
+	exporter *metrics.Exporter
 	systemd  *systemd
 	// unheard says why a source of the kernel log that there could be is not
 	// read.
@@ -120,7 +120,7 @@ func (s *Server) agentOptions(kept map[uint32]loop.Snapshot) (o Options, err err
 	cfg := s.settings.begun
 	o = Options{
 		Version: s.version, Boot: s.boot, Config: cfg, Namespaces: cfg.Watch.NetNS == config.All,
-		Log: s.log, Logger: s.logger, Jitter: JitterOf(s.boot), Snapshot: kept, OnRecord: s.exporter.Told,
+		Log: s.log, Logger: s.logger, Jitter: JitterOf(s.boot), Snapshot: kept, OnRecord: s.exporter.Count,
 		Save: func(tables map[uint32]loop.Snapshot) error { return writeSnapshot(cfg.State.Dir, s.boot, tables) },
 	}
 	if o.Mask, err = newMask(cfg.Audit.Mask, cfg.State.Dir); err != nil {

@@ -1,5 +1,5 @@
-// Package metrics is what a daemon knows as a Prometheus server reads it.
-// Gauges and the kernel's counters come from a snapshot that is taken when
-// somebody asks; acts, verdicts and latencies are counted from the records of
-// the audit log as they are made. Reading changes nothing.
+// Package metrics exports a daemon's state to Prometheus. Gauges and the
+// kernel's counters are made from a status at each reading; actions, verdicts
+// and latencies are counted from the records of the audit log as they are
+// written. Reading changes nothing.
 package metrics

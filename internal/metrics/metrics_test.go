@@ -64,13 +64,13 @@ func flooded() *status.Status {
 	}
 }
 
-// of returns a page that tells of s.
-func of(s *status.Status) *metrics.Page {
+// exporterOf returns an exporter of s.
+func exporterOf(s *status.Status) *metrics.Exporter {
 	return metrics.New(func() *status.Status { return s })
 }
 
-// page returns what a Prometheus server is answered.
-func page(t *testing.T, p *metrics.Page) string {
+// scrape returns what a Prometheus server receives.
+func scrape(t *testing.T, p *metrics.Exporter) string {
 	t.Helper()
 	answer, request := httptest.NewRecorder(), httptest.NewRequest(http.MethodGet, "/metrics", nil)
 	request.Header.Set("Accept-Encoding", "gzip") // is declined: see New
@@ -97,8 +97,8 @@ func want(t *testing.T, page string, lines ...string) {
 	}
 }
 
-func TestAPageSaysHowThingsStand(t *testing.T) {
-	want(t, page(t, of(flooded())),
+func TestSeriesOfAStatus(t *testing.T) {
+	want(t, scrape(t, exporterOf(flooded())),
 		`ctwarden_build_info{goversion="`+runtime.Version()+`",version="1.0 \"beta\""} 1`,
 		`ctwarden_start_time_seconds 1.772334e+09`,
 		`ctwarden_mode{mode="enforce"} 1`, `ctwarden_mode{mode="observe"} 0`,
@@ -124,11 +124,11 @@ func TestAPageSaysHowThingsStand(t *testing.T) {
 	)
 }
 
-func TestWithoutNeighboursNothingIsSaidOfThem(t *testing.T) {
+func TestNoSeriesOfNamespacesThatAreNotWatched(t *testing.T) {
 	s := flooded()
 	s.Neighbours = nil
-	if p := page(t, of(s)); strings.Contains(p, "ctwarden_netns_") {
-		t.Errorf("a page tells of namespaces that nobody looks at:\n%s", p)
+	if p := scrape(t, exporterOf(s)); strings.Contains(p, "ctwarden_netns_") {
+		t.Errorf("namespaces that are not watched have series:\n%s", p)
 	}
 }
 
@@ -138,18 +138,18 @@ func TestATableThatDoesNotGrowIsNeverFull(t *testing.T) {
 	s.Tables[0].Assessment.Observation.Absent = true
 	s.Tables[0].Held = policy.NotHeld
 	s.Tables[0].Incident = ""
-	p := page(t, of(s))
+	p := scrape(t, exporterOf(s))
 	want(t, p, `ctwarden_table_full_in_seconds{netns="0"} +Inf`, `ctwarden_table_present{netns="0"} 0`, `ctwarden_incident_open{netns="0"} 0`)
 	if strings.Contains(p, "ctwarden_held{") {
 		t.Error("held although it is not")
 	}
 }
 
-func TestADaemonThatHasNotLookedYetHasAPage(t *testing.T) {
-	p := page(t, of(&status.Status{}))
+func TestSeriesBeforeTheFirstTurn(t *testing.T) {
+	p := scrape(t, exporterOf(&status.Status{}))
 	want(t, p, `ctwarden_last_turn_time_seconds 0`, `ctwarden_audit_healthy 0`)
 	if strings.Contains(p, "ctwarden_table_") {
-		t.Error("it tells of a table")
+		t.Error("a table has series")
 	}
 }
 
@@ -161,13 +161,13 @@ func TestTheSeriesOfManyNamespacesAreBounded(t *testing.T) {
 		table.Assessment.Fullness = conntrack.Permyriad(i)
 		s.Tables = append(s.Tables, table)
 	}
-	p := page(t, of(s))
+	p := scrape(t, exporterOf(s))
 	want(t, p, `ctwarden_tables 1001`, `ctwarden_table_fullness_ratio{netns="0"} 0.0001`, `ctwarden_table_fullness_ratio{netns="1000"} 0.0999`, `ctwarden_table_info{name="pod 999",netns="1000"} 1`)
 	if n := strings.Count(p, "\nctwarden_table_entries{"); n != 64 {
-		t.Errorf("%d tables told, want 64", n)
+		t.Errorf("%d tables have series, want 64", n)
 	}
 	if strings.Contains(p, `netns="1"}`) {
-		t.Error("an empty table is told before a full one")
+		t.Error("an empty table has series before a full one")
 	}
 	if s.Tables[1].NetNS != 1 {
 		t.Error("the snapshot was put into another order")
@@ -175,7 +175,7 @@ func TestTheSeriesOfManyNamespacesAreBounded(t *testing.T) {
 }
 
 // TestACounterNeverGoesBack: the kernel counts an insertion that failed without
-// a drop, or the page is made between the two. A server that reads a smaller
+// a drop, or the metrics are read between the two. A server that reads a smaller
 // number takes it for a restart, and counts all of it once more.
 func TestACounterNeverGoesBack(t *testing.T) {
 	s := flooded()
@@ -193,7 +193,7 @@ func TestACounterNeverGoesBack(t *testing.T) {
 		s.Tables = slices.Clone(s.Tables)
 		s.Tables[0].Assessment.Observation.Table.Counters = step.counters
 		t.Log(step.what)
-		want(t, page(t, p), `ctwarden_table_full_dropped_packets_total{netns="0"} `+step.want)
+		want(t, scrape(t, p), `ctwarden_table_full_dropped_packets_total{netns="0"} `+step.want)
 	}
 }
 
@@ -207,19 +207,19 @@ func appended(t *testing.T, log *audit.Log, p record.Payload) audit.Record {
 	return r
 }
 
-func TestATallyCountsRecords(t *testing.T) {
+func TestRecordsAreCounted(t *testing.T) {
 	at := time.Date(2026, 3, 1, 3, 0, 0, 0, time.UTC)
 	log, err := audit.Open(filepath.Join(t.TempDir(), "audit.jsonl"), audit.Options{Now: func() time.Time { return at.Add(2 * time.Millisecond) }})
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer log.Close()
-	told := of(flooded())
-	tell := func(p record.Payload) { t.Helper(); told.Told(appended(t, log, p)) }
-	outcome := func(o policy.Outcome) { t.Helper(); tell(&record.Outcome{Outcome: o}) }
-	tell(&record.Plan{Decision: record.Decision{Observation: policy.Observation{At: at}}})
+	exporter := exporterOf(flooded())
+	count := func(p record.Payload) { t.Helper(); exporter.Count(appended(t, log, p)) }
+	outcome := func(o policy.Outcome) { t.Helper(); count(&record.Outcome{Outcome: o}) }
+	count(&record.Plan{Decision: record.Decision{Observation: policy.Observation{At: at}}})
 	// The wall clock was set back between the look and the record.
-	tell(&record.Plan{Decision: record.Decision{Observation: policy.Observation{At: at.Add(time.Hour)}}})
+	count(&record.Plan{Decision: record.Decision{Observation: policy.Observation{At: at.Add(time.Hour)}}})
 	outcome(policy.Outcome{Action: policy.Action{Type: policy.AgeEntries}, OK: true, Changed: 1})
 	outcome(policy.Outcome{Action: policy.Action{Type: policy.RaiseMax}, OK: true, Took: 100 * time.Microsecond})
 	outcome(policy.Outcome{Action: policy.Action{Type: policy.RaiseMax}, ChangedExternally: true, Took: time.Minute})
@@ -227,10 +227,10 @@ func TestATallyCountsRecords(t *testing.T) {
 	outcome(policy.Outcome{Action: policy.Action{Type: policy.RaiseMax, Would: true}, OK: true, Changed: 5})
 	outcome(policy.Outcome{Action: policy.Action{Type: policy.DeleteEntries}, OK: true, Changed: 40, Took: time.Second})
 	outcome(policy.Outcome{Action: policy.Action{Type: policy.DeleteEntries}, Error: "half", Changed: 2, Took: time.Second})
-	tell(&record.Verdict{Verdict: policy.Verdict{Type: policy.RaiseMax, Result: policy.Helped}})
-	tell(&record.Hold{Decision: record.Decision{Plan: policy.Plan{Held: policy.HeldBudget}}})
-	tell(&record.Samples{Rows: make([]record.Sample, 1)})
-	want(t, page(t, told),
+	count(&record.Verdict{Verdict: policy.Verdict{Type: policy.RaiseMax, Result: policy.Helped}})
+	count(&record.Hold{Decision: record.Decision{Plan: policy.Plan{Held: policy.HeldBudget}}})
+	count(&record.Samples{Rows: make([]record.Sample, 1)})
+	want(t, scrape(t, exporter),
 		`ctwarden_audit_records_total{kind="outcome"} 7`, `ctwarden_audit_records_total{kind="sample"} 1`, `ctwarden_audit_records_total{kind="start"} 0`,
 		`ctwarden_actions_total{action="raise_max",result="ok"} 1`, `ctwarden_actions_total{action="raise_max",result="foreign"} 1`,
 		`ctwarden_actions_total{action="raise_max",result="failed"} 1`, `ctwarden_actions_total{action="raise_max",result="would"} 1`,
@@ -249,11 +249,11 @@ func TestATallyCountsRecords(t *testing.T) {
 func TestLabelsAreEscaped(t *testing.T) {
 	s := flooded()
 	s.Version = "a\\b\"c\nd\xff"
-	want(t, page(t, of(s)), `ctwarden_build_info{goversion="`+runtime.Version()+`",version="a\\b\"c\nd�"} 1`)
+	want(t, scrape(t, exporterOf(s)), `ctwarden_build_info{goversion="`+runtime.Version()+`",version="a\\b\"c\nd�"} 1`)
 }
 
-func TestTheProcessCostsSomething(t *testing.T) {
-	p := page(t, of(flooded()))
+func TestSeriesOfTheProcess(t *testing.T) {
+	p := scrape(t, exporterOf(flooded()))
 	for name, most := range map[string]float64{
 		"cpu_seconds_total": 1e6, "resident_memory_bytes": 1 << 32, "open_fds": 1000,
 	} {
@@ -267,29 +267,29 @@ func TestTheProcessCostsSomething(t *testing.T) {
 		}
 	}
 	if strings.Contains(p, "process_network") {
-		t.Error("the traffic of the host is told as that of the process")
+		t.Error("the traffic of the host has the name of the process")
 	}
 }
 
-func TestAPageThatCanNotBeMadeIsAnError(t *testing.T) {
+func TestInvalidSeriesAreAnError(t *testing.T) {
 	// Two sources of one name, once their names are made valid.
 	s := flooded()
 	s.Sources = map[string]status.Source{"a\xff": {}, "a\xfe": {}}
 	answer := httptest.NewRecorder()
-	of(s).ServeHTTP(answer, httptest.NewRequest(http.MethodGet, "/metrics", nil))
+	exporterOf(s).ServeHTTP(answer, httptest.NewRequest(http.MethodGet, "/metrics", nil))
 	if answer.Code != http.StatusInternalServerError || strings.Contains(answer.Body.String(), "# HELP") {
 		t.Errorf("%d\n%s", answer.Code, answer.Body)
 	}
 	path := filepath.Join(t.TempDir(), "ctwarden.prom")
-	if err := of(flooded()).WriteFile(path); err != nil {
+	if err := exporterOf(flooded()).WriteFile(path); err != nil {
 		t.Fatal(err)
 	}
 	before, err := os.ReadFile(path)
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := of(s).WriteFile(path); err == nil {
-		t.Error("half a page was written")
+	if err := exporterOf(s).WriteFile(path); err == nil {
+		t.Error("half of the metrics were written")
 	}
 	if after, err := os.ReadFile(path); err != nil || !bytes.Equal(before, after) {
 		t.Errorf("the file was touched: %v", err)
@@ -302,13 +302,13 @@ func TestAPageThatCanNotBeMadeIsAnError(t *testing.T) {
 	}
 }
 
-// TestTheNamesAreThoseOfThePage pins name, type and meaning: they are a
+// TestTheNamesAreThoseOfTheDocument pins name, type and meaning: they are a
 // contract with everybody's rules and dashboards.
-func TestTheNamesAreThoseOfThePage(t *testing.T) {
+func TestTheNamesAreThoseOfTheDocument(t *testing.T) {
 	var table strings.Builder
 	table.WriteString("| metric | type | meaning |\n|---|---|---|\n")
 	family := regexp.MustCompile(`(?m)^# HELP (\S+) (.*)\n# TYPE \S+ (\S+)$`)
-	for _, m := range family.FindAllStringSubmatch(page(t, of(flooded())), -1) {
+	for _, m := range family.FindAllStringSubmatch(scrape(t, exporterOf(flooded())), -1) {
 		fmt.Fprintf(&table, "| `%s` | %s | %s |\n", m[1], m[3], m[2])
 	}
 	const path = "../../docs/metrics.md"
@@ -339,7 +339,7 @@ func TestPromtoolFindsNothing(t *testing.T) {
 		t.Skip("needs promtool (Debian package prometheus)")
 	}
 	cmd := exec.Command(promtool, "check", "metrics")
-	cmd.Stdin = strings.NewReader(page(t, of(flooded())))
+	cmd.Stdin = strings.NewReader(scrape(t, exporterOf(flooded())))
 	if text, err := cmd.CombinedOutput(); err != nil || len(text) > 0 {
 		t.Errorf("%v\n%s", err, text)
 	}
@@ -349,7 +349,7 @@ func TestNumbersAreWhole(t *testing.T) {
 	s := flooded()
 	s.Tables[0].Assessment.Trend.Fast = math.Inf(-1)
 	s.Tables[0].Assessment.Trend.Slow = math.Inf(-1)
-	if p := page(t, of(s)); !strings.Contains(p, "-Inf") || strings.Contains(p, "NaN") {
+	if p := scrape(t, exporterOf(s)); !strings.Contains(p, "-Inf") || strings.Contains(p, "NaN") {
 		t.Error("a rate that is no number is not written as Prometheus reads it")
 	}
 }

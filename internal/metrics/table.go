@@ -22,11 +22,11 @@ func tableFamilies() []family {
 func tableGauges() []family {
 	gauge := func(name, help string, value func(*policy.Assessment) float64) family {
 		return ofTables(prometheus.GaugeValue, name, help, nil,
-			func(t *loop.TableStatus, sample sampler) { sample(value(&t.Assessment)) })
+			func(t *loop.TableStatus, emit emitFunc) { emit(value(&t.Assessment)) })
 	}
 	return []family{
 		gauge("table_present", "Whether there is a table: nf_conntrack is loaded.",
-			func(a *policy.Assessment) float64 { return truth(!a.Observation.Absent) }),
+			func(a *policy.Assessment) float64 { return boolValue(!a.Observation.Absent) }),
 		gauge("table_entries", "Entries of the table (nf_conntrack_count).",
 			func(a *policy.Assessment) float64 { return float64(a.Observation.Table.Entries) }),
 		gauge("table_max_entries", "Limit of the table (nf_conntrack_max); 0 is no limit.",
@@ -44,8 +44,8 @@ func tableGauges() []family {
 func tableCounters() []family {
 	counter := func(name, help string, value func(*conntrack.Counters) uint64) family {
 		return ofTables(prometheus.CounterValue, name, help, nil,
-			func(t *loop.TableStatus, sample sampler) {
-				sample(float64(value(&t.Assessment.Observation.Table.Counters)))
+			func(t *loop.TableStatus, emit emitFunc) {
+				emit(float64(value(&t.Assessment.Observation.Table.Counters)))
 			})
 	}
 	return []family{
@@ -53,10 +53,10 @@ func tableCounters() []family {
 			func(c *conntrack.Counters) uint64 { return c.Drop }),
 		{prometheus.CounterValue, "table_full_dropped_packets_total",
 			"Packets dropped because the table was full or the kernel had no memory; valid only while an incident is open.", []string{"netns"},
-			func(s *snapshot, sample sampler) {
-				for i := range s.told {
-					netns := s.told[i].NetNS
-					sample(float64(s.full[netns].full), inode(netns))
+			func(s *snapshot, emit emitFunc) {
+				for i := range s.shown {
+					netns := s.shown[i].NetNS
+					emit(float64(s.full[netns].full), inode(netns))
 				}
 			}},
 		counter("table_early_dropped_entries_total", "Entries that the kernel evicted to make room at max; their packets passed.",
@@ -71,37 +71,37 @@ func tableCounters() []family {
 func tableStates() []family {
 	return []family{
 		ofTables(prometheus.GaugeValue, "table_info", "Always 1; the name of the network namespace is in the label.", []string{"name"},
-			func(t *loop.TableStatus, sample sampler) { sample(1, cmp.Or(t.Name, "host")) }),
+			func(t *loop.TableStatus, emit emitFunc) { emit(1, cmp.Or(t.Name, "host")) }),
 		ofTables(prometheus.GaugeValue, "incident_open", "Whether an incident is open.", nil,
-			func(t *loop.TableStatus, sample sampler) { sample(truth(t.Incident != "")) }),
+			func(t *loop.TableStatus, emit emitFunc) { emit(boolValue(t.Incident != "")) }),
 		ofTables(prometheus.GaugeValue, "level", "1 for the level of the table.", []string{"level"},
-			func(t *loop.TableStatus, sample sampler) {
+			func(t *loop.TableStatus, emit emitFunc) {
 				for l := policy.Calm; l <= policy.Exhausted; l++ {
-					sample(truth(t.Level == l), l.String())
+					emit(boolValue(t.Level == l), l.String())
 				}
 			}),
 		ofTables(prometheus.GaugeValue, "cause", "1 for the cause of the table's trouble; none without trouble.", []string{"cause"},
-			func(t *loop.TableStatus, sample sampler) {
+			func(t *loop.TableStatus, emit emitFunc) {
 				for c := policy.NoCause; c <= policy.NoMemory; c++ {
-					sample(truth(t.Cause == c), c.String())
+					emit(boolValue(t.Cause == c), c.String())
 				}
 			}),
 		ofTables(prometheus.GaugeValue, "held", "1 for the reason why ctwarden does not act now; calm, enough and awaiting_effect are ordinary.", []string{"hold"},
-			func(t *loop.TableStatus, sample sampler) {
+			func(t *loop.TableStatus, emit emitFunc) {
 				if t.Held != policy.NotHeld {
-					sample(1, t.Held.String())
+					emit(1, t.Held.String())
 				}
 			}),
 	}
 }
 
 // ofTables is a family with samples for each table.
-func ofTables(kind prometheus.ValueType, name, help string, labels []string, tell func(*loop.TableStatus, sampler)) family {
-	return family{kind, name, help, append([]string{"netns"}, labels...), func(s *snapshot, sample sampler) {
-		for i := range s.told {
-			t := &s.told[i]
-			tell(t, func(value float64, labels ...string) {
-				sample(value, append([]string{inode(t.NetNS)}, labels...)...)
+func ofTables(kind prometheus.ValueType, name, help string, labels []string, collect func(*loop.TableStatus, emitFunc)) family {
+	return family{kind, name, help, append([]string{"netns"}, labels...), func(s *snapshot, emit emitFunc) {
+		for i := range s.shown {
+			t := &s.shown[i]
+			collect(t, func(value float64, labels ...string) {
+				emit(value, append([]string{inode(t.NetNS)}, labels...)...)
 			})
 		}
 	}}

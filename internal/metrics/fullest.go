@@ -11,17 +11,17 @@ import (
 // A snapshot is the status of a daemon when the metrics are read.
 type snapshot struct {
 	*status.Status
-	// told are the tables that have series.
-	told []loop.TableStatus
+	// shown are the tables that have series.
+	shown []loop.TableStatus
 	// full are the packets dropped for want of room, by network namespace.
 	full map[uint32]mark
 }
 
 // maxTables bounds the series of a host with thousands of namespaces: its own
-// table and the fullest of the others are told.
+// table and the fullest of the others have series.
 const maxTables = 64
 
-// fullest returns the tables that are told: the own one, then the fullest.
+// fullest returns the tables that have series: the own one, then the fullest.
 func fullest(tables []loop.TableStatus) []loop.TableStatus {
 	if len(tables) <= maxTables {
 		return tables

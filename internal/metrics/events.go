@@ -22,26 +22,26 @@ func bounds() []float64 {
 	return []float64{.0001, .0003, .001, .003, .01, .03, .1, .3, 1, 3, 10, 30}
 }
 
-// A tally counts the records of an audit log.
-type tally struct {
+// An eventCounter counts the records of an audit log.
+type eventCounter struct {
 	records, actions, entries, verdicts, holds *prometheus.CounterVec
-	// decisions are the times from looking at the table to a plan, acts those
+	// decisions are the times from measuring the table to a plan, acts those
 	// that the kernel took.
 	decisions prometheus.Histogram
 	acts      *prometheus.HistogramVec
 }
 
-// newTally returns one in which every series is there from the start, also
+// newEventCounter returns one in which every series is there from the start, also
 // those that are still 0: the rate of a series that appears with its first
 // event misses that event.
-func newTally() *tally {
+func newEventCounter() *eventCounter {
 	counter := func(name, help string, labels ...string) *prometheus.CounterVec {
 		return prometheus.NewCounterVec(prometheus.CounterOpts{Namespace: prefix, Name: name, Help: help}, labels)
 	}
 	histogram := func(name, help string) prometheus.HistogramOpts {
 		return prometheus.HistogramOpts{Namespace: prefix, Name: name, Help: help, Buckets: bounds()}
 	}
-	t := &tally{
+	t := &eventCounter{
 		records:   counter("audit_records_total", "Records written to the audit log, by kind.", "kind"),
 		actions:   counter("actions_total", "Actions by kind and result: ok, failed, foreign (another program had changed the value), would (observe mode).", "action", "result"),
 		entries:   counter("entries_changed_total", "Entries that were deleted or aged, by kind of action.", "action"),
@@ -73,13 +73,13 @@ func newTally() *tally {
 	return t
 }
 
-func (t *tally) collectors() []prometheus.Collector {
+func (t *eventCounter) collectors() []prometheus.Collector {
 	return []prometheus.Collector{t.records, t.actions, t.entries, t.verdicts, t.holds, t.decisions, t.acts}
 }
 
-// told counts one record. One whose payload can't be read is counted by its kind
+// count counts one record. One whose payload can't be read is counted by its kind
 // and no further.
-func (t *tally) told(r *audit.Record) {
+func (t *eventCounter) count(r *audit.Record) {
 	t.records.WithLabelValues(string(r.Kind)).Inc()
 	payload, err := r.Payload()
 	if err != nil {
@@ -92,7 +92,7 @@ func (t *tally) told(r *audit.Record) {
 		// between the two.
 		t.decisions.Observe(max(r.Time.Sub(p.Observation.At), 0).Seconds())
 	case *record.Outcome:
-		t.outcome(p)
+		t.countOutcome(p)
 	case *record.Verdict:
 		t.verdicts.WithLabelValues(p.Type.String(), p.Result.String()).Inc()
 	case *record.Hold:
@@ -100,7 +100,7 @@ func (t *tally) told(r *audit.Record) {
 	}
 }
 
-func (t *tally) outcome(o *record.Outcome) {
+func (t *eventCounter) countOutcome(o *record.Outcome) {
 	action, result := o.Action.Type.String(), resultFailed
 	switch {
 	case o.Action.Would:

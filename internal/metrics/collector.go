@@ -10,38 +10,38 @@ import (
 	"github.com/ctwarden/ctwarden/internal/status"
 )
 
-// A family is one metric and what a snapshot says of it.
+// A family is one metric and how it is made from a snapshot.
 type family struct {
 	kind       prometheus.ValueType
 	name, help string
 	labels     []string
-	tell       func(s *snapshot, sample sampler)
+	collect    func(s *snapshot, emit emitFunc)
 }
 
-// A sampler takes one value with its labels, in the order of the family's.
-type sampler func(value float64, labels ...string)
+// An emitFunc takes one value with its labels, in the order of the family's.
+type emitFunc func(value float64, labels ...string)
 
-// one is a family of one gauge without labels.
-func one(name, help string, value func(*snapshot) float64) family {
-	return family{prometheus.GaugeValue, name, help, nil, func(s *snapshot, sample sampler) { sample(value(s)) }}
+// gauge is a family of one gauge without labels.
+func gauge(name, help string, value func(*snapshot) float64) family {
+	return family{prometheus.GaugeValue, name, help, nil, func(s *snapshot, emit emitFunc) { emit(value(s)) }}
 }
 
-// A standing tells how things stand. Everything is a constant at the moment of
-// reading, so that no label outlives the namespace that it names.
-type standing struct {
-	look     func() *status.Status
+// A snapshotCollector makes constant metrics from a status at each reading,
+// so that no label outlives the namespace that it names.
+type snapshotCollector struct {
+	query    func() *status.Status
 	families []family
 	descs    []*prometheus.Desc
 
-	mu   sync.Mutex // so that the marks are of one snapshot after the other
-	seen map[uint32]mark
+	mu    sync.Mutex // so that the marks are of one snapshot after the other
+	marks map[uint32]mark
 }
 
 // A mark is how far the counters of a table had come.
 type mark struct{ drop, full uint64 }
 
-func newStanding(look func() *status.Status) *standing {
-	s := &standing{look: look, families: families()}
+func newSnapshotCollector(query func() *status.Status) *snapshotCollector {
+	s := &snapshotCollector{query: query, families: families()}
 	for _, f := range s.families {
 		s.descs = append(s.descs, prometheus.NewDesc(prefix+"_"+f.name, f.help, f.labels, nil))
 	}
@@ -49,17 +49,17 @@ func newStanding(look func() *status.Status) *standing {
 }
 
 // Describe implements prometheus.Collector.
-func (s *standing) Describe(out chan<- *prometheus.Desc) {
+func (s *snapshotCollector) Describe(out chan<- *prometheus.Desc) {
 	for _, d := range s.descs {
 		out <- d
 	}
 }
 
 // Collect implements prometheus.Collector.
-func (s *standing) Collect(out chan<- prometheus.Metric) {
-	now := s.now()
+func (s *snapshotCollector) Collect(out chan<- prometheus.Metric) {
+	now := s.snapshot()
 	for i, f := range s.families {
-		f.tell(&now, func(value float64, labels ...string) {
+		f.collect(&now, func(value float64, labels ...string) {
 			for j := range labels {
 				labels[j] = strings.ToValidUTF8(labels[j], "\uFFFD")
 			}
@@ -72,20 +72,20 @@ func (s *standing) Collect(out chan<- prometheus.Metric) {
 	}
 }
 
-// now takes a snapshot, of the tables that are told.
-func (s *standing) now() snapshot {
+// snapshot returns the status with the tables that have series.
+func (s *snapshotCollector) snapshot() snapshot {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	now := s.look()
-	s.seen = ahead(s.seen, now.Tables)
-	return snapshot{now, fullest(now.Tables), s.seen}
+	now := s.query()
+	s.marks = advance(s.marks, now.Tables)
+	return snapshot{now, fullest(now.Tables), s.marks}
 }
 
-// ahead returns how far the counters of the tables have come. What was dropped
+// advance returns how far the counters of the tables have come. What was dropped
 // for want of room is a difference of counters that the kernel does not count in
 // one step, nor always together: a Prometheus server would take one step back
 // for a restart, and count everything again.
-func ahead(before map[uint32]mark, tables []loop.TableStatus) map[uint32]mark {
+func advance(before map[uint32]mark, tables []loop.TableStatus) map[uint32]mark {
 	now := make(map[uint32]mark, len(tables))
 	for i := range tables {
 		c := &tables[i].Assessment.Observation.Table.Counters
@@ -100,7 +100,7 @@ func ahead(before map[uint32]mark, tables []loop.TableStatus) map[uint32]mark {
 	return now
 }
 
-func truth(b bool) float64 {
+func boolValue(b bool) float64 {
 	if b {
 		return 1
 	}
