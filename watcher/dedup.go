@@ -3,15 +3,16 @@ package watcher
 import "time"
 
 // dedupWindow is how far apart two sources may place one line on
-// CLOCK_MONOTONIC: neither tells exactly when the kernel printed it (see
-// line.mono).
+// CLOCK_MONOTONIC: neither has the exact time at which the kernel printed it
+// (see line.mono).
 const dedupWindow = 2 * time.Second
 
 // dedupRetention is how long the second reading of a line may take. The journal's
 // is late by what journald is behind, and not acted on from lateAfter on.
 const dedupRetention = maxLineAge + dedupWindow
 
-// dedupSpan is for how long lines are kept as one entry.
+// dedupSpan is the longest time between the first and the last line of one
+// seenLines.
 const dedupSpan = time.Second
 
 // maxDedup bounds the entries that wait for their second reading.

@@ -19,23 +19,23 @@ import (
 // include/linux/proc_ns.h), so that a number is one or the other.
 const pidLimit = 1 << 31
 
-// minContainerID is the least of the id of a container by which it is known.
+// minContainerID is the shortest prefix of a container's id that Find accepts.
 const minContainerID = 6
 
 // mountDirs are the directories in which ip netns, Docker and others keep
 // namespaces open.
 func mountDirs() []string { return []string{"/run/netns", "/var/run/netns", "/run/docker/netns"} }
 
-// An AmbiguousError is a name that several namespaces have. It lists them.
+// An AmbiguousError reports a name that several namespaces have, and lists
+// them.
 type AmbiguousError struct{ error }
 
-// Find opens the namespace that a person named: by its name in ip netns, a
-// path, the id of a process in it, its inode number (with or without the
-// "net:[…]" of the kernel's links), or the name that a container runtime, a pod
-// or a unit gives it. What is not there is os.ErrNotExist; a number that is not
-// found where processes are hidden is os.ErrPermission, for it may be there all
-// the same. A name of several namespaces is an *AmbiguousError. See netns.Open
-// for the privileges that it needs.
+// Find opens a namespace by its name in ip netns, a path, the id of a process
+// in it, its inode number (with or without the "net:[…]" of the kernel's
+// links), or the name of its container, pod or unit. The error is
+// os.ErrNotExist if there is no such namespace, os.ErrPermission if a number
+// is not found and hidden processes may have it, and *AmbiguousError if several
+// namespaces have the name. See netns.Open for the privileges that Find needs.
 func Find(name string) (*netns.NS, error) {
 	ns, err := findByPath(name)
 	if !errors.Is(err, fs.ErrNotExist) && !errors.Is(err, fs.ErrPermission) {
@@ -72,8 +72,8 @@ func findByPath(name string) (*netns.NS, error) {
 	return nil, fmt.Errorf("no network namespace is named %q: %w", name, fs.ErrNotExist)
 }
 
-// findByName opens the namespace with a number, or the one that a container
-// runtime, a pod or a unit gives its name to, wherever it is mounted.
+// findByName opens the namespace with an inode number, or with the name of a
+// container, a pod or a unit, wherever it is mounted.
 func findByName(name string) (*netns.NS, error) {
 	var known Known
 	defer func() { _ = known.Close() }() // it only read
@@ -104,12 +104,12 @@ func (n *Namespace) hasName(name string) bool {
 	return name != "" && slices.Contains([]string{n.Name(), n.RuntimeName, n.Container, n.Pod, n.Unit, strings.TrimSuffix(n.Unit, ".service")}, name)
 }
 
-// findByThread looks for a namespace among those of all threads; the first of a
-// process is often in another one than the rest. A namespace that is only held
-// open by a file or a socket is not found.
+// findByThread searches the namespaces of all threads: a process's threads may
+// be in several. It does not find a namespace that only a file or a socket
+// holds open.
 func findByThread(inode uint32) (*netns.NS, error) {
-	// Where not even the first process is to be seen, others are hidden, and
-	// what is not found may be there all the same.
+	// Where the first process is hidden, others are too, and one of them may
+	// be in the namespace.
 	_, err := os.Stat("/proc/1")
 	denied := err != nil
 	paths, err := filepath.Glob("/proc/[0-9]*/task/[0-9]*/ns/net")

@@ -21,14 +21,14 @@ type line struct {
 	lineKey
 	source Source
 	// mono is, on the kernel's CLOCK_MONOTONIC, when the line was read from the
-	// kernel log or, less what it was slower than others, taken in by journald.
-	// It is at or shortly after the time that the kernel printed, which
-	// go-kmsg-parser loses: it rounds the time of boot to a second. A line that
-	// comes through a second source is recognised by it.
+	// kernel log or received by journald, less its own delay. It is at or
+	// shortly after the time that the kernel printed, which go-kmsg-parser
+	// loses: it rounds the time of boot to a second. dedup recognises by mono a
+	// line that a second source has read.
 	mono time.Duration
 }
 
-// A lineKey is what makes two lines equal.
+// A lineKey is equal for lines about the same table.
 type lineKey struct {
 	netns uint32
 	named bool
@@ -40,9 +40,9 @@ type lineKey struct {
 // and later mean the initial namespace.
 const maxSignals = 64
 
-// An Inbox holds what the kernel said and the loop has not drained yet: every
-// line once, though two sources read it, equal lines counted together, in
-// bounded memory. The sources never wait for its reader. Make one with
+// An Inbox holds the kernel's lines that the loop has not drained yet: every
+// line once, even if two sources read it, equal lines counted together, in
+// bounded memory. The sources never wait for the loop. Make one with
 // NewInbox; its methods may be called by any goroutine.
 type Inbox struct {
 	wake chan struct{}
@@ -59,7 +59,7 @@ func NewInbox() *Inbox { return &Inbox{wake: make(chan struct{}, 1)} }
 // Wake returns a channel that receives once when there is something to drain.
 func (b *Inbox) Wake() <-chan struct{} { return b.wake }
 
-// Drain returns what has come since the last call, oldest first, and empties
+// Drain returns the signals since the last call, oldest first, and empties
 // the inbox.
 func (b *Inbox) Drain() []policy.Signal {
 	b.mu.Lock()
@@ -76,7 +76,7 @@ func (b *Inbox) Drain() []policy.Signal {
 	return signals
 }
 
-// enqueue takes a line in.
+// enqueue adds a line, unless another source has added it.
 func (b *Inbox) enqueue(l line) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -98,7 +98,7 @@ func (b *Inbox) enqueue(l line) {
 	}
 }
 
-// merge adds a signal to an equal one, if one waits.
+// merge adds a signal to a waiting one that is equal, if there is one.
 func (b *Inbox) merge(s *policy.Signal) bool {
 	for i := range b.signals {
 		w := &b.signals[i]

@@ -12,16 +12,17 @@ import (
 	"time"
 )
 
-// A Record is one line of the kernel as the journal keeps it.
+// A Record is one kernel line in the journal.
 type Record struct {
-	// Cursor names the record: after it the reading goes on.
+	// Cursor names the record; a later reading continues after it.
 	Cursor string
 	Text   string
 	// Printed is when the kernel printed the line, on the clock of printk,
-	// which drifts against every other one. 0: the journal does not say.
+	// which drifts against every other one. 0 if the journal has no such field.
 	Printed time.Duration
-	// Boot is the id of the boot in which journald took the line in, without
-	// dashes, Mono when, on CLOCK_MONOTONIC, and At the same on the wall clock.
+	// Boot is the id of the boot in which journald received the line, without
+	// dashes. Mono is the time of receipt on CLOCK_MONOTONIC, At the same on the
+	// wall clock.
 	Boot string
 	Mono time.Duration
 	At   time.Time
@@ -29,8 +30,8 @@ type Record struct {
 
 // A Journal is the open journal, behind a cursor.
 type Journal interface {
-	// Next returns the next record. Without one it waits for a moment and
-	// then says false.
+	// Next returns the next record. It waits for at most journalIdle, and
+	// returns false if there is none by then.
 	Next(ctx context.Context) (Record, bool, error)
 	Close() error
 }
@@ -38,22 +39,23 @@ type Journal interface {
 // journalIdle is how long Next waits for a record.
 const journalIdle = 500 * time.Millisecond
 
-// The records that are asked for: lines of the kernel itself, and what
-// journald says when it has lost some. A line written to /dev/kmsg by a
-// program has the transport of the kernel too, but never facility 0; one that
-// came through a socket can have facility 0, but no transport that it chose:
-// journald drops fields that begin with an underscore from what it is sent.
+// kernelMatches match the kernel's own lines. A line that a program wrote to
+// /dev/kmsg has the transport of the kernel too, but never facility 0; one that
+// a program sent through a socket can have facility 0, but not that transport:
+// journald drops fields with a leading underscore from what it receives.
 func kernelMatches() []string { return []string{"_TRANSPORT=kernel", "SYSLOG_FACILITY=0"} }
 
-// lossMatches match SD_MESSAGE_JOURNAL_MISSED of sd-messages.h.
+// lossMatches match journald's report of lost records,
+// SD_MESSAGE_JOURNAL_MISSED of sd-messages.h.
 func lossMatches() []string {
 	return []string{"_TRANSPORT=driver", "MESSAGE_ID=e9bf28e6e834481bb6f48f548ad13606"}
 }
 
-// ErrNoJournal says that this machine has no journal to listen to.
+// ErrNoJournal reports that this machine has no journal to read.
 var ErrNoJournal = errors.New("no journal")
 
-// CheckJournal says whether journald runs and can be read here; an empty root is "/".
+// CheckJournal returns ErrNoJournal unless journald runs and its journal can be
+// read. An empty root is "/".
 func CheckJournal(root string) error {
 	if _, err := os.Stat(filepath.Join("/", root, "run/systemd/journal/socket")); err != nil {
 		return fmt.Errorf("%w: journald does not run: %w", ErrNoJournal, err)
@@ -66,9 +68,9 @@ func CheckJournal(root string) error {
 	return checkReadable(root)
 }
 
-// checkReadable opens the journal of the system. Without the right to, neither
-// libsystemd nor journalctl --follow fails: they read the files that they may,
-// and never hear of the kernel.
+// checkReadable opens the journal of the system. Without the right to read it,
+// neither libsystemd nor journalctl --follow fails: they read the files that
+// they may, which have no kernel lines.
 func checkReadable(root string) error {
 	var refused error
 	for _, dir := range []string{"run/log/journal", "var/log/journal"} {
@@ -93,8 +95,8 @@ func checkReadable(root string) error {
 }
 
 // parseCursor reads a cursor of the journal, such as "s=…;i=a3;b=BOOT;m=MONO;t=REAL;x=…"
-// with the numbers in hexadecimal microseconds. It spares reading three
-// fields of each record.
+// with the numbers in hexadecimal microseconds. The cursor has the values of
+// three fields, which need not be read one by one.
 func (r *Record) parseCursor(cursor string) bool {
 	r.Cursor = cursor
 	found := 0
@@ -142,7 +144,7 @@ func missedMessages(text string) uint64 {
 	return n
 }
 
-// readCursor returns what writeCursor left, or "".
+// readCursor returns the cursor that writeCursor saved, or "" without one.
 func readCursor(path string) (string, error) {
 	text, err := readBounded(path)
 	if errors.Is(err, os.ErrNotExist) || path == "" {
@@ -159,8 +161,8 @@ func readCursor(path string) (string, error) {
 	return cursor, nil
 }
 
-// writeCursor replaces the file whole. It is not synced: with an older cursor,
-// lines that were heard are counted as missed, and that is all.
+// writeCursor replaces the file atomically. The file is not synced: an older
+// cursor only has lines counted as missed that were read before.
 func writeCursor(path, cursor string) error {
 	if path == "" || cursor == "" {
 		return nil
@@ -171,7 +173,7 @@ func writeCursor(path, cursor string) error {
 	return nil
 }
 
-// writeAtomic writes a file whole, or not at all.
+// writeAtomic replaces a file by a rename.
 func writeAtomic(path, text string) error {
 	next := path + ".new"
 	if err := os.WriteFile(next, []byte(text), 0o600); err != nil {

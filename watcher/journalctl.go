@@ -91,7 +91,8 @@ func (p *journalctlProcess) Next(ctx context.Context) (Record, bool, error) {
 	}
 }
 
-// exitError says why journalctl has ended.
+// exitError returns why journalctl has ended: the last line of its stderr, or
+// its exit status.
 func (p *journalctlProcess) exitError() error {
 	p.kill()
 	err := errors.Join(p.readErr, p.cmd.Wait())
@@ -113,8 +114,8 @@ func (p *journalctlProcess) Close() error {
 	return nil
 }
 
-// parseJournalJSON reads a line of journalctl's JSON. A field with bytes that are
-// no text is an array of numbers.
+// parseJournalJSON reads a line of journalctl's JSON, in which a field that is
+// not UTF-8 is an array of numbers.
 func parseJournalJSON(line []byte) (Record, error) {
 	var fields struct {
 		Cursor  string          `json:"__CURSOR"`
@@ -135,8 +136,8 @@ func parseJournalJSON(line []byte) (Record, error) {
 	return r, nil
 }
 
-// A tail keeps the end of what a program complains about. It may be used by
-// several goroutines at once.
+// A tail keeps the last bytes of a program's stderr. It may be used by several
+// goroutines at once.
 type tail struct {
 	mu   sync.Mutex
 	text []byte

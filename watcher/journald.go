@@ -10,32 +10,34 @@ import (
 	"github.com/ctwarden/ctwarden/internal/conntrack"
 )
 
-// Missed sums up "table full" lines of one boot that came too late to be acted
-// on: the kernel printed them while nobody listened.
+// Missed sums up the "table full" lines of one boot that ctwarden read too late
+// to act on: the kernel printed them while ctwarden did not run.
 type Missed struct {
 	Count uint64 `json:"count"`
-	// First and Last are when the kernel printed the first and the last, or,
-	// of lines from the journal, when journald took them in.
+	// First and Last are the times at which the kernel printed the first and
+	// the last line or, for lines from the journal, at which journald received
+	// them.
 	First time.Time `json:"first"`
 	Last  time.Time `json:"last"`
 	// Boot is the id of the boot, without dashes.
 	Boot string `json:"boot_id,omitempty"`
-	// Lost is how many records, of whatever kind, were overwritten before
-	// these: there may have been more lines.
+	// Lost counts the records of any kind that were overwritten before these:
+	// "table full" lines may be among them.
 	Lost uint64 `json:"lost,omitempty"`
 }
 
-// Journald listens to the kernel's lines in the journal, for ever. It goes on
-// where the last run stopped; what it finds between is told as missed.
+// Journald reads the kernel's lines in the journal until its context ends. It
+// continues where the last run stopped, and reports the lines in between as
+// missed.
 //
-// Only lines count that journald itself took from the kernel log and that have
-// facility 0: see kernelMatches.
+// It reads only lines that journald itself took from the kernel log and that
+// have facility 0: see kernelMatches.
 //
 // Make one with NewJournald. Run may be called once.
 type Journald struct {
 	// Open opens the journal behind a cursor, or at its end if that is "".
 	Open func(cursor string) (Journal, error)
-	// CursorPath is the file that keeps the cursor; "" keeps none.
+	// CursorPath is the file that holds the cursor. Optional.
 	CursorPath string
 	// Boot is the id of this boot, in any spelling.
 	Boot string
@@ -43,8 +45,8 @@ type Journald struct {
 	// which the kernel printed it on the clock of printk, that it comes through
 	// the kernel log as well: too late here, it was not missed.
 	CoveredByKmsg func(printed time.Duration) bool
-	// OnChange is as that of Kmsg. OnMissed, if not nil, is told of lines
-	// that came too late. Neither may block.
+	// OnChange is as in Kmsg. OnMissed receives the lines that came too late.
+	// Both are optional, and neither may block.
 	OnChange func(Status)
 	OnMissed func(Missed)
 
@@ -55,8 +57,8 @@ type Journald struct {
 	saved   string
 	missed  Missed
 	skew    skew
-	// readable says that the journal was read, or that there was nothing in it
-	// to be read, since it was opened last.
+	// readable is set once a record, or the end of the journal, was read since
+	// the journal was opened.
 	readable bool
 }
 
@@ -65,25 +67,25 @@ func NewJournald(cursorPath, boot string) *Journald {
 	return &Journald{Open: openJournal, CursorPath: cursorPath, Boot: boot}
 }
 
-// saveEvery is how often the cursor is written at the most.
+// saveEvery is the least time between two writes of the cursor.
 const saveEvery = 5 * time.Second
 
-// maxLineAge is the age from which a line is not acted on any more.
+// maxLineAge is the age beyond which a line does not become a signal.
 const maxLineAge = 10 * time.Second
 
-// Run listens until ctx is done and puts what it reads into inbox. When it
-// returns, everything that it started is gone.
+// Run reads until ctx is done and puts the lines into inbox. All goroutines and
+// processes that it starts have ended when it returns.
 func (j *Journald) Run(ctx context.Context, inbox *Inbox) {
 	j.inbox = inbox
 	j.started = monotonic()
 	j.Boot = strings.ReplaceAll(j.Boot, "-", "")
 	cursor, err := readCursor(j.CursorPath)
 	if err != nil {
-		j.setAlive(false, err, j.OnChange) // and begin at the end
+		j.setAlive(false, err, j.OnChange) // start at the end
 	}
 	j.cursor, j.saved = cursor, cursor
 	var backoff time.Duration
-	doubted := "" // a cursor that may be why nothing can be read
+	doubted := "" // a cursor that may be the reason of a failure
 	for ctx.Err() == nil {
 		progress, err := j.follow(ctx)
 		if ctx.Err() != nil {
@@ -98,12 +100,12 @@ func (j *Journald) Run(ctx context.Context, inbox *Inbox) {
 		case j.readable:
 			doubted = ""
 		case doubted != "":
-			// The end can't be read either, so that it was not the cursor:
-			// what is said meanwhile will be found behind it.
+			// The end can't be read either, so the cursor was not the reason:
+			// go back to it, and no line is lost.
 			j.cursor, doubted = doubted, ""
 		case backoff > 0 && j.cursor != "":
-			// Twice at the same place: a file that can't be read past it, or
-			// a cursor that the journal does not know. The end is readable.
+			// The second failure at this cursor: a file is corrupt behind it,
+			// or the journal does not have it. Try the end of the journal.
 			j.cursor, doubted = "", j.cursor
 			continue
 		}
@@ -160,8 +162,8 @@ func (j *Journald) follow(ctx context.Context) (progress bool, err error) {
 	}
 }
 
-// journalResult is what the reader of a journal hands over: a record, an error after
-// which it ends, or that there is nothing.
+// A journalResult is a record, a wait without one (idle), or the error that ended
+// the reading.
 type journalResult struct {
 	record Record
 	idle   bool
@@ -183,13 +185,13 @@ func readJournal(ctx context.Context, journal Journal, feed chan<- journalResult
 	}
 }
 
-// handle deals with one record.
+// handle enqueues the line of a record, or adds it to the missed ones.
 func (j *Journald) handle(r *Record) {
 	now := monotonic()
 	lost := missedMessages(r.Text)
 	m, heard := conntrack.ParseMessage(r.Text)
 	var delay time.Duration
-	if r.Boot == j.Boot { // another boot's clock is another one
+	if r.Boot == j.Boot { // each boot has a clock of its own
 		delay = j.skew.delay(r)
 	}
 	late := heard && j.tooOld(r, delay, now)
@@ -225,37 +227,37 @@ func (j *Journald) handle(r *Record) {
 	}
 }
 
-// covered reports whether a line comes through the kernel log, too.
+// covered reports whether Kmsg reads the line, too.
 func (j *Journald) covered(r *Record) bool {
 	return j.CoveredByKmsg != nil && r.Boot == j.Boot && r.Printed > 0 && j.CoveredByKmsg(r.Printed)
 }
 
-// tooOld reports whether a line is too old to be acted on: journald took it in
-// before Run began or a while ago, or the kernel had printed it a while before
-// that, when journald was not there.
+// tooOld reports whether a line must not become a signal: journald received it
+// before Run began, or longer than maxLineAge ago, or that long after the kernel
+// had printed it.
 func (j *Journald) tooOld(r *Record, delay, now time.Duration) bool {
 	return delay > maxLineAge || r.Boot != j.Boot || r.Mono < j.started || now-r.Mono > maxLineAge
 }
 
-// A skew is how far the clock of printk is behind CLOCK_MONOTONIC, as far as
-// the lines show it: the least that lay between printing and taking in. The
-// zero skew knows nothing.
+// A skew estimates how far the clock of printk is behind CLOCK_MONOTONIC: the
+// least time between printing and receipt of all lines. The zero skew has no
+// estimate.
 type skew struct {
 	least, at time.Duration
 	known     bool
 }
 
-// The clock of printk is not disciplined, so that it drifts: since the boot by
-// less than startDrift of the uptime, as is assumed while nothing else is
-// known, and never faster than NTP's limit of 500 ppm.
+// The clock of printk is not disciplined by NTP, so it drifts: by less than one
+// part in startDrift of the uptime, as is assumed for the first line, and never
+// by more than one part in maxDrift, NTP's limit of 500 ppm.
 const (
 	startDrift = 10_000
 	maxDrift   = 2_000
 )
 
-// delay returns by how much longer than others a line took from the kernel to
-// the journal. A journald that starts takes in the whole ring, old lines
-// first, so the first line can't be the measure of the rest.
+// delay returns how much longer a line took from the kernel to the journal than
+// the fastest line. A starting journald imports the whole ring, old lines first,
+// so the first line can't be the measure for the others.
 func (s *skew) delay(r *Record) time.Duration {
 	if r.Printed == 0 {
 		return 0

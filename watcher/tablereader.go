@@ -13,12 +13,12 @@ import (
 	"github.com/ctwarden/ctwarden/internal/netns"
 )
 
-// ErrNoTable says that there is no connection tracking table to read: the
-// module is not loaded, or the namespace is gone. It may appear later.
+// ErrNoTable reports that there is no connection tracking table to read: the
+// module is not loaded, or the namespace is gone. The table may appear later.
 var ErrNoTable = errors.New("no connection tracking table")
 
-// A CounterSource names where counters come from. The zero CounterSource is
-// nowhere: they could not be read.
+// A CounterSource names where counters were read. The zero CounterSource means
+// that they could not be read.
 type CounterSource string
 
 // The sources of counters.
@@ -30,10 +30,10 @@ const (
 // A Sample is one reading of a table.
 type Sample struct {
 	Table conntrack.Table
-	// At is when it was read, with Go's monotonic reading.
+	// At is the time of the reading, with Go's monotonic clock reading.
 	At time.Time
-	// CountersFrom is where Table.Counters come from. If it is empty,
-	// Counters are those of the last reading and CountersErr says why.
+	// CountersFrom is where Table.Counters were read. If it is empty, Counters
+	// are those of the last reading and CountersErr is the reason.
 	CountersFrom CounterSource
 	CountersErr  error
 	// Resets is the number of times that the kernel's counters started anew,
@@ -43,10 +43,10 @@ type Sample struct {
 
 // A TableReader reads the table of one network namespace, many times a second. It
 // keeps the files open: a sysctl stays that of the namespace in which it was
-// opened, and so does the file of the counters. The zero Gauge reads the
-// namespace of the process. A Gauge is for one goroutine at a time.
+// opened, and so does the file of the counters. The zero TableReader reads the
+// namespace of the process. A TableReader is for one goroutine at a time.
 type TableReader struct {
-	// NetNS is the namespace; nil is the process' own. The Gauge must be
+	// NetNS is the namespace; nil is the process' own. The TableReader must be
 	// closed before it.
 	NetNS *netns.NS
 	// Root is the directory below which proc is found; empty is "/".
@@ -95,7 +95,7 @@ func (r *TableReader) Read() (Sample, error) {
 	}
 }
 
-// Close closes the files. The Gauge may be used again and goes on counting.
+// Close closes the files. The TableReader may be used again and goes on counting.
 func (r *TableReader) Close() error {
 	var err error
 	for _, f := range []**os.File{&r.count, &r.max, &r.buckets, &r.stat, &r.dir} {
@@ -239,7 +239,7 @@ func (r *TableReader) readFile(f *os.File) ([]byte, error) {
 	}
 }
 
-// do calls fn in the namespace of the Gauge.
+// do calls fn in the namespace of the TableReader.
 func (r *TableReader) do(fn func() error) error {
 	if r.NetNS == nil {
 		return fn()
