@@ -12,39 +12,39 @@ import (
 	"github.com/ctwarden/ctwarden/internal/conntrack"
 )
 
-// A Backlog is what the kernel log held before Kmsg began to listen. The zero
-// Past is an empty log.
+// A Backlog sums up the records that the kernel log held before Kmsg opened it.
+// The zero Backlog is an empty log.
 type Backlog struct {
-	// From is the first sequence number that an earlier run has not read; what
-	// follows but Records, Seq and Last is about the records from there on.
+	// From is the first sequence number that an earlier run has not read. All
+	// fields but Records, Seq and Last count the records from there on.
 	From uint64
-	// Records is the number of records that the log holds, Seq the sequence
-	// number of the last, and Last when it was printed, on the clock of printk.
+	// Records is the number of records in the log, Seq the sequence number of
+	// the last, and Last the time at which the kernel printed it, on the clock
+	// of printk.
 	Records, Seq uint64
 	Last         time.Duration
 	// FirstNew is when the first of the records that count was printed, on that
 	// clock, and Lost how many before it were overwritten unread.
 	FirstNew time.Duration
 	Lost     uint64
-	// TableFull counts the "table full" lines, FullFirst and FullAt are when
-	// the kernel printed the first and the last one: with the suspended time
-	// left out, as the kernel log's own clock does.
+	// TableFull counts the "table full" lines. FullFirst and FullAt are the
+	// times at which the kernel printed the first and the last one; like the
+	// kernel log's own clock, they leave out suspended time.
 	TableFull         uint64
 	FullFirst, FullAt time.Time
 
 	hasNew bool // Begins and Lost are valid
 }
 
-// maxBacklog bounds the reading of a log that is written to as fast as it is
-// read: no ring holds more records.
+// maxBacklog is more records than any ring holds. It bounds the reading of a log
+// that is written as fast as it is read.
 const maxBacklog = 1 << 20
 
 // maxMicros is what fits a time.Duration, with room for a sum.
 const maxMicros = int64(1<<62) / 1000
 
-// readBacklog reads the log up to its present end. The library cannot do that: it
-// does not tell the last record there is from the first one to come. The
-// kernel can: without anything to read it answers EAGAIN.
+// readBacklog reads the log up to its present end, at which the kernel returns
+// EAGAIN. go-kmsg-parser does not report that end.
 func readBacklog(from uint64) (Backlog, error) {
 	fd, err := unix.Open("/dev/kmsg", unix.O_RDONLY|unix.O_NONBLOCK|unix.O_CLOEXEC, 0)
 	if err != nil {
@@ -77,7 +77,7 @@ func scanBacklog(read func([]byte) (int, error), from uint64, boot time.Time) (B
 	return p, nil
 }
 
-// addRecord takes a record such as "4,1234,56789,-;text\n KEY=value\n".
+// addRecord adds a record such as "4,1234,56789,-;text\n KEY=value\n".
 func (p *Backlog) addRecord(record []byte, boot time.Time) {
 	header, text, ok := bytes.Cut(record, []byte{';'})
 	fields := bytes.SplitN(header, []byte{','}, 4)

@@ -21,11 +21,11 @@ type CompetingWriter struct {
 	PID  int    `json:"pid"`
 }
 
-// competingNames are programs by the name that the kernel shows, at most 15 bytes.
+// competingNames are the programs' names in /proc/PID/comm, at most 15 bytes.
 var competingNames = []string{"kube-proxy", "tuned", "bpftune", "calico-node", "cilium-agent"}
 
-// CompetingWriters lists the rivals that run now. A process that ends meanwhile, or that
-// may not be looked at (hidepid), is left out.
+// CompetingWriters lists the competing writers that run now. It leaves out
+// processes that end meanwhile and those hidden by hidepid.
 func CompetingWriters(root string) []CompetingWriter {
 	paths, err := filepath.Glob(filepath.Join(cmp.Or(root, "/"), "proc", "[0-9]*", "comm"))
 	if err != nil {
@@ -58,12 +58,13 @@ type Setting struct {
 	Line   int    `json:"line"`
 }
 
-// sysctlDirs are where systemd-sysctl and sysctl --system look, the strongest
+// sysctlDirs are where systemd-sysctl and sysctl --system read, the strongest
 // first. A file hides those of the same name in later directories.
 var sysctlDirs = []string{"etc/sysctl.d", "run/sysctl.d", "usr/local/lib/sysctl.d", "usr/lib/sysctl.d", "lib/sysctl.d"}
 
-// Settings reads what sysctl.d says about connection tracking, in the order in
-// which it is applied: the last line about a sysctl counts. See sysctl.d(5).
+// Settings reads the lines of sysctl.d about connection tracking, in the order
+// in which they are applied: the last line about a sysctl counts. See
+// sysctl.d(5).
 func Settings(root string) []Setting {
 	root = cmp.Or(root, "/")
 	var found []Setting
@@ -119,8 +120,8 @@ func settingsIn(path string) []Setting {
 	return found
 }
 
-// LikelyWriter says who probably set a sysctl to a value that ctwarden did not
-// write: the kernel does not tell.
+// LikelyWriter names the program that probably set a sysctl to a value that
+// ctwarden did not write. The kernel does not record the writer.
 func LikelyWriter(root, sysctl string, value uint64) string {
 	for _, s := range slices.Backward(Settings(root)) {
 		if s.Sysctl == sysctl && s.Value == strconv.FormatUint(value, 10) {
@@ -139,10 +140,10 @@ func LikelyWriter(root, sysctl string, value uint64) string {
 	return "an administrator"
 }
 
-// moduleDirs are where modprobe looks, the strongest first; see modprobe.d(5).
+// moduleDirs are the directories of modprobe, the strongest first; see modprobe.d(5).
 var moduleDirs = []string{"etc/modprobe.d", "run/modprobe.d", "usr/local/lib/modprobe.d", "usr/lib/modprobe.d", "lib/modprobe.d"}
 
-// ModuleOptions reads what modprobe.d says about nf_conntrack, such as
+// ModuleOptions reads the options of nf_conntrack in modprobe.d, such as
 // hashsize. Sysctl is then the name of the option.
 func ModuleOptions(root string) []Setting {
 	var found []Setting

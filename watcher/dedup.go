@@ -8,7 +8,7 @@ import "time"
 const dedupWindow = 2 * time.Second
 
 // dedupRetention is how long the second reading of a line may take. The journal's
-// is late by what journald is behind, and not acted on from lateAfter on.
+// may be up to maxLineAge late, and is not enqueued after that.
 const dedupRetention = maxLineAge + dedupWindow
 
 // dedupSpan is the longest time between the first and the last line of one

@@ -41,9 +41,9 @@ type Journald struct {
 	CursorPath string
 	// Boot is the id of this boot, in any spelling.
 	Boot string
-	// Elsewhere, if not nil, says of a line of this boot, by the moment at
-	// which the kernel printed it on the clock of printk, that it comes through
-	// the kernel log as well: too late here, it was not missed.
+	// CoveredByKmsg reports whether Kmsg reads a line of this boot, too, which
+	// the kernel printed at this time of printk's clock. A late line that Kmsg
+	// covers is not reported as missed. Optional.
 	CoveredByKmsg func(printed time.Duration) bool
 	// OnChange is as in Kmsg. OnMissed receives the lines that came too late.
 	// Both are optional, and neither may block.
@@ -117,7 +117,7 @@ func (j *Journald) Run(ctx context.Context, inbox *Inbox) {
 	}
 	j.reportMissed()
 	j.saveCursor()
-	j.update(func(s *Status) { s.Alive = false }) // asked for, so it is no change
+	j.update(func(s *Status) { s.Alive = false }) // the caller stopped it: not reported
 }
 
 // follow reads the journal until it fails, and reports whether it read a
@@ -189,18 +189,18 @@ func readJournal(ctx context.Context, journal Journal, feed chan<- journalResult
 func (j *Journald) handle(r *Record) {
 	now := monotonic()
 	lost := missedMessages(r.Text)
-	m, heard := conntrack.ParseMessage(r.Text)
+	m, ok := conntrack.ParseMessage(r.Text)
 	var delay time.Duration
 	if r.Boot == j.Boot { // each boot has a clock of its own
 		delay = j.skew.delay(r)
 	}
-	late := heard && j.tooOld(r, delay, now)
+	late := ok && j.tooOld(r, delay, now)
 	missed := late && m.Kind == conntrack.TableFull && !j.covered(r)
 	j.cursor = r.Cursor
 	j.update(func(s *Status) {
 		s.At = time.Now()
 		s.Lost += lost
-		if heard && !late {
+		if ok && !late {
 			s.Lines++
 		}
 		if missed {
@@ -210,7 +210,7 @@ func (j *Journald) handle(r *Record) {
 	})
 	j.inbox.addLost(lost)
 	switch {
-	case !heard:
+	case !ok:
 	case !late:
 		j.reportMissed()
 		if m.Kind == conntrack.TableFull {

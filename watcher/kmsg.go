@@ -15,30 +15,30 @@ import (
 	"github.com/ctwarden/ctwarden/internal/conntrack"
 )
 
-// Kmsg listens to the kernel log at /dev/kmsg, for ever. go-kmsg-parser stops
-// for good when the kernel overwrites records faster than they are read;
-// Kmsg opens the log again, passes over what it has seen by the sequence
-// number, and counts what it has not.
+// Kmsg reads the kernel log at /dev/kmsg until its context ends. go-kmsg-parser
+// stops when the kernel overwrites records faster than they are read; Kmsg then
+// opens the log again, skips the records that it has read, by their sequence
+// numbers, and counts those that it has lost.
 //
-// Only records of facility 0 count, which the kernel gives to nobody but
-// itself: devkmsg_write in kernel/printk/printk.c turns 0 into LOG_USER. The
-// log is that of the host: it tells of all namespaces.
+// It reads only records of facility 0, which only the kernel can write:
+// devkmsg_write in kernel/printk/printk.c turns 0 into LOG_USER. The log is that
+// of the host, and has the lines of all namespaces.
 //
 // Make one with NewKmsg. Run may be called once.
 type Kmsg struct {
 	// Open opens the log at its oldest record.
 	Open func() (kmsg.Parser, error)
-	// ReadBacklog reads what the log holds already, when Kmsg opens it for the first
-	// time, and what of it came at a sequence number or later. If it is nil or
-	// fails, Kmsg goes to the end of the log.
+	// ReadBacklog reads the records that the log holds before Kmsg first opens
+	// it, and sums up those from a sequence number on. If it is nil or fails,
+	// Kmsg starts at the end of the log.
 	ReadBacklog func(from uint64) (Backlog, error)
-	// PositionPath is the file that keeps how far the log was read; "" keeps
-	// nothing. Boot is the id of this boot.
+	// PositionPath is the file that holds the position in the log. Optional.
+	// Boot is the id of this boot.
 	PositionPath, Boot string
-	// OnChange, if not nil, is called by Run when the log becomes readable,
-	// stops being so, or fails for another reason than before. OnMissed, if
-	// not nil, is told once of the lines that the kernel printed since an
-	// earlier run. Neither may block.
+	// OnChange receives each change: the log becomes readable, unreadable, or
+	// fails for another reason. OnMissed receives once the lines that the
+	// kernel printed since an earlier run. Both are optional, and neither may
+	// block.
 	OnChange func(Status)
 	OnMissed func(Missed)
 
@@ -56,13 +56,13 @@ type Kmsg struct {
 	savedAt  time.Duration
 }
 
-// NewKmsg returns a Kmsg that listens to /dev/kmsg and keeps its place nowhere.
+// NewKmsg returns a Kmsg that reads /dev/kmsg and saves no position.
 func NewKmsg() *Kmsg {
 	return &Kmsg{Open: kmsg.NewParser, ReadBacklog: readBacklog}
 }
 
-// Run listens until ctx is done and puts what it reads into inbox. When it
-// returns, everything that it started is gone.
+// Run reads until ctx is done and puts the lines into inbox. All goroutines
+// that it starts have ended when it returns.
 func (k *Kmsg) Run(ctx context.Context, inbox *Inbox) {
 	k.inbox = inbox
 	k.Start()
@@ -84,11 +84,11 @@ func (k *Kmsg) Run(ctx context.Context, inbox *Inbox) {
 		}
 		backoff = nextBackoff(backoff)
 	}
-	k.update(func(s *Status) { s.Alive = false }) // asked for, so it is no change
+	k.update(func(s *Status) { s.Alive = false }) // the caller stopped it: not reported
 }
 
-// follow opens the log and reads it until it ends. It reports whether there
-// was anything new, and why it ended.
+// follow opens the log and reads it until it ends. It reports whether it read a
+// new record, and why the log ended.
 func (k *Kmsg) follow(ctx context.Context) (progress bool, err error) {
 	log, reason, err := k.open()
 	if err != nil {
@@ -97,8 +97,7 @@ func (k *Kmsg) follow(ctx context.Context) (progress bool, err error) {
 	records := log.Parse()
 	defer func() {
 		err = errors.Join(err, log.Close())
-		// The library's goroutine blocks for ever on a record that nobody
-		// takes.
+		// The library's goroutine blocks until its records are received.
 		for range records {
 		}
 	}()
@@ -144,9 +143,8 @@ func (k *Kmsg) open() (kmsg.Parser, *stopReason, error) {
 	return log, reason, nil
 }
 
-// Start reads what the log holds already, and tells what of it was missed. Run
-// begins by itself; whoever wants to know earlier what Covers will say calls
-// Begin before.
+// Start reads the backlog and reports the missed lines in it. Run calls Start; a
+// caller that needs Covers before Run calls it earlier.
 func (k *Kmsg) Start() {
 	if !k.started {
 		k.started = true
@@ -164,7 +162,7 @@ func (k *Kmsg) loadBacklog() {
 	}
 }
 
-// startAfter takes the end of the past for the place from which to listen.
+// startAfter makes the end of the backlog the position from which to read.
 func (k *Kmsg) startAfter(p Backlog, been bool) {
 	if k.hasSeen || p.Records == 0 {
 		return
@@ -190,16 +188,15 @@ func (k *Kmsg) startAfter(p Backlog, been bool) {
 }
 
 // Covers reports whether a line of this boot, which the kernel printed at a
-// moment on the clock of printk, was heard through the kernel log or told as
-// missed, by this run or an earlier one, or will be. It may be called at any
-// time.
+// time of printk's clock, was or will be enqueued or reported as missed, by
+// this run or an earlier one. It may be called at any time.
 func (k *Kmsg) Covers(printed time.Duration) bool {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	return k.covered && printed >= k.coversFrom
 }
 
-// handle deals with one record and reports whether it was new.
+// handle enqueues the line of a record and reports whether the record was new.
 func (k *Kmsg) handle(r kmsg.Message) bool {
 	now := time.Now()
 	seq := uint64(r.SequenceNumber)
@@ -211,9 +208,9 @@ func (k *Kmsg) handle(r kmsg.Message) bool {
 	if fresh {
 		k.seen, k.hasSeen = seq, true
 	}
-	m, heard := conntrack.Message{}, false
+	m, ok := conntrack.Message{}, false
 	if fresh && r.Priority>>3 == 0 {
-		m, heard = conntrack.ParseMessage(firstLine(r.Message))
+		m, ok = conntrack.ParseMessage(firstLine(r.Message))
 	}
 	alive := false
 	k.update(func(s *Status) {
@@ -222,7 +219,7 @@ func (k *Kmsg) handle(r kmsg.Message) bool {
 			s.At = now // an old one was read again, not printed again
 		}
 		s.Lost += lost
-		if heard {
+		if ok {
 			s.Lines++
 		}
 	})
@@ -230,7 +227,7 @@ func (k *Kmsg) handle(r kmsg.Message) bool {
 		k.setAlive(true, nil, k.OnChange)
 	}
 	k.inbox.addLost(lost)
-	if heard {
+	if ok {
 		mono := monotonic()
 		if m.Kind == conntrack.TableFull {
 			k.inbox.enqueue(line{lineKey{m.NetNS, m.Named}, SourceKmsg, mono})
@@ -258,12 +255,12 @@ func monotonic() time.Duration {
 	return time.Duration(ts.Nano())
 }
 
-// errOverrun says that the kernel overwrote records before they were read.
+// errOverrun reports that the kernel overwrote records before they were read.
 var errOverrun = errors.New("kernel log overrun")
 
-// A stopReason is a logger of the library that keeps the one thing it says
+// A stopReason is a logger of the library that keeps the one message
 // that matters: the error that ended the reading. The library's other way out,
-// the closed channel, tells nothing.
+// the closed channel, has no reason.
 type stopReason struct {
 	mu  sync.Mutex
 	err error

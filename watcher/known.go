@@ -19,16 +19,15 @@ import (
 	"github.com/ctwarden/ctwarden/internal/netns"
 )
 
-// Known are the network namespaces of the host and how many entries each
-// has. It finds those that have a process or a mount; one that only a socket,
-// a file or another thread of a process holds is found when the kernel names
-// it, or not at all.
+// Known are the network namespaces of the host and the number of entries of
+// each. It finds those with a process or a mount, and not those that only a
+// socket, a file or another thread of a process holds.
 //
 // A namespace with a process is read through /proc/PID/net, which needs no
 // privilege. One without is entered once, for which CAP_SYS_ADMIN is needed,
-// to open its nf_conntrack_count. Neither keeps the namespace alive: a sysctl
-// of a namespace that is gone does not answer any more, while an open file
-// below /proc/PID/net would hold it.
+// to open its nf_conntrack_count. Neither keeps the namespace alive: reading an
+// open sysctl of a namespace that is gone fails, while an open file below
+// /proc/PID/net would hold it.
 //
 // Sweep is for one goroutine; the other methods may be called by any.
 type Known struct {
@@ -53,16 +52,15 @@ type knownNamespace struct {
 	file  uint64 // the inode of its counters in procfs
 	count int    // an open nf_conntrack_count, or -1
 	seen  bool   // by this search
-	// stable says that PID was there at two searches, and asked for its names
-	// at both.
+	// stable is set once two searches found PID and read its names.
 	stable bool
 	tally  conntrack.Tally
 }
 
-// maxFormer bounds how many namespaces are remembered that are gone.
+// maxFormer bounds the former namespaces whose names are kept.
 const maxFormer = 1024
 
-// Search finds out which namespaces there are.
+// Search finds the namespaces that exist now.
 func (k *Known) Search() error {
 	mounts, err := os.ReadFile(filepath.Join(k.root(), "proc/self/mountinfo"))
 	if err != nil {
@@ -94,7 +92,7 @@ func (k *Known) Search() error {
 	return nil
 }
 
-// markSeen notes that a namespace is there.
+// markSeen adds or updates a namespace that the search found.
 func (k *Known) markSeen(inode uint32, update func(*knownNamespace)) {
 	if inode == k.Own {
 		return
@@ -108,8 +106,7 @@ func (k *Known) markSeen(inode uint32, update func(*knownNamespace)) {
 	update(p)
 }
 
-// searchProcesses looks at the namespace of every process. The first thread
-// stands for the others.
+// searchProcesses reads the namespace of the first thread of every process.
 func (k *Known) searchProcesses() error {
 	proc, err := os.Open(filepath.Join(k.root(), "proc"))
 	if err != nil {
@@ -157,14 +154,14 @@ func (k *Known) searchProcesses() error {
 	}
 	for _, p := range k.known {
 		if p.seen && p.PID != 0 && !first[p.Inode] {
-			p.PID, p.file = 0, 0 // the last process has left; what it was called stays
+			p.PID, p.file = 0, 0 // the last process has left; its names stay
 		}
 	}
 	return nil
 }
 
-// counterFiles says to which namespaces the files of counters belong, as far as that
-// is known: the own one, and those that were entered.
+// counterFiles maps the inodes of counter files to their namespaces, where that
+// is known: for the own one and those that were entered.
 func (k *Known) counterFiles(proc int) map[uint64]uint32 {
 	files := map[uint64]uint32{}
 	for inode, p := range k.known {
@@ -179,9 +176,9 @@ func (k *Known) counterFiles(proc int) map[uint64]uint32 {
 	return files
 }
 
-// namespaceOf returns the number of the namespace of a process. Without the right
-// to look at a process (ptrace_may_access), the number of a file that each
-// namespace has its own of tells namespaces apart.
+// namespaceOf returns the number of the namespace of a process. Without access
+// to the process (ptrace_may_access) it returns the inode of the counter file,
+// of which each namespace has its own.
 func namespaceOf(proc, pid int) (inode uint32, guessed bool, err error) {
 	var stat unix.Stat_t
 	name := strconv.Itoa(pid)
@@ -195,7 +192,7 @@ func namespaceOf(proc, pid int) (inode uint32, guessed bool, err error) {
 	return uint32(stat.Ino), guessed, err
 }
 
-// remove removes a namespace and remembers what it was called.
+// remove moves a namespace to the former ones, which keeps its names.
 func (k *Known) remove(inode uint32) {
 	p := k.known[inode]
 	p.close()
@@ -258,7 +255,7 @@ func (p *knownNamespace) close() {
 	}
 }
 
-// Lookup returns what is known of a namespace, one that is gone among them.
+// Lookup returns a namespace, also a former one; here is false for that.
 func (k *Known) Lookup(inode uint32) (n Namespace, here bool) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
@@ -272,8 +269,8 @@ func (k *Known) Lookup(inode uint32) (n Namespace, here bool) {
 	return n, false
 }
 
-// InUse reports whether what a namespace was found by is still there: its mount,
-// or a process in it. A namespace that only the caller holds is not.
+// InUse reports whether the mount or the process by which a namespace was found
+// is still there. It is false for a namespace that only the caller holds.
 func (k *Known) InUse(inode uint32) bool {
 	n, here := k.Lookup(inode)
 	if !here {
@@ -295,7 +292,7 @@ func (k *Known) InUse(inode uint32) bool {
 	return err == nil && (now == inode || guessed && n.Guessed)
 }
 
-// All returns the namespaces that are there, by number.
+// All returns the known namespaces, by number.
 func (k *Known) All() []Namespace {
 	k.mu.Lock()
 	defer k.mu.Unlock()
@@ -306,8 +303,8 @@ func (k *Known) All() []Namespace {
 	return all
 }
 
-// Open opens a namespace to act in it, and makes sure that it is the one that
-// is meant. It is os.ErrNotExist if the namespace is gone.
+// Open opens a namespace to act in it, and checks its number. The error is
+// os.ErrNotExist if the namespace is gone.
 func (k *Known) Open(inode uint32) (*netns.NS, error) {
 	n, here := k.Lookup(inode)
 	if !here {

@@ -95,10 +95,10 @@ func pressure(text []byte) (conntrack.Permyriad, error) {
 type EntrySize struct {
 	// Bytes includes what is left over in each slab.
 	Bytes uint32
-	// Assumed says that Bytes was not read but is the largest known for
-	// kernels like this one.
+	// Assumed is set if Bytes was not read: it is then the largest known size
+	// for kernels like this one.
 	Assumed bool
-	// From says where Bytes comes from, for people.
+	// From describes where Bytes was read.
 	From string
 }
 
@@ -114,7 +114,7 @@ const (
 // or, where that is not readable or not there, from proc/slabinfo; both are
 // for root only. Else it assumes the size by a property of the kernel: the
 // sysctl nf_conntrack_helper is there up to Linux 5.19 (commit b118509076b3
-// removed it), and the counter chainlength tells 5.15 from what is older.
+// removed it), and kernels before 5.15 lack the counter chainlength.
 // Where these do not prove a newer kernel, the larger size is assumed.
 func ReadEntrySize(root string) EntrySize {
 	dir := filepath.Join("/", root, "sys/kernel/slab/nf_conntrack")

@@ -12,14 +12,14 @@ import (
 	"strings"
 )
 
-// A Namespace is a network namespace and how people call it.
+// A Namespace is a network namespace and its names.
 type Namespace struct {
 	// Inode is its number, which the kernel prints in "table full in netns N".
 	Inode uint32 `json:"netns"`
-	// Guessed says that the kernel did not let its number be read, which
-	// needs CAP_SYS_PTRACE for the processes of others: Inode is then that of
-	// its counters in procfs. The kernel takes both from one supply of
-	// numbers, so that no other namespace has it.
+	// Guessed is set if its number could not be read, which needs
+	// CAP_SYS_PTRACE for other users' processes. Inode is then that of its
+	// counters in procfs. The kernel allocates both from one range, so no other
+	// namespace has the number.
 	Guessed bool `json:"guessed,omitempty"`
 	// Mount is where ip netns, Docker or another program keeps it open.
 	Mount string `json:"mount,omitempty"`
@@ -32,10 +32,10 @@ type Namespace struct {
 	Container string `json:"container,omitempty"`
 	Pod       string `json:"pod,omitempty"`
 	Unit      string `json:"unit,omitempty"`
-	// RuntimeName is what the container runtime calls the container or the pod.
+	// RuntimeName is the container runtime's name of the container or the pod.
 	RuntimeName string `json:"called,omitempty"`
-	// Entries is its number of entries when it was last looked at; Unread
-	// says that it could not be.
+	// Entries is its number of entries at the last reading; Unread is set if
+	// that reading failed.
 	Entries uint64 `json:"entries"`
 	Unread  bool   `json:"unread,omitempty"`
 }
@@ -43,7 +43,7 @@ type Namespace struct {
 // ipNetns is where ip netns mounts namespaces, below /.
 const ipNetns = "run/netns"
 
-// Name is what a person would call the namespace. It always says something.
+// Name is the most specific name of the namespace. It is never empty.
 func (n *Namespace) Name() string {
 	dir, base := path.Split(n.Mount)
 	switch {
@@ -63,8 +63,8 @@ func (n *Namespace) Name() string {
 	return "netns " + strconv.FormatUint(uint64(n.Inode), 10)
 }
 
-// Matches reports whether one of the patterns, as those of path.Match, fits
-// one of its names. A bad pattern fits nothing.
+// Matches reports whether one of the patterns of path.Match matches one of the
+// namespace's names. A malformed pattern matches nothing.
 func (n *Namespace) Matches(patterns []string) bool {
 	names := []string{
 		n.Name(), path.Base(n.Mount), n.RuntimeName, n.Container, n.Pod, n.Unit, n.Comm,
@@ -80,8 +80,8 @@ func (n *Namespace) Matches(patterns []string) bool {
 	return false
 }
 
-// describe reads the names that a process gives to its namespace. If it has
-// just ended, what the namespace was called stays.
+// describe reads the names of the namespace from its process. If the process
+// has ended, the old names stay.
 func (n *Namespace) describe(root string) {
 	dir := filepath.Join(root, "proc", strconv.Itoa(n.PID))
 	comm, err := readBounded(filepath.Join(dir, "comm"))
@@ -99,9 +99,9 @@ func (n *Namespace) describe(root string) {
 	}
 }
 
-// startedByHostRuntime reports whether a container was put where it is by a runtime of
-// the host. Whoever may make control groups, a user below its own manager or
-// another container, can give them the id of any container.
+// startedByHostRuntime reports whether a runtime of the host made the control
+// group of a container. A user or another container that may make control
+// groups can give them the id of any container.
 func startedByHostRuntime(cgroup, id string) bool {
 	for line := range strings.Lines(cgroup) {
 		_, path, _ := strings.Cut(strings.TrimSpace(line), ":/")
@@ -115,8 +115,8 @@ func startedByHostRuntime(cgroup, id string) bool {
 	return true
 }
 
-// containerID returns the id or the name of a container that a part of the path
-// of a control group is that of.
+// containerID returns the id or the name of the container to which an element
+// of a control group's path belongs, or "".
 func containerID(part string) string {
 	if name, ok := strings.CutPrefix(part, "lxc.payload."); ok {
 		return name
@@ -128,7 +128,7 @@ func containerID(part string) string {
 	return ""
 }
 
-// parseCgroup finds what is known by name in /proc/PID/cgroup: the innermost
+// parseCgroup finds the names in /proc/PID/cgroup: the innermost
 // container, the pod around it, the innermost unit. Runtimes write the id of a
 // container as a directory ("/docker/ID", "/kubepods/…/podUID/ID") or as a
 // scope ("docker-ID.scope", "cri-containerd-ID.scope", "libpod-ID.scope").
@@ -174,8 +174,8 @@ func podUID(part string) string {
 	return uid
 }
 
-// runtimeName asks the files of Docker and of containerd for the name of a
-// container. They are for root only; without them there is the id.
+// runtimeName reads the name of a container from the files of Docker or
+// containerd, which only root can read. It returns "" without them.
 func runtimeName(root, id string) string {
 	var docker struct {
 		Name string `json:"Name"`
@@ -196,7 +196,7 @@ func runtimeName(root, id string) string {
 	return pod
 }
 
-// maxText bounds what is read of a file that somebody else writes.
+// maxText bounds the bytes read of a file that another program writes.
 const maxText = 1 << 20
 
 func readBounded(path string) ([]byte, error) {
@@ -214,8 +214,8 @@ func readJSON(path string, into any) bool {
 }
 
 // mountedNamespaces reads the network namespaces that are mounted somewhere
-// from the text of /proc/self/mountinfo: the last mount of each by inode. It
-// needs no right to reach the mount.
+// from the text of /proc/self/mountinfo: the last mount of each by inode. This
+// needs no access to the mounts.
 func mountedNamespaces(mountinfo []byte) map[uint32]string {
 	found := map[uint32]string{}
 	for line := range bytes.Lines(mountinfo) {
@@ -239,7 +239,7 @@ func mountedNamespaces(mountinfo []byte) map[uint32]string {
 	return found
 }
 
-// unescape undoes what the kernel does to spaces and the like in a path
+// unescape replaces the kernel's escapes of spaces and the like in a path
 // (mangle in fs/seq_file.c): a backslash and three octal digits.
 func unescape(s string) string {
 	if !strings.Contains(s, `\`) {

@@ -13,19 +13,19 @@ import (
 	"github.com/ctwarden/ctwarden/policy"
 )
 
-// Namespaces are the other network namespaces of the host. All are counted;
-// those that hold much are watched one by one, as tables of the loop. Make one
-// with NewNamespaces.
+// Namespaces are the other network namespaces of the host. The entries of all
+// are counted; those with many entries are watched one by one, as tables of the
+// loop. Make one with NewNamespaces.
 //
 // Observe is for one goroutine; the other methods may be called by any.
 type Namespaces struct {
 	known    Known
 	patterns Patterns
-	// writable says what may be written, claimed whether the ledger has a value of
-	// a namespace.
+	// writable reports what may be written in a namespace, claimed whether the
+	// ledger has a value of it.
 	writable func(netns uint32) policy.Kernel
 	claimed  func(netns uint32) bool
-	// sweepSoon is set when the kernel spoke of a namespace that is not watched.
+	// sweepSoon is set when the kernel named a namespace that is not watched.
 	sweepSoon atomic.Bool
 
 	mu         sync.Mutex
@@ -38,10 +38,10 @@ type Namespaces struct {
 	searched   int             // sweeps since the last search
 }
 
-// A watchedNamespace is one that is watched.
+// A watchedNamespace is one that the loop has as a table.
 type watchedNamespace struct {
 	inode uint32
-	// sampler reads it from inside; nil: it is not permitted to be entered.
+	// sampler reads it from inside; nil if it may not be entered.
 	sampler *Sampler
 	policy.Watched
 	failing bool // it could not be read
@@ -50,10 +50,10 @@ type watchedNamespace struct {
 // sweepsBetweenSearches is how many sweeps read what the last search found.
 const sweepsBetweenSearches = 4
 
-// Patterns choose namespaces by what they are called, see Namespace.Matches.
-// The zero Patterns choose all.
+// Patterns choose namespaces by their names, see Namespace.Matches. The zero
+// Patterns choose all.
 type Patterns struct {
-	// Include are those to watch; none stands for all. Exclude outranks it.
+	// Include are those to watch; empty means all. Exclude outranks Include.
 	Include, Exclude []string
 }
 
@@ -63,16 +63,16 @@ func (p Patterns) match(ns *Namespace) bool {
 }
 
 // NewNamespaces returns the namespaces other than own, of which those that
-// match the patterns are watched. Can reports what may be written in one, and
-// claimed whether a value of it is to be given back, for as long as it is one
-// goes on to be watched.
+// match the patterns are watched. Writable reports what may be written in one,
+// claimed whether a value of it is still to be restored: such a namespace stays
+// watched.
 func NewNamespaces(own *netns.NS, patterns Patterns, can func(netns uint32) policy.Kernel, claimed func(netns uint32) bool) *Namespaces {
 	return &Namespaces{known: Known{Own: own.Inode()}, patterns: patterns, writable: can, claimed: claimed}
 }
 
-// Observe returns the observations of those that are watched, and completes
-// the host's sums in the own one. Nothing is locked while it reads: what can be
-// written is found out by way of Open.
+// Observe returns the observations of the watched namespaces, and adds the
+// host's sums to that of the daemon's own. It holds no lock while it reads,
+// because writable may call Open.
 func (n *Namespaces) Observe(own *policy.Observation) []policy.Observation {
 	n.mu.Lock()
 	if n.due(own) {
@@ -98,9 +98,9 @@ func (n *Namespaces) Observe(own *policy.Observation) []policy.Observation {
 	return all
 }
 
-// update takes in what the watched ones hold now. One that could not be read has
-// gone away, or is read again at the next turn: to let go of it would end its
-// incident, and what is to be given back in it would be given back by nobody.
+// update stores the entries of the watched namespaces. One that could not be
+// read stays watched while it is in use, and is read again at the next turn:
+// closing it would end its incident and leave its values unrestored.
 func (n *Namespaces) update(entries map[uint32]uint64, own *policy.Observation) {
 	kept := n.watched[:0]
 	for _, w := range n.watched {
@@ -138,8 +138,8 @@ func (n *Namespaces) due(own *policy.Observation) bool {
 	return n.sweepSoon.Load() && policy.SweepAfterLine(own, n.sweepTook, own.Now.Since(n.swept))
 }
 
-// someUnused reports whether one of those that are watched is kept by nothing
-// else any more, and has the next look search for it.
+// someUnused reports whether only ctwarden still uses one of the watched
+// namespaces, and then requests a search.
 func (n *Namespaces) someUnused(now policy.BootTime) bool {
 	if len(n.watched) == 0 || now.Since(n.checked) < policy.HolderCheckInterval {
 		return false
@@ -178,7 +178,8 @@ func (n *Namespaces) sweepAndChoose(own *policy.Observation) {
 	n.sweepEvery = policy.SweepInterval(n.sweepTook, fullest, own.Table.Max)
 }
 
-// choose stops watching what is gone or calm, and begins with what holds much.
+// choose stops watching namespaces that are gone or idle, and starts watching
+// the fullest.
 func (n *Namespaces) choose(own *policy.Observation) {
 	kept := n.watched[:0]
 	for _, w := range n.watched {
@@ -197,14 +198,14 @@ func (n *Namespaces) choose(own *policy.Observation) {
 			continue
 		}
 		if len(n.watched) >= policy.MaxWatched && !n.makeRoom(ns.Entries) {
-			return // those that follow hold less
+			return // the following namespaces have fewer entries
 		}
 		n.watch(ns.Inode, own.Now).Entries = ns.Entries
 	}
 }
 
-// makeRoom stops watching one that gives way to a namespace with that many
-// entries, and reports whether there is one.
+// makeRoom stops watching the namespace that policy.GiveWay chooses for one with
+// that many entries, and reports whether there is one.
 func (n *Namespaces) makeRoom(entries uint64) bool {
 	watched := make([]policy.Watched, len(n.watched))
 	for i, w := range n.watched {
@@ -220,7 +221,7 @@ func (n *Namespaces) makeRoom(entries uint64) bool {
 	return true
 }
 
-// SetPatterns chooses by other patterns, at the next observation.
+// SetPatterns replaces the patterns from the next observation on.
 func (n *Namespaces) SetPatterns(patterns Patterns) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
@@ -228,7 +229,7 @@ func (n *Namespaces) SetPatterns(patterns Patterns) {
 	n.sweepSoon.Store(true)
 }
 
-// watch begins to watch a namespace, from inside where that is permitted.
+// watch starts watching a namespace, from inside where that is permitted.
 func (n *Namespaces) watch(inode uint32, now policy.BootTime) *watchedNamespace {
 	ns, _ := n.known.Lookup(inode)
 	w := &watchedNamespace{inode: inode, Watched: policy.Watched{Entries: ns.Entries, Seen: now}}
@@ -264,8 +265,7 @@ func (n *Namespaces) observeOne(w *watchedNamespace, own *policy.Observation) (p
 	return o, nil
 }
 
-// tables is the number of namespaces that hold enough to be taken for ones
-// that could fill.
+// tables is the number of namespaces with enough entries to be watched.
 func (n *Namespaces) tables(own *policy.Observation) uint32 {
 	count := uint32(n.sweep.Filled)
 	if own.Table.Entries >= policy.WatchThreshold(own.Table.Max) {
@@ -274,10 +274,10 @@ func (n *Namespaces) tables(own *policy.Observation) uint32 {
 	return max(count, 1)
 }
 
-// Open returns a namespace to act in, which is then watched. It stays open
-// until it is gone: the caller does not close it. It is remediate's way to find
-// one. The error is os.ErrNotExist for one that is gone, os.ErrPermission for
-// one that may not be entered.
+// Open returns a namespace for remediate to act in, and starts watching it. The
+// caller must not close it: Namespaces does so when it is gone. The error is
+// os.ErrNotExist for one that is gone, os.ErrPermission for one that may not be
+// entered.
 func (n *Namespaces) Open(inode uint32) (*netns.NS, error) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
@@ -308,10 +308,10 @@ func (n *Namespaces) Entered(inode uint32) (*netns.NS, error) {
 	if w := n.find(inode); w != nil && w.sampler != nil {
 		return w.sampler.NetNS(), nil
 	}
-	return nil, fmt.Errorf("look into %s: %w", n.Name(inode), errors.ErrUnsupported)
+	return nil, fmt.Errorf("read entries of %s: %w", n.Name(inode), errors.ErrUnsupported)
 }
 
-// Name is what people call a namespace.
+// Name returns a namespace's name, see Namespace.Name.
 func (n *Namespaces) Name(inode uint32) string {
 	ns, _ := n.known.Lookup(inode)
 	return ns.Name()
@@ -328,9 +328,9 @@ func (n *Namespaces) Refresh() {
 	}
 }
 
-// SweepSoon has all namespaces swept soon, for the kernel said that a table is
-// full: that of a namespace, or of any if it is 0. One that is watched already,
-// or not to be watched, is no reason, nor is the own one.
+// SweepSoon requests a sweep because the kernel reported a full table: that of
+// a namespace, or of an unknown one if inode is 0. It ignores the own namespace,
+// those that are watched, and those that the patterns exclude.
 func (n *Namespaces) SweepSoon(inode uint32) {
 	if inode != 0 {
 		if inode == n.known.Own {
@@ -353,7 +353,7 @@ func (w *watchedNamespace) close() {
 	}
 }
 
-// Close leaves the namespaces that are watched.
+// Close closes the watched namespaces.
 func (n *Namespaces) Close() error {
 	n.mu.Lock()
 	defer n.mu.Unlock()

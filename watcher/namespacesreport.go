@@ -5,8 +5,7 @@ import (
 	"slices"
 )
 
-// A NamespacesReport is what is known of the other namespaces. Its JSON is a
-// contract.
+// A NamespacesReport sums up the other namespaces. Its JSON is a contract.
 type NamespacesReport struct {
 	// Namespaces is the number of others, Watched of those that have a table
 	// in this status, Unread of those that could not be read, and Hidden of
@@ -16,14 +15,14 @@ type NamespacesReport struct {
 	Unread     int    `json:"unread,omitempty"`
 	Hidden     int    `json:"hidden_processes,omitempty"`
 	Entries    uint64 `json:"entries"`
-	// Most is what the fullest one holds.
+	// Most is the number of entries of the fullest one.
 	Most    uint64 `json:"most"`
 	SweepNS int64  `json:"sweep_ns"`
 	// Largest are those with the most entries.
 	Largest []NamedNamespace `json:"largest,omitempty"`
 }
 
-// A NamedNamespace is a namespace and what people call it.
+// A NamedNamespace is a namespace and its name.
 type NamedNamespace struct {
 	Name string `json:"name"`
 	Namespace
@@ -31,7 +30,7 @@ type NamedNamespace struct {
 
 const largestShown = 5
 
-// Report returns what is known of the other namespaces.
+// Report sums up the other namespaces.
 func (n *Namespaces) Report() *NamespacesReport {
 	n.mu.Lock()
 	r := &NamespacesReport{

@@ -9,15 +9,16 @@ import (
 	"strings"
 )
 
-// A logPosition is how far the kernel log was read: up to the record Seq of the
-// boot with this id. Sequence numbers begin anew with each boot, and go on
-// where the log is cleared.
+// A logPosition is the last record read of the kernel log: Seq in the boot with
+// this id. Sequence numbers begin at 0 with each boot; clearing the log does not
+// reset them.
 type logPosition struct {
 	Boot string
 	Seq  uint64
 }
 
-// readLogPosition returns what write left. It is fs.ErrNotExist if nothing did.
+// readLogPosition returns the position that write saved, or fs.ErrNotExist
+// without one.
 func readLogPosition(path string) (logPosition, error) {
 	if path == "" {
 		return logPosition{}, fs.ErrNotExist
@@ -34,8 +35,8 @@ func readLogPosition(path string) (logPosition, error) {
 	return logPosition{boot, seq}, nil
 }
 
-// write replaces the file whole. It is not synced: after a loss of power
-// another boot begins, whose log is another one.
+// write replaces the file atomically. The file is not synced: after a loss of
+// power there is a new boot with a new log.
 func (p logPosition) write(path string) error {
 	if path == "" {
 		return nil
@@ -46,9 +47,8 @@ func (p logPosition) write(path string) error {
 	return nil
 }
 
-// startSeq finds out from which record on the log is to be read, and whether an
-// earlier run has been there at all: what was said before the first one was
-// not missed.
+// startSeq returns the sequence number from which to read the log, and whether
+// there was an earlier run: lines from before the first run are not missed.
 func (k *Kmsg) startSeq() (from uint64, been bool) {
 	place, err := readLogPosition(k.PositionPath)
 	switch {
@@ -63,7 +63,7 @@ func (k *Kmsg) startSeq() (from uint64, been bool) {
 	return place.Seq + 1, true
 }
 
-// save keeps the place, if it has changed.
+// save writes the position, if it has changed.
 func (k *Kmsg) save() {
 	if !k.hasSeen || k.saved && k.seen == k.savedSeq {
 		return

@@ -6,8 +6,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// KernelRelease returns what uname -r prints, or "unknown" where that can't be
-// asked.
+// KernelRelease returns what uname -r prints, or "unknown" if uname fails.
 func KernelRelease() string {
 	var u unix.Utsname
 	if err := unix.Uname(&u); err != nil {

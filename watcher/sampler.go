@@ -13,8 +13,8 @@ import (
 	"github.com/ctwarden/ctwarden/policy"
 )
 
-// A Sampler turns what is measured in one namespace into observations. It is
-// for one goroutine at a time. Make one with NewSampler.
+// A Sampler measures one namespace and returns observations. It is for one
+// goroutine at a time. Make one with NewSampler.
 type Sampler struct {
 	// Writable reports what may be written in a namespace. Optional.
 	Writable func(netns uint32) policy.Kernel
@@ -33,7 +33,7 @@ type Sampler struct {
 	slowRead     policy.BootTime
 	kernel       policy.Kernel
 	writableRead policy.BootTime
-	// absent says that there was no table at the last look.
+	// absent is set if there was no table at the last observation.
 	absent bool
 }
 
@@ -62,8 +62,8 @@ func (s *Sampler) NetNS() *netns.NS { return s.ns }
 // Close closes the files. The Sampler may be used again.
 func (s *Sampler) Close() error { return s.reader.Close() }
 
-// slowEvery is how often what changes slowly is read. That somebody takes a right
-// away is rarer than that, and costs two more system calls for each right.
+// slowEvery is the interval between two readings of slow values. Rights change
+// more seldom, and each takes two more system calls to read.
 const (
 	slowEvery     = time.Second
 	writableEvery = 10 * time.Second
@@ -102,8 +102,8 @@ func (s *Sampler) Observe() (policy.Observation, error) {
 }
 
 func (s *Sampler) readSlow(now policy.BootTime) error {
-	// Without a word on memory max is not raised, which the hold says; the
-	// table can be watched and relieved all the same.
+	// Without a reading of memory max is not raised, and the hold is
+	// memory_unknown; everything else works.
 	memory, err := ReadMemory(s.root)
 	if err != nil {
 		memory = Memory{}

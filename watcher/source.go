@@ -30,27 +30,26 @@ func nextBackoff(backoff time.Duration) time.Duration {
 	return min(max(2*backoff, firstBackoff), maxBackoff)
 }
 
-// Status says how a source of lines fares. The zero Status is that of a source
+// Status is the state of a source of lines. The zero Status is that of a source
 // that has not started. Its JSON is a contract, as a part of `ctwarden status`.
 type Status struct {
-	// Alive is true while lines would be read.
+	// Alive is true while the source can be read.
 	Alive bool `json:"alive"`
 	// At is when the last new record of any kind was read.
 	At time.Time `json:"last_record,omitzero"`
-	// Lines counts the lines about connection tracking, of whatever kind, that
-	// were new.
+	// Lines counts the new lines of any kind about connection tracking.
 	Lines uint64 `json:"heard"`
 	// Lost counts the records that were overwritten unread.
 	Lost uint64 `json:"lost"`
 	// Reopened counts how often the log had to be opened again.
 	Reopened uint64 `json:"reopened"`
-	// Missed counts the "table full" lines that came before the first record
-	// that could become a signal, and after the last one that an earlier run
-	// has read, if one has. They are recorded, never acted on.
+	// Missed counts the "table full" lines between the last record of an
+	// earlier run, if there was one, and the first record that could become a
+	// signal. They are recorded, never acted on.
 	Missed uint64 `json:"missed"`
 	// MissedAt is when the kernel printed the last of them.
 	MissedAt time.Time `json:"-"`
-	// Err is why the source is not alive, or why it last was not.
+	// Err is the reason why the source is not alive, or last was not.
 	Err error `json:"-"`
 }
 
@@ -60,7 +59,7 @@ type health struct {
 	status Status
 }
 
-// Status returns how the source fares. It may be called at any time.
+// Status returns the state of the source. It may be called at any time.
 func (h *health) Status() Status {
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -73,8 +72,8 @@ func (h *health) update(fn func(*Status)) {
 	fn(&h.status)
 }
 
-// setAlive notes whether the source can be read, and calls onChange, if not nil,
-// when that or the reason differs from before.
+// setAlive stores whether the source can be read. It calls onChange, which is
+// optional, when that or the reason changes.
 func (h *health) setAlive(alive bool, err error, onChange func(Status)) {
 	h.mu.Lock()
 	changed := h.status.Alive != alive || err != nil && (h.status.Err == nil || h.status.Err.Error() != err.Error())
@@ -98,12 +97,12 @@ type KernelLog struct {
 	Inbox    *Inbox
 }
 
-// Run reads until ctx is done. When it returns, everything that it started is
-// gone.
+// Run reads until ctx is done. All goroutines that it starts have ended when it
+// returns.
 func (l *KernelLog) Run(ctx context.Context) {
 	var sources sync.WaitGroup
 	if l.Kmsg != nil {
-		l.Kmsg.Start() // the journal asks it what it covers
+		l.Kmsg.Start() // Journald calls Covers
 		if l.Journald != nil {
 			l.Journald.CoveredByKmsg = l.Kmsg.Covers
 		}
@@ -115,7 +114,7 @@ func (l *KernelLog) Run(ctx context.Context) {
 	sources.Wait()
 }
 
-// Sources returns how each source fares.
+// Sources returns the state of each source.
 func (l *KernelLog) Sources() map[Source]Status {
 	all := map[Source]Status{}
 	if l.Kmsg != nil {

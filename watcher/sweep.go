@@ -15,17 +15,17 @@ import (
 	"github.com/ctwarden/ctwarden/internal/conntrack"
 )
 
-// A Sweep is what one look at all namespaces found.
+// A Sweep is the result of reading all namespaces once.
 type Sweep struct {
-	// Entries is the sum of all, Namespaces their number; neither has the own
-	// one in it. Unread are those that could not be read, Hidden the processes
-	// that could not be looked at, whose namespaces are not known.
+	// Entries is the sum of all, Namespaces their number, both without the own
+	// one. Unread are those that could not be read, Hidden the processes whose
+	// namespaces could not be read.
 	Entries    uint64
 	Namespaces int
 	Unread     int
 	Hidden     int
-	// Full are those with at least as many entries as asked for, the fullest
-	// first.
+	// Full are those with at least the requested number of entries, the
+	// fullest first.
 	Full []Namespace
 	// Filled counts all that have that many.
 	Filled int
@@ -34,8 +34,8 @@ type Sweep struct {
 }
 
 // Sweep reads every known namespace. Those with at least enough entries, and
-// at least one, are returned one by one. A namespace that does not answer any
-// more is searched for once.
+// at least one, are listed in Full. Sweep searches once for a namespace that
+// can't be read any more.
 func (k *Known) Sweep(enough uint64) Sweep {
 	start := time.Now()
 	lost := k.readAll()
@@ -63,7 +63,7 @@ func (k *Known) Sweep(enough uint64) Sweep {
 	return s
 }
 
-// readAll reads all and returns how many were lost that had answered before.
+// readAll reads all and returns how many can't be read any more.
 func (k *Known) readAll() (lost int) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
@@ -111,9 +111,8 @@ func (k *Known) readEntries(proc int, p *knownNamespace) (uint64, error) {
 	return k.readProcess(proc, p)
 }
 
-// readProcess reads through a process. Which namespace the file belongs to, the
-// file itself tells: the process may be in another one by now, or be another
-// process.
+// readProcess reads through a process. The inode of the file identifies the
+// namespace: the process may be in another one by now, or its id be reused.
 func (k *Known) readProcess(proc int, p *knownNamespace) (uint64, error) {
 	name := strconv.Itoa(p.PID)
 	fd, err := unix.Openat(proc, name+"/net/stat/nf_conntrack", unix.O_RDONLY|unix.O_CLOEXEC, 0)
@@ -126,7 +125,7 @@ func (k *Known) readProcess(proc int, p *knownNamespace) (uint64, error) {
 		return 0, err
 	}
 	if p.file == 0 {
-		// The process is looked at after the file was opened.
+		// The namespace of the process is read after the file was opened.
 		if inode, _, err := namespaceOf(proc, p.PID); err != nil || inode != p.Inode && !p.Guessed {
 			return 0, fs.ErrNotExist
 		}
@@ -136,8 +135,8 @@ func (k *Known) readProcess(proc int, p *knownNamespace) (uint64, error) {
 		p.file = 0
 		return 0, fs.ErrNotExist
 	}
-	// The first row has what is asked for; the file is longer where there are
-	// many processors.
+	// The first row has the number of entries; the file has one row for each
+	// processor.
 	n, err := unix.Read(fd, k.buf)
 	if err != nil {
 		return 0, err
@@ -153,7 +152,7 @@ func (k *Known) readProcess(proc int, p *knownNamespace) (uint64, error) {
 
 // Read reads one namespace now: its entries and, where they are in procfs, its
 // counters. Max and Buckets, which are the host's, are left to the caller. It
-// is os.ErrNotExist for a namespace that is not known, or does not answer.
+// is os.ErrNotExist for a namespace that is unknown or can't be read.
 func (k *Known) Read(inode uint32) (conntrack.Table, error) {
 	k.mu.Lock()
 	defer k.mu.Unlock()

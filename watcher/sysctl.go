@@ -14,10 +14,9 @@ import (
 )
 
 // Timeouts reads the timeouts that are in force in the namespace. One that
-// this kernel does not have is 0, and so is a negative one, which the kernel
-// takes: entries end at once by it (seen on Linux 6.18), and nothing that is
-// computed from it would be right. The error is ErrNoTable if there is none at
-// all.
+// this kernel does not have is 0. So is a negative one: the kernel accepts it and
+// ends entries at once (seen on Linux 6.18), and computing with it would be
+// wrong. The error is ErrNoTable if there are no timeouts at all.
 func (r *TableReader) Timeouts() (conntrack.Timeouts, error) {
 	all, err := r.timeouts()
 	if errors.Is(err, ErrNoTable) && r.dir != nil {
@@ -58,10 +57,10 @@ func (r *TableReader) timeouts() (conntrack.Timeouts, error) {
 	return all, nil
 }
 
-// openDir opens the directory of the sysctls, which is that of the namespace
-// in which it was opened. To look each one up by its whole path costs more the
-// more namespaces there are: the directories called netfilter of all of them
-// are in one hash chain (proc_sys_compare in fs/proc/proc_sysctl.c).
+// openDir opens the directory of the sysctls, which stays that of the namespace
+// in which it was opened. Resolving each sysctl by its whole path takes longer
+// with each namespace: the directories called netfilter of all namespaces are in
+// one hash chain (proc_sys_compare in fs/proc/proc_sysctl.c).
 func (r *TableReader) openDir() error {
 	if r.dir != nil {
 		return nil
@@ -93,8 +92,8 @@ func readShort(dir *os.File, name string, buf []byte) ([]byte, error) {
 	return buf[:n], nil
 }
 
-// Access says which sysctls can be written, by the mode that the kernel gives
-// them, the mount, and the rights of the caller. The zero Access is nothing.
+// Access reports which sysctls can be written, by their mode, the mount, and the
+// rights of the caller. The zero Access permits nothing.
 type Access struct {
 	// Max is nf_conntrack_max. Other namespaces than the initial one have it
 	// read-only since Linux 5.12; before, RHEL 7 and 8 among them, writing it
@@ -105,13 +104,13 @@ type Access struct {
 	Buckets bool
 	// Timeouts is nf_conntrack_tcp_timeout_time_wait, which stands for all.
 	Timeouts bool
-	// ReadOnlyMount says that /proc/sys is mounted read-only: in a container,
+	// ReadOnlyMount is set if /proc/sys is mounted read-only: in a container,
 	// or under ProtectKernelTunables= of systemd.
 	ReadOnlyMount bool
 }
 
-// Access finds out what could be written, without writing. The error is
-// ErrNoTable if there is none.
+// Access finds the sysctls that could be written, without writing. The error is
+// ErrNoTable if there are none.
 func (r *TableReader) Access() (Access, error) {
 	var a Access
 	err := r.do(func() error {
@@ -140,10 +139,9 @@ func (r *TableReader) Access() (Access, error) {
 	return a, nil
 }
 
-// writable opens a sysctl for writing and closes it: the kernel then answers
-// for capabilities too (net_ctl_permissions in net/sysctl_net.c), which
-// access(2) does not know of, and nothing is changed. The mode is asked first
-// because a file that nobody may write need not be tried.
+// writable opens a sysctl for writing and closes it, which changes nothing. The
+// open also checks capabilities (net_ctl_permissions in net/sysctl_net.c), which
+// access(2) does not. A file without a write bit is not opened.
 func writable(path string) (bool, error) {
 	stat, err := os.Stat(path)
 	if err != nil {

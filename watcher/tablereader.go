@@ -166,7 +166,7 @@ func (r *TableReader) readOnce() (Sample, error) {
 	return s, nil
 }
 
-// updateCounters brings last up to date and tells where it comes from.
+// updateCounters reads the counters into last and returns where they were read.
 func (r *TableReader) updateCounters() (CounterSource, error) {
 	from, rows, err := r.readStats()
 	if err != nil {
