@@ -169,7 +169,7 @@ func list[T any](path, expect string, parse func(string) (T, bool), format func(
 	field func(*Config) *[]T, doc string,
 ) key {
 	return key{
-		path: path, doc: doc, expect: expect, list: true,
+		path: path, doc: doc, expect: expect, span: "a list: " + expect, list: true,
 		accept: func(text string) bool { _, ok := parse(text); return ok },
 		set: func(c *Config, texts []string) {
 			var items []T

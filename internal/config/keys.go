@@ -151,7 +151,7 @@ func floorKeys() []key {
 		floors = append(floors, number("timeouts.floors."+t.String(), seconds,
 			between(leastFloor, "5d").orZero("never shorten"),
 			func(c *Config) *uint32 { return &c.Limits.Shorten.Floors[t] },
-			"Least value that "+t.Sysctl()+" is shortened to."))
+			"Least value of "+t.Sysctl()+" after shortening."))
 	}
 	return floors
 }

@@ -83,9 +83,9 @@ protect:
 ` + "```" + `
 
 - A share has a ` + "`%`" + `; a duration has a unit (` + "`250ms`, `1h30m`, `90d`" + `), and so has a size
-  (` + "`B`, `KiB`, `MiB`, `GiB`, `TiB`" + `). A number without a unit is a count.
+  (` + "`B`, `KiB`, `MiB`, `GiB`, `TiB`" + `). A number without a unit is a count. Timeouts have whole seconds.
 - An environment variable overrides the file: ` + "`CTWARDEN_LEVELS_HIGH_ENTER`" + ` for
-  ` + "`levels.high.enter`" + `, lists with commas. A flag overrides both.
+  ` + "`levels.high.enter`" + `, lists with commas. A flag overrides both. A list has at most 256 items.
 - Unknown keys, keys set twice, values without a unit, out of bounds or in conflict are errors, each
   with its file, line and column. YAML anchors, aliases, tags and a second document are refused.
 - A missing file means the defaults, unless ` + "`--config`" + ` names it.
