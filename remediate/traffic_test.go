@@ -36,7 +36,7 @@ func TestDeletionSparesRealTraffic(t *testing.T) {
 	defer traffic.Wait()
 	defer cancel()
 
-	flows, err := sandbox.NewFlows(stage.NS, 20)
+	flows, err := sandbox.NewLongConns(stage.NS, 20)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -54,7 +54,7 @@ func TestDeletionSparesRealTraffic(t *testing.T) {
 	b := benchIn(t, stage.NS, conntrack.Protect{Networks: []netip.Prefix{netip.MustParsePrefix("127.1.10.0/24")}})
 	before := b.entries(t)
 
-	shorts, err := sandbox.NewShorts(stage)
+	shorts, err := sandbox.NewShortConns(stage)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -76,8 +76,8 @@ func TestDeletionSparesRealTraffic(t *testing.T) {
 	traffic.Wait()
 
 	checkTraffic(t, before, b.entries(t))
-	if alive, of := flows.Alive(); alive != of || flows.Trips.Load() == 0 {
-		t.Errorf("%d of %d connections are alive after %d bytes", alive, of, flows.Trips.Load())
+	if alive, of := flows.Alive(); alive != of || flows.RoundTrips.Load() == 0 {
+		t.Errorf("%d of %d connections are alive after %d bytes", alive, of, flows.RoundTrips.Load())
 	}
 	if deleted < old-again-256 {
 		t.Errorf("%d entries deleted, want %d at least", deleted, old-again-256)

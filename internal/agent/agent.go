@@ -54,10 +54,10 @@ type Options struct {
 	OnRecord func(audit.Record)
 	// Save keeps what the next start should know. Optional.
 	Save func(map[uint32]loop.Snapshot) error
-	// Alive is called by the loop at every step, and at least every Beat while
+	// Heartbeat is called by the loop at every step, and at least every Beat while
 	// it waits. Optional.
-	Alive func()
-	Beat  time.Duration
+	Heartbeat      func()
+	HeartbeatEvery time.Duration
 }
 
 // An Agent is the loop and all that it acts through. Make one with New; Run it
@@ -94,12 +94,12 @@ func New(ctx context.Context, o Options) (_ *Agent, err error) {
 	}()
 	o.Remediate.Own = o.Own
 	if o.Namespaces {
-		a.namespaces = watcher.NewNamespaces(o.Own, patterns(o.Config), a.can, a.claimed)
+		a.namespaces = watcher.NewNamespaces(o.Own, patterns(o.Config), a.capabilities, a.claimed)
 		if o.Config.NetNS.Act {
 			o.Remediate.Find = a.namespaces.Open
 		}
 	}
-	a.listen()
+	a.openInbox()
 	if a.kernel, err = remediate.Open(o.Remediate); err != nil {
 		return nil, err
 	}
@@ -114,7 +114,7 @@ func New(ctx context.Context, o Options) (_ *Agent, err error) {
 	if err := a.recordStart(&o, claims.Notes); err != nil {
 		return nil, err
 	}
-	a.loop = a.newLoop(&o, a.begin(o.Snapshot, &claims))
+	a.loop = a.newLoop(&o, a.initialSnapshots(o.Snapshot, &claims))
 	return a, nil
 }
 
@@ -130,18 +130,18 @@ func (a *Agent) newLoop(o *Options, begin map[uint32]loop.Snapshot) *loop.Loop {
 		Yield:          a.kernel.Yield,
 		LikelyWriter:   func(sysctl string, value uint64) string { return watcher.LikelyWriter("", sysctl, value) },
 		Name:           a.name,
-		Census:         a.census,
-		ReportError:    a.trouble,
+		Census:         a.takeCensus,
+		ReportError:    a.reportError,
 		Save:           o.Save,
-		Heartbeat:      o.Alive,
-		HeartbeatEvery: o.Beat,
+		Heartbeat:      o.Heartbeat,
+		HeartbeatEvery: o.HeartbeatEvery,
 	}, o.Config.Limits, begin)
 }
 
-// begin returns what the loop begins with: what an earlier run remembered, and
+// initialSnapshots returns what the loop begins with: what an earlier run remembered, and
 // what stands in the ledger. A namespace that had an incident, or has a claim,
 // is watched from the start; of the others the loop knows what they did.
-func (a *Agent) begin(kept map[uint32]loop.Snapshot, claims *remediate.Claims) map[uint32]loop.Snapshot {
+func (a *Agent) initialSnapshots(kept map[uint32]loop.Snapshot, claims *remediate.Claims) map[uint32]loop.Snapshot {
 	begin := map[uint32]loop.Snapshot{0: kept[0]}
 	maps.Copy(begin, kept)
 	for netns := range claims.Timeouts {
@@ -238,8 +238,8 @@ func (a *Agent) name(inode uint32) string {
 	return a.namespaces.Name(inode)
 }
 
-// can reports what may be written in a namespace.
-func (a *Agent) can(inode uint32) policy.Kernel { return a.kernel.Can(inode) }
+// capabilities reports what may be written in a namespace.
+func (a *Agent) capabilities(inode uint32) policy.Kernel { return a.kernel.Can(inode) }
 
 // claimed reports whether a value of a namespace stands in the ledger.
 func (a *Agent) claimed(inode uint32) bool {
@@ -286,8 +286,8 @@ func (a *Agent) Record(payload record.Payload) error {
 	return err
 }
 
-// trouble logs once an error that the loop lives with, and once that it is over.
-func (a *Agent) trouble(what string, err error) {
+// reportError logs once an error that the loop lives with, and once that it is over.
+func (a *Agent) reportError(what string, err error) {
 	if err == nil {
 		a.logger.Info(what + ": fine again")
 		return
@@ -312,21 +312,21 @@ func patterns(cfg *config.Config) watcher.Patterns {
 	return watcher.Patterns{Include: cfg.NetNS.Include, Exclude: cfg.NetNS.Exclude}
 }
 
-// listen gives the kernel log its inbox, and records what its sources missed.
-func (a *Agent) listen() {
+// openInbox gives the kernel log its inbox, and records what its sources missed.
+func (a *Agent) openInbox() {
 	l := &a.kernelLog
 	l.Inbox = watcher.NewInbox()
 	if l.Kmsg != nil {
-		l.Kmsg.OnMissed = func(m watcher.Missed) { a.missed(watcher.SourceKmsg, m) }
+		l.Kmsg.OnMissed = func(m watcher.Missed) { a.recordMissed(watcher.SourceKmsg, m) }
 	}
 	if l.Journald != nil {
-		l.Journald.OnMissed = func(m watcher.Missed) { a.missed(watcher.SourceJournald, m) }
+		l.Journald.OnMissed = func(m watcher.Missed) { a.recordMissed(watcher.SourceJournald, m) }
 	}
 }
 
-// missed records what the kernel said while nobody listened. It is too late to
+// recordMissed records what the kernel said while nobody listened. It is too late to
 // act on it.
-func (a *Agent) missed(source watcher.Source, m watcher.Missed) {
+func (a *Agent) recordMissed(source watcher.Source, m watcher.Missed) {
 	text := fmt.Sprintf("while ctwarden was not listening the kernel said %d times that a table was full, the last time at %s",
 		m.Count, m.Last.UTC().Format(time.RFC3339))
 	if m.Lost > 0 {

@@ -2,10 +2,10 @@ package agent
 
 import "golang.org/x/sys/unix"
 
-// mayEnter reports whether this process may enter the network namespaces of
+// canEnterNamespaces reports whether this process may enter the network namespaces of
 // others: setns(2) takes CAP_SYS_ADMIN, and to open the namespace of another
 // user's process takes CAP_SYS_PTRACE.
-func mayEnter() bool {
+func canEnterNamespaces() bool {
 	header := unix.CapUserHeader{Version: unix.LINUX_CAPABILITY_VERSION_3}
 	var have [2]unix.CapUserData // 64 bits
 	if err := unix.Capget(&header, &have[0]); err != nil {

@@ -15,18 +15,18 @@ import (
 	"github.com/ctwarden/ctwarden/policy"
 )
 
-// CensusBox bounds the time of a census: it is to say what the table is made of,
+// CensusTime bounds the time of a census: it is to say what the table is made of,
 // not to count every entry.
-const CensusBox = 250 * time.Millisecond
+const CensusTime = 250 * time.Millisecond
 
 // topTalkers is how many of each kind of talker go into the record.
 const topTalkers = 5
 
-// census looks into the table of a namespace.
-func (a *Agent) census(ctx context.Context, l policy.Limits, o policy.Observation) (_ loop.CensusResult, err error) {
+// takeCensus looks into the table of a namespace.
+func (a *Agent) takeCensus(ctx context.Context, l policy.Limits, o policy.Observation) (_ loop.CensusResult, err error) {
 	ns := a.sampler.NetNS()
 	if netns := o.Table.NetNS; netns != 0 && netns != a.sampler.NetNS().Inode() {
-		if ns, err = a.entered(netns); err != nil {
+		if ns, err = a.openNamespace(netns); err != nil {
 			return loop.CensusResult{}, err
 		}
 	}
@@ -37,7 +37,7 @@ func (a *Agent) census(ctx context.Context, l policy.Limits, o policy.Observatio
 	}
 	defer func() { err = errors.Join(err, conn.Close()) }()
 	count := census.New(l.Count(o.Timeouts, a.kernel.Protect()), rand.Uint64())
-	dumped, err := conn.Dump(ctx, ctnetlink.Query{Box: CensusBox}, func(e *conntrack.Entry, _ *ctnetlink.Key) bool {
+	dumped, err := conn.Dump(ctx, ctnetlink.Query{Box: CensusTime}, func(e *conntrack.Entry, _ *ctnetlink.Key) bool {
 		count.Add(e)
 		return true
 	})
@@ -53,8 +53,8 @@ func (a *Agent) census(ctx context.Context, l policy.Limits, o policy.Observatio
 	return look, nil
 }
 
-// entered returns another namespace than the own one to look into.
-func (a *Agent) entered(inode uint32) (*netns.NS, error) {
+// openNamespace returns another namespace than the own one to look into.
+func (a *Agent) openNamespace(inode uint32) (*netns.NS, error) {
 	if a.namespaces == nil {
 		return nil, fmt.Errorf("look into netns %d: %w", inode, errors.ErrUnsupported)
 	}

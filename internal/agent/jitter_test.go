@@ -5,7 +5,7 @@ import (
 	"testing"
 )
 
-func TestPhasesOfAFleetAreSpread(t *testing.T) {
+func TestJitterOfFleetIsUniform(t *testing.T) {
 	const hosts, parts = 10_000, 10
 	var in [parts]int
 	for host := range hosts {

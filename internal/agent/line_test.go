@@ -12,10 +12,10 @@ import (
 	"github.com/ctwarden/ctwarden/watcher"
 )
 
-// raisedAfter watches the kernel, not ctwarden: it returns the time from the
+// waitForRaise watches the kernel, not ctwarden: it returns the time from the
 // first step of the drop counter to another max.
-func raisedAfter(stage *sandbox.Sandbox, before uint64) <-chan time.Duration {
-	reader := watcher.TableReader{NetNS: stage.NS}
+func waitForRaise(box *sandbox.Sandbox, before uint64) <-chan time.Duration {
+	reader := watcher.TableReader{NetNS: box.NS}
 	took := make(chan time.Duration, 1)
 	var first time.Time
 	go func() {
@@ -41,9 +41,9 @@ func raisedAfter(stage *sandbox.Sandbox, before uint64) <-chan time.Duration {
 	return took
 }
 
-// onTheLine are limits under which a table that is nearly full from the start
+// lineOnlyLimits are limits under which a table that is nearly full from the start
 // is no matter: only the kernel's word counts.
-func onTheLine() policy.Limits {
+func lineOnlyLimits() policy.Limits {
 	limits := policy.Defaults()
 	limits.Levels.HighEnter, limits.Levels.HighLeave = 9990, 9985
 	limits.Levels.ElevatedEnter, limits.Levels.ElevatedLeave, limits.Levels.ElevatedForecast, limits.Levels.HighForecast = 9980, 9975, 0, 0
@@ -52,27 +52,27 @@ func onTheLine() policy.Limits {
 	return limits
 }
 
-// raiseOnTheLine fills a table so fast that no forecast can help, with entries
+// raiseAfterLine fills a table so fast that no forecast can help, with entries
 // that the kernel does not evict, until it drops packets and says so. It
 // returns the time from the first packet lost to max raised, and how many were
 // lost.
-func raiseOnTheLine(tb testing.TB) (took time.Duration, lost uint64) {
+func raiseAfterLine(tb testing.TB) (took time.Duration, lost uint64) {
 	tb.Helper()
-	stage := sandboxtest.New(tb)
+	box := sandboxtest.New(tb)
 	before := cttest.HostMax(tb)
 	const room = 20_000
 	if before < 2*room || before > 1<<20 {
 		tb.Skipf("needs an nf_conntrack_max between %d and %d to fill a table, not %d", 2*room, 1<<20, before)
 	}
-	cttest.Fill(tb, stage.NS, int(before-room), cttest.Assured())
-	p, start := newAgent(tb, stage, onTheLine())
+	cttest.Fill(tb, box.NS, int(before-room), cttest.Assured())
+	a, start := newAgent(tb, box, lineOnlyLimits())
 	stop := start()
 	defer stop()
-	for len(p.Status().Tables) == 0 {
+	for len(a.Status().Tables) == 0 {
 		time.Sleep(time.Millisecond)
 	}
-	raised := raisedAfter(stage, before)
-	flood, err := sandbox.NewFlood(stage.NS)
+	raised := waitForRaise(box, before)
+	flood, err := sandbox.NewFlood(box.NS)
 	if err != nil {
 		tb.Fatal(err)
 	}
@@ -83,14 +83,14 @@ func raiseOnTheLine(tb testing.TB) (took time.Duration, lost uint64) {
 	took, ok := <-raised
 	if !ok {
 		tb.Fatalf("max was not raised; %d packets sent, %d refused; status %s",
-			flood.Sent.Load(), flood.Refused.Load(), p.Status().Tables[0].Text)
+			flood.Sent.Load(), flood.Refused.Load(), a.Status().Tables[0].Text)
 	}
 	return took, flood.Refused.Load()
 }
 
 func TestKernelLineRaisesMax(t *testing.T) {
 	cttest.NeedHost(t)
-	took, lost := raiseOnTheLine(t)
+	took, lost := raiseAfterLine(t)
 	t.Logf("from the first packet lost to max raised: %s (%d packets lost)", took, lost)
 }
 
@@ -116,7 +116,7 @@ func BenchmarkKernelLine(b *testing.B) {
 	one := func() {
 		r := &round{TB: b}
 		defer r.end()
-		took, _ := raiseOnTheLine(r)
+		took, _ := raiseAfterLine(r)
 		all = append(all, took)
 	}
 	for b.Loop() {

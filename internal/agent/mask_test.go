@@ -35,7 +35,7 @@ func TestMask(t *testing.T) {
 	}
 }
 
-func TestHashedAddressesAreRecognisedAgain(t *testing.T) {
+func TestMaskKeyIsKept(t *testing.T) {
 	dir := t.TempDir()
 	a, b := netip.MustParseAddr("192.0.2.77"), netip.MustParseAddr("192.0.2.78")
 	first, err := newMask(config.MaskHash, dir)

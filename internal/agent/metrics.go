@@ -38,7 +38,7 @@ func CheckWeb(cfg *config.Config) error {
 // serveMetrics serves the metrics on the address that the configuration names.
 // Where a password is asked for, nothing is served without one.
 func (s *Server) serveMetrics(ctx context.Context, ready func()) error {
-	cfg := s.settings.begun
+	cfg := s.settings.initial
 	if cfg.Metrics.Listen == "" {
 		return nil
 	}
@@ -71,25 +71,25 @@ const textfileEvery = 15 * time.Second
 // writeTextfile writes the metrics to a file now and then, until ctx is done;
 // then it removes the file, so that nobody takes old figures for new ones.
 func (s *Server) writeTextfile(ctx context.Context, ready func()) error {
-	path := s.settings.begun.Metrics.Textfile
+	path := s.settings.initial.Metrics.Textfile
 	if path == "" {
 		return nil
 	}
 	ready()
-	return keepTextfile(ctx, s.logger, path, s.exporter.WriteFile)
+	return updateTextfile(ctx, s.logger, path, s.exporter.WriteFile)
 }
 
-// keepTextfile has write write the file at path until ctx is done, and then
+// updateTextfile has write write the file at path until ctx is done, and then
 // removes it. An error is logged once for each change.
-func keepTextfile(ctx context.Context, logger *slog.Logger, path string, write func(path string) error) error {
-	said := ""
+func updateTextfile(ctx context.Context, logger *slog.Logger, path string, write func(path string) error) error {
+	lastError := ""
 	for {
 		err := write(path)
 		switch {
 		case err == nil:
-			said = ""
-		case err.Error() != said:
-			said = err.Error()
+			lastError = ""
+		case err.Error() != lastError:
+			lastError = err.Error()
 			logger.Error("write metrics", "error", err)
 		}
 		// Hosts that were started together do not write together.

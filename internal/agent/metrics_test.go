@@ -9,9 +9,9 @@ import (
 	"testing"
 )
 
-// TestAUnitWithoutNetworkIsToldOfTheDropIn: RestrictAddressFamilies= has the
+// TestListenNeedsNamesDropIn: RestrictAddressFamilies= has the
 // kernel refuse the socket itself; an address in use is no matter of the unit.
-func TestAUnitWithoutNetworkIsToldOfTheDropIn(t *testing.T) {
+func TestListenNeedsNamesDropIn(t *testing.T) {
 	for _, c := range []struct {
 		call string
 		err  syscall.Errno

@@ -14,27 +14,27 @@ import (
 	"github.com/ctwarden/ctwarden/watcher"
 )
 
-func TestWhatWasMissedIsRecordedAndNotPassedOn(t *testing.T) {
+func TestMissedLinesAreOnlyRecorded(t *testing.T) {
 	log, err := audit.Open(filepath.Join(t.TempDir(), "audit.jsonl"), audit.Options{})
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer log.Close()
-	var told []audit.Record
-	p := &Agent{log: log, kernelLog: watcher.KernelLog{Inbox: watcher.NewInbox()}, logger: slog.New(slog.DiscardHandler), onRecord: func(r audit.Record) { told = append(told, r) }}
+	var records []audit.Record
+	a := &Agent{log: log, kernelLog: watcher.KernelLog{Inbox: watcher.NewInbox()}, logger: slog.New(slog.DiscardHandler), onRecord: func(r audit.Record) { records = append(records, r) }}
 	first := time.Date(2026, 3, 1, 2, 0, 0, 0, time.UTC)
 	missed := watcher.Missed{Count: 3, First: first, Last: first.Add(time.Hour), Boot: "b00t", Lost: 40}
-	p.missed(watcher.SourceKmsg, missed)
+	a.recordMissed(watcher.SourceKmsg, missed)
 	missed.Lost = 0
-	p.missed(watcher.SourceJournald, missed)
-	if len(told) != 2 || told[0].Kind != record.KindMissed || told[1].Kind != record.KindMissed {
-		t.Fatalf("told %+v", told)
+	a.recordMissed(watcher.SourceJournald, missed)
+	if len(records) != 2 || records[0].Kind != record.KindMissed || records[1].Kind != record.KindMissed {
+		t.Fatalf("records %+v", records)
 	}
 	for i, want := range []record.Missed{
 		{Source: "kmsg", Count: 3, First: first, Last: first.Add(time.Hour), Boot: "b00t", Lost: 40},
 		{Source: "journald", Count: 3, First: first, Last: first.Add(time.Hour), Boot: "b00t"},
 	} {
-		payload, err := told[i].Payload()
+		payload, err := records[i].Payload()
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -48,7 +48,7 @@ func TestWhatWasMissedIsRecordedAndNotPassedOn(t *testing.T) {
 			t.Errorf("it says %q", text)
 		}
 	}
-	if signals := p.kernelLog.Inbox.Drain(); len(signals) != 0 {
+	if signals := a.kernelLog.Inbox.Drain(); len(signals) != 0 {
 		t.Errorf("the loop receives %v", signals)
 	}
 }

@@ -23,14 +23,14 @@ import (
 	"github.com/ctwarden/ctwarden/watcher"
 )
 
-// rowNames are those of the row: what else the machine has is not watched, let
+// namespacePatterns are those of the row: what else the machine has is not watched, let
 // alone acted in.
-func rowNames(s *cttest.Mounted, act bool) config.NetNS {
+func namespacePatterns(s *cttest.Mounted, act bool) config.NetNS {
 	return config.NetNS{Act: act, Include: []string{s.Pattern()}}
 }
 
-// strangers counts the namespaces elsewhere on the machine that hold as much.
-func strangers(tb testing.TB, s *cttest.Mounted, own uint32, much uint64) uint32 {
+// fillUnwatched counts the namespaces elsewhere on the machine that hold as much.
+func fillUnwatched(tb testing.TB, s *cttest.Mounted, own uint32, much uint64) uint32 {
 	n := uint32(0)
 	known := watcher.Known{Own: own}
 	defer func() { _ = known.Close() }()
@@ -59,9 +59,9 @@ func lowLimits() policy.Limits {
 	return l
 }
 
-// watchRow makes an agent that watches the host and the namespaces of the
+// watchNamespaces makes an agent that watches the host and the namespaces of the
 // patterns.
-func watchRow(t *testing.T, limits policy.Limits, names config.NetNS) *Agent {
+func watchNamespaces(t *testing.T, limits policy.Limits, names config.NetNS) *Agent {
 	t.Helper()
 	own, err := netns.Current()
 	if err != nil {
@@ -82,15 +82,15 @@ func idle() conntrack.Entry {
 }
 
 // await runs the agent until done says so, or fails.
-func awaitAgent(t *testing.T, p *Agent, what string, done func() bool) {
+func awaitAgent(t *testing.T, agent *Agent, what string, done func() bool) {
 	t.Helper()
 	ctx, cancel := context.WithCancel(t.Context())
 	ended := make(chan struct{})
-	go func() { defer close(ended); p.Run(ctx) }()
+	go func() { defer close(ended); agent.Run(ctx) }()
 	defer func() { cancel(); <-ended }()
 	for begun := time.Now(); !done(); time.Sleep(20 * time.Millisecond) {
 		if time.Since(begun) > time.Minute {
-			t.Fatalf("%s: waited for a minute; status: %s", what, p.summary())
+			t.Fatalf("%s: waited for a minute; status: %s", what, agent.summary())
 		}
 	}
 }
@@ -104,7 +104,7 @@ func (a *Agent) summary() string {
 	return text
 }
 
-func TestTheFullOneOfTwoHundredIsServedAndTheOthersKeepEveryEntry(t *testing.T) {
+func TestOnlyTheFullNamespaceOfManyIsChanged(t *testing.T) {
 	cttest.NeedRoot(t)
 	fill := int(cttest.HostMax(t) / 5)
 	if fill > 200_000 {
@@ -121,11 +121,11 @@ func TestTheFullOneOfTwoHundredIsServedAndTheOthersKeepEveryEntry(t *testing.T) 
 		cttest.Fill(t, ns, 10, idle())
 	})
 	limits := lowLimits()
-	p := watchRow(t, limits, rowNames(s, true))
+	a := watchNamespaces(t, limits, namespacePatterns(s, true))
 	var mu sync.Mutex
 	var acts []policy.Action
 	apply := make(chan struct{}, 1)
-	p.onRecord = func(r audit.Record) {
+	a.onRecord = func(r audit.Record) {
 		payload, err := r.Payload()
 		if err != nil {
 			t.Error(err)
@@ -144,10 +144,10 @@ func TestTheFullOneOfTwoHundredIsServedAndTheOthersKeepEveryEntry(t *testing.T) 
 			}
 		}
 	}
-	awaitAgent(t, p, "entries to be deleted", func() bool { return len(apply) > 0 })
-	status := p.Status()
+	awaitAgent(t, a, "entries to be deleted", func() bool { return len(apply) > 0 })
+	status := a.Status()
 	if len(status.Tables) != 2 || status.Tables[1].Name != s.Path(full) || status.Tables[1].NetNS != s.Inodes[full] {
-		t.Errorf("watches %s, want %s", p.summary(), s.Path(full))
+		t.Errorf("watches %s, want %s", a.summary(), s.Path(full))
 	}
 	for _, act := range acts {
 		if !act.Would && act.NetNS != s.Inodes[full] {
@@ -155,7 +155,7 @@ func TestTheFullOneOfTwoHundredIsServedAndTheOthersKeepEveryEntry(t *testing.T) 
 		}
 	}
 	host, there := status.Tables[0].Assessment.Observation.Host, status.Tables[1].Assessment.Observation.Table
-	if host.Entries < there.Entries+199*10 || host.Tables < 1 || host.Tables > 1+strangers(t, s, p.sampler.NetNS().Inode(), cttest.HostMax(t)/10) {
+	if host.Entries < there.Entries+199*10 || host.Tables < 1 || host.Tables > 1+fillUnwatched(t, s, a.sampler.NetNS().Inode(), cttest.HostMax(t)/10) {
 		t.Errorf("the budget is of %+v, want the %d entries of the full one and those of the others, in one table that could fill",
 			host, there.Entries)
 	}
@@ -169,7 +169,7 @@ func TestTheFullOneOfTwoHundredIsServedAndTheOthersKeepEveryEntry(t *testing.T) 
 			t.Errorf("namespace %d has lost entries: %d are left", i, n)
 		}
 	}
-	r := p.namespaces.Report()
+	r := a.namespaces.Report()
 	isFull := func(ns watcher.NamedNamespace) bool { return ns.Inode == s.Inodes[full] && ns.Name == s.Path(full) }
 	if r.Namespaces < 200 || r.Watched != 1 || r.Most < counts[full] || !slices.ContainsFunc(r.Largest, isFull) {
 		t.Errorf("status says %+v", r)
@@ -177,7 +177,7 @@ func TestTheFullOneOfTwoHundredIsServedAndTheOthersKeepEveryEntry(t *testing.T) 
 	t.Logf("swept %d namespaces in %s", r.Namespaces, time.Duration(r.SweepNS))
 }
 
-func TestWithoutLeaveNothingIsDoneInANeighbour(t *testing.T) {
+func TestNoActionInNamespaceWithoutPermission(t *testing.T) {
 	cttest.NeedRoot(t)
 	fill := int(cttest.HostMax(t) / 5)
 	cttest.NeedRoom(t, fill)
@@ -186,48 +186,48 @@ func TestWithoutLeaveNothingIsDoneInANeighbour(t *testing.T) {
 			cttest.Fill(t, ns, fill, cttest.Assured())
 		}
 	})
-	p := watchRow(t, lowLimits(), rowNames(s, false))
-	awaitAgent(t, p, "the neighbour to be looked into", func() bool {
-		tables := p.Status().Tables
+	a := watchNamespaces(t, lowLimits(), namespacePatterns(s, false))
+	awaitAgent(t, a, "the neighbour to be looked into", func() bool {
+		tables := a.Status().Tables
 		return len(tables) == 2 && tables[1].Assessment.Observation.Census.Seen > 0
 	})
-	table := p.Status().Tables[1]
+	table := a.Status().Tables[1]
 	if k := table.Assessment.Observation.Kernel; k.TimeoutsWritable || k.Entries {
 		t.Errorf("may act there: %+v", k)
 	}
 	if table.Name != s.Path(1) || table.Incident == "" {
-		t.Errorf("status %s", p.summary())
+		t.Errorf("status %s", a.summary())
 	}
 	if n := s.Counts(t)[1]; n != uint64(fill) {
 		t.Errorf("%d entries are left of %d", n, fill)
 	}
 }
 
-func TestPatternsChooseWhatIsWatched(t *testing.T) {
+func TestNamespacePatterns(t *testing.T) {
 	cttest.NeedRoot(t)
 	fill := int(cttest.HostMax(t) / 9)
 	cttest.NeedRoom(t, 3*fill)
 	s := cttest.Mount(t, 3, func(_ int, ns *netns.NS) { cttest.Fill(t, ns, fill, cttest.Assured()) })
-	p := watchRow(t, lowLimits(), config.NetNS{Include: []string{s.Name(0), s.Name(1)}, Exclude: []string{s.Name(1)}})
-	awaitAgent(t, p, "two tables", func() bool { return len(p.Status().Tables) >= 2 })
-	tables := p.Status().Tables
+	a := watchNamespaces(t, lowLimits(), config.NetNS{Include: []string{s.Name(0), s.Name(1)}, Exclude: []string{s.Name(1)}})
+	awaitAgent(t, a, "two tables", func() bool { return len(a.Status().Tables) >= 2 })
+	tables := a.Status().Tables
 	if len(tables) != 2 || tables[1].NetNS != s.Inodes[0] {
-		t.Errorf("watches %s", p.summary())
+		t.Errorf("watches %s", a.summary())
 	}
 	if host := tables[0].Assessment.Observation.Host; host.Tables < 3 || host.Entries < uint64(3*fill) {
 		t.Errorf("the budget is of %+v, want all three", host)
 	}
 }
 
-// TestANamespaceThatVanishesDuringTheActIsACleanEnd takes the mount away while
+// TestNamespaceRemovedDuringAction takes the mount away while
 // entries are deleted.
-func TestANamespaceThatVanishesDuringTheActIsACleanEnd(t *testing.T) {
+func TestNamespaceRemovedDuringAction(t *testing.T) {
 	cttest.NeedRoot(t)
 	fill := int(cttest.HostMax(t) / 5)
 	cttest.NeedRoom(t, fill)
 	s := cttest.Mount(t, 1, func(_ int, ns *netns.NS) { cttest.Fill(t, ns, fill, idle()) })
-	p := watchRow(t, lowLimits(), rowNames(s, true))
-	if all, err := p.observe(t.Context()); err != nil || len(all) != 2 {
+	a := watchNamespaces(t, lowLimits(), namespacePatterns(s, true))
+	if all, err := a.observe(t.Context()); err != nil || len(all) != 2 {
 		t.Fatalf("%d observations, %v", len(all), err)
 	}
 	act := policy.Action{
@@ -236,26 +236,26 @@ func TestANamespaceThatVanishesDuringTheActIsACleanEnd(t *testing.T) {
 	}
 	gone := make(chan error)
 	go func() { gone <- unix.Unmount(s.Path(0), unix.MNT_DETACH) }()
-	out := p.kernel.Apply(t.Context(), "", act)
+	out := a.kernel.Apply(t.Context(), "", act)
 	if err := <-gone; err != nil {
 		t.Fatal(err)
 	}
 	if !out.OK {
 		t.Errorf("outcome %+v", out)
 	}
-	p.namespaces.SweepSoon(0)
-	all, err := p.observe(t.Context())
+	a.namespaces.SweepSoon(0)
+	all, err := a.observe(t.Context())
 	if err != nil || len(all) != 1 {
 		t.Errorf("%d observations of what is gone, %v", len(all), err)
 	}
-	out = p.kernel.Apply(t.Context(), "", act)
+	out = a.kernel.Apply(t.Context(), "", act)
 	if out.OK || out.Error == "" {
 		t.Errorf("acted in a namespace that is gone: %+v", out)
 	}
-	if name := p.name(s.Inodes[0]); name != s.Path(0) {
+	if name := a.name(s.Inodes[0]); name != s.Path(0) {
 		t.Errorf("it was %q, want %q", name, s.Path(0))
 	}
-	if _, err := p.namespaces.Open(s.Inodes[0]); !errors.Is(err, os.ErrNotExist) {
+	if _, err := a.namespaces.Open(s.Inodes[0]); !errors.Is(err, os.ErrNotExist) {
 		t.Errorf("opened again: %v", err)
 	}
 }

@@ -7,9 +7,9 @@ import (
 	"github.com/ctwarden/ctwarden/internal/netns"
 )
 
-// TestOthersAreCounted: max and the hash are every namespace's, so whoever puts
+// TestCountOthers: max and the hash are every namespace's, so whoever puts
 // them back must know what the others hold.
-func TestOthersAreCounted(t *testing.T) {
+func TestCountOthers(t *testing.T) {
 	cttest.NeedRoot(t)
 	const more, less = 3000, 1000
 	cttest.NeedRoom(t, more)

@@ -25,10 +25,10 @@ import (
 	"github.com/ctwarden/ctwarden/watcher"
 )
 
-// newAgent makes an agent that watches the stage, with directories of its own,
+// newAgent makes an agent that watches the sandbox, with directories of its own,
 // and returns it with a function that runs it until the test calls stop. What
 // it changed is put back when the test ends.
-func newAgent(t testing.TB, stage *sandbox.Sandbox, limits policy.Limits) (a *Agent, start func() (stop func())) {
+func newAgent(t testing.TB, box *sandbox.Sandbox, limits policy.Limits) (a *Agent, start func() (stop func())) {
 	t.Helper()
 	own, err := netns.Current()
 	if err != nil {
@@ -36,13 +36,13 @@ func newAgent(t testing.TB, stage *sandbox.Sandbox, limits policy.Limits) (a *Ag
 	}
 	dir := t.TempDir()
 	a = openAgent(t, Options{
-		Own: own, Table: stage.NS, KernelLog: watcher.KernelLog{Kmsg: watcher.NewKmsg()},
+		Own: own, Table: box.NS, KernelLog: watcher.KernelLog{Kmsg: watcher.NewKmsg()},
 		Remediate: remediate.Options{
 			Dir: dir, Find: func(inode uint32) (*netns.NS, error) {
-				if inode != stage.NS.Inode() {
+				if inode != box.NS.Inode() {
 					return nil, os.ErrNotExist
 				}
-				return stage.NS, nil
+				return box.NS, nil
 			},
 		},
 	}, limits)
@@ -86,11 +86,11 @@ func openAgent(t testing.TB, o Options, limits policy.Limits) *Agent {
 	return a
 }
 
-// TestNoRepliedEntryIsDeleted lets the loop delete unreplied entries from a
+// TestRepliedEntriesAreKept lets the loop delete unreplied entries from a
 // table in which others are answered all the time, and looks for each of those
 // afterwards.
-func TestNoRepliedEntryIsDeleted(t *testing.T) {
-	stage := sandboxtest.New(t)
+func TestRepliedEntriesAreKept(t *testing.T) {
+	box := sandboxtest.New(t)
 	limits := policy.Defaults()
 	limits.NoHostWide = true
 	limits.Verify.Settle = 0
@@ -98,9 +98,9 @@ func TestNoRepliedEntryIsDeleted(t *testing.T) {
 	// A small table plays a full one: the limits make it so.
 	limits.Levels.HighEnter, limits.Levels.ElevatedEnter = 1, 1
 	limits.Levels.HighLeave, limits.Levels.ElevatedLeave = 1, 1
-	p, start := newAgent(t, stage, limits)
+	a, start := newAgent(t, box, limits)
 
-	flows, err := sandbox.NewFlows(stage.NS, 20)
+	flows, err := sandbox.NewLongConns(box.NS, 20)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -108,18 +108,18 @@ func TestNoRepliedEntryIsDeleted(t *testing.T) {
 	ctx, calm := context.WithCancel(t.Context())
 	talked := make(chan struct{})
 	go func() { defer close(talked); flows.Run(ctx, 10*time.Millisecond) }()
-	cttest.Fill(t, stage.NS, 2000, cttest.Replied())
-	flood, err := sandbox.NewFlood(stage.NS)
+	cttest.Fill(t, box.NS, 2000, cttest.Replied())
+	flood, err := sandbox.NewFlood(box.NS)
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer flood.Close()
 	flooded := make(chan error)
 	go func() { flooded <- flood.Run(ctx, 1000, 60_000) }()
-	before := repliedEntries(t, stage.NS)
+	before := repliedEntries(t, box.NS)
 
 	var deleted atomic.Uint64
-	p.onRecord = func(r audit.Record) {
+	a.onRecord = func(r audit.Record) {
 		payload, _ := r.Payload()
 		if out, ok := payload.(*record.Outcome); ok && out.Action.Type == policy.DeleteEntries {
 			deleted.Add(out.Changed)
@@ -135,7 +135,7 @@ func TestNoRepliedEntryIsDeleted(t *testing.T) {
 	if err := <-flooded; err != nil {
 		t.Error(err)
 	}
-	after := repliedEntries(t, stage.NS)
+	after := repliedEntries(t, box.NS)
 	for tuple := range before {
 		if !after[tuple] {
 			t.Errorf("replied entry %v is gone", tuple)
@@ -145,7 +145,7 @@ func TestNoRepliedEntryIsDeleted(t *testing.T) {
 		t.Errorf("%d of %d connections alive", alive, of)
 	}
 	if deleted.Load() < 1000 {
-		t.Errorf("%d entries deleted: nothing was proved; status %s", deleted.Load(), p.Status().Tables[0].HeldText)
+		t.Errorf("%d entries deleted: nothing was proved; status %s", deleted.Load(), a.Status().Tables[0].HeldText)
 	}
 	t.Logf("%d unreplied entries deleted, %d replied ones all there", deleted.Load(), len(before))
 }
@@ -174,44 +174,44 @@ func repliedEntries(t *testing.T, ns *netns.NS) map[conntrack.Tuple]bool {
 // TestObserveChangesNothing runs the loop on a table that is full as far as it
 // knows, in observe mode.
 func TestObserveChangesNothing(t *testing.T) {
-	stage := sandboxtest.New(t)
+	box := sandboxtest.New(t)
 	own, err := netns.Current()
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer own.Close()
-	before, err := sandbox.ReadValues(own, stage.NS)
+	before, err := sandbox.ReadValues(own, box.NS)
 	if err != nil {
 		t.Fatal(err)
 	}
 	limits := policy.Defaults()
 	limits.Mode = policy.Observe
 	limits.Levels.HighEnter, limits.Levels.HighLeave, limits.Levels.ElevatedEnter, limits.Levels.ElevatedLeave = 1, 1, 1, 1
-	p, start := newAgent(t, stage, limits)
+	a, start := newAgent(t, box, limits)
 	var would atomic.Int64
-	p.onRecord = func(r audit.Record) {
+	a.onRecord = func(r audit.Record) {
 		if r.Kind == record.KindOutcome && bytes.Contains(r.Line(), []byte(`"would":true`)) {
 			would.Add(1)
 		}
 	}
-	cttest.Fill(t, stage.NS, 3000, cttest.Unreplied())
-	count := cttest.Count(t, stage.NS)
+	cttest.Fill(t, box.NS, 3000, cttest.Unreplied())
+	count := cttest.Count(t, box.NS)
 	stop := start()
 	for end := time.Now().Add(20 * time.Second); would.Load() == 0 && time.Now().Before(end); {
 		time.Sleep(10 * time.Millisecond)
 	}
 	stop()
 	if would.Load() == 0 {
-		t.Error("nothing was told")
+		t.Error("nothing was records")
 	}
-	after, err := sandbox.ReadValues(own, stage.NS)
+	after, err := sandbox.ReadValues(own, box.NS)
 	if err != nil {
 		t.Fatal(err)
 	}
 	if differ := before.Differences(after); len(differ) > 0 {
 		t.Errorf("observe mode changed %v", differ)
 	}
-	if got := cttest.Count(t, stage.NS); got != count {
+	if got := cttest.Count(t, box.NS); got != count {
 		t.Errorf("%d entries, want all %d", got, count)
 	}
 }

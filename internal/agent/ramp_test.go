@@ -31,8 +31,8 @@ func rampDue(age time.Duration) uint64 {
 	return uint64(rampRate * (t - full/2))
 }
 
-// A toll is what a ramp cost.
-type toll struct {
+// A losses is what a ramp cost.
+type losses struct {
 	// Lost packets, by the kernel's count, and flows that never began, by the
 	// sender's.
 	dropped, refused uint64
@@ -41,12 +41,12 @@ type toll struct {
 
 // ramp runs the ramp in a namespace of its own, which starts with rampStart
 // live entries, with or without ctwarden.
-func ramp(tb testing.TB, guarded bool) toll {
+func ramp(tb testing.TB, guarded bool) losses {
 	tb.Helper()
-	stage := sandboxtest.New(tb)
-	cttest.Fill(tb, stage.NS, rampStart, cttest.Assured())
-	flows := sandboxtest.NewExchanges(tb, stage.NS)
-	reader := watcher.TableReader{NetNS: stage.NS}
+	box := sandboxtest.New(tb)
+	cttest.Fill(tb, box.NS, rampStart, cttest.Assured())
+	flows := sandboxtest.NewExchanges(tb, box.NS)
+	reader := watcher.TableReader{NetNS: box.NS}
 	defer reader.Close()
 	before, err := reader.Read()
 	if err != nil {
@@ -54,10 +54,10 @@ func ramp(tb testing.TB, guarded bool) toll {
 	}
 	if guarded {
 		limits := policy.Defaults()
-		p, start := newAgent(tb, stage, limits)
+		a, start := newAgent(tb, box, limits)
 		stop := start()
 		defer stop()
-		for len(p.Status().Tables) == 0 {
+		for len(a.Status().Tables) == 0 {
 			time.Sleep(time.Millisecond)
 		}
 	}
@@ -69,11 +69,11 @@ func ramp(tb testing.TB, guarded bool) toll {
 		tb.Fatal(err)
 	}
 	lost := after.Table.Counters.Since(before.Table.Counters).Drop
-	return toll{lost, flows.Refused, after.Table.Entries, after.Table.Max}
+	return losses{lost, flows.Refused, after.Table.Entries, after.Table.Max}
 }
 
 // rampTwice runs the same ramp without ctwarden and with it.
-func rampTwice(tb testing.TB) (without, with toll) {
+func rampTwice(tb testing.TB) (without, with losses) {
 	tb.Helper()
 	cttest.NeedHost(tb)
 	cttest.LowerMax(tb, rampMax)

@@ -18,17 +18,17 @@ import (
 // settings are the configuration of a Server.
 type settings struct {
 	source config.Source
-	// begun is the configuration of the start, current the one in force.
-	begun   *config.Config
+	// initial is the configuration of the start, current the one in force.
+	initial *config.Config
 	current atomic.Pointer[config.Config]
 	// reloading is held while one is under way: SIGHUP and a request may come
 	// together.
 	reloading sync.Mutex
 }
 
-// reloads handles SIGHUP until ctx is done. Those that come during a reload are
+// handleHangups handles SIGHUP until ctx is done. Those that come during a reload are
 // handled together.
-func (s *Server) reloads(ctx context.Context, hangups <-chan os.Signal) error {
+func (s *Server) handleHangups(ctx context.Context, hangups <-chan os.Signal) error {
 	for {
 		select {
 		case <-ctx.Done():
@@ -55,7 +55,7 @@ func (s *Server) reload(ctx context.Context, by *record.Requester) error {
 			Text: "reload refused: the old configuration stays",
 		}))
 	}
-	changes, restart := config.Diff(*old, *cfg), needRestart(s.settings.begun, cfg)
+	changes, restart := config.Diff(*old, *cfg), restartKeys(s.settings.initial, cfg)
 	text := "configuration loaded anew"
 	if len(restart) > 0 {
 		text += ", but " + strings.Join(restart, ", ") + " as it was: that takes a restart"
@@ -83,9 +83,9 @@ func (s *Server) reload(ctx context.Context, by *record.Requester) error {
 	return nil
 }
 
-// needRestart returns the keys that differ from the start and that the daemon
+// restartKeys returns the keys that differ from the start and that the daemon
 // only looks at then: they say what is opened.
-func needRestart(begun, cfg *config.Config) []string {
+func restartKeys(begun, cfg *config.Config) []string {
 	var keys []string
 	for _, c := range config.Diff(*begun, *cfg) {
 		part, _, _ := strings.Cut(c.Key, ".")

@@ -17,7 +17,7 @@ import (
 	"github.com/ctwarden/ctwarden/policy"
 )
 
-func TestWhatIsOpenedAtTheStartNeedsARestart(t *testing.T) {
+func TestRestartKeys(t *testing.T) {
 	for name, c := range map[string]struct {
 		change func(*config.Config)
 		want   []string
@@ -44,7 +44,7 @@ func TestWhatIsOpenedAtTheStartNeedsARestart(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			begun, cfg := config.Default(), config.Default()
 			c.change(&cfg)
-			got := needRestart(&begun, &cfg)
+			got := restartKeys(&begun, &cfg)
 			slices.Sort(got)
 			if diff := cmp.Diff(c.want, got); diff != "" {
 				t.Errorf("need a restart (-want +got):\n%s", diff)
@@ -56,26 +56,26 @@ func TestWhatIsOpenedAtTheStartNeedsARestart(t *testing.T) {
 // A hangup is where a daemon in this process speaks to: it sends SIGHUP at the
 // first word, and ends the daemon when the configuration was loaded anew.
 type hangup struct {
-	t    *testing.T
-	end  context.CancelFunc
-	said strings.Builder
+	t      *testing.T
+	end    context.CancelFunc
+	logged strings.Builder
 }
 
 func (h *hangup) Write(p []byte) (int, error) {
-	if h.said.Len() == 0 {
+	if h.logged.Len() == 0 {
 		if err := syscall.Kill(os.Getpid(), syscall.SIGHUP); err != nil {
 			h.t.Error(err)
 		}
 	}
-	h.said.Write(p)
+	h.logged.Write(p)
 	if strings.Contains(string(p), "configuration loaded anew") {
 		h.end()
 	}
 	return len(p), nil
 }
 
-// TestASIGHUPAtTheStartIsAnswered: the action of the system is to kill.
-func TestASIGHUPAtTheStartIsAnswered(t *testing.T) {
+// TestSIGHUPDuringStart: the action of the system is to kill.
+func TestSIGHUPDuringStart(t *testing.T) {
 	cttest.NeedRoot(t)
 	dir := t.TempDir()
 	src := config.Source{Environ: []string{
@@ -95,7 +95,7 @@ func TestASIGHUPAtTheStartIsAnswered(t *testing.T) {
 	if err := Run(ctx, ServerOptions{Version: "dev", Source: src, Config: cfg, Logger: slog.New(slog.NewTextHandler(h, nil))}); err != nil {
 		t.Error(err)
 	}
-	first, _, _ := strings.Cut(h.said.String(), "\n")
+	first, _, _ := strings.Cut(h.logged.String(), "\n")
 	if !strings.Contains(first, "without what was remembered") {
 		t.Errorf("it spoke of %q first, which may be too late for this test", first)
 	}

@@ -35,41 +35,41 @@ type Reverted struct {
 	Until time.Time `json:"paused_until,omitzero"`
 }
 
-// requests are what the control socket offers.
-func (s *Server) requests() control.Calls {
-	return control.Calls{
+// endpoints are what the control socket offers.
+func (s *Server) endpoints() control.Endpoints {
+	return control.Endpoints{
 		Status: func() any { return s.Status() }, Metrics: s.exporter, Pause: s.pause, Resume: s.resume, Revert: s.revert,
-		Reload: func(ctx context.Context, by control.Peer, ask control.Ask) (any, error) {
-			asked := requester(by, ask)
+		Reload: func(ctx context.Context, by control.Peer, ask control.Request) (any, error) {
+			asked := requesterOf(by, ask)
 			if err := s.reload(ctx, &asked); err != nil {
 				return nil, fmt.Errorf("%w: the old configuration stays: %w", control.ErrRefused, err)
 			}
 			cfg := s.settings.current.Load()
-			return Reloaded{cfg.Limits.Digest(), needRestart(s.settings.begun, cfg)}, nil
+			return Reloaded{cfg.Limits.Digest(), restartKeys(s.settings.initial, cfg)}, nil
 		},
 	}
 }
 
-func requester(by control.Peer, ask control.Ask) record.Requester {
+func requesterOf(by control.Peer, ask control.Request) record.Requester {
 	return record.Requester{Reason: ask.Reason, For: ask.For, UID: by.UID, PID: by.PID}
 }
 
 // pause holds every decision for a while. A pause without an end would be one
 // that somebody forgot.
-func (s *Server) pause(ctx context.Context, by control.Peer, ask control.Ask) (any, error) {
+func (s *Server) pause(ctx context.Context, by control.Peer, ask control.Request) (any, error) {
 	if ask.For == 0 || ask.Reason == "" {
 		return nil, fmt.Errorf("%w: a pause needs its length (for) and a reason", control.ErrRefused)
 	}
 	until := time.Now().Add(ask.For)
-	if err := s.agent.loop.Pause(ctx, requester(by, ask)); err != nil {
+	if err := s.agent.loop.Pause(ctx, requesterOf(by, ask)); err != nil {
 		return nil, err
 	}
 	s.logger.Warn("paused", "until", ui.Time(until), "uid", by.UID, "reason", ask.Reason)
 	return Paused{until}, nil
 }
 
-func (s *Server) resume(ctx context.Context, by control.Peer, ask control.Ask) (any, error) {
-	if err := s.agent.loop.Resume(ctx, requester(by, ask)); err != nil {
+func (s *Server) resume(ctx context.Context, by control.Peer, ask control.Request) (any, error) {
+	if err := s.agent.loop.Resume(ctx, requesterOf(by, ask)); err != nil {
 		return nil, err
 	}
 	s.logger.Info("resumed", "uid", by.UID)
@@ -79,8 +79,8 @@ func (s *Server) resume(ctx context.Context, by control.Peer, ask control.Ask) (
 // revert puts every value back between two turns. The pause comes first: under
 // load the next turn would change the values again. Where there is nothing to
 // put back there is nothing to keep, so nobody is left without a guard.
-func (s *Server) revert(ctx context.Context, by control.Peer, ask control.Ask) (any, error) {
-	asked := requester(by, ask)
+func (s *Server) revert(ctx context.Context, by control.Peer, ask control.Request) (any, error) {
+	asked := requesterOf(by, ask)
 	answer := Reverted{Outcomes: []policy.Outcome{}}
 	if len(s.agent.kernel.Ledger().Entries) == 0 {
 		asked.For = 0
@@ -105,7 +105,7 @@ func (s *Server) revert(ctx context.Context, by control.Peer, ask control.Ask) (
 			Requester: asked, Force: ask.Force, Text: fmt.Sprintf("uid %d asks to put every value back: %s", by.UID, cmp.Or(ask.Reason, "no reason given")),
 		})
 		if err != nil {
-			return s.left(ctx)
+			return s.remainingClaims(ctx)
 		}
 		answer.Outcomes, err = s.agent.kernel.Revert(ctx, ask.Force)
 		s.agent.refresh()
@@ -113,7 +113,7 @@ func (s *Server) revert(ctx context.Context, by control.Peer, ask control.Ask) (
 			o := &answer.Outcomes[i]
 			err = errors.Join(err, s.agent.Record(&record.Outcome{Outcome: *o, Text: o.Sentence()}))
 		}
-		return s.left(ctx)
+		return s.remainingClaims(ctx)
 	})
 	if err := errors.Join(between, err); err != nil {
 		return nil, err
@@ -122,9 +122,9 @@ func (s *Server) revert(ctx context.Context, by control.Peer, ask control.Ask) (
 	return answer, nil
 }
 
-// left returns what gives a state the claims that the ledger still holds:
+// remainingClaims returns what gives a state the claims that the ledger still holds:
 // a revert may hold a value back.
-func (s *Server) left(ctx context.Context) func(*policy.State, uint32) {
+func (s *Server) remainingClaims(ctx context.Context) func(*policy.State, uint32) {
 	claims, err := s.agent.kernel.Reconcile(ctx)
 	if err != nil {
 		s.logger.Error("compare the ledger with the kernel", "error", err)

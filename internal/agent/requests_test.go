@@ -17,31 +17,31 @@ import (
 	"github.com/ctwarden/ctwarden/policy"
 )
 
-// TestRevertThroughTheSocketPutsAValueBack changes one timeout of a namespace
+// TestRevertRequestRestoresValue changes one timeout of a namespace
 // as the daemon would, and asks for it back.
-func TestRevertThroughTheSocketPutsAValueBack(t *testing.T) {
+func TestRevertRequestRestoresValue(t *testing.T) {
 	stage := sandboxtest.New(t)
 	limits := policy.Defaults()
 	limits.NoHostWide = true
-	p, start := newAgent(t, stage, limits)
+	a, start := newAgent(t, stage, limits)
 	var kinds []record.Kind
-	p.onRecord = func(r audit.Record) { kinds = append(kinds, r.Kind) }
-	d := &Server{logger: p.logger, agent: p}
-	now, err := p.sampler.Observe() // before the loop does: a Sampler is for one goroutine
+	a.onRecord = func(r audit.Record) { kinds = append(kinds, r.Kind) }
+	d := &Server{logger: a.logger, agent: a}
+	now, err := a.sampler.Observe() // before the loop does: a Sampler is for one goroutine
 	if err != nil {
 		t.Fatal(err)
 	}
 	from := uint64(now.Timeouts[conntrack.UDP])
 	stop := sync.OnceFunc(start())
 	defer stop()
-	out := p.kernel.Apply(t.Context(), "INC-1", policy.Action{
+	out := a.kernel.Apply(t.Context(), "INC-1", policy.Action{
 		Type: policy.ShortenTimeout, NetNS: stage.NS.Inode(), Knob: conntrack.UDP, From: from, To: from - 1,
 	})
 	if !out.OK {
 		t.Fatal(out.Sentence())
 	}
 	by := control.Peer{UID: uint32(os.Getuid()), PID: 1}
-	said, err := d.revert(t.Context(), by, control.Ask{For: time.Hour, Reason: "drill"})
+	said, err := d.revert(t.Context(), by, control.Request{For: time.Hour, Reason: "drill"})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -49,7 +49,7 @@ func TestRevertThroughTheSocketPutsAValueBack(t *testing.T) {
 	if len(answer.Outcomes) != 1 || !answer.Outcomes[0].OK || answer.Outcomes[0].After != from {
 		t.Errorf("outcomes %+v", answer.Outcomes)
 	}
-	if left := p.kernel.Ledger().Entries; len(left) > 0 {
+	if left := a.kernel.Ledger().Entries; len(left) > 0 {
 		t.Errorf("the ledger still has %v", left)
 	}
 	stop()

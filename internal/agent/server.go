@@ -46,9 +46,9 @@ type Server struct {
 	agent    *Agent
 	exporter *metrics.Exporter
 	systemd  *systemd
-	// unheard says why a source of the kernel log that there could be is not
+	// unread says why a source of the kernel log that there could be is not
 	// read.
-	unheard map[string]string
+	unread  map[string]string
 	closers []func() error
 }
 
@@ -77,8 +77,8 @@ func Run(ctx context.Context, o ServerOptions) (err error) {
 // newServer opens everything, the audit log first: no audit, no action.
 func newServer(ctx context.Context, o ServerOptions) (_ *Server, err error) {
 	cfg := o.Config
-	s := &Server{version: o.Version, since: time.Now(), logger: o.Logger, unheard: map[string]string{}}
-	s.settings.source, s.settings.begun = o.Source, cfg
+	s := &Server{version: o.Version, since: time.Now(), logger: o.Logger, unread: map[string]string{}}
+	s.settings.source, s.settings.initial = o.Source, cfg
 	s.settings.current.Store(cfg)
 	s.exporter = metrics.New(s.Status)
 	defer func() {
@@ -94,11 +94,11 @@ func newServer(ctx context.Context, o ServerOptions) (_ *Server, err error) {
 			return nil, fmt.Errorf("make directory: %w", err)
 		}
 	}
-	if s.log, err = OpenAudit(cfg, s.logger, s.inForce); err != nil {
+	if s.log, err = OpenAudit(cfg, s.logger, s.segmentHeader); err != nil {
 		return nil, err
 	}
 	s.closers = append(s.closers, s.log.Close)
-	kept := s.remembered()
+	kept := s.restoreSnapshot()
 	agent, err := s.agentOptions(kept)
 	if err != nil {
 		return nil, err
@@ -106,18 +106,18 @@ func newServer(ctx context.Context, o ServerOptions) (_ *Server, err error) {
 	if s.systemd, err = newSystemd(s.logger); err != nil {
 		return nil, err
 	}
-	agent.Alive, agent.Beat = s.systemd.alive, s.systemd.beat()
+	agent.Heartbeat, agent.HeartbeatEvery = s.systemd.heartbeat, s.systemd.interval()
 	if s.agent, err = New(ctx, agent); err != nil {
 		return nil, err
 	}
 	s.closers = append(s.closers, s.agent.Close)
-	s.reportReach()
+	s.warnCapabilities()
 	return s, nil
 }
 
 // agentOptions makes what the Agent of the Server is made of.
 func (s *Server) agentOptions(kept map[uint32]loop.Snapshot) (o Options, err error) {
-	cfg := s.settings.begun
+	cfg := s.settings.initial
 	o = Options{
 		Version: s.version, Boot: s.boot, Config: cfg, Namespaces: cfg.Watch.NetNS == config.All,
 		Log: s.log, Logger: s.logger, Jitter: JitterOf(s.boot), Snapshot: kept, OnRecord: s.exporter.Count,
@@ -157,10 +157,10 @@ func OpenAudit(cfg *config.Config, logger *slog.Logger, header func() record.Pay
 	return audit.Open(cfg.Audit.Path, o)
 }
 
-// remembered returns what an earlier run kept, and has the audit log spare the
+// restoreSnapshot returns what an earlier run kept, and has the audit log spare the
 // incidents that go on.
-func (s *Server) remembered() map[uint32]loop.Snapshot {
-	kept, err := readSnapshot(s.settings.begun.State.Dir, s.boot)
+func (s *Server) restoreSnapshot() map[uint32]loop.Snapshot {
+	kept, err := readSnapshot(s.settings.initial.State.Dir, s.boot)
 	if err != nil {
 		s.logger.Warn("starting without what was remembered", "error", err)
 	}
@@ -176,16 +176,16 @@ func (s *Server) remembered() map[uint32]loop.Snapshot {
 	return kept
 }
 
-// inForce is the record by which the plans behind it are decided again, should
+// segmentHeader is the record by which the plans behind it are decided again, should
 // the one of the start be gone by then.
-func (s *Server) inForce() record.Payload {
+func (s *Server) segmentHeader() record.Payload {
 	cfg := s.settings.current.Load()
 	return &record.Config{Digest: cfg.Limits.Digest(), Limits: cfg.Limits, Text: "the limits in force, for this file of the log"}
 }
 
-// reportReach logs what watching other namespaces lacks.
-func (s *Server) reportReach() {
-	if s.agent.namespaces != nil && !mayEnter() {
+// warnCapabilities logs what watching other namespaces lacks.
+func (s *Server) warnCapabilities() {
+	if s.agent.namespaces != nil && !canEnterNamespaces() {
 		s.logger.Warn("other network namespaces can't be entered: only those of visible processes are counted, and nothing is shortened, aged or deleted in them",
 			"needs", "CAP_SYS_ADMIN and CAP_SYS_PTRACE: /usr/share/ctwarden/netns.conf")
 	}

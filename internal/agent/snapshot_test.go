@@ -15,7 +15,7 @@ import (
 	"github.com/ctwarden/ctwarden/remediate"
 )
 
-func TestRetentionSparesAnIncidentThatGoesOnAfterARestart(t *testing.T) {
+func TestRetentionKeepsOpenIncidentAfterRestart(t *testing.T) {
 	cfg := config.Default()
 	cfg.State.Dir = t.TempDir()
 	cfg.Audit.Path = filepath.Join(t.TempDir(), "audit.jsonl")
@@ -50,12 +50,12 @@ func TestRetentionSparesAnIncidentThatGoesOnAfterARestart(t *testing.T) {
 				t.Fatal(err)
 			}
 			d := &Server{logger: slog.New(slog.DiscardHandler), boot: "boot"}
-			d.settings.begun = &cfg
+			d.settings.initial = &cfg
 			if d.log, err = OpenAudit(&cfg, d.logger, nil); err != nil {
 				t.Fatal(err)
 			}
 			defer d.log.Close()
-			if kept := d.remembered(); kept[0].Incident != tt.open {
+			if kept := d.restoreSnapshot(); kept[0].Incident != tt.open {
 				t.Errorf("remembered %+v", kept)
 			}
 			fill(d.log, 20)
@@ -74,15 +74,15 @@ func TestRetentionSparesAnIncidentThatGoesOnAfterARestart(t *testing.T) {
 	}
 }
 
-// TestEveryFileSaysWhichLimitsAreInForce: a plan is decided again by the limits
+// TestSegmentsBeginWithLimits: a plan is decided again by the limits
 // that its record names, when those of the start have been removed.
-func TestEveryFileSaysWhichLimitsAreInForce(t *testing.T) {
+func TestSegmentsBeginWithLimits(t *testing.T) {
 	cfg := config.Default()
 	cfg.Audit.Path = filepath.Join(t.TempDir(), "audit.jsonl")
 	cfg.Audit.MaxSize = 1
 	d := &Server{logger: slog.New(slog.DiscardHandler)}
 	d.settings.current.Store(&cfg)
-	log, err := OpenAudit(&cfg, d.logger, d.inForce)
+	log, err := OpenAudit(&cfg, d.logger, d.segmentHeader)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -113,11 +113,11 @@ func TestEveryFileSaysWhichLimitsAreInForce(t *testing.T) {
 	}
 }
 
-// TestABreakerInANamespaceOutlivesAStart: the incident there was over already.
-func TestABreakerInANamespaceOutlivesAStart(t *testing.T) {
+// TestNamespaceBreakerSurvivesRestart: the incident there was over already.
+func TestNamespaceBreakerSurvivesRestart(t *testing.T) {
 	open := policy.State{SafetyPauseUntil: 1, SafetyPause: time.Hour}
 	var a Agent
-	begin := a.begin(map[uint32]loop.Snapshot{7: {State: open}}, &remediate.Claims{})
+	begin := a.initialSnapshots(map[uint32]loop.Snapshot{7: {State: open}}, &remediate.Claims{})
 	if begin[7].State.SafetyPause != time.Hour {
 		t.Errorf("netns 7 begins with %+v", begin[7].State)
 	}

@@ -25,35 +25,35 @@ func (e *SourceError) Unwrap() error { return e.Err }
 // (on) must be there now.
 func (s *Server) openSources(cfg *config.Config) (l watcher.KernelLog, err error) {
 	if cfg.Watch.KMsg == config.Off {
-		s.unheard[string(watcher.SourceKmsg)] = "watch.kmsg is off"
+		s.unread[string(watcher.SourceKmsg)] = "watch.kmsg is off"
 	} else {
 		l.Kmsg = watcher.NewKmsg()
 		l.Kmsg.PositionPath, l.Kmsg.Boot = filepath.Join(cfg.State.Dir, "kmsg.place"), s.boot
-		l.Kmsg.OnChange = s.sourceChanged("the kernel log")
+		l.Kmsg.OnChange = s.logSourceChange("the kernel log")
 		if cfg.Watch.KMsg == config.On {
-			if err := tryKmsg(l.Kmsg); err != nil {
+			if err := checkKmsg(l.Kmsg); err != nil {
 				return l, &SourceError{"watch.kmsg", fmt.Errorf("watch.kmsg is on: %w", err)}
 			}
 		}
 	}
 	if cfg.Watch.Journald == config.Off {
-		s.unheard[string(watcher.SourceJournald)] = "watch.journald is off"
+		s.unread[string(watcher.SourceJournald)] = "watch.journald is off"
 		return l, nil
 	}
 	switch err := watcher.CheckJournal(""); {
 	case err == nil:
 		l.Journald = watcher.NewJournald(filepath.Join(cfg.State.Dir, "journal.cursor"), s.boot)
-		l.Journald.OnChange = s.sourceChanged("the journal")
+		l.Journald.OnChange = s.logSourceChange("the journal")
 	case cfg.Watch.Journald == config.On:
 		return l, &SourceError{"watch.journald", fmt.Errorf("watch.journald is on: %w", err)}
 	default:
-		s.unheard[string(watcher.SourceJournald)] = err.Error()
+		s.unread[string(watcher.SourceJournald)] = err.Error()
 		s.logger.Info("the journal is not read", "because", err)
 	}
 	return l, nil
 }
 
-func tryKmsg(k *watcher.Kmsg) error {
+func checkKmsg(k *watcher.Kmsg) error {
 	log, err := k.Open()
 	if err != nil {
 		return err
@@ -61,8 +61,8 @@ func tryKmsg(k *watcher.Kmsg) error {
 	return log.Close()
 }
 
-// sourceChanged returns a function that logs each change of a source between readable and unreadable.
-func (s *Server) sourceChanged(what string) func(watcher.Status) {
+// logSourceChange returns a function that logs each change of a source between readable and unreadable.
+func (s *Server) logSourceChange(what string) func(watcher.Status) {
 	return func(status watcher.Status) {
 		if status.Alive {
 			s.logger.Info("reading " + what)

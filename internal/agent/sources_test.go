@@ -12,7 +12,7 @@ import (
 func TestSourceChangedLogsEachChange(t *testing.T) {
 	var logged strings.Builder
 	d := &Server{logger: slog.New(slog.NewTextHandler(&logged, nil))}
-	changed := d.sourceChanged("the kernel log")
+	changed := d.logSourceChange("the kernel log")
 	changed(watcher.Status{Alive: true})
 	changed(watcher.Status{Err: errors.New("operation not permitted")})
 	lines := strings.Split(strings.TrimSpace(logged.String()), "\n")

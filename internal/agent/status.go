@@ -8,7 +8,7 @@ func (s *Server) Status() *status.Status {
 		Running: true, Version: s.version, Since: s.since, Status: s.agent.Status(),
 		Changed: s.agent.kernel.Ledger().Entries,
 		Audit:   status.NewAudit(s.log.Head(), s.log.Health()),
-		Sources: map[string]status.Source{}, Unheard: s.unheard,
+		Sources: map[string]status.Source{}, Unheard: s.unread,
 	}
 	for source, state := range s.agent.kernelLog.Sources() {
 		r.Sources[string(source)] = status.NewSource(state)

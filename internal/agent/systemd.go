@@ -9,10 +9,10 @@ import (
 	sd "github.com/coreos/go-systemd/v22/daemon"
 )
 
-// beats is how often the loop says that it is alive in the time that the
+// heartbeatsPerTimeout is how often the loop says that it is alive in the time that the
 // watchdog leaves it: systemd is told within twice that, and every step of the
 // loop may take half of it.
-const beats = 4
+const heartbeatsPerTimeout = 4
 
 // A systemd notifies systemd, if it is there.
 type systemd struct {
@@ -20,8 +20,8 @@ type systemd struct {
 	// watchdog is the silence after which systemd takes the daemon for hung, 0
 	// if it does not ask.
 	watchdog time.Duration
-	// beating is closed at the first step of the loop.
-	beating chan struct{}
+	// started is closed at the first step of the loop.
+	started chan struct{}
 	first   sync.Once
 	// pinged is when systemd was last notified that the loop is alive.
 	pinged time.Time
@@ -32,16 +32,16 @@ func newSystemd(logger *slog.Logger) (*systemd, error) {
 	if err != nil {
 		return nil, fmt.Errorf("ask for the watchdog: %w", err)
 	}
-	return &systemd{logger: logger, watchdog: watchdog, beating: make(chan struct{})}, nil
+	return &systemd{logger: logger, watchdog: watchdog, started: make(chan struct{})}, nil
 }
 
-// beat is how often the loop is to call alive, at least.
-func (s *systemd) beat() time.Duration { return s.watchdog / beats }
+// interval is how often the loop is to call alive, at least.
+func (s *systemd) interval() time.Duration { return s.watchdog / heartbeatsPerTimeout }
 
-// alive is called by the loop at every step.
-func (s *systemd) alive() {
-	s.first.Do(func() { close(s.beating) })
-	if s.watchdog > 0 && time.Since(s.pinged) >= s.beat() {
+// heartbeat is called by the loop at every step.
+func (s *systemd) heartbeat() {
+	s.first.Do(func() { close(s.started) })
+	if s.watchdog > 0 && time.Since(s.pinged) >= s.interval() {
 		s.pinged = time.Now()
 		s.notify(sd.SdNotifyWatchdog)
 	}

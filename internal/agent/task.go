@@ -68,7 +68,7 @@ func (s *Server) tasks(hangups <-chan os.Signal) []task {
 		}},
 		{"signals", false, func(ctx context.Context, ready func()) error {
 			ready()
-			return s.reloads(ctx, hangups)
+			return s.handleHangups(ctx, hangups)
 		}},
 		{"control socket", false, s.serveSocket},
 		{"metrics", false, s.serveMetrics},
@@ -80,7 +80,7 @@ func (s *Server) tasks(hangups <-chan os.Signal) []task {
 func (s *Server) runLoop(ctx context.Context, ready func()) error {
 	go func() {
 		select {
-		case <-s.systemd.beating:
+		case <-s.systemd.started:
 		case <-ctx.Done():
 		}
 		ready()
@@ -91,11 +91,11 @@ func (s *Server) runLoop(ctx context.Context, ready func()) error {
 
 // serveSocket answers on the control socket.
 func (s *Server) serveSocket(ctx context.Context, ready func()) error {
-	l, err := control.Listen(s.settings.begun.Control.Socket)
+	l, err := control.Listen(s.settings.initial.Control.Socket)
 	if err != nil {
 		s.logger.Warn("no control socket: ctwarden status will not reach this daemon", "error", err)
 		return nil
 	}
 	ready()
-	return control.Serve(ctx, l, s.requests())
+	return control.Serve(ctx, l, s.endpoints())
 }

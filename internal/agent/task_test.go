@@ -15,7 +15,7 @@ func until(ctx context.Context, ready func()) error {
 	return nil
 }
 
-func TestReadyComesAfterEveryTask(t *testing.T) {
+func TestReadyAfterAllTasks(t *testing.T) {
 	ctx, end := context.WithCancel(t.Context())
 	last := make(chan func(), 1)
 	isReady := make(chan struct{})
@@ -45,11 +45,11 @@ func TestReadyComesAfterEveryTask(t *testing.T) {
 	}
 }
 
-func TestOnlyATaskThatIsNeededEndsTheServer(t *testing.T) {
-	var said strings.Builder
+func TestNeededTaskEndsServer(t *testing.T) {
+	var logged strings.Builder
 	broken := errors.New("broken")
 	stop := make(chan struct{})
-	err := run(t.Context(), slog.New(slog.NewTextHandler(&said, nil)), []task{
+	err := run(t.Context(), slog.New(slog.NewTextHandler(&logged, nil)), []task{
 		{"socket", false, func(context.Context, func()) error { defer close(stop); return errors.New("no socket") }},
 		{"loop", true, func(context.Context, func()) error { <-stop; return broken }},
 		{"other", true, until},
@@ -57,12 +57,12 @@ func TestOnlyATaskThatIsNeededEndsTheServer(t *testing.T) {
 	if !errors.Is(err, broken) || !strings.Contains(err.Error(), "task loop has ended") {
 		t.Errorf("ended with %v", err)
 	}
-	if !strings.Contains(said.String(), "no socket") {
-		t.Errorf("said %q", said.String())
+	if !strings.Contains(logged.String(), "no socket") {
+		t.Errorf("logged %q", logged.String())
 	}
 }
 
-func TestATaskThatStopsWhileItStartsIsNotReady(t *testing.T) {
+func TestStoppedTaskIsNotReady(t *testing.T) {
 	ctx, end := context.WithCancel(t.Context())
 	end()
 	if err := run(ctx, slog.New(slog.DiscardHandler), []task{{"loop", true, until}}, func() { t.Error("ready") }); err != nil {

@@ -53,10 +53,10 @@ raise: {ceiling: %d}
 metrics: {listen: "` + metricsAddress + `", web_config: %s}
 `
 
-// TestPrometheusSeesAnIncident floods a table for real, before a daemon of its
+// TestAlertsOfIncident floods a table for real, before a daemon of its
 // own, and looks at it through the eyes of a real Prometheus, which logs in
 // over TLS: alerts fire and clear, and every query of the dashboard has data.
-func TestPrometheusSeesAnIncident(t *testing.T) {
+func TestAlertsOfIncident(t *testing.T) {
 	if os.Getenv("CTWARDEN_TEST_LONG") != "1" {
 		t.Skip("waits for entries to expire and for alerts, a minute: make long")
 	}
@@ -205,10 +205,10 @@ func (d disk) empty() {
 	}
 }
 
-// TestPrometheusSeesLostPackets fills a small table with live connections,
+// TestAlertsOfLostPackets fills a small table with live connections,
 // which may not be touched, before a daemon that may not raise max: packets are
 // lost, until an administrator makes room.
-func TestPrometheusSeesLostPackets(t *testing.T) {
+func TestAlertsOfLostPackets(t *testing.T) {
 	cttest.NeedHost(t)
 	if os.Getenv("CTWARDEN_TEST_LONG") != "1" {
 		t.Skip("waits for alerts, half a minute: make long")

@@ -29,10 +29,10 @@ watch: {journald: "off"}
 metrics: {listen: "` + metricsAddress + `", web_config: %s}
 `
 
-// TestPrometheusSeesActsInVain has a real daemon do what fails, what does not
+// TestAlertOnIneffectiveActions has a real daemon do what fails, what does not
 // help, and all of it too often, without an ear for the kernel's log: what the
 // alerts about ctwarden itself are for.
-func TestPrometheusSeesActsInVain(t *testing.T) {
+func TestAlertOnIneffectiveActions(t *testing.T) {
 	if os.Getenv("CTWARDEN_TEST_LONG") != "1" {
 		t.Skip("waits for alerts, a minute: make long")
 	}

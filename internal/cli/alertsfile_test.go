@@ -11,10 +11,10 @@ import (
 	"github.com/ctwarden/ctwarden/internal/sandbox/sandboxtest"
 )
 
-// TestPrometheusReadsTheTextfile has a real node_exporter hand on what a daemon
+// TestAlertsFromTextfile has a real node_exporter hand on what a daemon
 // writes: figures that are old, and figures that are gone, are alerts then, as
 // nothing is down.
-func TestPrometheusReadsTheTextfile(t *testing.T) {
+func TestAlertsFromTextfile(t *testing.T) {
 	if os.Getenv("CTWARDEN_TEST_LONG") != "1" {
 		t.Skip("waits for figures to become old, a minute and a half: make long")
 	}

@@ -20,9 +20,9 @@ import (
 	"github.com/ctwarden/ctwarden/internal/record"
 )
 
-// voiceLog is the daemon's own log: lines without time on a stream that the
+// newLogger is the daemon's own log: lines without time on a stream that the
 // journal gives one, with it otherwise.
-func voiceLog(w io.Writer) *slog.Logger {
+func newLogger(w io.Writer) *slog.Logger {
 	o := &slog.HandlerOptions{}
 	if journaled, err := journal.StderrIsJournalStream(); err == nil && journaled {
 		o.ReplaceAttr = func(groups []string, a slog.Attr) slog.Attr {
@@ -81,7 +81,7 @@ func (c *choice) filter(now time.Time) (audit.Filter, error) {
 	for _, name := range c.kinds {
 		kind := record.Kind(name)
 		if !kind.Known() {
-			return f, fmt.Errorf("unknown kind %q: expected one of %s", name, listed(record.Kinds()))
+			return f, fmt.Errorf("unknown kind %q: expected one of %s", name, sortedList(record.Kinds()))
 		}
 		f.Kinds = append(f.Kinds, kind)
 	}
@@ -196,7 +196,7 @@ func (c *choice) place(cmd *cobra.Command) (string, audit.Filter, error) {
 	path, err := logPath(cmd, c.log)
 	if err == nil && c.incident == "last" {
 		var newest incident.Incident
-		newest, err = find(cmd.Context(), path, c.incident)
+		newest, err = readIncident(cmd.Context(), path, c.incident)
 		filter.Incident = newest.ID
 	}
 	return path, filter, err

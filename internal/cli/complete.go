@@ -21,28 +21,28 @@ import (
 // Somebody waits with a finger on the tab key: how long a log is read, and how
 // many incidents are offered.
 const (
-	completionTime  = time.Second
-	completionsMost = 50
+	completionTime = time.Second
+	maxCompletions = 50
 )
 
-// completeValues tells the shells which words a command and its flags take.
+// addCompletions tells the shells which words a command and its flags take.
 // Where that can't be told, files are offered only if a file is taken.
-func completeValues(c *cobra.Command) {
+func addCompletions(c *cobra.Command) {
 	for _, sub := range c.Commands() {
-		completeValues(sub)
+		addCompletions(sub)
 	}
 	if c.ValidArgsFunction == nil {
-		c.ValidArgsFunction = wordsOf(c)
+		c.ValidArgsFunction = completeArgs(c)
 	}
 	flags := map[string]cobra.CompletionFunc{
-		"incident": offerIncidents, "kind": offerKinds, "mode": offerModes, "netns": offerNamespaces,
+		"incident": completeIncidents, "kind": completeKinds, "mode": completeModes, "netns": completeNamespaces,
 	}
 	c.LocalFlags().VisitAll(func(f *pflag.Flag) {
 		offer := flags[f.Name]
 		switch value, _ := pflag.UnquoteUsage(f); {
 		case offer != nil || value == "file":
 		case value == "directory":
-			offer = offerDirectories
+			offer = completeDirectories
 		default:
 			offer = cobra.NoFileCompletions
 		}
@@ -53,13 +53,13 @@ func completeValues(c *cobra.Command) {
 	})
 }
 
-// wordsOf returns what offers the words that follow a command; nil offers files.
-func wordsOf(c *cobra.Command) cobra.CompletionFunc {
+// completeArgs returns what offers the words that follow a command; nil offers files.
+func completeArgs(c *cobra.Command) cobra.CompletionFunc {
 	switch c.CommandPath() {
 	case "ctwarden incident show", "ctwarden incident report", "ctwarden replay":
-		return offerIncidents
+		return completeIncidents
 	case "ctwarden simulate":
-		return offerScenarios
+		return completeScenarios
 	}
 	if c.HasSubCommands() || c.Args != nil && c.Args(c, []string{"word"}) != nil {
 		return cobra.NoFileCompletions
@@ -67,9 +67,9 @@ func wordsOf(c *cobra.Command) cobra.CompletionFunc {
 	return nil
 }
 
-// offerIncidents offers "last" and the names of the newest incidents, with what
+// completeIncidents offers "last" and the names of the newest incidents, with what
 // their beginning said. A log that can't be read has none.
-func offerIncidents(cmd *cobra.Command, given []string, _ string) ([]cobra.Completion, cobra.ShellCompDirective) {
+func completeIncidents(cmd *cobra.Command, given []string, _ string) ([]cobra.Completion, cobra.ShellCompDirective) {
 	if len(given) > 0 && cmd.Args != nil && cmd.Args(cmd, given) == nil {
 		return nil, cobra.ShellCompDirectiveNoFileComp
 	}
@@ -103,11 +103,11 @@ func incidentNames(ctx context.Context, path string) []cobra.Completion {
 		}
 	}
 	slices.Reverse(names)
-	return names[:min(len(names), completionsMost)]
+	return names[:min(len(names), maxCompletions)]
 }
 
-// offerKinds goes on with a list of kinds of records.
-func offerKinds(_ *cobra.Command, _ []string, word string) ([]cobra.Completion, cobra.ShellCompDirective) {
+// completeKinds goes on with a list of kinds of records.
+func completeKinds(_ *cobra.Command, _ []string, word string) ([]cobra.Completion, cobra.ShellCompDirective) {
 	before := word[:strings.LastIndex(word, ",")+1]
 	var offers []cobra.Completion
 	for _, k := range record.Kinds() {
@@ -117,13 +117,13 @@ func offerKinds(_ *cobra.Command, _ []string, word string) ([]cobra.Completion, 
 	return offers, cobra.ShellCompDirectiveNoFileComp | cobra.ShellCompDirectiveNoSpace
 }
 
-func offerModes(*cobra.Command, []string, string) ([]cobra.Completion, cobra.ShellCompDirective) {
+func completeModes(*cobra.Command, []string, string) ([]cobra.Completion, cobra.ShellCompDirective) {
 	return []cobra.Completion{policy.Enforce.String(), policy.Observe.String()}, cobra.ShellCompDirectiveNoFileComp
 }
 
-// offerScenarios offers those that come with ctwarden; a shell offers files
+// completeScenarios offers those that come with ctwarden; a shell offers files
 // where none of them fits.
-func offerScenarios(_ *cobra.Command, given []string, _ string) ([]cobra.Completion, cobra.ShellCompDirective) {
+func completeScenarios(_ *cobra.Command, given []string, _ string) ([]cobra.Completion, cobra.ShellCompDirective) {
 	if len(given) > 0 {
 		return nil, cobra.ShellCompDirectiveNoFileComp
 	}
@@ -136,9 +136,9 @@ func offerScenarios(_ *cobra.Command, given []string, _ string) ([]cobra.Complet
 	return offers, cobra.ShellCompDirectiveDefault
 }
 
-// offerNamespaces offers the names of the other network namespaces, as far as
+// completeNamespaces offers the names of the other network namespaces, as far as
 // this user may see them.
-func offerNamespaces(*cobra.Command, []string, string) ([]cobra.Completion, cobra.ShellCompDirective) {
+func completeNamespaces(*cobra.Command, []string, string) ([]cobra.Completion, cobra.ShellCompDirective) {
 	var known watcher.Known
 	defer func() { _ = known.Close() }() // it only read
 	var offers []cobra.Completion
@@ -152,6 +152,6 @@ func offerNamespaces(*cobra.Command, []string, string) ([]cobra.Completion, cobr
 	return offers, cobra.ShellCompDirectiveNoFileComp
 }
 
-func offerDirectories(*cobra.Command, []string, string) ([]cobra.Completion, cobra.ShellCompDirective) {
+func completeDirectories(*cobra.Command, []string, string) ([]cobra.Completion, cobra.ShellCompDirective) {
 	return nil, cobra.ShellCompDirectiveFilterDirs
 }

@@ -11,11 +11,11 @@ import (
 	"github.com/ctwarden/ctwarden/internal/tablesim"
 )
 
-// offered asks as a shell does, and returns the words that are offered and the
+// completions asks as a shell does, and returns the words that are offered and the
 // number that says what a shell is to make of them.
-func offered(t *testing.T, words ...string) (offers []string, directive string) {
+func completions(t *testing.T, words ...string) (offers []string, directive string) {
 	t.Helper()
-	out, _ := told(t, exitOK, append([]string{"__complete"}, words...)...)
+	out, _ := runCommand(t, exitOK, append([]string{"__complete"}, words...)...)
 	for line := range strings.Lines(out) {
 		word, _, _ := strings.Cut(strings.TrimRight(line, "\n"), "\t")
 		if number, ok := strings.CutPrefix(word, ":"); ok {
@@ -36,28 +36,28 @@ const (
 	offersInOrder     = "36"
 )
 
-func TestAShellIsOfferedIncidents(t *testing.T) {
+func TestCompleteIncidents(t *testing.T) {
 	needDrillLog(t)
 	id := lastID(t)
 	for _, words := range [][]string{
 		{"incident", "show", "--log", drillLog, ""}, {"incident", "report", "--log", drillLog, ""}, {"replay", "--log", drillLog, ""},
 		{"recommend", "--log", drillLog, "--incident", ""}, {"audit", "show", "--log", drillLog, "--incident", ""},
 	} {
-		if got, directive := offered(t, words...); !slices.Equal(got, []string{"last", id}) || directive != offersInOrder {
+		if got, directive := completions(t, words...); !slices.Equal(got, []string{"last", id}) || directive != offersInOrder {
 			t.Errorf("%q: %q, directive %s", words, got, directive)
 		}
 	}
-	if got, directive := offered(t, "incident", "show", "--log", drillLog, "last", ""); len(got) > 0 || directive != offersNoFiles {
+	if got, directive := completions(t, "incident", "show", "--log", drillLog, "last", ""); len(got) > 0 || directive != offersNoFiles {
 		t.Errorf("a second one: %q, directive %s", got, directive)
 	}
-	if got, _ := offered(t, "incident", "show", ""); !slices.Equal(got, []string{"last"}) {
+	if got, _ := completions(t, "incident", "show", ""); !slices.Equal(got, []string{"last"}) {
 		t.Errorf("without a log: %q", got)
 	}
 }
 
-// TestAShellIsOfferedNoCommands has a log whose incidents are named as no shell
+// TestCompleteOffersNoCommandsAsArguments has a log whose incidents are named as no shell
 // should take them.
-func TestAShellIsOfferedNoCommands(t *testing.T) {
+func TestCompleteOffersNoCommandsAsArguments(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "audit.jsonl")
 	log, err := audit.Open(path, audit.Options{})
 	if err != nil {
@@ -71,13 +71,13 @@ func TestAShellIsOfferedNoCommands(t *testing.T) {
 	if err := log.Close(); err != nil {
 		t.Fatal(err)
 	}
-	out, _ := told(t, exitOK, "__complete", "incident", "show", "--log", path, "")
+	out, _ := runCommand(t, exitOK, "__complete", "incident", "show", "--log", path, "")
 	if strings.Contains(out, "reboot") || strings.Contains(out, "\x1b") || !strings.Contains(out, "INC-20261120T190000Z\t") {
 		t.Errorf("offered: %q", out)
 	}
 }
 
-func TestAShellIsOfferedValues(t *testing.T) {
+func TestCompleteFlagValues(t *testing.T) {
 	var kinds, more []string
 	for _, k := range record.Kinds() {
 		kinds, more = append(kinds, string(k)), append(more, "plan,"+string(k))
@@ -103,16 +103,16 @@ func TestAShellIsOfferedValues(t *testing.T) {
 	}
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {
-			if got, directive := offered(t, tt.words...); !slices.Equal(got, tt.want) || directive != tt.directive {
+			if got, directive := completions(t, tt.words...); !slices.Equal(got, tt.want) || directive != tt.directive {
 				t.Errorf("offered %q, directive %s; want %q, %s", got, directive, tt.want, tt.directive)
 			}
 		})
 	}
 }
 
-// TestAShellIsOfferedNamespaces can't know which there are.
-func TestAShellIsOfferedNamespaces(t *testing.T) {
-	if _, directive := offered(t, "diagnose", "--netns", ""); directive != offersNoFiles {
+// TestCompleteNamespaces can't know which there are.
+func TestCompleteNamespaces(t *testing.T) {
+	if _, directive := completions(t, "diagnose", "--netns", ""); directive != offersNoFiles {
 		t.Errorf("directive %s", directive)
 	}
 }

@@ -31,7 +31,7 @@ func newConfigCheck() *cobra.Command {
   ctwarden config check ./new.yaml`,
 		Args: cobra.MaximumNArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			src := source(cmd)
+			src := configSource(cmd)
 			if len(args) == 1 {
 				src.Path, src.Explicit = args[0], true
 			}
@@ -55,7 +55,7 @@ func newConfigShow() *cobra.Command {
 		Example: `  ctwarden config show`,
 		Args:    cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			cfg, err := config.Load(source(cmd))
+			cfg, err := config.Load(configSource(cmd))
 			if err != nil {
 				return err
 			}
@@ -76,12 +76,12 @@ func newConfigReference() *cobra.Command {
 	}
 }
 
-// places returns the configuration for a command that needs to know where
+// loadForPaths returns the configuration for a command that needs to know where
 // things lie and nothing else. A mistake in the file must not keep the record
 // closed or the kernel's values changed: the defaults serve then, and it is
 // said.
-func places(cmd *cobra.Command) (*config.Config, error) {
-	cfg, err := config.Load(source(cmd))
+func loadForPaths(cmd *cobra.Command) (*config.Config, error) {
+	cfg, err := config.Load(configSource(cmd))
 	if _, mistaken := errors.AsType[config.Problems](err); mistaken {
 		defaults := config.Default()
 		_, err = fmt.Fprintln(cmd.ErrOrStderr(), "ctwarden: the configuration has mistakes (see: ctwarden config check); the default places are used")
@@ -90,8 +90,8 @@ func places(cmd *cobra.Command) (*config.Config, error) {
 	return cfg, err
 }
 
-// source says where the configuration comes from.
-func source(cmd *cobra.Command) config.Source {
+// configSource says where the configuration comes from.
+func configSource(cmd *cobra.Command) config.Source {
 	path, err := cmd.Flags().GetString("config")
 	src := config.Source{Path: path, Explicit: true, Environ: os.Environ()}
 	if err != nil || path == "" {

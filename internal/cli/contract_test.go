@@ -36,9 +36,9 @@ func payloads() map[string]any {
 	return all
 }
 
-// TestEveryFieldOfARecordIsDocumented compares the rows of the tables of
+// TestRecordFieldsAreDocumented compares the rows of the tables of
 // fields with the types that are written.
-func TestEveryFieldOfARecordIsDocumented(t *testing.T) {
+func TestRecordFieldsAreDocumented(t *testing.T) {
 	text, err := os.ReadFile("../../docs/audit-log.md")
 	if errors.Is(err, os.ErrNotExist) && os.Getenv("CTWARDEN_TEST_VM") == "1" {
 		t.Skip("needs docs/audit-log.md, which is not in the virtual machine")

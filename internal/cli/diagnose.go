@@ -46,7 +46,7 @@ that a table of another machine can be diagnosed after the fact.`,
 			if from != "" && (namespace != "" || exact) {
 				return usageError{errors.New("--from reads a text: it goes with neither --netns nor --exact"), cmd.CommandPath()}
 			}
-			cfg, err := config.Load(source(cmd))
+			cfg, err := config.Load(configSource(cmd))
 			if err != nil {
 				return err
 			}
@@ -63,7 +63,7 @@ that a table of another machine can be diagnosed after the fact.`,
 			if asJSON {
 				return review.WriteJSON(cmd.OutOrStdout(), found)
 			}
-			return found.Print(cmd.OutOrStdout(), cmp.Or(ui.TerminalOf(cmd.OutOrStdout(), os.Getenv).Columns, plainWidth))
+			return found.Print(cmd.OutOrStdout(), cmp.Or(ui.TerminalOf(cmd.OutOrStdout(), os.Getenv).Columns, defaultWidth))
 		},
 	}
 	flags := cmd.Flags()
@@ -74,8 +74,8 @@ that a table of another machine can be diagnosed after the fact.`,
 	return cmd
 }
 
-// plainWidth is that of what is not a terminal.
-const plainWidth = 80
+// defaultWidth is that of what is not a terminal.
+const defaultWidth = 80
 
 // lookIntoKernel looks into the table of a namespace; "" is our own. There is a
 // look even where only the entries can't be read.
@@ -111,7 +111,7 @@ func lookAtEntries(ctx context.Context, look *diagnosis.Look, ns *netns.NS, exac
 		return explainDial(err)
 	}
 	defer func() { err = errors.Join(err, conn.Close()) }()
-	query := ctnetlink.Query{Box: agent.CensusBox}
+	query := ctnetlink.Query{Box: agent.CensusTime}
 	if exact {
 		query.Box = 0
 	}

@@ -10,7 +10,7 @@ import (
 	review "github.com/ctwarden/ctwarden/internal/report"
 )
 
-func newDoctorCommand() *cobra.Command {
+func newDoctor() *cobra.Command {
 	var asJSON bool
 	cmd := &cobra.Command{
 		Use:   "doctor",
@@ -26,7 +26,7 @@ asks the daemon. The exit code is 3 if something is wrong.`,
   ctwarden doctor --json | jq '.findings[] | select(.verdict == "wrong")'`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			cfg, err := config.Load(source(cmd))
+			cfg, err := config.Load(configSource(cmd))
 			if err != nil {
 				return err
 			}
@@ -34,15 +34,15 @@ asks the daemon. The exit code is 3 if something is wrong.`,
 			if err != nil {
 				return err
 			}
-			return tellFindings(cmd.OutOrStdout(), found, asJSON)
+			return printFindings(cmd.OutOrStdout(), found, asJSON)
 		},
 	}
 	cmd.Flags().BoolVar(&asJSON, "json", false, "print as JSON")
 	return cmd
 }
 
-// tellFindings prints, and fails if something is wrong.
-func tellFindings(out io.Writer, found []doctor.Finding, asJSON bool) error {
+// printFindings prints, and fails if something is wrong.
+func printFindings(out io.Writer, found []doctor.Finding, asJSON bool) error {
 	bad := doctor.CountWrong(found)
 	if asJSON {
 		answer := struct {

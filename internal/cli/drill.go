@@ -26,14 +26,14 @@ and put back at the end. Ctrl-C cleans up at any moment.`,
   ctwarden drill --host-wide   # raises max for real, and puts it back`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			cfg, err := config.Load(source(cmd))
+			cfg, err := config.Load(configSource(cmd))
 			if err != nil {
 				return err
 			}
 			p := &drillProgress{w: cmd.OutOrStdout(), json: asJSON}
 			err = drill.Run(cmd.Context(), drill.Options{
 				Version: cmd.Root().Version, Config: cfg, HostWide: hostWide,
-				Progress: drill.Progress{Begin: p.begin, Fill: p.fill, Record: p.record, End: p.end},
+				Progress: drill.Progress{Begin: p.begin, Fill: p.sample, Record: p.record, End: p.end},
 			})
 			if refused, ok := errors.AsType[*drill.RefusedError](err); ok {
 				return hint(err, refused.Hints...)

@@ -20,10 +20,10 @@ import (
 	"github.com/ctwarden/ctwarden/remediate"
 )
 
-// TestAKilledDrillIsPutBack kills a drill that has raised max for the whole
+// TestRevertAfterKilledDrill kills a drill that has raised max for the whole
 // host and shortened timeouts in its namespace, which ends with it. What is
 // left is max, and a revert puts it back without complaint.
-func TestAKilledDrillIsPutBack(t *testing.T) {
+func TestRevertAfterKilledDrill(t *testing.T) {
 	cttest.NeedHost(t)
 	c := newChild(t)
 	before := cttest.HostMax(t)
@@ -74,9 +74,9 @@ func ignoreExit(err error) error {
 	return err
 }
 
-// TestADrillLeavesTheLedgerAlone stops a daemon that has changed values, also
+// TestDrillKeepsHostLedger stops a daemon that has changed values, also
 // in a namespace that the drill does not know, and tries to drill on that host.
-func TestADrillLeavesTheLedgerAlone(t *testing.T) {
+func TestDrillKeepsHostLedger(t *testing.T) {
 	cttest.NeedRoot(t)
 	c := newChild(t)
 	host, pod := cttest.NewNS(t), cttest.NewNS(t)
@@ -129,9 +129,9 @@ func TestADrillLeavesTheLedgerAlone(t *testing.T) {
 	}
 }
 
-// TestADrillThatCannotRaiseMaxIsRefused: max can be written in the first
+// TestDrillWithoutWritableMaxIsRefused: max can be written in the first
 // namespace of the host only.
-func TestADrillThatCannotRaiseMaxIsRefused(t *testing.T) {
+func TestDrillWithoutWritableMaxIsRefused(t *testing.T) {
 	cttest.NeedRoot(t)
 	c := newChild(t)
 	ns := cttest.NewNS(t)

@@ -26,8 +26,8 @@ type drillProgress struct {
 	start time.Time
 }
 
-// line prints one line under the present time.
-func (p *drillProgress) line(format string, args ...any) {
+// timed prints one line under the present time.
+func (p *drillProgress) timed(format string, args ...any) {
 	if p.json {
 		return
 	}
@@ -40,8 +40,8 @@ func (p *drillProgress) line(format string, args ...any) {
 	fmt.Fprintf(p.w, "%s  %s\n", at, audit.Sanitise(fmt.Sprintf(format, args...)))
 }
 
-// say prints a line that belongs to no moment of the flood.
-func (p *drillProgress) say(format string, args ...any) {
+// plain prints a line that belongs to no moment of the flood.
+func (p *drillProgress) plain(format string, args ...any) {
 	if !p.json {
 		p.mu.Lock()
 		defer p.mu.Unlock()
@@ -50,21 +50,21 @@ func (p *drillProgress) say(format string, args ...any) {
 }
 
 func (p *drillProgress) begin(plan drill.Plan) {
-	p.say("ctwarden drill: a flood in a network namespace of its own (netns %d), on Linux %s", plan.NetNS, watcher.KernelRelease())
-	p.say("%d new UDP flows/s that nobody answers, %d short TCP connections/s, and %d long-lived ones that must survive",
-		plan.Rate, plan.Shorts, plan.Flows)
+	p.plain("ctwarden drill: a flood in a network namespace of its own (netns %d), on Linux %s", plan.NetNS, watcher.KernelRelease())
+	p.plain("%d new UDP flows/s that nobody answers, %d short TCP connections/s, and %d long-lived ones that must survive",
+		plan.Rate, plan.ShortRate, plan.LongConns)
 	if plan.HostWide {
-		p.say("nf_conntrack_max of this host is %d; it will be raised and put back", plan.Max)
+		p.plain("nf_conntrack_max of this host is %d; it will be raised and put back", plan.Max)
 	} else {
-		p.say("nf_conntrack_max of this host is %d; nothing outside the namespace is written (see --host-wide)", plan.Max)
+		p.plain("nf_conntrack_max of this host is %d; nothing outside the namespace is written (see --host-wide)", plan.Max)
 	}
 	p.mu.Lock()
 	p.start = time.Now()
 	p.mu.Unlock()
 }
 
-// fill tells how full the table is.
-func (p *drillProgress) fill(s *loop.Status, refused uint64) {
+// sample tells how full the table is.
+func (p *drillProgress) sample(s *loop.Status, refused uint64) {
 	if len(s.Tables) == 0 {
 		return
 	}
@@ -77,7 +77,7 @@ func (p *drillProgress) fill(s *loop.Status, refused uint64) {
 	if refused > 0 {
 		text += fmt.Sprintf(", %d packets lost", refused)
 	}
-	p.line("%s", text)
+	p.timed("%s", text)
 }
 
 // record tells one record of the loop.
@@ -94,30 +94,30 @@ func (p *drillProgress) record(r audit.Record) {
 	case record.KindStart, record.KindConfig: // begin says it, and they come before
 		return
 	}
-	p.line("%-8s %s", strings.TrimPrefix(string(r.Kind), "incident."), r.Sentence())
+	p.timed("%-8s %s", strings.TrimPrefix(string(r.Kind), "incident."), r.Sentence())
 }
 
 // end sums up.
 func (p *drillProgress) end(s *drill.Summary) {
-	p.say("")
-	p.say("lines of the kernel heard   %d", s.Heard)
-	p.say("packets sent, lost          %d, %d", s.Sent, s.Refused)
+	p.plain("")
+	p.plain("lines of the kernel heard   %d", s.KernelLines)
+	p.plain("packets sent, lost          %d, %d", s.Sent, s.Refused)
 	raised := fmt.Sprint(s.Raised)
-	if s.Would > 0 {
-		raised = fmt.Sprintf("%d, and %d told as would", s.Raised, s.Would)
+	if s.OnlyPlanned > 0 {
+		raised = fmt.Sprintf("%d, and %d told as would", s.Raised, s.OnlyPlanned)
 	}
-	p.say("max raised                  %s", raised)
-	p.say("timeouts shortened          %d", s.Shortened)
-	p.say("entries deleted             %d in %d acts", s.Entries, s.Deleted)
+	p.plain("max raised                  %s", raised)
+	p.plain("timeouts shortened          %d", s.Shortened)
+	p.plain("entries deleted             %d in %d acts", s.Entries, s.Deleted)
 	for _, kind := range []policy.ActionType{policy.RaiseMax, policy.DeleteEntries} {
 		if result, ok := s.Verdicts[kind]; ok {
-			p.say("verdict on %-16s %s", kind, result)
+			p.plain("verdict on %-16s %s", kind, result)
 		}
 	}
-	p.say("verdict on %-16s due after %s: the drill does not wait for it", policy.ShortenTimeout, s.Due)
-	p.say("short TCP connections       %d made", s.Shorts)
-	p.say("long-lived connections      %d of %d alive, %d round trips, slowest %s", s.Alive, s.Flows, s.Trips, s.Slowest.Round(time.Millisecond/10))
-	if s.Same > 0 {
-		p.say("kernel values               all %d as before", s.Same)
+	p.plain("verdict on %-16s due after %s: the drill does not wait for it", policy.ShortenTimeout, s.TimeoutVerdictAfter)
+	p.plain("short TCP connections       %d made", s.ShortConns)
+	p.plain("long-lived connections      %d of %d alive, %d round trips, slowest %s", s.Alive, s.LongConns, s.RoundTrips, s.Slowest.Round(time.Millisecond/10))
+	if s.Unchanged > 0 {
+		p.plain("kernel values               all %d as before", s.Unchanged)
 	}
 }

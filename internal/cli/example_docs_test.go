@@ -9,16 +9,16 @@ import (
 	"github.com/google/go-cmp/cmp"
 )
 
-// TestTheExampleIsWhatReportWrites writes the report of the drill whose log is
+// TestExampleReportIsCurrent writes the report of the drill whose log is
 // kept here, and compares it with the example of the documents. With -update it
 // writes the example anew; its picture (a screenshot of the page, 1000 pixels
 // wide) is to be taken again then.
-func TestTheExampleIsWhatReportWrites(t *testing.T) {
+func TestExampleReportIsCurrent(t *testing.T) {
 	written := regexp.MustCompile(`Written by ctwarden on [^<]* from its audit log`)
 	for _, name := range []string{"example-incident.md", "example-incident.html"} {
 		was := page(t, "../../docs/"+name)
 		out := filepath.Join(t.TempDir(), name)
-		told(t, exitOK, "incident", "report", "last", "--log", "testdata/drill-host-wide.jsonl", "-o", out)
+		runCommand(t, exitOK, "incident", "report", "last", "--log", "testdata/drill-host-wide.jsonl", "-o", out)
 		is, err := os.ReadFile(out)
 		if err != nil {
 			t.Fatal(err)
@@ -35,6 +35,6 @@ func TestTheExampleIsWhatReportWrites(t *testing.T) {
 	}
 }
 
-func TestTheExamplesLogIsWhole(t *testing.T) {
-	told(t, exitOK, "audit", "verify", "--log", "testdata/drill-host-wide.jsonl")
+func TestExampleLogVerifies(t *testing.T) {
+	runCommand(t, exitOK, "audit", "verify", "--log", "testdata/drill-host-wide.jsonl")
 }

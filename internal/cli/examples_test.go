@@ -13,9 +13,9 @@ import (
 // takes over, or where it is explained.
 var typedInExample = regexp.MustCompile(`(?:^|[|&] |sudo |-n 60 )ctwarden((?: [^ |>&#]+(?: [^ "|>&#]*"[^"]*")?)*)`)
 
-// TestEveryCommandHasAnExampleThatWorks parses each as the program would: the
+// TestExamplesParse parses each as the program would: the
 // words are taken, the flags are there and like their values.
-func TestEveryCommandHasAnExampleThatWorks(t *testing.T) {
+func TestExamplesParse(t *testing.T) {
 	seen := 0
 	var look func(c *cobra.Command)
 	look = func(c *cobra.Command) {
@@ -28,7 +28,7 @@ func TestEveryCommandHasAnExampleThatWorks(t *testing.T) {
 		if c.Example == "" {
 			t.Errorf("%s has no example", c.CommandPath())
 		}
-		for _, line := range examples(c) {
+		for _, line := range exampleLines(c) {
 			found := typedInExample.FindAllStringSubmatch(line, -1)
 			if len(found) == 0 {
 				t.Errorf("%s: the example %q types no command", c.CommandPath(), line)

@@ -39,9 +39,9 @@ func journalOf(t *testing.T, path string) string {
 	return b.String()
 }
 
-// anew writes a log whose chain is whole, but other than it was from the first
+// resealed writes a log whose chain is whole, but other than it was from the first
 // record of a kind on.
-func anew(t *testing.T, path string, from record.Kind) string {
+func resealed(t *testing.T, path string, from record.Kind) string {
 	t.Helper()
 	other := filepath.Join(t.TempDir(), "audit.jsonl")
 	log, err := audit.Open(other, audit.Options{})
@@ -76,16 +76,16 @@ func TestVerifyComparesWithTheJournal(t *testing.T) {
 	if err := os.WriteFile(journal, []byte(journalOf(t, drillLog)), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	if out, _ := told(t, exitOK, "audit", "verify", "--log", drillLog, "--journal", journal); !strings.HasSuffix(out, "records, 0 problems\n") {
+	if out, _ := runCommand(t, exitOK, "audit", "verify", "--log", drillLog, "--journal", journal); !strings.HasSuffix(out, "records, 0 problems\n") {
 		t.Errorf("an intact log: %s", out)
 	}
 	// Times differ, so that the other log differs from its first record on.
-	rewritten := anew(t, drillLog, record.KindRevert)
-	out, _ := told(t, exitFound, "audit", "verify", "--no-redecide", "--log", rewritten, "--journal", journal)
+	rewritten := resealed(t, drillLog, record.KindRevert)
+	out, _ := runCommand(t, exitFound, "audit", "verify", "--no-redecide", "--log", rewritten, "--journal", journal)
 	if !strings.HasPrefix(out, "record 1 rewritten (audit.jsonl line 1)") {
 		t.Errorf("a log that was written anew: %s", out)
 	}
-	if out, _ := told(t, exitOK, "audit", "verify", "--no-redecide", "--log", rewritten); !strings.HasSuffix(out, "0 problems\n") {
+	if out, _ := runCommand(t, exitOK, "audit", "verify", "--no-redecide", "--log", rewritten); !strings.HasSuffix(out, "0 problems\n") {
 		t.Errorf("the same without the journal: %s", out)
 	}
 }
@@ -106,7 +106,7 @@ func TestADisputeIsSaidInWords(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	out, _ := told(t, exitFound, "audit", "verify", "--log", forged)
+	out, _ := runCommand(t, exitFound, "audit", "verify", "--log", forged)
 	first, _, _ := strings.Cut(out, "\n")
 	want := "record 2 disputed (audit.jsonl line 2): decided again: would set nf_conntrack_max 262144 -> 524288; recorded: would set nf_conntrack_max 262144 -> 600000"
 	if diff := cmp.Diff(want, first); diff != "" {

@@ -72,9 +72,9 @@ func writeHostile(tb testing.TB, text string) string {
 	return path
 }
 
-// harmless fails if a text could steer a terminal, begin a line of its own or
+// checkEscaped fails if a text could steer a terminal, begin a line of its own or
 // hide what it says.
-func harmless(t *testing.T, what, text string) {
+func checkEscaped(t *testing.T, what, text string) {
 	t.Helper()
 	if !utf8.ValidString(text) {
 		t.Errorf("%s: not UTF-8", what)
@@ -86,7 +86,7 @@ func harmless(t *testing.T, what, text string) {
 	}
 }
 
-// FuzzHostileTextReachesNobodyRaw has every command that reads a log read one
+// FuzzHostileTextIsEscaped has every command that reads a log read one
 // full of what somebody else wrote.
 // pageOf returns the report, as a page, of a log that holds text wherever it can.
 func pageOf(tb testing.TB, text string) string {
@@ -101,7 +101,7 @@ func pageOf(tb testing.TB, text string) string {
 	return string(got)
 }
 
-func FuzzHostileTextReachesNobodyRaw(f *testing.F) {
+func FuzzHostileTextIsEscaped(f *testing.F) {
 	for _, text := range []string{
 		"plain", "\x1b[2J\x1b]0;owned\x07", "\u202egnp.exe\u2066\u200f\u061c", "a\r\nINC-FORGED  2026-11-20", "\u009b31m\u0085\u2028\u2029",
 		"</title></td><script>alert(1)</script><!--", "`rm -rf` | $(reboot) [x](javascript:1) ``` \n# title", "\xff\xfe\x80", "\x00\x7f\ufeff\u200b\U000e0001",
@@ -123,15 +123,15 @@ func FuzzHostileTextReachesNobodyRaw(f *testing.F) {
 			var out, said bytes.Buffer
 			Main(t.Context(), "dev", append(line, "--log", path), strings.NewReader(""), &out, &said)
 			what := strings.Join(line[:2], " ")
-			harmless(t, what, out.String())
-			harmless(t, what+", its complaints", said.String())
+			checkEscaped(t, what, out.String())
+			checkEscaped(t, what+", its complaints", said.String())
 		}
 		for _, form := range []string{".html", ".md"} {
 			got, err := os.ReadFile(page + form)
 			if err != nil {
 				continue // there is no report of such a log
 			}
-			harmless(t, form, string(got))
+			checkEscaped(t, form, string(got))
 			if form == ".html" && strings.ContainsAny(text, "<>") && !strings.Contains(usual, text) && strings.Contains(string(got), text) {
 				t.Errorf("a page holds %q as it is", text)
 			}

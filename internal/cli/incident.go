@@ -45,7 +45,7 @@ func logFlag(cmd *cobra.Command, path *string) {
 func logPath(cmd *cobra.Command, given string) (string, error) {
 	path := given
 	if path == "" {
-		cfg, err := places(cmd)
+		cfg, err := loadForPaths(cmd)
 		if err != nil {
 			return "", err
 		}
@@ -71,9 +71,9 @@ func sameLog(command, path string) string {
 	return command + " --log " + ui.Quote(path)
 }
 
-// group feeds the chosen records of a log to a grouper. A file in which no
+// readIncidents feeds the chosen records of a log to a grouper. A file in which no
 // line is a record is no log: an error.
-func group(ctx context.Context, path string, f audit.Filter, g *incident.Grouper) error {
+func readIncidents(ctx context.Context, path string, f audit.Filter, g *incident.Grouper) error {
 	records, strange := 0, 0
 	for r, err := range audit.Read(ctx, path, f) {
 		if damaged, ok := errors.AsType[*audit.LineError](err); ok {
@@ -87,11 +87,11 @@ func group(ctx context.Context, path string, f audit.Filter, g *incident.Grouper
 		records++
 		g.Add(incident.Event{Seq: r.Seq, Time: r.Time, Kind: r.Kind, Line: r.Line()})
 	}
-	return noLog(path, records, strange)
+	return checkRecords(path, records, strange)
 }
 
-// noLog is the error about a file that has lines, and no record among them.
-func noLog(path string, records, strange int) error {
+// checkRecords is the error about a file that has lines, and no record among them.
+func checkRecords(path string, records, strange int) error {
 	if records > 0 || strange == 0 {
 		return nil
 	}
@@ -99,11 +99,11 @@ func noLog(path string, records, strange int) error {
 		"head -n 1 "+ui.Quote(path), "ctwarden audit verify --log "+ui.Quote(path))
 }
 
-// find reads one incident whole; "last" is the newest. A log can be long, so it
+// readIncident reads one incident whole; "last" is the newest. A log can be long, so it
 // is read for the outlines of all, and then again for the part that matters.
-func find(ctx context.Context, path, id string) (incident.Incident, error) {
+func readIncident(ctx context.Context, path, id string) (incident.Incident, error) {
 	all := incident.Grouper{Depth: incident.Outline, Keep: 1, AlwaysKeep: id}
-	if err := group(ctx, path, audit.Filter{}, &all); err != nil {
+	if err := readIncidents(ctx, path, audit.Filter{}, &all); err != nil {
 		return incident.Incident{}, err
 	}
 	found, known := all.Find(id)
@@ -124,7 +124,7 @@ func find(ctx context.Context, path, id string) (incident.Incident, error) {
 		part.Last = found.LastSeq
 	}
 	one := found.Whole()
-	if err := group(ctx, path, part, one); err != nil {
+	if err := readIncidents(ctx, path, part, one); err != nil {
 		return found, err
 	}
 	whole, ok := one.Find(found.ID)
@@ -155,7 +155,7 @@ func newIncidentList() *cobra.Command {
 				return err
 			}
 			g := incident.Grouper{Depth: incident.Summary, Keep: most}
-			if err := group(cmd.Context(), path, audit.Filter{}, &g); err != nil {
+			if err := readIncidents(cmd.Context(), path, audit.Filter{}, &g); err != nil {
 				return err
 			}
 			out := bufio.NewWriter(cmd.OutOrStdout())
@@ -213,7 +213,7 @@ func newIncidentShow() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			found, err := find(cmd.Context(), path, args[0])
+			found, err := readIncident(cmd.Context(), path, args[0])
 			if err != nil {
 				return err
 			}
@@ -246,7 +246,7 @@ terminal shows.`,
 		Example: "  ctwarden incident report last -o report.html",
 		Args:    cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			write, err := form(out, asJSON, textOptions(cmd.OutOrStdout()))
+			write, err := reportWriter(out, asJSON, textOptions(cmd.OutOrStdout()))
 			if err != nil {
 				return usageError{err, cmd.CommandPath()}
 			}
@@ -254,7 +254,7 @@ terminal shows.`,
 			if err != nil {
 				return err
 			}
-			found, err := find(cmd.Context(), path, args[0])
+			found, err := readIncident(cmd.Context(), path, args[0])
 			if err != nil {
 				return err
 			}
@@ -277,9 +277,9 @@ terminal shows.`,
 	return cmd
 }
 
-// form returns what writes a report into a file of that name, or to a
+// reportWriter returns what writes a report into a file of that name, or to a
 // terminal.
-func form(name string, asJSON bool, p review.TextOptions) (func(*review.Report, io.Writer) error, error) {
+func reportWriter(name string, asJSON bool, p review.TextOptions) (func(*review.Report, io.Writer) error, error) {
 	text := func(p review.TextOptions) func(*review.Report, io.Writer) error {
 		return func(r *review.Report, w io.Writer) error { return r.WriteText(w, p) }
 	}

@@ -31,8 +31,8 @@ func needDrillLog(t *testing.T) {
 	}
 }
 
-// told runs a command line and returns what it said on both streams.
-func told(t *testing.T, code int, args ...string) (stdout, stderr string) {
+// runCommand runs a command line and returns what it stderr on both streams.
+func runCommand(t *testing.T, code int, args ...string) (stdout, stderr string) {
 	t.Helper()
 	t.Setenv("CTWARDEN_AUDIT_PATH", filepath.Join(t.TempDir(), "audit.jsonl"))
 	t.Setenv("CTWARDEN_STATE_DIR", t.TempDir())
@@ -45,7 +45,7 @@ func told(t *testing.T, code int, args ...string) (stdout, stderr string) {
 
 func lastID(t *testing.T) string {
 	t.Helper()
-	out, _ := told(t, exitOK, "incident", "list", "--json", "--log", drillLog)
+	out, _ := runCommand(t, exitOK, "incident", "list", "--json", "--log", drillLog)
 	var list []incident.Incident
 	if err := json.Unmarshal([]byte(out), &list); err != nil || len(list) != 1 {
 		t.Fatalf("%d incidents, %v", len(list), err)
@@ -53,9 +53,9 @@ func lastID(t *testing.T) string {
 	return list[0].ID
 }
 
-func TestIncidentListIsATable(t *testing.T) {
+func TestIncidentListTable(t *testing.T) {
 	needDrillLog(t)
-	out, _ := told(t, exitOK, "incident", "list", "--log", drillLog)
+	out, _ := runCommand(t, exitOK, "incident", "list", "--log", drillLog)
 	lines := strings.Split(out, "\n")
 	if len(lines) != 3 || !strings.HasPrefix(lines[0], "INCIDENT") || !strings.HasPrefix(lines[1], "INC-") ||
 		!strings.Contains(lines[1], "█") || !strings.Contains(lines[1], "half_open") {
@@ -63,23 +63,23 @@ func TestIncidentListIsATable(t *testing.T) {
 	}
 }
 
-func TestIncidentOfAnEmptyLog(t *testing.T) {
+func TestIncidentCommandsOnEmptyLog(t *testing.T) {
 	empty := filepath.Join(t.TempDir(), "audit.jsonl")
 	if err := os.WriteFile(empty, nil, 0o600); err != nil {
 		t.Fatal(err)
 	}
-	if out, _ := told(t, exitOK, "incident", "list", "--log", empty); !strings.HasPrefix(out, "no incidents") {
+	if out, _ := runCommand(t, exitOK, "incident", "list", "--log", empty); !strings.HasPrefix(out, "no incidents") {
 		t.Errorf("list: %q", out)
 	}
-	if out, _ := told(t, exitOK, "incident", "list", "--json", "--log", empty); out != "[]\n" {
+	if out, _ := runCommand(t, exitOK, "incident", "list", "--json", "--log", empty); out != "[]\n" {
 		t.Errorf("JSON: %q", out)
 	}
-	if _, said := told(t, exitError, "incident", "show", "last", "--log", empty); !strings.Contains(said, "hint: ctwarden status\n") {
-		t.Errorf("show: %q", said)
+	if _, stderr := runCommand(t, exitError, "incident", "show", "last", "--log", empty); !strings.Contains(stderr, "hint: ctwarden status\n") {
+		t.Errorf("show: %q", stderr)
 	}
 }
 
-func TestIncidentMistakesAreExplained(t *testing.T) {
+func TestIncidentErrorsHaveHints(t *testing.T) {
 	needDrillLog(t)
 	tests := map[string]struct {
 		code int
@@ -99,14 +99,14 @@ func TestIncidentMistakesAreExplained(t *testing.T) {
 	}
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {
-			if _, said := told(t, tt.code, tt.args...); !strings.Contains(said, tt.want) {
-				t.Errorf("said %q, want %q", said, tt.want)
+			if _, stderr := runCommand(t, tt.code, tt.args...); !strings.Contains(stderr, tt.want) {
+				t.Errorf("stderr %q, want %q", stderr, tt.want)
 			}
 		})
 	}
 }
 
-func TestReportIsWrittenInEachForm(t *testing.T) {
+func TestReportFormats(t *testing.T) {
 	needDrillLog(t)
 	id := lastID(t)
 	dir := t.TempDir()
@@ -114,26 +114,26 @@ func TestReportIsWrittenInEachForm(t *testing.T) {
 		"html": "<!DOCTYPE html>", "md": "# The connection tracking table", "json": "{\n  \"version\": 1", "txt": "The connection tracking table",
 	} {
 		name := filepath.Join(dir, "r."+ending)
-		told(t, exitOK, "incident", "report", id, "--log", drillLog, "-o", name)
+		runCommand(t, exitOK, "incident", "report", id, "--log", drillLog, "-o", name)
 		text, err := os.ReadFile(name)
 		if err != nil || !strings.HasPrefix(string(text), want) {
 			t.Errorf("%s begins with %.40q, %v", ending, text, err)
 		}
-		if _, said := told(t, exitError, "incident", "report", id, "--log", drillLog, "-o", name); !strings.Contains(said, "exists already") {
-			t.Errorf("said %q to a file that exists", said)
+		if _, stderr := runCommand(t, exitError, "incident", "report", id, "--log", drillLog, "-o", name); !strings.Contains(stderr, "exists already") {
+			t.Errorf("stderr %q to a file that exists", stderr)
 		}
-		told(t, exitOK, "incident", "report", id, "--log", drillLog, "-o", name, "--force")
+		runCommand(t, exitOK, "incident", "report", id, "--log", drillLog, "-o", name, "--force")
 	}
 }
 
-func TestIncidentIsReadWholeInTwoPasses(t *testing.T) {
+func TestReadIncidentInTwoPasses(t *testing.T) {
 	needDrillLog(t)
 	var g incident.Grouper
-	if err := group(t.Context(), drillLog, audit.Filter{}, &g); err != nil {
+	if err := readIncidents(t.Context(), drillLog, audit.Filter{}, &g); err != nil {
 		t.Fatal(err)
 	}
 	once := slices.Collect(g.Newest())
-	twice, err := find(t.Context(), drillLog, "last")
+	twice, err := readIncident(t.Context(), drillLog, "last")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -152,7 +152,7 @@ func asJSON(t *testing.T, r *review.Report) string {
 	return b.String()
 }
 
-func TestDamagedLogIsStillRead(t *testing.T) {
+func TestReadIncidentsOfDamagedLog(t *testing.T) {
 	needDrillLog(t)
 	text, err := os.ReadFile(drillLog)
 	if err != nil {
@@ -164,16 +164,16 @@ func TestDamagedLogIsStillRead(t *testing.T) {
 	if err := os.WriteFile(name, damaged, 0o600); err != nil {
 		t.Fatal(err)
 	}
-	out, _ := told(t, exitOK, "incident", "report", "last", "--log", name)
+	out, _ := runCommand(t, exitOK, "incident", "report", "last", "--log", name)
 	if !strings.Contains(out, "WHAT THIS REPORT DOES NOT KNOW") || strings.Contains(out, "\x1b") {
 		t.Errorf("report:\n%s", out)
 	}
 }
 
-func TestRecommendWritesOnlyWhatIsNotThere(t *testing.T) {
+func TestRecommendKeepsExistingFiles(t *testing.T) {
 	needDrillLog(t)
 	dir := filepath.Join(t.TempDir(), "fix")
-	told(t, exitOK, "recommend", "--log", drillLog, "--notrack", "6379/tcp", "--write", dir)
+	runCommand(t, exitOK, "recommend", "--log", drillLog, "--notrack", "6379/tcp", "--write", dir)
 	var found []string
 	err := filepath.Walk(dir, func(path string, info os.FileInfo, err error) error {
 		if err == nil && !info.IsDir() {
@@ -195,29 +195,29 @@ func TestRecommendWritesOnlyWhatIsNotThere(t *testing.T) {
 	if err := os.Remove(filepath.Join(dir, "modprobe.d/90-conntrack.conf")); err != nil {
 		t.Fatal(err)
 	}
-	if _, said := told(t, exitError, "recommend", "--log", drillLog, "--write", dir); !strings.Contains(said, "nothing was written") {
-		t.Errorf("said %q", said)
+	if _, stderr := runCommand(t, exitError, "recommend", "--log", drillLog, "--write", dir); !strings.Contains(stderr, "nothing was written") {
+		t.Errorf("stderr %q", stderr)
 	}
 	if _, err := os.Stat(filepath.Join(dir, "modprobe.d/90-conntrack.conf")); err == nil {
 		t.Error("half of the files were written")
 	}
 }
 
-func TestRecommendDoesNotLeaveItsDirectory(t *testing.T) {
+func TestRecommendStaysInDirectory(t *testing.T) {
 	needDrillLog(t)
 	dir, outside := t.TempDir(), t.TempDir()
 	if err := os.Symlink(outside, filepath.Join(dir, "sysctl.d")); err != nil {
 		t.Fatal(err)
 	}
-	told(t, exitError, "recommend", "--log", drillLog, "--write", dir)
+	runCommand(t, exitError, "recommend", "--log", drillLog, "--write", dir)
 	if left, err := os.ReadDir(outside); err != nil || len(left) != 0 {
 		t.Errorf("outside of the directory: %v, %v", left, err)
 	}
 }
 
-func TestReplayIsNearWhatWasRecorded(t *testing.T) {
+func TestReplayIsCloseToRecord(t *testing.T) {
 	needDrillLog(t)
-	i, err := find(t.Context(), drillLog, "last")
+	i, err := readIncident(t.Context(), drillLog, "last")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -233,7 +233,7 @@ func TestReplayIsNearWhatWasRecorded(t *testing.T) {
 	if other := played.Other.Policy.Losses.EarlyDropped; other >= model {
 		t.Errorf("limits that may raise max evicted %d, those that may not %d", other, model)
 	}
-	out, _ := told(t, exitOK, "replay", "last", "--log", drillLog)
+	out, _ := runCommand(t, exitOK, "replay", "last", "--log", drillLog)
 	for _, want := range []string{"counted", "set nf_conntrack_max", "and evicted", "those in force on this host; --config FILE"} {
 		if !strings.Contains(out, want) {
 			t.Errorf("the replay lacks %q:\n%s", want, out)
@@ -241,10 +241,10 @@ func TestReplayIsNearWhatWasRecorded(t *testing.T) {
 	}
 }
 
-func TestTheRecordsOfTheLastIncident(t *testing.T) {
+func TestAuditTailOfLastIncident(t *testing.T) {
 	needDrillLog(t)
-	last, _ := told(t, exitOK, "audit", "show", "--incident", "last", "--log", drillLog)
-	named, _ := told(t, exitOK, "audit", "show", "--incident", lastID(t), "--log", drillLog)
+	last, _ := runCommand(t, exitOK, "audit", "show", "--incident", "last", "--log", drillLog)
+	named, _ := runCommand(t, exitOK, "audit", "show", "--incident", lastID(t), "--log", drillLog)
 	if last != named || !strings.Contains(last, "incident.open") {
 		t.Errorf("of the last: %d bytes, of the one with its name: %d", len(last), len(named))
 	}

@@ -25,9 +25,9 @@ var (
 	timeTaken   = regexp.MustCompile(`(?m)^    "took_ns": \d+`)
 )
 
-// TestTheJSONOfCommandsStays compares what commands print with --json with
+// TestCommandJSONMatchesGolden compares what commands print with --json with
 // golden files.
-func TestTheJSONOfCommandsStays(t *testing.T) {
+func TestCommandJSONMatchesGolden(t *testing.T) {
 	for _, c := range []struct {
 		name string
 		args []string
@@ -38,18 +38,18 @@ func TestTheJSONOfCommandsStays(t *testing.T) {
 		{"audit-verify", []string{"audit", "verify", "--json", "--log", goldenLog}},
 		{"diagnose-from", []string{"diagnose", "--json", "--from", "testdata/golden/table.conntrack"}},
 	} {
-		out, _ := told(t, exitOK, c.args...)
+		out, _ := runCommand(t, exitOK, c.args...)
 		out = whenWritten.ReplaceAllString(out, `  "written": "WHEN"`)
 		golden(t, "json/"+c.name+".json", timeTaken.ReplaceAllString(out, `    "took_ns": 0`))
 	}
 }
 
-// TestTheJSONOfSimulateStays: of the curve, which is long, the golden file has
+// TestSimulateJSONMatchesGolden: of the curve, which is long, the golden file has
 // the first points and the sum of all.
-func TestTheJSONOfSimulateStays(t *testing.T) {
+func TestSimulateJSONMatchesGolden(t *testing.T) {
 	const shown = 600 // bytes of the curve
 	for _, scenario := range []string{"syn_flood", "reboot_mid_change"} {
-		out, _ := told(t, exitOK, "simulate", scenario, "--json")
+		out, _ := runCommand(t, exitOK, "simulate", scenario, "--json")
 		before, curve, found := strings.Cut(out, "\n  \"curve\": [")
 		curve, after, ended := strings.Cut(curve, "\n  ],\n")
 		if !found || !ended || len(curve) < shown {
@@ -61,9 +61,9 @@ func TestTheJSONOfSimulateStays(t *testing.T) {
 	}
 }
 
-// TestTheJSONOfStatusAndDiagnoseStays freezes all fields that the two can
+// TestStatusAndDiagnoseJSONMatchGolden freezes all fields that the two can
 // print, and those that they always print.
-func TestTheJSONOfStatusAndDiagnoseStays(t *testing.T) {
+func TestStatusAndDiagnoseJSONMatchGolden(t *testing.T) {
 	full := filled(t, "status", status.Status{})
 	text := asGolden(t, full)
 	golden(t, "json/status-full.json", text)
@@ -87,14 +87,14 @@ func asGolden(t *testing.T, v any) string {
 	return b.String()
 }
 
-// TestLiveJSONHasTheFrozenFieldsOnly runs both commands against this kernel:
+// TestLiveJSONHasOnlyGoldenFields runs both commands against this kernel:
 // every path in what they print, with its type, stands in the golden files.
-func TestLiveJSONHasTheFrozenFieldsOnly(t *testing.T) {
+func TestLiveJSONHasOnlyGoldenFields(t *testing.T) {
 	ns := cttest.NewNS(t)
 	cttest.Create(t, ns, cttest.Like(cttest.Unreplied(), 1), cttest.Like(cttest.Assured(), 2))
 	live := map[string]string{}
-	live["status"], _ = told(t, exitOK, "status", "--json")
-	live["diagnose"], _ = told(t, exitOK, "diagnose", "--json", "--netns", fmt.Sprintf("/proc/self/task/%d/ns/net", ns.TID()))
+	live["status"], _ = runCommand(t, exitOK, "status", "--json")
+	live["diagnose"], _ = runCommand(t, exitOK, "diagnose", "--json", "--netns", fmt.Sprintf("/proc/self/task/%d/ns/net", ns.TID()))
 	frozen := map[string][]string{
 		"status":   {asGolden(t, filled(t, "status", status.Status{})), asGolden(t, status.Status{})},
 		"diagnose": {asGolden(t, filled(t, "diagnose", diagnosis.Diagnosis{})), goldenText(t, "json/diagnose-from.json")},

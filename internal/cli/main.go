@@ -46,16 +46,16 @@ helped, can undo everything, and writes down why.`,
 		SilenceErrors: true,
 		SilenceUsage:  true,
 	}
-	root.SetFlagErrorFunc(wrongFlag)
+	root.SetFlagErrorFunc(flagError)
 	root.PersistentFlags().String("config", "", "configuration `file` (default /etc/ctwarden/ctwarden.yaml, which may be missing)")
 	root.AddCommand(
-		newRun(), newStatus(), newDoctorCommand(), newDiagnose(), newDrill(), newSimulate(), newAudit(), newRevert(), newConfig(), newVersion(),
+		newRun(), newStatus(), newDoctor(), newDiagnose(), newDrill(), newSimulate(), newAudit(), newRevert(), newConfig(), newVersion(),
 		newPause(), newResume(), newReload(), newMetrics(),
 	)
 	root.AddCommand(newIncident(), newRecommend(), newReplay())
-	ownDefaults(root)
-	refuseStrangers(root)
-	completeValues(root)
+	configureBuiltins(root)
+	refuseUnknownWords(root)
+	addCompletions(root)
 	return root
 }
 

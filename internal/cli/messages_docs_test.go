@@ -69,21 +69,21 @@ func words[T interface {
 	return all
 }
 
-func unsaid[T any](T) string { return "" }
+func noSentence[T any](T) string { return "" }
 
-// TestEveryWordHasItsLine compares the tables of the page with what there is in
+// TestWordsAreDocumented compares the tables of the page with what there is in
 // the code: each name has a line, with its sentence, and no line has a name that
 // is none.
-func TestEveryWordHasItsLine(t *testing.T) {
+func TestWordsAreDocumented(t *testing.T) {
 	text := page(t, messagesPage)
 	for heading, want := range map[string][]word{
-		"Levels":                  words(unsaid[policy.Level]),
-		"Causes":                  words(unsaid[policy.Cause]),
+		"Levels":                  words(noSentence[policy.Level]),
+		"Causes":                  words(noSentence[policy.Cause]),
 		"Holds":                   words(policy.Hold.Sentence),
-		"Acts":                    words(unsaid[policy.ActionType]),
+		"Acts":                    words(noSentence[policy.ActionType]),
 		"Reasons":                 words(policy.Reason.Sentence),
-		"Verdicts":                words(unsaid[policy.Result]),
-		"Why an entry was spared": words(unsaid[policy.Eligibility]),
+		"Verdicts":                words(noSentence[policy.Result]),
+		"Why an entry was spared": words(noSentence[policy.Eligibility]),
 	} {
 		t.Run(heading, func(t *testing.T) {
 			lines := map[string]string{}
@@ -103,7 +103,7 @@ func TestEveryWordHasItsLine(t *testing.T) {
 	}
 }
 
-func TestEveryKindIsOnThePageOfTheLog(t *testing.T) {
+func TestKindsAreDocumented(t *testing.T) {
 	text := page(t, "../../docs/audit-log.md")
 	for _, k := range record.Kinds() {
 		if !strings.Contains(text, "| `"+string(k)+"` |") {
@@ -112,7 +112,7 @@ func TestEveryKindIsOnThePageOfTheLog(t *testing.T) {
 	}
 }
 
-func TestEveryExitStatusHasItsLine(t *testing.T) {
+func TestExitStatusIsDocumented(t *testing.T) {
 	text := section(t, page(t, messagesPage), "Exit status")
 	for _, code := range []int{exitOK, exitError, exitUsage, exitFound, exitConfig} {
 		if !strings.Contains(text, fmt.Sprintf("\n| %d |", code)) {
@@ -121,10 +121,10 @@ func TestEveryExitStatusHasItsLine(t *testing.T) {
 	}
 }
 
-// TestEveryErrorIsOnThePage looks for the beginning of each error that the
+// TestErrorsAreDocumented looks for the beginning of each error that the
 // commands make, and of each line that the daemon writes for a person to act
 // on. What they put into a text is … on the page.
-func TestEveryErrorIsOnThePage(t *testing.T) {
+func TestErrorsAreDocumented(t *testing.T) {
 	text := page(t, messagesPage)
 	for heading, calls := range map[string][]string{
 		"Errors":                     {"fmt.Errorf", "errors.New"},
@@ -164,9 +164,9 @@ func TestEveryErrorIsOnThePage(t *testing.T) {
 	}
 }
 
-// TestEveryKindOfErrorIsOnThePage has those that a person meets at the end of
+// TestSentinelErrorsAreDocumented has those that a person meets at the end of
 // an error's text.
-func TestEveryKindOfErrorIsOnThePage(t *testing.T) {
+func TestSentinelErrorsAreDocumented(t *testing.T) {
 	told := section(t, page(t, messagesPage), "Inside of an error")
 	for _, err := range []error{
 		remediate.ErrLocked, remediate.ErrUntrusted, remediate.ErrNoConntrack, remediate.ErrReadOnly, remediate.ErrNotPermitted,

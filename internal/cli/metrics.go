@@ -16,13 +16,13 @@ address of its own), or put a proxy before the socket.`,
 		Example: `  ctwarden metrics | promtool check metrics`,
 		Args:    cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			cfg, err := places(cmd)
+			cfg, err := loadForPaths(cmd)
 			if err != nil {
 				return err
 			}
 			text, err := control.Metrics(cmd.Context(), cfg.Control.Socket)
 			if err != nil {
-				return unanswered(cmd, cfg, err)
+				return explainControl(cmd, cfg, err)
 			}
 			_, err = cmd.OutOrStdout().Write(text)
 			return err

@@ -17,7 +17,7 @@ import (
 	"github.com/ctwarden/ctwarden/internal/status"
 )
 
-func TestMetricsInAFileAndOnTheSocket(t *testing.T) {
+func TestMetricsInTextfileAndOnSocket(t *testing.T) {
 	c := newChild(t)
 	file := filepath.Join(c.dir, "ctwarden.prom")
 	c.configure("metrics: {textfile: " + file + "}\n")
@@ -86,9 +86,9 @@ func (c *child) figures() map[string]float64 {
 	return page
 }
 
-// TestMetricsSayWhatTheKernelAndStatusSay fills a table and compares what is
+// TestMetricsMatchKernelAndStatus fills a table and compares what is
 // told of it with what the kernel tells, and with status --json.
-func TestMetricsSayWhatTheKernelAndStatusSay(t *testing.T) {
+func TestMetricsMatchKernelAndStatus(t *testing.T) {
 	stage := sandboxtest.New(t)
 	c := newChild(t)
 	c.startIn(stage.NS)
@@ -96,7 +96,7 @@ func TestMetricsSayWhatTheKernelAndStatusSay(t *testing.T) {
 	cttest.Fill(t, stage.NS, filled, cttest.Assured())
 	var page map[string]float64
 	var r status.Status
-	c.until("the table is seen", func(now *status.Status) bool {
+	c.eventuallyStatus("the table is seen", func(now *status.Status) bool {
 		page, r = c.figures(), *now
 		return r.Tables[0].Assessment.Observation.Table.Entries == filled && page[`ctwarden_table_entries{netns="0"}`] == filled
 	})
@@ -135,9 +135,9 @@ func TestMetricsSayWhatTheKernelAndStatusSay(t *testing.T) {
 	}
 }
 
-// TestAReloadKeepsWhatWasCounted: a server would take a smaller counter for a
+// TestReloadKeepsCounters: a server would take a smaller counter for a
 // restart.
-func TestAReloadKeepsWhatWasCounted(t *testing.T) {
+func TestReloadKeepsCounters(t *testing.T) {
 	c := newChild(t)
 	c.start(ownNetwork)
 	c.mustRun("pause", "--for", "1h", "--reason", "counted")
@@ -184,7 +184,7 @@ func (c *child) listeners() (all []string) {
 	return all
 }
 
-func TestNothingListensOnTheNetworkUnlessItIsToldTo(t *testing.T) {
+func TestNoNetworkListenerByDefault(t *testing.T) {
 	const port = ":268F" // 9871
 	for name, c := range map[string]struct {
 		metrics, says string

@@ -51,7 +51,7 @@ func printNagios(cmd *cobra.Command) error {
 	cmd.SetContext(ctx)
 	var r *status.Status
 	limits := &policy.Limits{}
-	cfg, err := config.Load(source(cmd))
+	cfg, err := config.Load(configSource(cmd))
 	if err == nil {
 		limits = &cfg.Limits
 		r, err = queryStatus(cmd, cfg)

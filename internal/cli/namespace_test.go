@@ -17,7 +17,7 @@ import (
 	"github.com/ctwarden/ctwarden/watcher"
 )
 
-func TestDiagnoseRanksTheOtherNamespaces(t *testing.T) {
+func TestDiagnoseRanksNamespaces(t *testing.T) {
 	cttest.NeedRoot(t)
 	fill := []int{0, 300, 1200}
 	cttest.NeedRoom(t, 1500)
@@ -46,8 +46,8 @@ func TestDiagnoseRanksTheOtherNamespaces(t *testing.T) {
 	}
 }
 
-// TestDiagnoseFindsWhatIPNetnsMade uses the program that people use.
-func TestDiagnoseFindsWhatIPNetnsMade(t *testing.T) {
+// TestDiagnoseFindsNamedNamespace uses the program that people use.
+func TestDiagnoseFindsNamedNamespace(t *testing.T) {
 	ip, err := exec.LookPath("ip")
 	if err != nil || os.Getuid() != 0 {
 		t.Skip("needs root and the program ip (Debian package iproute2)")

@@ -55,20 +55,20 @@ func unpack(from, to string) (err error) {
 	return os.WriteFile(to, content, 0o600)
 }
 
-// TestAnOldLogIsVerified: the chain holds, over segments too, and every plan is
+// TestVerifyAcceptsOldLog: the chain holds, over segments too, and every plan is
 // decided again as it was. A plan that is disputed here means that the policy
 // has changed: that takes another policy version.
-func TestAnOldLogIsVerified(t *testing.T) {
+func TestVerifyAcceptsOldLog(t *testing.T) {
 	dir := oldLogs(t)
 	for name, want := range map[string]string{"audit.jsonl": "70 records, 0 problems\n", "drill.jsonl": "28 records, 0 problems\n"} {
-		if out, _ := told(t, exitOK, "audit", "verify", "--log", filepath.Join(dir, name)); out != want {
+		if out, _ := runCommand(t, exitOK, "audit", "verify", "--log", filepath.Join(dir, name)); out != want {
 			t.Errorf("%s: verify printed %q, want %q", name, out, want)
 		}
 	}
 }
 
-// TestAChangeOfAnOldLogIsFound: what holds above does not hold for any text.
-func TestAChangeOfAnOldLogIsFound(t *testing.T) {
+// TestVerifyFindsChangedOldLog: what holds above does not hold for any text.
+func TestVerifyFindsChangedOldLog(t *testing.T) {
 	path := filepath.Join(oldLogs(t), "audit.jsonl")
 	text, err := os.ReadFile(path)
 	if err != nil {
@@ -81,13 +81,13 @@ func TestAChangeOfAnOldLogIsFound(t *testing.T) {
 	if err := os.WriteFile(path, []byte(changed), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	if out, _ := told(t, exitFound, "audit", "verify", "--log", path); !strings.Contains(out, "altered") {
+	if out, _ := runCommand(t, exitFound, "audit", "verify", "--log", path); !strings.Contains(out, "altered") {
 		t.Errorf("verify printed %q", out)
 	}
 }
 
-// TestAnOldLogIsRead counts the records by kind.
-func TestAnOldLogIsRead(t *testing.T) {
+// TestReadOldLog counts the records by kind.
+func TestReadOldLog(t *testing.T) {
 	got := map[record.Kind]int{}
 	for r, err := range audit.Read(t.Context(), filepath.Join(oldLogs(t), "audit.jsonl"), audit.Filter{}) {
 		if err != nil {
@@ -116,8 +116,8 @@ type figures struct {
 	Curve, Changed               bool
 }
 
-// TestAnOldLogIsListedAndReported pins the figures of its incidents.
-func TestAnOldLogIsListedAndReported(t *testing.T) {
+// TestListAndReportOldLog pins the figures of its incidents.
+func TestListAndReportOldLog(t *testing.T) {
 	dir := oldLogs(t)
 	for name, want := range map[string]figures{
 		"audit.jsonl": {
@@ -130,12 +130,12 @@ func TestAnOldLogIsListedAndReported(t *testing.T) {
 		},
 	} {
 		path := filepath.Join(dir, name)
-		out, _ := told(t, exitOK, "incident", "list", "--json", "--log", path)
+		out, _ := runCommand(t, exitOK, "incident", "list", "--json", "--log", path)
 		var list []incident.Incident
 		if err := json.Unmarshal([]byte(out), &list); err != nil || len(list) != 1 {
 			t.Fatalf("%s: %d incidents, %v", name, len(list), err)
 		}
-		out, _ = told(t, exitOK, "incident", "report", "last", "--json", "--log", path)
+		out, _ = runCommand(t, exitOK, "incident", "report", "last", "--json", "--log", path)
 		var r review.Report
 		if err := json.Unmarshal([]byte(out), &r); err != nil {
 			t.Fatal(err)
@@ -152,7 +152,7 @@ func TestAnOldLogIsListedAndReported(t *testing.T) {
 		if list[0].ID != i.ID || list[0].Peak != i.Peak || list[0].Counts != i.Counts {
 			t.Errorf("%s: list and report differ: %+v, %+v", name, list[0], i)
 		}
-		text, _ := told(t, exitOK, "incident", "report", i.ID, "--log", path)
+		text, _ := runCommand(t, exitOK, "incident", "report", i.ID, "--log", path)
 		for _, part := range []string{i.ID, "262,144", "half-open", "/etc/sysctl.d/", "6.18"} {
 			if !strings.Contains(text, part) {
 				t.Errorf("%s: the report in text does not have %q:\n%s", name, part, text)

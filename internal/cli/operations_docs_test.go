@@ -19,9 +19,9 @@ import (
 // whenShown is a time on the page, whose zone is that of whoever ran it.
 var whenShown = regexp.MustCompile(`\d{4}-\d\d-\d\d \d\d:\d\d:\d\d(Z|[-+]\d\d:\d\d)`)
 
-// TestTheScreenOfTheHandbookIsTheOneOfStatus prints the state that the page shows,
+// TestHandbookShowsStatusScreen prints the state that the page shows,
 // so that whoever is woken sees on the page what is on the screen.
-func TestTheScreenOfTheHandbookIsTheOneOfStatus(t *testing.T) {
+func TestHandbookShowsStatusScreen(t *testing.T) {
 	_, shown, _ := strings.Cut(page(t, "../../docs/operations.md"), "\n# ctwarden status\n")
 	shown, _, found := strings.Cut(shown, "```")
 	if !found {

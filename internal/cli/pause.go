@@ -17,8 +17,8 @@ import (
 	"github.com/ctwarden/ctwarden/internal/ui"
 )
 
-// unanswered says what to do about an error of package control.
-func unanswered(cmd *cobra.Command, cfg *config.Config, err error) error {
+// explainControl says what to do about an error of package control.
+func explainControl(cmd *cobra.Command, cfg *config.Config, err error) error {
 	switch {
 	case control.NoDaemon(err):
 		return hint(fmt.Errorf("no daemon answers on %s", cfg.Control.Socket), "systemctl status ctwarden")
@@ -28,15 +28,15 @@ func unanswered(cmd *cobra.Command, cfg *config.Config, err error) error {
 	return err
 }
 
-// ask has the running daemon do something, and reads its answer.
-func ask(cmd *cobra.Command, what string, a control.Ask, answer any) error {
-	cfg, err := places(cmd)
+// request has the running daemon do something, and reads its answer.
+func request(cmd *cobra.Command, what string, a control.Request, answer any) error {
+	cfg, err := loadForPaths(cmd)
 	if err != nil {
 		return err
 	}
 	text, err := control.Do(cmd.Context(), cfg.Control.Socket, what, a)
 	if err != nil {
-		return unanswered(cmd, cfg, err)
+		return explainControl(cmd, cfg, err)
 	}
 	if err := json.Unmarshal(text, answer); err != nil {
 		return fmt.Errorf("read answer of daemon: %w", err)
@@ -45,7 +45,7 @@ func ask(cmd *cobra.Command, what string, a control.Ask, answer any) error {
 }
 
 func newPause() *cobra.Command {
-	var a control.Ask
+	var a control.Request
 	cmd := &cobra.Command{
 		Use:        "pause",
 		SuggestFor: []string{"stop", "hold", "disable"},
@@ -57,7 +57,7 @@ in the audit log.`,
 		Args:    cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if a.Reason == "" {
-				return hint(usageError{errors.New("--reason is needed: whoever reads the audit log will ask"), cmd.CommandPath()}, examples(cmd)...)
+				return hint(usageError{errors.New("--reason is needed: whoever reads the audit log will ask"), cmd.CommandPath()}, exampleLines(cmd)...)
 			}
 			if a.For < time.Second {
 				return usageError{fmt.Errorf("--for %s: at least 1s is needed", a.For), cmd.CommandPath()}
@@ -66,7 +66,7 @@ in the audit log.`,
 				return usageError{err, cmd.CommandPath()}
 			}
 			var paused agent.Paused
-			if err := ask(cmd, "pause", a, &paused); err != nil {
+			if err := request(cmd, "pause", a, &paused); err != nil {
 				return err
 			}
 			_, err := fmt.Fprintf(cmd.OutOrStdout(), "paused until %s; ctwarden resume ends it\n", ui.Time(paused.Until))
@@ -79,7 +79,7 @@ in the audit log.`,
 }
 
 func newResume() *cobra.Command {
-	var a control.Ask
+	var a control.Request
 	cmd := &cobra.Command{
 		Use:        "resume",
 		SuggestFor: []string{"unpause", "continue", "enable"},
@@ -90,7 +90,7 @@ func newResume() *cobra.Command {
 			if err := a.Check(); err != nil {
 				return usageError{err, cmd.CommandPath()}
 			}
-			if err := ask(cmd, "resume", a, &struct{}{}); err != nil {
+			if err := request(cmd, "resume", a, &struct{}{}); err != nil {
 				return err
 			}
 			_, err := fmt.Fprintln(cmd.OutOrStdout(), "resumed")
@@ -113,7 +113,7 @@ only, and reload says so.`,
 		Args:    cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			var reloaded agent.Reloaded
-			err := ask(cmd, "reload", control.Ask{}, &reloaded)
+			err := request(cmd, "reload", control.Request{}, &reloaded)
 			if _, ok := errors.AsType[*control.Refusal](err); ok {
 				return hint(err, "ctwarden config check")
 			}

@@ -12,8 +12,8 @@ import (
 	"github.com/ctwarden/ctwarden/policy"
 )
 
-// mostListed is how many actions are listed below a picture.
-const mostListed = 24
+// maxListed is how many actions are listed below a picture.
+const maxListed = 24
 
 // writePicture writes the curve of a simulation to a file: entries and max over
 // time, the levels, and the numbered plans with what each did.
@@ -57,7 +57,7 @@ func picture(r *tablesim.Result, limits *policy.Limits) *ui.Picture {
 		p.Chart.Marks = append(marks, ui.Mark{At: line.At, Number: len(marks) + 1, Text: text})
 	}
 	for n, m := range p.Chart.Marks {
-		if n == mostListed {
+		if n == maxListed {
 			p.Foot = append(p.Foot, fmt.Sprintf("and %d more", len(p.Chart.Marks)-n))
 			break
 		}

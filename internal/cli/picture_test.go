@@ -90,7 +90,7 @@ func number(t *testing.T, s string) float64 {
 	return v
 }
 
-func TestPictureOfARamp(t *testing.T) {
+func TestPictureOfRamp(t *testing.T) {
 	r := simulated(t, "ramp")
 	p := parse(t, r)
 	// The entries: corners from left to right, as many as pixels can show.
@@ -146,7 +146,7 @@ func TestPictures(t *testing.T) {
 	}
 }
 
-func TestPictureOfLittle(t *testing.T) {
+func TestPictureOfShortRun(t *testing.T) {
 	many := &tablesim.Result{Scenario: "many", Curve: []tablesim.Point{{Entries: 1}, {At: time.Hour, Max: 5}}}
 	for i := range 40 {
 		many.Timeline = append(many.Timeline, tablesim.Line{At: time.Duration(i) * time.Minute, Kind: tablesim.ActionLine, Text: "did it"})
@@ -173,7 +173,7 @@ func TestPictureOfLittle(t *testing.T) {
 	}
 }
 
-func TestAPictureThatCannotBeWritten(t *testing.T) {
+func TestPictureWriteError(t *testing.T) {
 	limits := policy.Defaults()
 	if err := writePicture(filepath.Join(t.TempDir(), "none", "a.svg"), &tablesim.Result{}, &limits); !errors.Is(err, fs.ErrNotExist) {
 		t.Errorf("error %v, want that there is no such directory", err)

@@ -11,9 +11,9 @@ import (
 	"github.com/ctwarden/ctwarden/internal/record"
 )
 
-// TestPlansOfAnotherPolicyAreCountedApart writes the old log anew, with plans
+// TestVerifyCountsOtherPolicyVersions writes the old log anew, with plans
 // that name a version of the policy.
-func TestPlansOfAnotherPolicyAreCountedApart(t *testing.T) {
+func TestVerifyCountsOtherPolicyVersions(t *testing.T) {
 	other := map[string]any{"policy_version": 7, "state": map[string]any{"level": "unheard_of"}, "held": "calm"}
 	for name, c := range map[string]struct {
 		plan map[string]any // of each plan, other than in the old log
@@ -30,11 +30,11 @@ func TestPlansOfAnotherPolicyAreCountedApart(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			path := rewritten(t, c.plan)
-			out, _ := told(t, c.code, "audit", "verify", "--log", path)
+			out, _ := runCommand(t, c.code, "audit", "verify", "--log", path)
 			if !strings.Contains(out, c.want) || strings.Contains(out, c.none) {
 				t.Errorf("verify printed %q, want %q and no %q", out, c.want, c.none)
 			}
-			out, _ = told(t, c.code, "audit", "verify", "--json", "--log", path)
+			out, _ = runCommand(t, c.code, "audit", "verify", "--json", "--log", path)
 			var result struct {
 				Apart []struct {
 					Version int `json:"policy_version"`
@@ -48,7 +48,7 @@ func TestPlansOfAnotherPolicyAreCountedApart(t *testing.T) {
 			if want := c.plan["policy_version"] == 7; want != apart || !want && len(result.Apart) > 0 {
 				t.Errorf("counted apart: %+v", result.Apart)
 			}
-			if out, _ = told(t, exitOK, "audit", "verify", "--no-redecide", "--log", path); out != "70 records, 0 problems\n" {
+			if out, _ = runCommand(t, exitOK, "audit", "verify", "--no-redecide", "--log", path); out != "70 records, 0 problems\n" {
 				t.Errorf("without deciding again, verify printed %q", out)
 			}
 		})

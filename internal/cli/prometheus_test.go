@@ -65,9 +65,9 @@ type prometheus struct {
 // listens.
 const promAddress = "127.0.0.1:9090"
 
-// hastened are the rules that are shipped. Only their times are others: an
+// fastRules are the rules that are shipped. Only their times are others: an
 // alert need not wait, and is over some seconds after its reason.
-func hastened(t *testing.T) (rules []byte) {
+func fastRules(t *testing.T) (rules []byte) {
 	t.Helper()
 	rules, err := os.ReadFile("../../packaging/prometheus/ctwarden.rules.yml")
 	if err != nil {
@@ -100,7 +100,7 @@ func startPrometheus(t *testing.T, ns *netns.NS, job string) *prometheus {
 	t.Helper()
 	dir := t.TempDir()
 	config := "global: {scrape_interval: 1s, evaluation_interval: 1s}\nrule_files: [rules.yml]\nscrape_configs:\n  - " + job + "\n"
-	for name, text := range map[string][]byte{"rules.yml": hastened(t), "prometheus.yml": []byte(config)} {
+	for name, text := range map[string][]byte{"rules.yml": fastRules(t), "prometheus.yml": []byte(config)} {
 		if err := os.WriteFile(filepath.Join(dir, name), text, 0o644); err != nil {
 			t.Fatal(err)
 		}

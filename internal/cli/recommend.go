@@ -49,7 +49,7 @@ never over an existing file.`,
 			if path != "" && id == "" {
 				id = "last"
 			}
-			facts, err := factsOf(cmd, path, id)
+			facts, err := adviceFacts(cmd, path, id)
 			if err != nil {
 				return err
 			}
@@ -91,29 +91,29 @@ func parsePorts(words []string) ([]census.Port, error) {
 	return ports, nil
 }
 
-// factsOf returns what to size the fix from.
-func factsOf(cmd *cobra.Command, path, id string) (advice.Facts, error) {
+// adviceFacts returns what to size the fix from.
+func adviceFacts(cmd *cobra.Command, path, id string) (advice.Facts, error) {
 	if id != "" {
 		path, err := logPath(cmd, path)
 		if err != nil {
 			return advice.Facts{}, err
 		}
-		found, err := find(cmd.Context(), path, id)
+		found, err := readIncident(cmd.Context(), path, id)
 		if err != nil {
 			return advice.Facts{}, err
 		}
 		return found.Facts(), nil
 	}
-	cfg, err := config.Load(source(cmd))
+	cfg, err := config.Load(configSource(cmd))
 	if err != nil {
 		return advice.Facts{}, err
 	}
-	return factsNow(cmd.Context(), cfg)
+	return tableFacts(cmd.Context(), cfg)
 }
 
-// factsNow reads the table of this host. The values that ctwarden has raised do
+// tableFacts reads the table of this host. The values that ctwarden has raised do
 // not count as the administrator's.
-func factsNow(ctx context.Context, cfg *config.Config) (facts advice.Facts, err error) {
+func tableFacts(ctx context.Context, cfg *config.Config) (facts advice.Facts, err error) {
 	look, err := lookIntoKernel(ctx, cfg, "", false)
 	if look == nil || look.Observation.Table.Buckets == 0 {
 		return facts, err
@@ -165,7 +165,7 @@ func writeAdvice(w io.Writer, dir string, a *advice.Fix) error {
 		}
 	}
 	for _, f := range a.Files {
-		if err := writeInto(root, f); err != nil {
+		if err := writeNew(root, f); err != nil {
 			return err
 		}
 		if _, err := fmt.Fprintf(w, "%s\n    %s\n", filepath.Join(dir, f.Path), f.About); err != nil {
@@ -191,8 +191,8 @@ func openDir(dir string) (*os.Root, error) {
 	return root, nil
 }
 
-// writeInto writes one new file; a symbolic link can't lead out of root.
-func writeInto(root *os.Root, f advice.File) error {
+// writeNew writes one new file; a symbolic link can't lead out of root.
+func writeNew(root *os.Root, f advice.File) error {
 	if err := root.MkdirAll(filepath.Dir(f.Path), 0o755); err != nil {
 		return fmt.Errorf("make directory: %w", err)
 	}

@@ -17,12 +17,12 @@ func recommended(t *testing.T) string {
 	t.Helper()
 	needDrillLog(t)
 	dir := filepath.Join(t.TempDir(), "fix")
-	told(t, exitOK, "recommend", "--log", drillLog, "--notrack", "6379/tcp,53/udp", "--write", dir)
+	runCommand(t, exitOK, "recommend", "--log", drillLog, "--notrack", "6379/tcp,53/udp", "--write", dir)
 	return dir
 }
 
-// ruled runs a program in a namespace of its own, and skips without it.
-func ruled(t *testing.T, argv ...string) string {
+// loadRules runs a program in a namespace of its own, and skips without it.
+func loadRules(t *testing.T, argv ...string) string {
 	t.Helper()
 	path, err := exec.LookPath(argv[0])
 	if err != nil {
@@ -51,7 +51,7 @@ func ruled(t *testing.T, argv ...string) string {
 	return string(out)
 }
 
-func TestRecommendedFilesAreTakenByTheirPrograms(t *testing.T) {
+func TestRecommendedFilesAreValid(t *testing.T) {
 	dir := recommended(t)
 	tests := map[string]struct {
 		argv []string
@@ -66,7 +66,7 @@ func TestRecommendedFilesAreTakenByTheirPrograms(t *testing.T) {
 	}
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {
-			if got := ruled(t, tt.argv...); !strings.Contains(got, tt.want) {
+			if got := loadRules(t, tt.argv...); !strings.Contains(got, tt.want) {
 				t.Errorf("%q says %q, want %q in it", tt.argv, got, tt.want)
 			}
 		})

@@ -91,10 +91,10 @@ func appended(t *testing.T, payload record.Payload) audit.Record {
 	return r
 }
 
-// TestEveryKindIsWrittenAsBefore compares the lines of the audit log with
+// TestRecordsMatchGolden compares the lines of the audit log with
 // golden files: of each kind one with all its fields and one with those that
 // are never left out.
-func TestEveryKindIsWrittenAsBefore(t *testing.T) {
+func TestRecordsMatchGolden(t *testing.T) {
 	all := recordPayloads()
 	written := map[record.Kind]bool{}
 	for _, name := range slices.Sorted(maps.Keys(all)) {
@@ -120,9 +120,9 @@ func TestEveryKindIsWrittenAsBefore(t *testing.T) {
 	}
 }
 
-// TestEveryKindHasItsSentenceAndPriority freezes what a person reads of a
+// TestRecordSentencesMatchGolden freezes what a person reads of a
 // record, and how the journal files it.
-func TestEveryKindHasItsSentenceAndPriority(t *testing.T) {
+func TestRecordSentencesMatchGolden(t *testing.T) {
 	var text strings.Builder
 	row := func(name string, payload record.Payload) {
 		r := appended(t, payload)
@@ -164,9 +164,9 @@ func TestEveryKindHasItsSentenceAndPriority(t *testing.T) {
 	golden(t, "record/sentences.txt", text.String())
 }
 
-// TestTheNamesOfValuesStay: the names of levels, causes, holds and so on stand
+// TestEnumNamesMatchGolden: the names of levels, causes, holds and so on stand
 // in the log and in --json.
-func TestTheNamesOfValuesStay(t *testing.T) {
+func TestEnumNamesMatchGolden(t *testing.T) {
 	var text strings.Builder
 	for _, e := range []struct {
 		name  string

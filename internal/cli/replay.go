@@ -38,7 +38,7 @@ that behave otherwise when they are refused are not modelled. No kernel is touch
 		Example: "  ctwarden replay last --config ./more-memory.yaml",
 		Args:    cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			cfg, err := config.Load(source(cmd))
+			cfg, err := config.Load(configSource(cmd))
 			if err != nil {
 				return err
 			}
@@ -46,7 +46,7 @@ that behave otherwise when they are refused are not modelled. No kernel is touch
 			if err != nil {
 				return err
 			}
-			found, err := find(cmd.Context(), path, args[0])
+			found, err := readIncident(cmd.Context(), path, args[0])
 			if err != nil {
 				return err
 			}
@@ -69,12 +69,12 @@ that behave otherwise when they are refused are not modelled. No kernel is touch
 	return cmd
 }
 
-// A replayed is an incident as it was and as it would have been. Its JSON is a
+// A replayResult is an incident as it was and as it would have been. Its JSON is a
 // contract: docs/incidents.md.
-type replayed struct {
+type replayResult struct {
 	Incident string `json:"incident"`
 	// Recorded is what the log tells.
-	Recorded replaySum `json:"recorded"`
+	Recorded recordedSum `json:"recorded"`
 	// Model is the model under the limits in force then; Assumed says that
 	// the log does not hold them, so that the defaults stand in.
 	Model   *tablesim.Result `json:"model"`
@@ -84,7 +84,7 @@ type replayed struct {
 	Scenario *tablesim.Scenario `json:"scenario"`
 }
 
-type replaySum struct {
+type recordedSum struct {
 	Lost    uint64 `json:"lost"`
 	Evicted uint64 `json:"evicted"`
 	Peak    uint64 `json:"peak"`
@@ -92,12 +92,12 @@ type replaySum struct {
 	Acts    int    `json:"acts"`
 }
 
-// replayStretches bounds the detail of the arrivals.
-const replayStretches = 120
+// maxIntervals bounds the detail of the arrivals.
+const maxIntervals = 120
 
 // replay plays an incident under other limits. What was only told then could
 // be done in the model, and is told there too.
-func replay(i *incident.Incident, other *policy.Limits) (*replayed, error) {
+func replay(i *incident.Incident, other *policy.Limits) (*replayResult, error) {
 	s, err := scenarioOf(i)
 	if err != nil {
 		return nil, err
@@ -109,16 +109,16 @@ func replay(i *incident.Incident, other *policy.Limits) (*replayed, error) {
 		// Retention has removed the record that held them.
 		then.NoHostWide = i.Counts.Would > 0
 	}
-	return &replayed{
+	return &replayResult{
 		Incident: i.ID, Assumed: i.Limits == nil, Scenario: s,
-		Recorded: replaySum{i.Losses.Packets, i.Losses.Evicted, i.Peak.Entries, i.Last.Max, i.Counts.Done - i.Counts.Restored},
+		Recorded: recordedSum{i.Losses.Packets, i.Losses.Evicted, i.Peak.Entries, i.Last.Max, i.Counts.Done - i.Counts.Restored},
 		Model:    tablesim.Run(s, &then), Other: tablesim.Run(s, other),
 	}, nil
 }
 
 // scenarioOf makes a scenario of what was recorded.
 func scenarioOf(i *incident.Incident) (*tablesim.Scenario, error) {
-	arrivals := i.Arrivals(replayStretches)
+	arrivals := i.Arrivals(maxIntervals)
 	if len(arrivals) < 3 || i.HostContext.Memory.Total == 0 {
 		return nil, hint(fmt.Errorf("replay %s: the log holds too few readings of this incident", i.ID), "ctwarden incident show "+i.ID)
 	}
@@ -145,7 +145,7 @@ func scenarioOf(i *incident.Incident) (*tablesim.Scenario, error) {
 		}
 		for _, a := range arrivals {
 			if rate := a.Number * part.share / a.For.Seconds(); rate >= 0.01 {
-				s.Loads = append(s.Loads, tablesim.Load{At: a.At, For: a.For, Class: part.class, Rate: rate, To: rate, Lasting: lasting(part.class, s.Run)})
+				s.Loads = append(s.Loads, tablesim.Load{At: a.At, For: a.For, Class: part.class, Rate: rate, To: rate, Lasting: connTime(part.class, s.Run)})
 			}
 		}
 	}
@@ -155,9 +155,9 @@ func scenarioOf(i *incident.Incident) (*tablesim.Scenario, error) {
 	return s, nil
 }
 
-// lasting is how long a connection of the class has traffic: living ones
+// connTime is how long a connection of the class has traffic: living ones
 // outlast the incident.
-func lasting(c tablesim.Class, run time.Duration) time.Duration {
+func connTime(c tablesim.Class, run time.Duration) time.Duration {
 	if c == tablesim.TCP {
 		return run + time.Minute
 	}
@@ -176,7 +176,7 @@ func shortRelease(release string) string {
 
 // print prints the columns side by side; whose says where the other limits are
 // from.
-func (r *replayed) print(out io.Writer, whose string) error {
+func (r *replayResult) print(out io.Writer, whose string) error {
 	w := tabwriter.NewWriter(out, 0, 0, 3, ' ', tabwriter.AlignRight)
 	then := "model, limits of then"
 	if r.Assumed {

@@ -27,7 +27,7 @@ import (
 
 func newRevert() *cobra.Command {
 	var print bool
-	var a control.Ask
+	var a control.Request
 	cmd := &cobra.Command{
 		Use:   "revert",
 		Short: "put every kernel value back as it was",
@@ -44,7 +44,7 @@ it back would stall packets.`,
   ctwarden revert --reason "the flood is over"`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			return askRevert(cmd, a, print)
+			return runRevert(cmd, a, print)
 		},
 	}
 	cmd.Flags().BoolVar(&print, "print", false, "print the commands instead, change nothing")
@@ -54,9 +54,9 @@ it back would stall packets.`,
 	return cmd
 }
 
-// askRevert has values put back by the daemon, or does it where none answers.
-func askRevert(cmd *cobra.Command, a control.Ask, print bool) (err error) {
-	cfg, err := places(cmd)
+// runRevert has values put back by the daemon, or does it where none answers.
+func runRevert(cmd *cobra.Command, a control.Request, print bool) (err error) {
+	cfg, err := loadForPaths(cmd)
 	if err != nil {
 		return err
 	}
@@ -74,11 +74,11 @@ func askRevert(cmd *cobra.Command, a control.Ask, print bool) (err error) {
 	case control.NoDaemon(err):
 		return revert(cmd.Context(), cmd.OutOrStdout(), cfg, o, a)
 	case errors.Is(err, fs.ErrPermission):
-		return unanswered(cmd, cfg, err)
+		return explainControl(cmd, cfg, err)
 	case err != nil:
 		return hint(err, "systemctl stop ctwarden && ctwarden revert")
 	}
-	return printAnswer(cmd.OutOrStdout(), text)
+	return printResponse(cmd.OutOrStdout(), text)
 }
 
 // printCommands prints what a shell would put the values back by.
@@ -97,8 +97,8 @@ func printCommands(cmd *cobra.Command, o remediate.Options) error {
 	return nil
 }
 
-// printAnswer says what a running daemon did.
-func printAnswer(w io.Writer, text []byte) error {
+// printResponse says what a running daemon did.
+func printResponse(w io.Writer, text []byte) error {
 	var answer agent.Reverted
 	if err := json.Unmarshal(text, &answer); err != nil {
 		return fmt.Errorf("read answer of daemon: %w", err)
@@ -114,7 +114,7 @@ func printAnswer(w io.Writer, text []byte) error {
 }
 
 // revert puts values back without a daemon.
-func revert(ctx context.Context, w io.Writer, cfg *config.Config, o remediate.Options, a control.Ask) (err error) {
+func revert(ctx context.Context, w io.Writer, cfg *config.Config, o remediate.Options, a control.Request) (err error) {
 	own, err := netns.Current()
 	if err != nil {
 		return err
@@ -155,13 +155,13 @@ func revert(ctx context.Context, w io.Writer, cfg *config.Config, o remediate.Op
 // recordRevert records that values are about to be put back, and returns what
 // records each outcome, and what closes the audit log. Both may be called when
 // there is an error, and then do nothing.
-func recordRevert(cfg *config.Config, a control.Ask) (add func(*policy.Outcome) error, done func() error, err error) {
+func recordRevert(cfg *config.Config, a control.Request) (add func(*policy.Outcome) error, done func() error, err error) {
 	add, done = func(*policy.Outcome) error { return nil }, func() error { return nil }
 	// No daemon may ever have run here: what is put back is a drill's.
 	if err := os.MkdirAll(filepath.Dir(cfg.Audit.Path), 0o750); err != nil {
 		return add, done, fmt.Errorf("make directory: %w", err)
 	}
-	log, err := agent.OpenAudit(cfg, voiceLog(io.Discard), nil)
+	log, err := agent.OpenAudit(cfg, newLogger(io.Discard), nil)
 	if err != nil {
 		return add, done, hint(err, hintsForRun(err)...)
 	}

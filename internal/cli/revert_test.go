@@ -12,10 +12,10 @@ import (
 	"github.com/ctwarden/ctwarden/policy"
 )
 
-func TestARevertWithoutADaemonIsRecorded(t *testing.T) {
+func TestRevertWithoutDaemonIsRecorded(t *testing.T) {
 	cfg := config.Default()
 	cfg.Audit.Path = filepath.Join(t.TempDir(), "audit.jsonl")
-	add, done, err := recordRevert(&cfg, control.Ask{Reason: "the flood is over"})
+	add, done, err := recordRevert(&cfg, control.Request{Reason: "the flood is over"})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -39,14 +39,14 @@ func TestARevertWithoutADaemonIsRecorded(t *testing.T) {
 	}
 }
 
-func TestARevertThatCannotBeRecordedSaysSo(t *testing.T) {
+func TestRevertWithoutAuditLogFails(t *testing.T) {
 	cfg := config.Default()
 	dir := filepath.Join(t.TempDir(), "a file")
 	if err := os.WriteFile(dir, nil, 0o600); err != nil {
 		t.Fatal(err)
 	}
 	cfg.Audit.Path = filepath.Join(dir, "audit.jsonl")
-	add, done, err := recordRevert(&cfg, control.Ask{})
+	add, done, err := recordRevert(&cfg, control.Request{})
 	if err == nil {
 		t.Fatal("no error")
 	}

@@ -23,7 +23,7 @@ does not try again: it would be as wrong as before.`,
   ctwarden run --mode observe --config ./ctwarden.yaml`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			src := source(cmd)
+			src := configSource(cmd)
 			cfg, err := config.Load(src)
 			if _, ok := errors.AsType[config.Problems](err); ok {
 				return configError{err}
@@ -32,7 +32,7 @@ does not try again: it would be as wrong as before.`,
 				return err // a disk that can't be read may be mended
 			}
 			err = agent.Run(cmd.Context(), agent.ServerOptions{
-				Version: cmd.Root().Version, Source: src, Config: cfg, Logger: voiceLog(cmd.ErrOrStderr()),
+				Version: cmd.Root().Version, Source: src, Config: cfg, Logger: newLogger(cmd.ErrOrStderr()),
 			})
 			return hint(err, hintsForRun(err)...)
 		},

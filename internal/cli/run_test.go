@@ -270,9 +270,9 @@ func TestRunWithoutPrivileges(t *testing.T) {
 	}
 }
 
-// TestRunSaysWhatIsWrongForGood: the exit code parts what another start mends
+// TestRunExitsOnWrongConfiguration: the exit code parts what another start mends
 // from what it does not.
-func TestRunSaysWhatIsWrongForGood(t *testing.T) {
+func TestRunExitsOnWrongConfiguration(t *testing.T) {
 	c := &child{t: t, dir: t.TempDir()}
 	file := filepath.Join(c.dir, "ctwarden.yaml")
 	tests := map[string]struct {
@@ -304,9 +304,9 @@ func TestRunSaysWhatIsWrongForGood(t *testing.T) {
 	}
 }
 
-// TestTheDaemonOutlivesItsListener: journald, to which the standard error goes,
+// TestDaemonSurvivesClosedStderr: journald, to which the standard error goes,
 // may stop in the middle of a flood.
-func TestTheDaemonOutlivesItsListener(t *testing.T) {
+func TestDaemonSurvivesClosedStderr(t *testing.T) {
 	c := newChild(t)
 	listener, speaker, err := os.Pipe()
 	if err != nil {
@@ -330,7 +330,7 @@ func TestTheDaemonOutlivesItsListener(t *testing.T) {
 	}
 }
 
-func TestTheDaemonDecidesByItsPhase(t *testing.T) {
+func TestDaemonRecordsItsJitter(t *testing.T) {
 	c := newChild(t)
 	c.start(ownNetwork)
 	boot, err := remediate.BootID("")

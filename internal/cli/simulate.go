@@ -64,7 +64,7 @@ from one of ours: --show prints its text.`,
 // simulate plays one scenario and prints what came of it.
 func simulate(cmd *cobra.Command, name, picture string, asJSON bool) error {
 	out := cmd.OutOrStdout()
-	cfg, err := config.Load(source(cmd))
+	cfg, err := config.Load(configSource(cmd))
 	if err != nil {
 		return err
 	}

@@ -141,9 +141,9 @@ func scenarioTable(t *testing.T) string {
 	return b.String()
 }
 
-// TestTheReadmeTellsWhatThePictureShows has the figure of the picture in the
+// TestReadmeMatchesPicture has the figure of the picture in the
 // sentence above it.
-func TestTheReadmeTellsWhatThePictureShows(t *testing.T) {
+func TestReadmeMatchesPicture(t *testing.T) {
 	m := regexp.MustCompile(`packets lost: 0 with ctwarden, (\d+)(\d{3}) with nothing`).FindStringSubmatch(page(t, "../../docs/morning_job.svg"))
 	if m == nil {
 		t.Fatal("the picture does not say what is lost")

@@ -16,9 +16,9 @@ import (
 	"github.com/ctwarden/ctwarden/policy"
 )
 
-// as runs a command of ctwarden as another user, and returns what it printed,
+// runAs runs a command of ctwarden as another user, and returns what it printed,
 // its exit code and its pid.
-func (c *child) as(user syscall.Credential, args ...string) (text string, code, pid int) {
+func (c *child) runAs(user syscall.Credential, args ...string) (text string, code, pid int) {
 	c.t.Helper()
 	self, err := os.ReadFile(os.Args[0])
 	if err != nil {
@@ -45,9 +45,9 @@ func (c *child) as(user syscall.Credential, args ...string) (text string, code, 
 	return string(out), cmd.ProcessState.ExitCode(), cmd.ProcessState.Pid()
 }
 
-// TestTheKernelSaysWhoAsks: a member of the group may ask, under the uid and
+// TestRequesterIsFromPeerCredentials: a member of the group may ask, under the uid and
 // pid that the kernel knows; another user may not.
-func TestTheKernelSaysWhoAsks(t *testing.T) {
+func TestRequesterIsFromPeerCredentials(t *testing.T) {
 	const nobody, staff = 65534, 4242
 	c := newChild(t)
 	c.start(ownNetwork)
@@ -61,7 +61,7 @@ func TestTheKernelSaysWhoAsks(t *testing.T) {
 		}
 	}
 	pause := []string{"pause", "--for", "1h", "--reason", "a member asks"}
-	text, code, pid := c.as(syscall.Credential{Uid: nobody, Gid: staff}, pause...)
+	text, code, pid := c.runAs(syscall.Credential{Uid: nobody, Gid: staff}, pause...)
 	if code != exitOK {
 		t.Fatalf("a member of the group: exit %d\n%s", code, text)
 	}
@@ -69,14 +69,14 @@ func TestTheKernelSaysWhoAsks(t *testing.T) {
 	if got := c.records(record.KindPause); !strings.Contains(got, want) || !strings.Contains(got, `"reason":"a member asks"`) {
 		t.Errorf("no %s in the record %s", want, got)
 	}
-	text, code, _ = c.as(syscall.Credential{Uid: nobody, Gid: nobody}, "resume")
+	text, code, _ = c.runAs(syscall.Credential{Uid: nobody, Gid: nobody}, "resume")
 	if code != exitError || !strings.Contains(text, "permission denied") || !strings.Contains(text, "hint: sudo ") || !strings.Contains(text, " resume\n") {
 		t.Errorf("a stranger: exit %d\n%s", code, text)
 	}
 	c.holds(policy.HeldPaused)
 }
 
-func TestAPauseEndsByItself(t *testing.T) {
+func TestPauseExpires(t *testing.T) {
 	c := newChild(t)
 	c.start(ownNetwork)
 	c.mustRun("pause", "--for", "2s", "--reason", "short")
@@ -84,10 +84,10 @@ func TestAPauseEndsByItself(t *testing.T) {
 	c.holds(policy.HeldCalm)
 }
 
-// TestTenThousandRequestsLeaveTheDaemonSmall asks a real daemon for everything
+// TestManyRequestsKeepDaemonSmall asks a real daemon for everything
 // that can be asked, also for what it refuses, and looks at what the kernel
 // says of its memory. The first thousands warm it up.
-func TestTenThousandRequestsLeaveTheDaemonSmall(t *testing.T) {
+func TestManyRequestsKeepDaemonSmall(t *testing.T) {
 	if testing.Short() {
 		t.Skip("makes 12,000 requests")
 	}
@@ -102,7 +102,7 @@ func TestTenThousandRequestsLeaveTheDaemonSmall(t *testing.T) {
 			case 0:
 				_, err = control.Metrics(t.Context(), socket)
 			case 1:
-				if _, refused := control.Do(t.Context(), socket, "pause", control.Ask{}); refused == nil {
+				if _, refused := control.Do(t.Context(), socket, "pause", control.Request{}); refused == nil {
 					t.Fatal("a pause without end was granted")
 				}
 			default:

@@ -58,7 +58,7 @@ daemon that hangs) or 3 (unknown).`,
 
 // printStatus prints the status once, or every so often.
 func printStatus(cmd *cobra.Command, asJSON, watch bool, every time.Duration) error {
-	cfg, err := places(cmd) // a mistake in the file hides nothing from who looks
+	cfg, err := loadForPaths(cmd) // a mistake in the file hides nothing from who looks
 	if err != nil {
 		return err
 	}
@@ -85,7 +85,7 @@ func queryStatus(cmd *cobra.Command, cfg *config.Config) (*status.Status, error)
 	case control.NoDaemon(err):
 		return status.Read(cmd.Root().Version, &cfg.Limits, cfg.State.Dir)
 	case err != nil:
-		return nil, unanswered(cmd, cfg, err)
+		return nil, explainControl(cmd, cfg, err)
 	}
 	return s, nil
 }

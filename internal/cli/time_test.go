@@ -11,7 +11,7 @@ import (
 	"github.com/ctwarden/ctwarden/internal/incident"
 )
 
-func TestATimeIsReadByTheReadersClock(t *testing.T) {
+func TestParseTimeUsesLocalZone(t *testing.T) {
 	zone := time.FixedZone("IST", 5*3600+1800)
 	now := time.Date(2026, 11, 21, 2, 30, 0, 0, zone) // 21:00 of the day before, in UTC
 	for text, want := range map[string]string{
@@ -54,43 +54,43 @@ func TestATimeIsReadByTheReadersClock(t *testing.T) {
 	}
 }
 
-// elsewhere moves the reader's clock to a zone.
-func elsewhere(t *testing.T, zone *time.Location) {
+// setZone moves the reader's clock to a zone.
+func setZone(t *testing.T, zone *time.Location) {
 	here := time.Local
 	time.Local = zone
 	t.Cleanup(func() { time.Local = here })
 }
 
-func TestWhatIsPrintedCanBeGivenBack(t *testing.T) {
+func TestPrintedTimesParse(t *testing.T) {
 	needDrillLog(t)
 	for _, zone := range []*time.Location{time.UTC, time.FixedZone("IST", 5*3600+1800), time.FixedZone("PST", -8*3600)} {
 		t.Run(zone.String(), func(t *testing.T) {
-			elsewhere(t, zone)
-			said, _ := told(t, exitOK, "incident", "list", "--json", "--log", drillLog)
+			setZone(t, zone)
+			stderr, _ := runCommand(t, exitOK, "incident", "list", "--json", "--log", drillLog)
 			var found []incident.Incident
-			if err := json.Unmarshal([]byte(said), &found); err != nil || len(found) != 1 {
+			if err := json.Unmarshal([]byte(stderr), &found); err != nil || len(found) != 1 {
 				t.Fatalf("%d incidents, %v", len(found), err)
 			}
-			list, _ := told(t, exitOK, "incident", "list", "--log", drillLog)
+			list, _ := runCommand(t, exitOK, "incident", "list", "--log", drillLog)
 			words := strings.Fields(strings.Split(list, "\n")[1])
 			began := words[1] + " " + words[2]
 			if at, err := parseTime(began, time.Now()); err != nil || !at.Equal(found[0].Start.Truncate(time.Second)) {
 				t.Errorf("the list says %q, which is %s, %v; it began at %s", began, at, err, found[0].Start)
 			}
 
-			shown, _ := told(t, exitOK, "audit", "show", "--since", began, "--kind", "incident.open", "--log", drillLog)
+			shown, _ := runCommand(t, exitOK, "audit", "show", "--since", began, "--kind", "incident.open", "--log", drillLog)
 			if strings.Count(shown, "\n") != 1 {
 				t.Fatalf("from %s on:\n%s", began, shown)
 			}
 			opened, _, _ := strings.Cut(shown, "  ")
-			if again, _ := told(t, exitOK, "audit", "show", "--since", opened, "--kind", "incident.open", "--log", drillLog); again != shown {
+			if again, _ := runCommand(t, exitOK, "audit", "show", "--since", opened, "--kind", "incident.open", "--log", drillLog); again != shown {
 				t.Errorf("since %q:\n%swant:\n%s", opened, again, shown)
 			}
-			if before, _ := told(t, exitOK, "audit", "show", "--until", opened, "--kind", "incident.open", "--log", drillLog); before != "" {
+			if before, _ := runCommand(t, exitOK, "audit", "show", "--until", opened, "--kind", "incident.open", "--log", drillLog); before != "" {
 				t.Errorf("until %q:\n%s", opened, before)
 			}
 
-			report, _ := told(t, exitOK, "incident", "show", "last", "--log", drillLog)
+			report, _ := runCommand(t, exitOK, "incident", "show", "last", "--log", drillLog)
 			_, from, _ := strings.Cut(report, "\nFrom")
 			from, _, _ = strings.Cut(strings.TrimSpace(from), "\n")
 			if at, err := parseTime(from, time.Now()); err != nil || !at.Equal(found[0].Start.Truncate(time.Second)) {
@@ -100,23 +100,23 @@ func TestWhatIsPrintedCanBeGivenBack(t *testing.T) {
 	}
 }
 
-func TestASpanOfNoLengthIsAMistake(t *testing.T) {
+func TestEmptyTimeSpanIsAnError(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "audit.jsonl")
 	if err := os.WriteFile(path, nil, 0o600); err != nil {
 		t.Fatal(err)
 	}
-	if _, said := told(t, exitUsage, "audit", "show", "--since", "1h", "--until", "2h", "--log", path); !strings.Contains(said, "--since 1h is not before --until 2h") {
-		t.Errorf("said %q", said)
+	if _, stderr := runCommand(t, exitUsage, "audit", "show", "--since", "1h", "--until", "2h", "--log", path); !strings.Contains(stderr, "--since 1h is not before --until 2h") {
+		t.Errorf("stderr %q", stderr)
 	}
-	told(t, exitOK, "audit", "show", "--since", "2h", "--until", "1h", "--log", path)
+	runCommand(t, exitOK, "audit", "show", "--since", "2h", "--until", "1h", "--log", path)
 }
 
-func TestNothingFoundIsSaidToAPerson(t *testing.T) {
+func TestNoRecordFoundIsReported(t *testing.T) {
 	needDrillLog(t)
 	for _, args := range [][]string{{"audit", "show"}, {"audit", "tail"}, {"audit", "show", "--json"}} {
-		out, said := told(t, exitOK, append(args, "--since", "now", "--log", drillLog)...)
-		if out != "" || said != "ctwarden: no record of the log fits\n" {
-			t.Errorf("%v: %q, and on the other stream %q", args, out, said)
+		out, stderr := runCommand(t, exitOK, append(args, "--since", "now", "--log", drillLog)...)
+		if out != "" || stderr != "ctwarden: no record of the log fits\n" {
+			t.Errorf("%v: %q, and on the other stream %q", args, out, stderr)
 		}
 	}
 }

@@ -23,12 +23,12 @@ type usageError struct {
 func (e usageError) Error() string { return e.err.Error() }
 func (e usageError) Unwrap() error { return e.err }
 
-// likeness is how many letters a mistyped word may be away from the right one.
-const likeness = 2
+// maxTypos is how many letters a mistyped word may be away from the right one.
+const maxTypos = 2
 
-// ownDefaults has cobra make its own commands now, and not only when it runs,
+// configureBuiltins has cobra make its own commands now, and not only when it runs,
 // and makes them speak as the others do.
-func ownDefaults(root *cobra.Command) {
+func configureBuiltins(root *cobra.Command) {
 	root.InitDefaultHelpCmd()
 	root.InitDefaultCompletionCmd()
 	for _, c := range root.Commands() {
@@ -47,16 +47,16 @@ func ownDefaults(root *cobra.Command) {
 	}
 }
 
-// refuseStrangers makes a command and those below it say of a word that they
+// refuseUnknownWords makes a command and those below it say of a word that they
 // do not take what could have been meant. Cobra takes any word after a group,
 // and prints its help with exit code 0.
-func refuseStrangers(c *cobra.Command) {
+func refuseUnknownWords(c *cobra.Command) {
 	for _, sub := range c.Commands() {
-		refuseStrangers(sub)
+		refuseUnknownWords(sub)
 	}
 	switch args := c.Args; {
 	case c.HasSubCommands():
-		c.SuggestionsMinimumDistance = likeness
+		c.SuggestionsMinimumDistance = maxTypos
 		c.Args = func(cmd *cobra.Command, given []string) error { return unknownCommand(cmd, given) }
 		if c.RunE == nil {
 			c.RunE = func(cmd *cobra.Command, _ []string) error { return cmd.Help() }
@@ -72,7 +72,7 @@ func refuseStrangers(c *cobra.Command) {
 	case args != nil:
 		c.Args = func(cmd *cobra.Command, given []string) error {
 			if err := args(cmd, given); err != nil {
-				return wrongWords(cmd, given, args)
+				return argsError(cmd, given, args)
 			}
 			return nil
 		}
@@ -93,22 +93,22 @@ func unknownCommand(group *cobra.Command, words []string) error {
 	return hint(err, hints...)
 }
 
-// wrongWords is the error about words of which args takes fewer or more.
-func wrongWords(cmd *cobra.Command, given []string, args cobra.PositionalArgs) error {
+// argsError is the error about words of which args takes fewer or more.
+func argsError(cmd *cobra.Command, given []string, args cobra.PositionalArgs) error {
 	for n, word := range slices.Backward(given) {
 		if args(cmd, given[:n]) == nil {
 			err := usageError{fmt.Errorf("%s does not take %q", cmd.CommandPath(), word), cmd.CommandPath()}
-			return hint(err, unquoted(cmd, word)...)
+			return hint(err, quotedTime(cmd, word)...)
 		}
 	}
 	_, missing, _ := strings.Cut(cmd.Use, " ")
 	err := usageError{fmt.Errorf("%s needs %s", cmd.CommandPath(), missing), cmd.CommandPath()}
-	return hint(err, examples(cmd)...)
+	return hint(err, exampleLines(cmd)...)
 }
 
-// unquoted says how to give a time whose second half is taken for a word: one
+// quotedTime says how to give a time whose second half is taken for a word: one
 // that was pasted as it was printed.
-func unquoted(cmd *cobra.Command, word string) []string {
+func quotedTime(cmd *cobra.Command, word string) []string {
 	for _, name := range []string{"since", "until"} {
 		f := cmd.Flags().Lookup(name)
 		if f == nil || !f.Changed {
@@ -122,8 +122,8 @@ func unquoted(cmd *cobra.Command, word string) []string {
 	return nil
 }
 
-// examples returns the lines of a command's example.
-func examples(cmd *cobra.Command) []string {
+// exampleLines returns the lines of a command's example.
+func exampleLines(cmd *cobra.Command) []string {
 	var lines []string
 	for line := range strings.Lines(cmd.Example) {
 		lines = append(lines, strings.TrimSpace(line))
@@ -131,8 +131,8 @@ func examples(cmd *cobra.Command) []string {
 	return lines
 }
 
-// wrongFlag is the error about a flag that is none, or whose value is none.
-func wrongFlag(cmd *cobra.Command, err error) error {
+// flagError is the error about a flag that is none, or whose value is none.
+func flagError(cmd *cobra.Command, err error) error {
 	if value, ok := errors.AsType[*pflag.InvalidValueError](err); ok {
 		if want, known := valueKinds()[value.GetFlag().Value.Type()]; known {
 			err = fmt.Errorf("--%s %s: expected %s", value.GetFlag().Name, value.GetValue(), want)
@@ -141,7 +141,7 @@ func wrongFlag(cmd *cobra.Command, err error) error {
 	}
 	var hints []string
 	if unknown, ok := errors.AsType[*pflag.NotExistError](err); ok {
-		for _, name := range flagsLike(cmd, cmp.Or(unknown.GetSpecifiedShortnames(), unknown.GetSpecifiedName())) {
+		for _, name := range similarFlags(cmd, cmp.Or(unknown.GetSpecifiedShortnames(), unknown.GetSpecifiedName())) {
 			hints = append(hints, cmd.CommandPath()+" --"+name)
 		}
 	}
@@ -156,22 +156,22 @@ func valueKinds() map[string]string {
 	}
 }
 
-// flagsLike returns the flags of a command that a mistyped name may stand for.
+// similarFlags returns the flags of a command that a mistyped name may stand for.
 // A single letter may stand for anything.
-func flagsLike(cmd *cobra.Command, name string) []string {
+func similarFlags(cmd *cobra.Command, name string) []string {
 	if len(name) < 2 {
 		return nil
 	}
 	// Cobra knows which words look alike, but tells it of commands only.
-	words := &cobra.Command{SuggestionsMinimumDistance: likeness}
+	words := &cobra.Command{SuggestionsMinimumDistance: maxTypos}
 	cmd.Flags().VisitAll(func(f *pflag.Flag) {
 		words.AddCommand(&cobra.Command{Use: f.Name, Run: func(*cobra.Command, []string) {}})
 	})
 	return words.SuggestionsFor(name)
 }
 
-// listed names what there is to choose from, in the order of the alphabet.
-func listed[T ~string](words []T) string {
+// sortedList names what there is to choose from, in the order of the alphabet.
+func sortedList[T ~string](words []T) string {
 	names := make([]string, len(words))
 	for n, word := range words {
 		names[n] = string(word)

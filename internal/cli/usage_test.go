@@ -9,7 +9,7 @@ import (
 	"github.com/ctwarden/ctwarden/policy"
 )
 
-func TestAHintReadsTheSameLog(t *testing.T) {
+func TestHintNamesTheSameLog(t *testing.T) {
 	if got := sameLog("ctwarden incident list", config.Default().Audit.Path); got != "ctwarden incident list" {
 		t.Errorf("the default log: %s", got)
 	}
@@ -18,7 +18,7 @@ func TestAHintReadsTheSameLog(t *testing.T) {
 	}
 }
 
-func TestALedgerThatMayNotBeReadIsNotAnEmptyOne(t *testing.T) {
+func TestUnreadableLedgerIsReported(t *testing.T) {
 	r := status.Status{Ledger: "open /var/lib/ctwarden/ledger.json: permission denied"}
 	var b strings.Builder
 	if err := printScreen(&b, &r); err != nil {
@@ -29,9 +29,9 @@ func TestALedgerThatMayNotBeReadIsNotAnEmptyOne(t *testing.T) {
 	}
 }
 
-// TestOneLookTellsNeitherGrowthNorLosses: nothing was counted, which is not the
+// TestSingleSampleHasNoRates: nothing was counted, which is not the
 // same as nothing being lost.
-func TestOneLookTellsNeitherGrowthNorLosses(t *testing.T) {
+func TestSingleSampleHasNoRates(t *testing.T) {
 	r := standing(policy.High, 9, 10, policy.NotHeld)
 	for _, running := range []bool{true, false} {
 		r.Running = running

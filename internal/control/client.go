@@ -15,8 +15,8 @@ import (
 	"time"
 )
 
-// maxAnswer bounds what a client reads.
-const maxAnswer = 16 << 20
+// maxResponse bounds what a client reads.
+const maxResponse = 16 << 20
 
 // A Refusal is the answer of a daemon that did not do what it was asked for.
 type Refusal struct {
@@ -37,28 +37,28 @@ func NoDaemon(err error) bool {
 // The error is os.ErrNotExist or ECONNREFUSED when no daemon runs, and
 // os.ErrPermission when the caller is not in the socket's group.
 func Status(ctx context.Context, path string) (json.RawMessage, error) {
-	return ask(ctx, path, http.MethodGet, "/v1/status", nil)
+	return send(ctx, path, http.MethodGet, "/v1/status", nil)
 }
 
 // Metrics asks for the page that a Prometheus server reads.
 func Metrics(ctx context.Context, path string) ([]byte, error) {
-	return ask(ctx, path, http.MethodGet, "/metrics", nil)
+	return send(ctx, path, http.MethodGet, "/metrics", nil)
 }
 
 // Do asks for something to be done: pause, resume, revert or reload. The
 // errors are those of Status, and a *Refusal when it was not done.
-func Do(ctx context.Context, path, what string, a Ask) (json.RawMessage, error) {
-	if err := a.Check(); err != nil {
+func Do(ctx context.Context, path, action string, request Request) (json.RawMessage, error) {
+	if err := request.Check(); err != nil {
 		return nil, err
 	}
-	body, err := json.Marshal(a)
+	body, err := json.Marshal(request)
 	if err != nil {
 		return nil, err
 	}
-	return ask(ctx, path, http.MethodPost, "/v1/"+what, body)
+	return send(ctx, path, http.MethodPost, "/v1/"+action, body)
 }
 
-func ask(ctx context.Context, path, method, what string, body []byte) ([]byte, error) {
+func send(ctx context.Context, path, method, endpoint string, body []byte) ([]byte, error) {
 	client := http.Client{
 		Timeout: writeTimeout + time.Second,
 		Transport: &http.Transport{
@@ -69,28 +69,28 @@ func ask(ctx context.Context, path, method, what string, body []byte) ([]byte, e
 			},
 		},
 	}
-	request, err := http.NewRequestWithContext(ctx, method, "http://ctwarden"+what, bytes.NewReader(body))
+	request, err := http.NewRequestWithContext(ctx, method, "http://ctwarden"+endpoint, bytes.NewReader(body))
 	if err != nil {
 		return nil, err
 	}
-	answer, err := client.Do(request)
+	response, err := client.Do(request)
 	if inURL, ok := errors.AsType[*url.Error](err); ok {
 		err = inURL.Err // its text names a URL that nobody typed
 	}
 	if err != nil {
 		return nil, fmt.Errorf("ask daemon: %w", err)
 	}
-	defer answer.Body.Close()
-	text, err := io.ReadAll(io.LimitReader(answer.Body, maxAnswer))
+	defer response.Body.Close()
+	text, err := io.ReadAll(io.LimitReader(response.Body, maxResponse))
 	if err != nil {
 		return nil, fmt.Errorf("read answer of daemon: %w", err)
 	}
-	if answer.StatusCode == http.StatusOK {
+	if response.StatusCode == http.StatusOK {
 		return text, nil
 	}
-	var said problem
-	if err := json.Unmarshal(text, &said); err != nil || said.Error == "" {
-		said.Error = answer.Status
+	var failure problem
+	if err := json.Unmarshal(text, &failure); err != nil || failure.Error == "" {
+		failure.Error = response.Status
 	}
-	return nil, &Refusal{Code: answer.StatusCode, Text: said.Error}
+	return nil, &Refusal{Code: response.StatusCode, Text: failure.Error}
 }

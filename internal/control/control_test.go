@@ -23,7 +23,7 @@ import (
 )
 
 // serve answers on a socket of its own until the test ends.
-func serve(t *testing.T, calls control.Calls) string {
+func serve(t *testing.T, endpoints control.Endpoints) string {
 	t.Helper()
 	path := filepath.Join(t.TempDir(), "control.sock")
 	l, err := control.Listen(path)
@@ -32,7 +32,7 @@ func serve(t *testing.T, calls control.Calls) string {
 	}
 	ctx, cancel := context.WithCancel(context.Background())
 	served := make(chan error)
-	go func() { served <- control.Serve(ctx, l, calls) }()
+	go func() { served <- control.Serve(ctx, l, endpoints) }()
 	t.Cleanup(func() {
 		cancel()
 		if err := <-served; err != nil {
@@ -42,10 +42,10 @@ func serve(t *testing.T, calls control.Calls) string {
 	return path
 }
 
-func nothing() control.Calls { return control.Calls{Status: func() any { return nil }} }
+func statusOnly() control.Endpoints { return control.Endpoints{Status: func() any { return nil }} }
 
-func TestStatusIsWhatTheDaemonSays(t *testing.T) {
-	path := serve(t, control.Calls{Status: func() any { return map[string]int{"entries": 7} }})
+func TestStatus(t *testing.T) {
+	path := serve(t, control.Endpoints{Status: func() any { return map[string]int{"entries": 7} }})
 	text, err := control.Status(t.Context(), path)
 	if err != nil {
 		t.Fatal(err)
@@ -56,7 +56,7 @@ func TestStatusIsWhatTheDaemonSays(t *testing.T) {
 	}
 }
 
-func TestNoDaemonIsANamedError(t *testing.T) {
+func TestNoDaemon(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "control.sock")
 	if _, err := control.Status(t.Context(), path); !errors.Is(err, os.ErrNotExist) || !control.NoDaemon(err) {
 		t.Errorf("error %v, want %v", err, os.ErrNotExist)
@@ -90,8 +90,8 @@ func TestNoDaemonIsANamedError(t *testing.T) {
 	}
 }
 
-func TestSecondDaemonDoesNotTakeTheSocket(t *testing.T) {
-	path := serve(t, nothing())
+func TestListenKeepsSocketInUse(t *testing.T) {
+	path := serve(t, statusOnly())
 	if _, err := control.Listen(path); err == nil || !strings.Contains(err.Error(), "another ctwarden") {
 		t.Errorf("error %v", err)
 	}
@@ -100,14 +100,14 @@ func TestSecondDaemonDoesNotTakeTheSocket(t *testing.T) {
 	}
 }
 
-func TestACallKnowsWhoAsksAndForWhat(t *testing.T) {
+func TestHandlerReceivesPeerAndRequest(t *testing.T) {
 	var by control.Peer
-	var got control.Ask
-	path := serve(t, control.Calls{Pause: func(_ context.Context, p control.Peer, a control.Ask) (any, error) {
+	var got control.Request
+	path := serve(t, control.Endpoints{Pause: func(_ context.Context, p control.Peer, a control.Request) (any, error) {
 		by, got = p, a
 		return map[string]string{"done": "yes"}, nil
 	}})
-	want := control.Ask{Reason: "a new \"firewall\"\n", For: 90 * time.Minute, Force: true}
+	want := control.Request{Reason: "a new \"firewall\"\n", For: 90 * time.Minute, Force: true}
 	text, err := control.Do(t.Context(), path, "pause", want)
 	if err != nil || !strings.Contains(string(text), `"done": "yes"`) {
 		t.Errorf("answer %s, %v", text, err)
@@ -121,12 +121,12 @@ func TestACallKnowsWhoAsksAndForWhat(t *testing.T) {
 	}
 }
 
-func TestARefusalSaysWhy(t *testing.T) {
-	path := serve(t, control.Calls{
-		Pause: func(context.Context, control.Peer, control.Ask) (any, error) {
+func TestRefusalHasReason(t *testing.T) {
+	path := serve(t, control.Endpoints{
+		Pause: func(context.Context, control.Peer, control.Request) (any, error) {
 			return nil, fmt.Errorf("%w: not on a Friday", control.ErrRefused)
 		},
-		Resume: func(context.Context, control.Peer, control.Ask) (any, error) { return nil, io.ErrUnexpectedEOF },
+		Resume: func(context.Context, control.Peer, control.Request) (any, error) { return nil, io.ErrUnexpectedEOF },
 	})
 	for what, want := range map[string]control.Refusal{
 		"pause":  {Code: 409, Text: "refused: not on a Friday"},
@@ -134,7 +134,7 @@ func TestARefusalSaysWhy(t *testing.T) {
 		"revert": {Code: 404, Text: "this daemon does not do that"},
 		"dance":  {Code: 404, Text: "404 Not Found"},
 	} {
-		_, err := control.Do(t.Context(), path, what, control.Ask{})
+		_, err := control.Do(t.Context(), path, what, control.Request{})
 		var refusal *control.Refusal
 		if !errors.As(err, &refusal) || *refusal != want {
 			t.Errorf("%s: %v, want %v", what, err, want)
@@ -156,10 +156,10 @@ func request(t *testing.T, path, text string) (string, error) {
 	return bufio.NewReader(conn).ReadString('\n')
 }
 
-func TestRequestsThatAreNotUnderstoodChangeNothing(t *testing.T) {
-	path := serve(t, control.Calls{
+func TestMalformedRequestsAreRejected(t *testing.T) {
+	path := serve(t, control.Endpoints{
 		Status: func() any { return nil },
-		Pause: func(context.Context, control.Peer, control.Ask) (any, error) {
+		Pause: func(context.Context, control.Peer, control.Request) (any, error) {
 			t.Error("the call was made")
 			return nil, nil
 		},
@@ -191,11 +191,11 @@ func TestRequestsThatAreNotUnderstoodChangeNothing(t *testing.T) {
 	}
 }
 
-func TestASlowRequestIsCutOff(t *testing.T) {
+func TestSlowRequestTimesOut(t *testing.T) {
 	if testing.Short() {
 		t.Skip("waits for the read timeout of 5 s")
 	}
-	path := serve(t, nothing())
+	path := serve(t, statusOnly())
 	conn, err := net.Dial("unix", path)
 	if err != nil {
 		t.Fatal(err)
@@ -212,8 +212,8 @@ func TestASlowRequestIsCutOff(t *testing.T) {
 	}
 }
 
-func TestSlowCallersDoNotKeepOthersOut(t *testing.T) {
-	path := serve(t, control.Calls{Status: func() any { return "well" }})
+func TestSlowClientsDoNotBlockOthers(t *testing.T) {
+	path := serve(t, control.Endpoints{Status: func() any { return "well" }})
 	for range 40 {
 		conn, err := net.Dial("unix", path)
 		if err != nil {
@@ -229,8 +229,8 @@ func TestSlowCallersDoNotKeepOthersOut(t *testing.T) {
 	}
 }
 
-func TestAPlaceIsGivenBack(t *testing.T) {
-	path := serve(t, nothing())
+func TestClosedConnectionFreesSlot(t *testing.T) {
+	path := serve(t, statusOnly())
 	for i := range 200 { // more than there are places
 		if _, err := control.Status(t.Context(), path); err != nil {
 			t.Fatalf("request %d: %v", i, err)
@@ -238,10 +238,10 @@ func TestAPlaceIsGivenBack(t *testing.T) {
 	}
 }
 
-func TestTooManyAtOnceAreTurnedAway(t *testing.T) {
+func TestTooManyRequestsAreRefused(t *testing.T) {
 	const places = 16
 	arrived, leave := make(chan struct{}), make(chan struct{})
-	path := serve(t, control.Calls{Status: func() any {
+	path := serve(t, control.Endpoints{Status: func() any {
 		arrived <- struct{}{}
 		<-leave
 		return nil
@@ -267,12 +267,12 @@ func TestTooManyAtOnceAreTurnedAway(t *testing.T) {
 	}
 }
 
-// TestTenThousandRequestsLeaveMemoryFlat counts live memory, not what the
+// TestManyRequestsKeepMemoryFlat counts live memory, not what the
 // collector has yet to free.
-func TestTenThousandRequestsLeaveMemoryFlat(t *testing.T) {
-	path := serve(t, control.Calls{
+func TestManyRequestsKeepMemoryFlat(t *testing.T) {
+	path := serve(t, control.Endpoints{
 		Status: func() any { return make([]byte, 4096) },
-		Pause:  func(context.Context, control.Peer, control.Ask) (any, error) { return nil, nil },
+		Pause:  func(context.Context, control.Peer, control.Request) (any, error) { return nil, nil },
 	})
 	live := func() (heap, goroutines uint64) {
 		for range 3 {
@@ -286,7 +286,7 @@ func TestTenThousandRequestsLeaveMemoryFlat(t *testing.T) {
 		t.Helper()
 		for i := range n {
 			if i%10 == 0 {
-				if _, err := control.Do(t.Context(), path, "pause", control.Ask{Reason: "again"}); err != nil {
+				if _, err := control.Do(t.Context(), path, "pause", control.Request{Reason: "again"}); err != nil {
 					t.Fatal(err)
 				}
 				continue
@@ -309,7 +309,7 @@ func TestTenThousandRequestsLeaveMemoryFlat(t *testing.T) {
 	}
 }
 
-func TestAStrangerIsRefusedByTheKernel(t *testing.T) {
+func TestOtherUserCannotConnect(t *testing.T) {
 	if path := os.Getenv("CTWARDEN_TEST_STRANGER"); path != "" {
 		_, err := control.Status(t.Context(), path)
 		if !errors.Is(err, os.ErrPermission) {
@@ -320,7 +320,7 @@ func TestAStrangerIsRefusedByTheKernel(t *testing.T) {
 	if os.Getuid() != 0 {
 		t.Skip("needs root to become another user")
 	}
-	path := serve(t, nothing())
+	path := serve(t, statusOnly())
 	// The directory lets everybody through: the socket itself must refuse.
 	for dir := filepath.Dir(path); dir != "/"; dir = filepath.Dir(dir) {
 		info, err := os.Stat(dir)
@@ -341,7 +341,7 @@ func TestAStrangerIsRefusedByTheKernel(t *testing.T) {
 	if err := os.WriteFile(binary, self, 0o755); err != nil {
 		t.Fatal(err)
 	}
-	cmd := exec.Command(binary, "-test.run=^TestAStrangerIsRefusedByTheKernel$", "-test.v")
+	cmd := exec.Command(binary, "-test.run=^TestOtherUserCannotConnect$", "-test.v")
 	cmd.Env = append(os.Environ(), "CTWARDEN_TEST_STRANGER="+path)
 	cmd.Dir = "/"
 	cmd.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: 65534, Gid: 65534}}

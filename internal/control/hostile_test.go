@@ -22,9 +22,9 @@ import (
 	"github.com/ctwarden/ctwarden/internal/control"
 )
 
-// TestWhatIsNotOursStays: the path of the socket comes from a configuration,
+// TestListenKeepsOtherFiles: the path of the socket comes from a configuration,
 // and a daemon may write where that is wrong.
-func TestWhatIsNotOursStays(t *testing.T) {
+func TestListenKeepsOtherFiles(t *testing.T) {
 	dir := t.TempDir()
 	file, answering := filepath.Join(dir, "file"), filepath.Join(dir, "answering")
 	if err := os.WriteFile(file, []byte("somebody's"), 0o600); err != nil {
@@ -61,9 +61,9 @@ func TestWhatIsNotOursStays(t *testing.T) {
 	}
 }
 
-// TestADaemonThatIsBusyKeepsItsSocket fills the queue of one that accepts
+// TestListenKeepsBusySocket fills the queue of one that accepts
 // nobody: the kernel answers as little as for one that is gone.
-func TestADaemonThatIsBusyKeepsItsSocket(t *testing.T) {
+func TestListenKeepsBusySocket(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "control.sock")
 	fd, err := unix.Socket(unix.AF_UNIX, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
 	if err != nil {
@@ -93,11 +93,11 @@ func TestADaemonThatIsBusyKeepsItsSocket(t *testing.T) {
 	}
 }
 
-// TestACallerWhoIsDoneWritingIsAnswered: nc -N and its like close their half
+// TestHalfClosedClientIsServed: nc -N and its like close their half
 // once they have asked. They are told what was done, or that it was not.
-func TestACallerWhoIsDoneWritingIsAnswered(t *testing.T) {
+func TestHalfClosedClientIsServed(t *testing.T) {
 	var made atomic.Int64
-	path := serve(t, control.Calls{Resume: func(context.Context, control.Peer, control.Ask) (any, error) {
+	path := serve(t, control.Endpoints{Resume: func(context.Context, control.Peer, control.Request) (any, error) {
 		made.Add(1)
 		return "resumed", nil
 	}})
@@ -113,26 +113,26 @@ func TestACallerWhoIsDoneWritingIsAnswered(t *testing.T) {
 	}
 }
 
-// TestACallerWhoLeftTheQueueIsNotServed: what was asked for by somebody who has
+// TestClosedClientLeavesQueue: what was asked for by somebody who has
 // given up waiting is not done later, behind their back.
-func TestACallerWhoLeftTheQueueIsNotServed(t *testing.T) {
+func TestClosedClientLeavesQueue(t *testing.T) {
 	begun, finish := make(chan struct{}), make(chan struct{})
 	var resumed atomic.Bool
-	path := serve(t, control.Calls{
+	path := serve(t, control.Endpoints{
 		Status: func() any { return nil },
-		Revert: func(context.Context, control.Peer, control.Ask) (any, error) {
+		Revert: func(context.Context, control.Peer, control.Request) (any, error) {
 			close(begun)
 			<-finish
 			return nil, nil
 		},
-		Resume: func(context.Context, control.Peer, control.Ask) (any, error) {
+		Resume: func(context.Context, control.Peer, control.Request) (any, error) {
 			resumed.Store(true)
 			return nil, nil
 		},
 	})
 	var others sync.WaitGroup
 	others.Go(func() {
-		if _, err := control.Do(t.Context(), path, "revert", control.Ask{}); err != nil {
+		if _, err := control.Do(t.Context(), path, "revert", control.Request{}); err != nil {
 			t.Error(err)
 		}
 	})
@@ -149,13 +149,13 @@ func TestACallerWhoLeftTheQueueIsNotServed(t *testing.T) {
 	}
 }
 
-// TestRequestsInOneBreathAreAnsweredInOrder sends several requests before it
+// TestPipelinedRequestsAreServedInOrder sends several requests before it
 // reads an answer, and then one that breaks off.
-func TestRequestsInOneBreathAreAnsweredInOrder(t *testing.T) {
+func TestPipelinedRequestsAreServedInOrder(t *testing.T) {
 	var asked []string
-	path := serve(t, control.Calls{
+	path := serve(t, control.Endpoints{
 		Status: func() any { return "status" },
-		Pause: func(_ context.Context, _ control.Peer, a control.Ask) (any, error) {
+		Pause: func(_ context.Context, _ control.Peer, a control.Request) (any, error) {
 			asked = append(asked, a.Reason)
 			return a.Reason, nil
 		},
@@ -201,12 +201,12 @@ func TestRequestsInOneBreathAreAnsweredInOrder(t *testing.T) {
 	}
 }
 
-// TestDetoursLeadNowhere: no other spelling of a path, method or protocol makes
+// TestUnknownPathsAreRefused: no other spelling of a path, method or protocol makes
 // a call, and none is answered with more than its refusal.
-func TestDetoursLeadNowhere(t *testing.T) {
-	path := serve(t, control.Calls{
+func TestUnknownPathsAreRefused(t *testing.T) {
+	path := serve(t, control.Endpoints{
 		Status: func() any { return "well" },
-		Pause: func(context.Context, control.Peer, control.Ask) (any, error) {
+		Pause: func(context.Context, control.Peer, control.Request) (any, error) {
 			t.Error("the call was made")
 			return nil, nil
 		},
@@ -240,13 +240,13 @@ func TestDetoursLeadNowhere(t *testing.T) {
 	}
 }
 
-// TestMoreCallersThanPlacesAreServedInTheEnd fills every place with callers who
+// TestConnectionsBeyondLimitWait fills every place with callers who
 // say nothing. Whoever comes next waits until the first of them are cut off.
-func TestMoreCallersThanPlacesAreServedInTheEnd(t *testing.T) {
+func TestConnectionsBeyondLimitWait(t *testing.T) {
 	if testing.Short() {
 		t.Skip("waits for the read timeout of 5 s")
 	}
-	path := serve(t, control.Calls{Status: func() any { return "well" }})
+	path := serve(t, control.Endpoints{Status: func() any { return "well" }})
 	for range 100 { // more than there are places
 		conn, err := net.Dial("unix", path)
 		if err != nil {
@@ -261,13 +261,13 @@ func TestMoreCallersThanPlacesAreServedInTheEnd(t *testing.T) {
 	}
 }
 
-// TestRudeCallersLeaveNothingBehind: callers who hang up in the middle of
+// TestBrokenClientsLeakNothing: callers who hang up in the middle of
 // whatever they do cost a goroutine and a file each, for as long as they are
 // there.
-func TestRudeCallersLeaveNothingBehind(t *testing.T) {
-	path := serve(t, control.Calls{
+func TestBrokenClientsLeakNothing(t *testing.T) {
+	path := serve(t, control.Endpoints{
 		Status: func() any { return make([]byte, 64<<10) }, // more than the socket's buffer takes, together with the others'
-		Pause:  func(context.Context, control.Peer, control.Ask) (any, error) { return nil, nil },
+		Pause:  func(context.Context, control.Peer, control.Request) (any, error) { return nil, nil },
 	})
 	rude := func(n int) {
 		t.Helper()

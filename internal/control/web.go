@@ -16,17 +16,17 @@ import (
 // is done. It closes the listener. Passwords and TLS are those of the file
 // webConfig, in the format that the exporters of Prometheus share; it is read
 // again for each connection. With "" whoever can connect can read.
-func ServeMetrics(ctx context.Context, l net.Listener, page http.Handler, webConfig string, say *slog.Logger) error {
+func ServeMetrics(ctx context.Context, l net.Listener, page http.Handler, webConfig string, logger *slog.Logger) error {
 	mux := http.NewServeMux()
 	mux.Handle("GET /metrics", page)
 	server := newServer(mux)
-	server.ErrorLog = slog.NewLogLogger(say.Handler(), slog.LevelWarn)
+	server.ErrorLog = slog.NewLogLogger(logger.Handler(), slog.LevelWarn)
 	// One request at a time through one connection: passwords are compared
 	// before atMost counts, and a comparison takes tens of milliseconds.
 	server.Protocols = new(http.Protocols)
 	server.Protocols.SetHTTP1(true)
 	return serve(ctx, l, server, func(l net.Listener) error {
-		return web.Serve(l, server, &web.FlagConfig{WebConfigFile: &webConfig}, say)
+		return web.Serve(l, server, &web.FlagConfig{WebConfigFile: &webConfig}, logger)
 	})
 }
 

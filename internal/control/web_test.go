@@ -32,7 +32,7 @@ const (
 )
 
 // onNetwork serves a page on an address of its own until the test ends.
-func onNetwork(t *testing.T, webConfig string) string {
+func serveOnNetwork(t *testing.T, webConfig string) string {
 	t.Helper()
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
@@ -92,8 +92,8 @@ func certificate(t *testing.T, dir string) *x509.CertPool {
 
 const withTLS = "tls_server_config: {cert_file: cert.pem, key_file: key.pem}\n"
 
-func TestTheNetworkSeesMetricsOnly(t *testing.T) {
-	address := onNetwork(t, "")
+func TestNetworkServesMetricsOnly(t *testing.T) {
+	address := serveOnNetwork(t, "")
 	for what, want := range map[string]string{
 		"GET /metrics": "200", "GET /v1/status": "404", "POST /v1/pause": "404", "POST /metrics": "405",
 		"GET /metrics?" + strings.Repeat("x", 1<<20): "431",
@@ -113,7 +113,7 @@ func TestTheNetworkSeesMetricsOnly(t *testing.T) {
 	}
 }
 
-func TestMetricsArePasswordedAndEncrypted(t *testing.T) {
+func TestMetricsWithPasswordAndTLS(t *testing.T) {
 	dir := t.TempDir()
 	pool := certificate(t, dir)
 	for name, c := range map[string]struct {
@@ -140,7 +140,7 @@ func TestMetricsArePasswordedAndEncrypted(t *testing.T) {
 			if err := control.CheckWeb(path); err != nil {
 				t.Fatal(err)
 			}
-			request, err := http.NewRequestWithContext(t.Context(), http.MethodGet, c.scheme+"://"+onNetwork(t, path)+"/metrics", nil)
+			request, err := http.NewRequestWithContext(t.Context(), http.MethodGet, c.scheme+"://"+serveOnNetwork(t, path)+"/metrics", nil)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -172,7 +172,7 @@ func TestMetricsArePasswordedAndEncrypted(t *testing.T) {
 	}
 }
 
-func TestAWebConfigurationIsTakenWholeOrNot(t *testing.T) {
+func TestCheckWeb(t *testing.T) {
 	dir := t.TempDir()
 	certificate(t, dir)
 	for name, c := range map[string]struct{ text, want string }{
@@ -206,7 +206,7 @@ func TestAWebConfigurationIsTakenWholeOrNot(t *testing.T) {
 	}
 }
 
-func TestASlowReaderOfMetricsIsCutOff(t *testing.T) {
+func TestSlowMetricsReaderIsClosed(t *testing.T) {
 	if testing.Short() {
 		t.Skip("waits for the read timeout of 5 s")
 	}
@@ -215,7 +215,7 @@ func TestASlowReaderOfMetricsIsCutOff(t *testing.T) {
 	for name, web := range map[string]string{"in the open": "", "in the middle of a TLS handshake": file(t, dir, "web.yaml", withTLS+users)} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			conn, err := net.Dial("tcp", onNetwork(t, web))
+			conn, err := net.Dial("tcp", serveOnNetwork(t, web))
 			if err != nil {
 				t.Fatal(err)
 			}

@@ -24,15 +24,15 @@ import (
 // What the drill does to the daemon's limits and to the table. The daemon
 // waits for longer between two acts than a drill has time for.
 const (
-	settle    = 2 * time.Second
-	longest   = 90 * time.Second
-	flowCount = 8
-	shortRate = 200 // short connections a second
+	settle        = 2 * time.Second
+	timeLimit     = 90 * time.Second
+	longConnCount = 8
+	shortConnRate = 200 // short connections a second
 	// The flood fills the present max in about so many seconds, so that the
 	// forecast has something to see, and neither in less nor in more packets
 	// a second than is sane.
-	fillSeconds                = 12
-	slowestFlood, fastestFlood = 2_000, 60_000
+	fillSeconds      = 12
+	minRate, maxRate = 2_000, 60_000
 )
 
 // Options are what a drill is made of.
@@ -64,8 +64,8 @@ type Plan struct {
 	NetNS uint32
 	// Rate is new flows a second, Shorts short connections a second, and Flows
 	// the long-lived ones.
-	Rate, Shorts uint64
-	Flows        int
+	Rate, ShortRate uint64
+	LongConns       int
 	// Max is nf_conntrack_max of the host.
 	Max      uint64
 	HostWide bool
@@ -86,64 +86,64 @@ type run struct {
 	Options
 	own     *netns.NS
 	sandbox *sandbox.Sandbox
-	look    *watcher.Sampler
+	sampler *watcher.Sampler
 	log     *audit.Log
 	agent   *agent.Agent
 	dir     string
-	before  sandbox.Values
+	initial sandbox.Values
 	rate    uint64
-	score   score
+	counts  counts
 }
 
 // Run floods the table of a sandbox, lets an agent work on it, and puts
 // everything back. The error says what was not as it should be; that of a drill
 // that can't be on this host is a *RefusedError.
 func Run(ctx context.Context, o Options) (err error) {
-	e := &run{Options: o}
-	ctx, stop := context.WithTimeout(ctx, longest)
+	d := &run{Options: o}
+	ctx, stop := context.WithTimeout(ctx, timeLimit)
 	defer stop()
-	defer func() { err = errors.Join(err, e.cleanUp()) }()
-	if err := e.prepare(ctx); err != nil {
+	defer func() { err = errors.Join(err, d.cleanUp()) }()
+	if err := d.prepare(ctx); err != nil {
 		return err
 	}
-	if err := e.rehearse(ctx); err != nil {
+	if err := d.flood(ctx); err != nil {
 		return err
 	}
-	if err := e.putBack(); err != nil {
+	if err := d.revert(); err != nil {
 		return err
 	}
-	return e.verdict()
+	return d.finish()
 }
 
 // prepare makes the sandbox and the agent; nothing was written yet when it
 // fails.
-func (e *run) prepare(ctx context.Context) (err error) {
-	if e.own, err = netns.Current(); err != nil {
+func (d *run) prepare(ctx context.Context) (err error) {
+	if d.own, err = netns.Current(); err != nil {
 		return err
 	}
-	if e.sandbox, err = sandbox.New(); err != nil {
+	if d.sandbox, err = sandbox.New(); err != nil {
 		return refuse(err, "sudo ctwarden drill   # a namespace and a rule in it need root")
 	}
-	e.look = watcher.NewSampler(e.sandbox.NS, true)
-	o, err := e.look.Observe()
+	d.sampler = watcher.NewSampler(d.sandbox.NS, true)
+	o, err := d.sampler.Observe()
 	if err != nil {
 		return err
 	}
-	if err := e.check(&o); err != nil {
+	if err := d.check(&o); err != nil {
 		return err
 	}
-	if e.before, err = sandbox.ReadValues(e.own, e.sandbox.NS); err != nil {
+	if d.initial, err = sandbox.ReadValues(d.own, d.sandbox.NS); err != nil {
 		return err
 	}
-	e.rate = min(max(o.Table.Max/fillSeconds, slowestFlood), fastestFlood)
-	if e.dir, err = os.MkdirTemp("", "ctwarden-drill-"); err != nil {
+	d.rate = min(max(o.Table.Max/fillSeconds, minRate), maxRate)
+	if d.dir, err = os.MkdirTemp("", "ctwarden-drill-"); err != nil {
 		return fmt.Errorf("make directory: %w", err)
 	}
-	return e.makeAgent(ctx)
+	return d.makeAgent(ctx)
 }
 
 // check refuses a drill that this host can't bear or that can't show anything.
-func (e *run) check(o *policy.Observation) error {
+func (d *run) check(o *policy.Observation) error {
 	switch needs, free := o.Table.Max*(uint64(o.Memory.EntryBytes)+256), o.Memory.Available; {
 	case o.Absent:
 		return refuse(errors.New("nf_conntrack is not there"), "modprobe nf_conntrack")
@@ -152,7 +152,7 @@ func (e *run) check(o *policy.Observation) error {
 	case needs > free/10:
 		return refuse(fmt.Errorf("filling %d entries needs %d MiB, more than a tenth of the %d MiB that are free",
 			o.Table.Max, needs>>20, free>>20), "ctwarden simulate syn_flood   # the same without a kernel")
-	case o.Table.Max > fastestFlood*25:
+	case o.Table.Max > maxRate*25:
 		return refuse(fmt.Errorf("nf_conntrack_max is %d: a drill's flood, whose entries live for 30 s, would not fill it", o.Table.Max),
 			"ctwarden simulate syn_flood   # the same without a kernel")
 	}
@@ -160,29 +160,29 @@ func (e *run) check(o *policy.Observation) error {
 }
 
 // makeAgent makes the agent that works on the sandbox.
-func (e *run) makeAgent(ctx context.Context) (err error) {
-	hurried := *e.Config
-	hurried.Limits = e.limits()
-	if e.log, err = audit.Open(filepath.Join(e.dir, "audit.jsonl"), audit.Options{}); err != nil {
+func (d *run) makeAgent(ctx context.Context) (err error) {
+	hurried := *d.Config
+	hurried.Limits = d.drillLimits()
+	if d.log, err = audit.Open(filepath.Join(d.dir, "audit.jsonl"), audit.Options{}); err != nil {
 		return err
 	}
 	o := remediate.Options{
-		Dir: e.dir, Hash: hurried.Limits.Hash, Protect: e.Config.Protect, Ephemeral: e.sandbox.NS.Inode(),
+		Dir: d.dir, Hash: hurried.Limits.Hash, Protect: d.Config.Protect, Ephemeral: d.sandbox.NS.Inode(),
 		Find: func(inode uint32) (*netns.NS, error) {
-			if inode != e.sandbox.NS.Inode() {
+			if inode != d.sandbox.NS.Inode() {
 				return nil, os.ErrNotExist
 			}
-			return e.sandbox.NS, nil
+			return d.sandbox.NS, nil
 		},
 	}
-	if e.HostWide {
+	if d.HostWide {
 		// What is changed for the whole host stands in the host's ledger, so
 		// that "ctwarden revert" finds it should the drill be killed.
-		o.Dir = e.Config.State.Dir
+		o.Dir = d.Config.State.Dir
 		if err := os.MkdirAll(o.Dir, 0o750); err != nil {
 			return fmt.Errorf("make directory: %w", err)
 		}
-		if err := e.untouched(o.Dir); err != nil {
+		if err := d.checkLedger(o.Dir); err != nil {
 			return err
 		}
 	}
@@ -190,17 +190,17 @@ func (e *run) makeAgent(ctx context.Context) (err error) {
 	if err != nil {
 		return err
 	}
-	return e.open(ctx, agent.Options{
-		Version: e.Version, Boot: boot, Config: &hurried, Own: e.own, Table: e.sandbox.NS, Remediate: o,
-		KernelLog: watcher.KernelLog{Kmsg: watcher.NewKmsg()}, Log: e.log, Logger: slog.New(slog.DiscardHandler), OnRecord: e.record,
+	return d.open(ctx, agent.Options{
+		Version: d.Version, Boot: boot, Config: &hurried, Own: d.own, Table: d.sandbox.NS, Remediate: o,
+		KernelLog: watcher.KernelLog{Kmsg: watcher.NewKmsg()}, Log: d.log, Logger: slog.New(slog.DiscardHandler), OnRecord: d.record,
 	})
 }
 
-// untouched refuses the ledger of a daemon that is stopped and has changed
+// checkLedger refuses the ledger of a daemon that is stopped and has changed
 // values: at its end the drill puts back all that stands there, and what is in
 // other namespaces it can't find.
-func (e *run) untouched(dir string) error {
-	l, err := remediate.ReadLedger(remediate.Options{Dir: dir, Own: e.own})
+func (d *run) checkLedger(dir string) error {
+	l, err := remediate.ReadLedger(remediate.Options{Dir: dir, Own: d.own})
 	if err != nil || len(l.Entries) == 0 {
 		return err
 	}
@@ -209,7 +209,7 @@ func (e *run) untouched(dir string) error {
 
 // open makes the agent. With an error, nothing was written and there is nothing
 // to put back.
-func (e *run) open(ctx context.Context, o agent.Options) error {
+func (d *run) open(ctx context.Context, o agent.Options) error {
 	a, err := agent.New(ctx, o)
 	if errors.Is(err, remediate.ErrLocked) {
 		return refuse(fmt.Errorf("a daemon runs on this host, and --host-wide would get in its way: %w", err),
@@ -219,38 +219,38 @@ func (e *run) open(ctx context.Context, o agent.Options) error {
 	if err != nil {
 		return err
 	}
-	if e.HostWide && !a.Kernel().Can(0).MaxWritable {
+	if d.HostWide && !a.Kernel().Can(0).MaxWritable {
 		return errors.Join(refuse(errors.New("nf_conntrack_max can't be written here, so that --host-wide can't raise it"),
 			"ctwarden drill   # without --host-wide it is only told"), a.Close())
 	}
-	e.agent = a
+	d.agent = a
 	return nil
 }
 
-// limits are the configured ones, hurried: a drill lasts for seconds. One
+// drillLimits are the configured ones, hurried: a drill lasts for seconds. One
 // raise is enough to see.
-func (e *run) limits() policy.Limits {
-	l := e.Config.Limits
+func (d *run) drillLimits() policy.Limits {
+	l := d.Config.Limits
 	l.Mode = policy.Enforce
-	l.NoHostWide = !e.HostWide
+	l.NoHostWide = !d.HostWide
 	l.Verify.Settle = settle
-	l.Raise.Ceiling = min(l.Raise.Ceiling, 2*e.before.Host["nf_conntrack_max"])
+	l.Raise.Ceiling = min(l.Raise.Ceiling, 2*d.initial.Host["nf_conntrack_max"])
 	return l
 }
 
-// rehearse floods and lets the loop work until everything was seen.
-func (e *run) rehearse(ctx context.Context) (err error) {
-	flood, err := sandbox.NewFlood(e.sandbox.NS)
+// flood floods and lets the loop work until everything was seen.
+func (d *run) flood(ctx context.Context) (err error) {
+	flood, err := sandbox.NewFlood(d.sandbox.NS)
 	if err != nil {
 		return err
 	}
 	defer func() { err = errors.Join(err, flood.Close()) }()
-	flows, err := sandbox.NewFlows(e.sandbox.NS, flowCount)
+	flows, err := sandbox.NewLongConns(d.sandbox.NS, longConnCount)
 	if err != nil {
 		return err
 	}
 	defer func() { err = errors.Join(err, flows.Close()) }()
-	shorts, err := sandbox.NewShorts(e.sandbox)
+	shorts, err := sandbox.NewShortConns(d.sandbox)
 	if err != nil {
 		return err
 	}
@@ -258,27 +258,27 @@ func (e *run) rehearse(ctx context.Context) (err error) {
 	traffic, calm := context.WithCancel(ctx)
 	var running sync.WaitGroup
 	running.Go(func() { flows.Run(traffic, 50*time.Millisecond) })
-	running.Go(func() { shorts.Run(traffic, shortRate) })
-	running.Go(func() { e.score.floodErr = flood.Run(traffic, e.rate, e.rate*uint64(longest/time.Second)) })
-	running.Go(func() { e.agent.Run(traffic) })
-	e.Progress.Begin(Plan{
-		NetNS: e.sandbox.NS.Inode(), Rate: e.rate, Shorts: shortRate, Flows: flowCount,
-		Max: e.before.Host["nf_conntrack_max"], HostWide: e.HostWide,
+	running.Go(func() { shorts.Run(traffic, shortConnRate) })
+	running.Go(func() { d.counts.floodErr = flood.Run(traffic, d.rate, d.rate*uint64(timeLimit/time.Second)) })
+	running.Go(func() { d.agent.Run(traffic) })
+	d.Progress.Begin(Plan{
+		NetNS: d.sandbox.NS.Inode(), Rate: d.rate, ShortRate: shortConnRate, LongConns: longConnCount,
+		Max: d.initial.Host["nf_conntrack_max"], HostWide: d.HostWide,
 	})
-	e.watch(traffic, flood)
-	e.score.end()
+	d.watch(traffic, flood)
+	d.counts.stop()
 	calm()
 	running.Wait()
-	e.score.Sent, e.score.Refused = flood.Sent.Load(), flood.Refused.Load()
-	e.score.Alive, e.score.Flows = flows.Alive()
-	e.score.Trips, e.score.Slowest = flows.Trips.Load(), time.Duration(flows.Slowest.Load())
-	e.score.Shorts = shorts.Made.Load()
-	return errors.Join(e.score.floodErr, interrupted(ctx))
+	d.counts.Sent, d.counts.Refused = flood.Sent.Load(), flood.Refused.Load()
+	d.counts.Alive, d.counts.LongConns = flows.Alive()
+	d.counts.RoundTrips, d.counts.Slowest = flows.RoundTrips.Load(), time.Duration(flows.Slowest.Load())
+	d.counts.ShortConns = shorts.Made.Load()
+	return errors.Join(d.counts.floodErr, interrupted(ctx))
 }
 
 // watch tells the fill once a second until everything was seen or the time is
 // up.
-func (e *run) watch(ctx context.Context, flood *sandbox.Flood) {
+func (d *run) watch(ctx context.Context, flood *sandbox.Flood) {
 	ticks := time.NewTicker(time.Second)
 	defer ticks.Stop()
 	for {
@@ -286,9 +286,9 @@ func (e *run) watch(ctx context.Context, flood *sandbox.Flood) {
 		case <-ctx.Done():
 			return
 		case <-ticks.C:
-			s := e.agent.Status()
-			e.Progress.Fill(&s, flood.Refused.Load())
-			if e.score.complete() {
+			s := d.agent.Status()
+			d.Progress.Fill(&s, flood.Refused.Load())
+			if d.counts.complete() {
 				return
 			}
 		}
@@ -296,7 +296,7 @@ func (e *run) watch(ctx context.Context, flood *sandbox.Flood) {
 }
 
 // record notes what the loop did, and passes it on.
-func (e *run) record(r audit.Record) {
-	e.score.note(r)
-	e.Progress.Record(r)
+func (d *run) record(r audit.Record) {
+	d.counts.add(r)
+	d.Progress.Record(r)
 }

@@ -105,8 +105,8 @@ func (f *Flood) send(n uint32) error {
 	return nil
 }
 
-// Shorts opens TCP connections that close at once and leave TIME_WAIT behind.
-type Shorts struct {
+// ShortConns opens TCP connections that close at once and leave TIME_WAIT behind.
+type ShortConns struct {
 	// Made counts the connections that were made, Failed those that were
 	// not.
 	Made, Failed atomic.Uint64
@@ -114,18 +114,18 @@ type Shorts struct {
 	listener     net.Listener
 }
 
-// shortsPort is where Shorts connect to.
-const shortsPort = 7001
+// shortConnsPort is where Shorts connect to.
+const shortConnsPort = 7001
 
-// NewShorts listens in the namespace, on a thread of its own.
-func NewShorts(sandbox *Sandbox) (*Shorts, error) {
-	ns, err := sandbox.thread()
+// NewShortConns listens in the namespace, on a thread of its own.
+func NewShortConns(sandbox *Sandbox) (*ShortConns, error) {
+	ns, err := sandbox.openAgain()
 	if err != nil {
 		return nil, err
 	}
-	s := &Shorts{ns: ns}
+	s := &ShortConns{ns: ns}
 	err = ns.Do(func() (err error) {
-		s.listener, err = net.Listen("tcp4", fmt.Sprintf("0.0.0.0:%d", shortsPort))
+		s.listener, err = net.Listen("tcp4", fmt.Sprintf("0.0.0.0:%d", shortConnsPort))
 		return err
 	})
 	if err != nil {
@@ -135,7 +135,7 @@ func NewShorts(sandbox *Sandbox) (*Shorts, error) {
 	return s, nil
 }
 
-func (s *Shorts) accept() {
+func (s *ShortConns) accept() {
 	for {
 		c, err := s.listener.Accept()
 		if err != nil {
@@ -151,7 +151,7 @@ func (s *Shorts) accept() {
 }
 
 // Run opens rate connections a second until ctx is done.
-func (s *Shorts) Run(ctx context.Context, rate int) {
+func (s *ShortConns) Run(ctx context.Context, rate int) {
 	ticks := time.NewTicker(time.Second / time.Duration(rate))
 	defer ticks.Stop()
 	for n := uint32(0); ; n++ {
@@ -160,7 +160,7 @@ func (s *Shorts) Run(ctx context.Context, rate int) {
 			return
 		case <-ticks.C:
 		}
-		to := net.TCPAddr{IP: net.IPv4(127, 0, byte(1+n>>8%200), byte(n)), Port: shortsPort}
+		to := net.TCPAddr{IP: net.IPv4(127, 0, byte(1+n>>8%200), byte(n)), Port: shortConnsPort}
 		err := s.ns.Do(func() error {
 			c, err := net.DialTimeout("tcp4", to.String(), 200*time.Millisecond)
 			if err != nil {
@@ -177,4 +177,4 @@ func (s *Shorts) Run(ctx context.Context, rate int) {
 }
 
 // Close stops listening.
-func (s *Shorts) Close() error { return errors.Join(s.listener.Close(), s.ns.Close()) }
+func (s *ShortConns) Close() error { return errors.Join(s.listener.Close(), s.ns.Close()) }

@@ -26,7 +26,7 @@ func New() (*Sandbox, error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := track(ns); err != nil {
+	if err := enableTracking(ns); err != nil {
 		return nil, errors.Join(fmt.Errorf("turn tracking on: %w", err), ns.Close())
 	}
 	return &Sandbox{NS: ns}, nil
@@ -35,8 +35,8 @@ func New() (*Sandbox, error) {
 // Close removes the namespace. What was tracked in it goes with it.
 func (s *Sandbox) Close() error { return s.NS.Close() }
 
-// track adds the rule "ct state new counter" to the output of the namespace.
-func track(ns *netns.NS) error {
+// enableTracking adds the rule "ct state new counter" to the output of the namespace.
+func enableTracking(ns *netns.NS) error {
 	return ns.Do(func() error {
 		c, err := nftables.New()
 		if err != nil {

@@ -46,7 +46,7 @@ func entries(t *testing.T, sandbox *Sandbox) int {
 	return n
 }
 
-func TestEachFloodPacketIsAnEntry(t *testing.T) {
+func TestFloodPacketsAreEntries(t *testing.T) {
 	sandbox := newSandbox(t)
 	flood, err := NewFlood(sandbox.NS)
 	if err != nil {
@@ -63,14 +63,14 @@ func TestEachFloodPacketIsAnEntry(t *testing.T) {
 	}
 }
 
-func TestFlowsCarryDataAndShortsEnd(t *testing.T) {
+func TestLongConnsStayAndShortConnsEnd(t *testing.T) {
 	sandbox := newSandbox(t)
-	flows, err := NewFlows(sandbox.NS, 3)
+	flows, err := NewLongConns(sandbox.NS, 3)
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer flows.Close()
-	shorts, err := NewShorts(sandbox)
+	shorts, err := NewShortConns(sandbox)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -79,9 +79,9 @@ func TestFlowsCarryDataAndShortsEnd(t *testing.T) {
 	done := make(chan struct{})
 	go func() { defer close(done); flows.Run(ctx, time.Millisecond) }()
 	go shorts.Run(ctx, 500)
-	for flows.Trips.Load() < 30 || shorts.Made.Load() < 20 {
+	for flows.RoundTrips.Load() < 30 || shorts.Made.Load() < 20 {
 		if t.Context().Err() != nil || shorts.Failed.Load() > 0 {
-			t.Fatalf("%d trips, %d short connections, %d failed", flows.Trips.Load(), shorts.Made.Load(), shorts.Failed.Load())
+			t.Fatalf("%d trips, %d short connections, %d failed", flows.RoundTrips.Load(), shorts.Made.Load(), shorts.Failed.Load())
 		}
 		time.Sleep(time.Millisecond)
 	}
@@ -95,9 +95,9 @@ func TestFlowsCarryDataAndShortsEnd(t *testing.T) {
 	}
 }
 
-func TestDeadFlowIsNoticed(t *testing.T) {
+func TestDeadLongConnIsCounted(t *testing.T) {
 	sandbox := newSandbox(t)
-	flows, err := NewFlows(sandbox.NS, 2)
+	flows, err := NewLongConns(sandbox.NS, 2)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -75,7 +75,7 @@ func (l load) run(ctx context.Context) (c curve, err error) {
 		return c, err
 	}
 	defer func() { err = errors.Join(err, flood.Close()) }()
-	shorts, err := sandbox.NewShorts(box)
+	shorts, err := sandbox.NewShortConns(box)
 	if err != nil {
 		return c, err
 	}
@@ -84,7 +84,7 @@ func (l load) run(ctx context.Context) (c curve, err error) {
 }
 
 // sample lets the traffic run and counts meanwhile.
-func (l load) sample(ctx context.Context, box *sandbox.Sandbox, flood *sandbox.Flood, shorts *sandbox.Shorts) (c curve, err error) {
+func (l load) sample(ctx context.Context, box *sandbox.Sandbox, flood *sandbox.Flood, shorts *sandbox.ShortConns) (c curve, err error) {
 	if c.max, err = value(box, "max"); err != nil {
 		return c, err
 	}
@@ -124,7 +124,7 @@ func (l load) sample(ctx context.Context, box *sandbox.Sandbox, flood *sandbox.F
 }
 
 // runShorts makes the short connections, at their time.
-func runShorts(ctx context.Context, shorts *sandbox.Shorts) {
+func runShorts(ctx context.Context, shorts *sandbox.ShortConns) {
 	select {
 	case <-ctx.Done():
 		return

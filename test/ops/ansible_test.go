@@ -30,7 +30,7 @@ func ansible(t *testing.T, name string, args ...string) {
 	}
 }
 
-func TestAnsibleReadsTheRole(t *testing.T) {
+func TestAnsibleSyntax(t *testing.T) {
 	inventory := filepath.Join(t.TempDir(), "inventory")
 	if err := os.WriteFile(inventory, []byte("[ctwarden]\ngw1\ngw2\n[ctwarden_canary]\ngw1\n"), 0o600); err != nil {
 		t.Fatal(err)
@@ -38,13 +38,13 @@ func TestAnsibleReadsTheRole(t *testing.T) {
 	ansible(t, "ansible-playbook", "--syntax-check", "--inventory", inventory, root+"packaging/ansible/site.yml")
 }
 
-func TestAnsibleLintAgrees(t *testing.T) {
+func TestAnsibleLint(t *testing.T) {
 	ansible(t, "ansible-lint", "--offline", root+"packaging/ansible/site.yml", role)
 }
 
-// TestTheRoleMakesAConfiguration has Ansible fill in the file that the role
+// TestRoleWritesConfiguration has Ansible fill in the file that the role
 // puts in place, and loads it.
-func TestTheRoleMakesAConfiguration(t *testing.T) {
+func TestRoleWritesConfiguration(t *testing.T) {
 	var tasks []map[string]any
 	if err := yaml.Unmarshal([]byte(read(t, role+"tasks/main.yml")), &tasks); err != nil {
 		t.Fatal(err)

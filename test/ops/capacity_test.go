@@ -21,9 +21,9 @@ var update = flag.Bool("update", false, "write the tables of docs/operations.md 
 // slab is the size of an entry on most 64-bit kernels, in bytes.
 const slab = 256
 
-// most is the largest max that limits permit a host of so much memory, three
+// maxEntries is the largest max that limits permit a host of so much memory, three
 // quarters of which are available.
-func most(l *policy.Limits, memory uint64) uint64 {
+func maxEntries(l *policy.Limits, memory uint64) uint64 {
 	o := policy.Observation{
 		Table:  conntrack.Table{Max: 65536, Buckets: 65536},
 		Memory: policy.Memory{Total: memory, Available: memory / 4 * 3, EntryBytes: slab},
@@ -32,8 +32,8 @@ func most(l *policy.Limits, memory uint64) uint64 {
 	return a.Budget.Max
 }
 
-// TestWhatAProfilePermits keeps the handbook's table of how high max may go.
-func TestWhatAProfilePermits(t *testing.T) {
+// TestProfileCapacity keeps the handbook's table of how high max may go.
+func TestProfileCapacity(t *testing.T) {
 	var b strings.Builder
 	b.WriteString("| memory | defaults, Docker host | Kubernetes node | web server | small VPS | gateway |\n|--:|--:|--:|--:|--:|--:|\n")
 	for _, gib := range []uint64{1, 4, 16, 64, 256} {
@@ -43,16 +43,16 @@ func TestWhatAProfilePermits(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			fmt.Fprintf(&b, " %s |", grouped(most(&c.Limits, gib<<30)))
+			fmt.Fprintf(&b, " %s |", grouped(maxEntries(&c.Limits, gib<<30)))
 		}
 		b.WriteString("\n")
 	}
-	keep(t, "capacity", b.String())
+	checkTable(t, "capacity", b.String())
 }
 
-// keep compares a table of the handbook with what it should be; with -update
+// checkTable compares a table of the handbook with what it should be; with -update
 // it writes it.
-func keep(t *testing.T, name, table string) {
+func checkTable(t *testing.T, name, table string) {
 	t.Helper()
 	book := read(t, handbook)
 	shown := regexp.MustCompile("(?s)<!-- " + name + " -->\n.*?<!-- /" + name + " -->")
@@ -71,8 +71,8 @@ func keep(t *testing.T, name, table string) {
 	}
 }
 
-// TestWhatATableTakes reckons the handbook's sums again.
-func TestWhatATableTakes(t *testing.T) {
+// TestTableMemory reckons the handbook's sums again.
+func TestTableMemory(t *testing.T) {
 	l := policy.Defaults()
 	each := uint64(slab + l.Budget.ExtensionBytes)
 	rows := regexp.MustCompile(`(?m)^\| ([\d,]+) \| (\d+) MiB \| ([\d.]+) MiB \| (\d+) MiB \|$`).FindAllStringSubmatch(read(t, handbook), -1)

@@ -7,10 +7,10 @@ import (
 	"testing"
 )
 
-// TestTheDashboardCanBeProvisioned: Grafana takes a file as it is. What it does
+// TestDashboardProvisioning: Grafana takes a file as it is. What it does
 // not understand it leaves out in silence: a panel without data, a number
 // without a unit, a panel under another.
-func TestTheDashboardCanBeProvisioned(t *testing.T) {
+func TestDashboardProvisioning(t *testing.T) {
 	type source struct{ Type, UID string }
 	var d struct {
 		ID            *int

@@ -56,7 +56,7 @@ func at(t *testing.T, d any, path ...any) any {
 	return d
 }
 
-func TestTheDaemonSetHasWhatTheJobNeedsAndNoMore(t *testing.T) {
+func TestDaemonSetPrivileges(t *testing.T) {
 	pod := at(t, documents(t, read(t, root+"packaging/kubernetes/base/daemonset.yaml"))[0], "spec", "template", "spec")
 	for name, want := range map[string]any{
 		"hostNetwork": true, "hostPID": nil, "hostIPC": nil, "automountServiceAccountToken": false, "priorityClassName": "system-node-critical",
@@ -85,7 +85,7 @@ func TestTheDaemonSetHasWhatTheJobNeedsAndNoMore(t *testing.T) {
 	}
 }
 
-func TestKustomizeBuildsBothWays(t *testing.T) {
+func TestKustomizeBuildsBothOverlays(t *testing.T) {
 	for overlay, privileged := range map[string]bool{"base": true, "observe": false} {
 		// What is said of downloads goes to standard error.
 		text, err := exec.CommandContext(t.Context(), "go", "tool", "-modfile="+root+"tools/kustomize.mod", "kustomize", "build",
@@ -109,7 +109,7 @@ func TestKustomizeBuildsBothWays(t *testing.T) {
 	}
 }
 
-func TestThePluginOfNodeProblemDetector(t *testing.T) {
+func TestNodeProblemDetectorPlugin(t *testing.T) {
 	const script = root + "packaging/npd/check-conntrack"
 	for name, c := range map[string]struct {
 		says string
@@ -165,7 +165,7 @@ func TestThePluginOfNodeProblemDetector(t *testing.T) {
 	}
 }
 
-func TestTheRoleIsYAMLAndItsConfigurationIsTaken(t *testing.T) {
+func TestRoleIsYAML(t *testing.T) {
 	for _, path := range append(glob(t, "packaging/ansible/roles/ctwarden/*/main.yml"), root+"packaging/ansible/site.yml") {
 		var any any
 		if err := yaml.Unmarshal([]byte(read(t, path)), &any); err != nil {
@@ -183,7 +183,7 @@ func TestTheRoleIsYAMLAndItsConfigurationIsTaken(t *testing.T) {
 	}
 }
 
-func TestTheImageIsBuiltLikeTheProgram(t *testing.T) {
+func TestImageBuildFlags(t *testing.T) {
 	image, makefile := read(t, root+"packaging/Containerfile"), read(t, root+"Makefile")
 	for _, flag := range []string{"CGO_ENABLED=0", "-trimpath", "-s -w -buildid=", "./cmd/ctwarden"} {
 		if !strings.Contains(image, flag) || !strings.Contains(makefile, flag) {

@@ -236,9 +236,9 @@ func (c *container) exec(t *testing.T, running *exec.Cmd, command ...string) (st
 	return string(text), cmd.ProcessState.ExitCode()
 }
 
-// TestTheImageRunsAsTheManifestsSay builds the image, runs it as the manifests
+// TestImageRunsByManifest builds the image, runs it as the manifests
 // have a node run it, and asks the probes.
-func TestTheImageRunsAsTheManifestsSay(t *testing.T) {
+func TestImageRunsByManifest(t *testing.T) {
 	if text := os.Getenv(containerEnv); text != "" {
 		var c container
 		if err := json.Unmarshal([]byte(text), &c); err != nil {

@@ -88,9 +88,9 @@ func eventually(t *testing.T, what string, done func() bool) {
 	}
 }
 
-// liveAs makes this process a host with a name, a journal and an audit log,
+// setHostname makes this process a host with a name, a journal and an audit log,
 // and has an incident recorded as the daemon does.
-func liveAs(t *testing.T, name string) {
+func setHostname(t *testing.T, name string) {
 	t.Helper()
 	dir := os.Getenv("CTWARDEN_TEST_OPS_DIR")
 	if err := errors.Join(
@@ -189,13 +189,13 @@ func collect(t *testing.T, dirs map[string]string) string {
 // asked finds the commands that docs/fleet.md shows of the collector.
 var asked = regexp.MustCompile(`(?m)^(?:\$ |J=")(journalctl --directory=/var/log/journal/remote [^"\n]*)`)
 
-// TestIncidentsOfManyHostsAreAskedInOnePlace takes records out of two hosts
+// TestFleetIncidentsInCentralJournal takes records out of two hosts
 // by journald, systemd-journal-upload and systemd-journal-remote, and runs the
 // commands of docs/fleet.md where they arrive.
-func TestIncidentsOfManyHostsAreAskedInOnePlace(t *testing.T) {
+func TestFleetIncidentsInCentralJournal(t *testing.T) {
 	needJournalRemote(t)
 	if name := os.Getenv(hostEnv); name != "" {
-		liveAs(t, name)
+		setHostname(t, name)
 		return
 	}
 	dirs := map[string]string{"gw1": host(t, "gw1"), "gw2": host(t, "gw2")}
@@ -218,12 +218,12 @@ func TestIncidentsOfManyHostsAreAskedInOnePlace(t *testing.T) {
 		}
 	}
 	for name, dir := range dirs {
-		proven(t, remote, name, dir)
+		verifyAgainstJournal(t, remote, name, dir)
 	}
 }
 
-// proven checks the log of a host against what left it.
-func proven(t *testing.T, remote, name, dir string) {
+// verifyAgainstJournal checks the log of a host against what left it.
+func verifyAgainstJournal(t *testing.T, remote, name, dir string) {
 	t.Helper()
 	text, err := exec.Command("journalctl", "--directory="+remote, "--quiet", "--output=cat", "--output-fields=CTWARDEN_RECORD", "_HOSTNAME="+name).Output()
 	if err != nil {

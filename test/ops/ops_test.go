@@ -39,7 +39,7 @@ func glob(t *testing.T, pattern string) []string {
 	return paths
 }
 
-func TestEveryProfileIsTakenAndExplained(t *testing.T) {
+func TestProfilesLoadAndAreDocumented(t *testing.T) {
 	book := read(t, handbook)
 	for _, path := range glob(t, "packaging/profiles/*.yaml") {
 		c, err := config.Load(config.Source{Path: path, Explicit: true})
@@ -66,7 +66,7 @@ func headings(page string) map[string]bool {
 	return anchors
 }
 
-func TestEveryAlertHasItsPageAndItsTest(t *testing.T) {
+func TestAlertsHaveRunbookAndTest(t *testing.T) {
 	anchors, tested := headings(read(t, handbook)), read(t, tests)+read(t, week)
 	alerts := regexp.MustCompile(`(?ms)- alert: (\w+)$(.*?)runbook_url: \S+/docs/operations\.md#(\S+)$`).FindAllStringSubmatch(read(t, rules), -1)
 	if n := strings.Count(read(t, rules), "- alert:"); n != len(alerts) || n == 0 {
@@ -85,7 +85,7 @@ func TestEveryAlertHasItsPageAndItsTest(t *testing.T) {
 	}
 }
 
-func TestMetricsInUseAreMetricsThatAre(t *testing.T) {
+func TestUsedMetricsExist(t *testing.T) {
 	known := map[string]bool{}
 	for _, m := range regexp.MustCompile("(?m)^\\| `(ctwarden_\\w+)` \\| (\\w+)").FindAllStringSubmatch(read(t, root+"docs/metrics.md"), -1) {
 		known[m[1]] = true
@@ -104,7 +104,7 @@ func TestMetricsInUseAreMetricsThatAre(t *testing.T) {
 	}
 }
 
-func TestPromtoolAgrees(t *testing.T) {
+func TestPromtoolChecksRules(t *testing.T) {
 	promtool, err := exec.LookPath("promtool")
 	if err != nil {
 		t.Skip("needs promtool (Debian package prometheus)")
@@ -118,10 +118,10 @@ func TestPromtoolAgrees(t *testing.T) {
 	}
 }
 
-// TestEveryAlertIsSeenToFireAndToBeOver: the tests of internal/cli with a real
+// TestAlertsFireAndResolve: the tests of internal/cli with a real
 // Prometheus, which `make long` runs, have each of the rules fire for its reason
 // and end with it.
-func TestEveryAlertIsSeenToFireAndToBeOver(t *testing.T) {
+func TestAlertsFireAndResolve(t *testing.T) {
 	var seen strings.Builder
 	for _, path := range glob(t, "internal/cli/alerts*_test.go") {
 		seen.WriteString(read(t, path))

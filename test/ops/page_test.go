@@ -11,7 +11,7 @@ import (
 
 var link = regexp.MustCompile(`\]\(([^)\s]+)\)`)
 
-func TestLinksOfTheDocumentsLeadSomewhere(t *testing.T) {
+func TestDocumentLinksResolve(t *testing.T) {
 	for _, path := range append(glob(t, "docs/*.md"), root+"README.md", root+"CHANGELOG.md") {
 		page := read(t, path)
 		for _, m := range link.FindAllStringSubmatch(page, -1) {
@@ -64,9 +64,9 @@ func commands(page string) []string {
 	return found
 }
 
-// TestTheCommandsOfThePagesAreThere asks the program for the help of each
+// TestDocumentedCommandsExist asks the program for the help of each
 // command that the pages for operators type, and looks for its flags there.
-func TestTheCommandsOfThePagesAreThere(t *testing.T) {
+func TestDocumentedCommandsExist(t *testing.T) {
 	program := filepath.Join(t.TempDir(), "ctwarden")
 	build := exec.CommandContext(t.Context(), "go", "build", "-o", program, "./cmd/ctwarden")
 	build.Dir = root

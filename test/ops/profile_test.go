@@ -54,9 +54,9 @@ at 2m for 15m: tcp_short 20/s to 4000/s
 `},
 }
 
-// TestAProfileIsWorthItsPlace plays what each profile is for, and keeps the
+// TestProfilesBeatDefaults plays what each profile is for, and keeps the
 // handbook's table of it.
-func TestAProfileIsWorthItsPlace(t *testing.T) {
+func TestProfilesBeatDefaults(t *testing.T) {
 	var b strings.Builder
 	b.WriteString("| profile | load | nobody acts | defaults | profile |\n|---|---|--:|--:|--:|\n")
 	for _, role := range roles {
@@ -77,5 +77,5 @@ func TestAProfileIsWorthItsPlace(t *testing.T) {
 		}
 		fmt.Fprintf(&b, "| `%s` | %s | %s | %s | %s |\n", role.profile, role.load, grouped(nobody), grouped(defaults), grouped(profile))
 	}
-	keep(t, "profiles", b.String())
+	checkTable(t, "profiles", b.String())
 }

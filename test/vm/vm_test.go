@@ -299,8 +299,8 @@ func TestCpio(t *testing.T) {
 	}
 }
 
-// TestEveryKernelFacingPackageIsListed finds the packages whose tests make a network namespace.
-func TestEveryKernelFacingPackageIsListed(t *testing.T) {
+// TestKernelFacingPackagesAreListed finds the packages whose tests make a network namespace.
+func TestKernelFacingPackagesAreListed(t *testing.T) {
 	facing := []string{"github.com/ctwarden/ctwarden/internal/netns", "github.com/ctwarden/ctwarden/internal/ctnetlink/cttest"}
 	err := filepath.WalkDir("../..", func(name string, d fs.DirEntry, err error) error {
 		if err == nil && d.IsDir() && strings.HasPrefix(d.Name(), ".") && d.Name() != ".." {

@@ -64,54 +64,54 @@ func removeStale(path string) error {
 	return nil
 }
 
-// A door lets a few connections in at a time, and knows who they are. Those
+// A limitListener lets a few connections in at a time, and knows who they are. Those
 // who come while it is full wait in the kernel's backlog.
-type door struct {
+type limitListener struct {
 	net.Listener
-	places chan struct{}
-	shut   chan struct{}
+	slots  chan struct{}
+	closed chan struct{}
 	once   sync.Once
 }
 
-func newDoor(l net.Listener, places int) *door {
-	return &door{Listener: l, places: make(chan struct{}, places), shut: make(chan struct{})}
+func newLimitListener(l net.Listener, slots int) *limitListener {
+	return &limitListener{Listener: l, slots: make(chan struct{}, slots), closed: make(chan struct{})}
 }
 
 // Accept implements net.Listener.
-func (d *door) Accept() (net.Conn, error) {
+func (d *limitListener) Accept() (net.Conn, error) {
 	select {
-	case d.places <- struct{}{}:
-	case <-d.shut:
+	case d.slots <- struct{}{}:
+	case <-d.closed:
 		return nil, net.ErrClosed
 	}
 	conn, err := d.Listener.Accept()
 	if err != nil {
-		<-d.places
+		<-d.slots
 		return nil, err
 	}
-	return &visitor{Conn: conn, leave: sync.OnceFunc(func() { <-d.places })}, nil
+	return &peerConn{Conn: conn, release: sync.OnceFunc(func() { <-d.slots })}, nil
 }
 
 // Close implements net.Listener.
-func (d *door) Close() error {
-	d.once.Do(func() { close(d.shut) })
+func (d *limitListener) Close() error {
+	d.once.Do(func() { close(d.closed) })
 	return d.Listener.Close()
 }
 
-// A visitor is a connection that holds a place.
-type visitor struct {
+// A peerConn is a connection that holds a place.
+type peerConn struct {
 	net.Conn
-	leave func()
+	release func()
 }
 
 // Close gives the place back.
-func (v *visitor) Close() error {
-	defer v.leave()
+func (v *peerConn) Close() error {
+	defer v.release()
 	return v.Conn.Close()
 }
 
 // peer asks the kernel who connected.
-func (v *visitor) peer() (Peer, error) {
+func (v *peerConn) peer() (Peer, error) {
 	conn, ok := v.Conn.(*net.UnixConn)
 	if !ok {
 		return Peer{}, errors.New("not a unix socket")
@@ -131,16 +131,16 @@ func (v *visitor) peer() (Peer, error) {
 	return Peer{UID: cred.Uid, GID: cred.Gid, PID: cred.Pid}, nil
 }
 
-type visitorKey struct{}
+type connKey struct{}
 
-// remember keeps the connection for the requests that come through it.
-func remember(ctx context.Context, conn net.Conn) context.Context {
-	return context.WithValue(ctx, visitorKey{}, conn)
+// withConn keeps the connection for the requests that come through it.
+func withConn(ctx context.Context, conn net.Conn) context.Context {
+	return context.WithValue(ctx, connKey{}, conn)
 }
 
-// caller returns who made a request.
-func caller(r *http.Request) (Peer, error) {
-	v, ok := r.Context().Value(visitorKey{}).(*visitor)
+// peerOf returns who made a request.
+func peerOf(r *http.Request) (Peer, error) {
+	v, ok := r.Context().Value(connKey{}).(*peerConn)
 	if !ok {
 		return Peer{}, errors.New("ask who is calling: no connection")
 	}

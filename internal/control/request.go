@@ -9,8 +9,8 @@ import (
 	"unicode/utf8"
 )
 
-// An Ask is what a person asks for, with the fields that its command takes.
-type Ask struct {
+// An Request is what a person asks for, with the fields that its command takes.
+type Request struct {
 	// Reason is written to the audit log: at most MaxReason bytes of UTF-8.
 	Reason string
 	// For is how long it lasts; a whole number of seconds.
@@ -36,7 +36,7 @@ type wire struct {
 }
 
 // MarshalJSON implements json.Marshaler.
-func (a Ask) MarshalJSON() ([]byte, error) {
+func (a Request) MarshalJSON() ([]byte, error) {
 	w := wire{Reason: a.Reason, Force: a.Force}
 	if a.For != 0 {
 		w.For = a.For.String()
@@ -45,7 +45,7 @@ func (a Ask) MarshalJSON() ([]byte, error) {
 }
 
 // Check says what is wrong with an ask.
-func (a Ask) Check() error {
+func (a Request) Check() error {
 	switch {
 	case len(a.Reason) > MaxReason:
 		return fmt.Errorf("the reason is longer than %d bytes", MaxReason)
@@ -59,25 +59,25 @@ func (a Ask) Check() error {
 	return nil
 }
 
-// readAsk reads one JSON object and nothing after it. No body is the zero Ask.
-func readAsk(body io.Reader) (Ask, error) {
+// readRequest reads one JSON object and nothing after it. No body is the zero Ask.
+func readRequest(body io.Reader) (Request, error) {
 	decoder := json.NewDecoder(body)
 	decoder.DisallowUnknownFields()
 	var w wire
 	if err := decoder.Decode(&w); errors.Is(err, io.EOF) {
-		return Ask{}, nil
+		return Request{}, nil
 	} else if err != nil {
-		return Ask{}, fmt.Errorf("read request: %w", err)
+		return Request{}, fmt.Errorf("read request: %w", err)
 	}
 	if _, err := decoder.Token(); !errors.Is(err, io.EOF) {
-		return Ask{}, errors.New("read request: more than one JSON object")
+		return Request{}, errors.New("read request: more than one JSON object")
 	}
-	ask := Ask{Reason: w.Reason, Force: w.Force}
+	request := Request{Reason: w.Reason, Force: w.Force}
 	if w.For != "" {
 		var err error
-		if ask.For, err = time.ParseDuration(w.For); err != nil {
-			return Ask{}, fmt.Errorf("read request: for: %w", err)
+		if request.For, err = time.ParseDuration(w.For); err != nil {
+			return Request{}, fmt.Errorf("read request: for: %w", err)
 		}
 	}
-	return ask, ask.Check()
+	return request, request.Check()
 }

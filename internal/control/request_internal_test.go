@@ -6,9 +6,9 @@ import (
 	"testing"
 )
 
-// FuzzReadAsk: whatever is sent, what is accepted is within its bounds and
+// FuzzReadRequest: whatever is sent, what is accepted is within its bounds and
 // reads the same again.
-func FuzzReadAsk(f *testing.F) {
+func FuzzReadRequest(f *testing.F) {
 	for _, seed := range []string{
 		"", "{}", "null", "[]", `{"reason":"x","for":"1h","force":true}`, `{"for":"1ns"}`, `{"for":"720h1s"}`,
 		`{"reason":"\ud800"}`, `{"reason":"` + strings.Repeat("ä", 300) + `"}`, `{"for":"9223372036s"}`, `{}{}`, `{"FOR":"1h"}`,
@@ -16,7 +16,7 @@ func FuzzReadAsk(f *testing.F) {
 		f.Add(seed)
 	}
 	f.Fuzz(func(t *testing.T, text string) {
-		ask, err := readAsk(strings.NewReader(text))
+		ask, err := readRequest(strings.NewReader(text))
 		if err != nil {
 			return
 		}
@@ -27,7 +27,7 @@ func FuzzReadAsk(f *testing.F) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if got, err := readAsk(strings.NewReader(string(again))); err != nil || got != ask {
+		if got, err := readRequest(strings.NewReader(string(again))); err != nil || got != ask {
 			t.Fatalf("%q became %+v, then %s became %+v, %v", text, ask, again, got, err)
 		}
 	})

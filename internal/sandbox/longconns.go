@@ -15,8 +15,8 @@ import (
 	"github.com/ctwarden/ctwarden/internal/netns"
 )
 
-// thread returns the sandbox's namespace with another thread in it.
-func (s *Sandbox) thread() (*netns.NS, error) {
+// openAgain returns the sandbox's namespace with another thread in it.
+func (s *Sandbox) openAgain() (*netns.NS, error) {
 	path := filepath.Join("/proc/self/fd", fmt.Sprint(s.NS.File().Fd()))
 	f, err := os.Open(path)
 	if err != nil {
@@ -25,27 +25,27 @@ func (s *Sandbox) thread() (*netns.NS, error) {
 	return netns.OpenFile(f)
 }
 
-// flowsPort is where Flows connect to.
-const flowsPort = 7000
+// longConnsPort is where Flows connect to.
+const longConnsPort = 7000
 
-// Flows are long-lived TCP connections over which a byte goes there and back
+// LongConns are long-lived TCP connections over which a byte goes there and back
 // all the time: what ctwarden must never harm.
-type Flows struct {
-	// Trips counts the bytes that came back, Slowest is the longest that one
+type LongConns struct {
+	// RoundTrips counts the bytes that came back, Slowest is the longest that one
 	// took, in nanoseconds.
-	Trips    atomic.Uint64
-	Slowest  atomic.Int64
-	listener net.Listener
-	conns    []net.Conn
-	alive    atomic.Int64
-	running  sync.WaitGroup
+	RoundTrips atomic.Uint64
+	Slowest    atomic.Int64
+	listener   net.Listener
+	conns      []net.Conn
+	alive      atomic.Int64
+	running    sync.WaitGroup
 }
 
-// NewFlows opens n connections in the namespace.
-func NewFlows(ns *netns.NS, n int) (*Flows, error) {
-	f := &Flows{}
+// NewLongConns opens n connections in the namespace.
+func NewLongConns(ns *netns.NS, n int) (*LongConns, error) {
+	f := &LongConns{}
 	err := ns.Do(func() (err error) {
-		f.listener, err = net.Listen("tcp4", fmt.Sprintf("127.0.0.1:%d", flowsPort))
+		f.listener, err = net.Listen("tcp4", fmt.Sprintf("127.0.0.1:%d", longConnsPort))
 		return err
 	})
 	if err != nil {
@@ -68,7 +68,7 @@ func NewFlows(ns *netns.NS, n int) (*Flows, error) {
 	return f, nil
 }
 
-func (f *Flows) echo() {
+func (f *LongConns) echo() {
 	for {
 		c, err := f.listener.Accept()
 		if err != nil {
@@ -83,10 +83,10 @@ func (f *Flows) echo() {
 
 // Run sends a byte over each flow every interval until ctx is done. A flow
 // whose byte does not come back within five seconds is dead.
-func (f *Flows) Run(ctx context.Context, interval time.Duration) {
+func (f *LongConns) Run(ctx context.Context, interval time.Duration) {
 	for _, c := range f.conns {
 		f.running.Go(func() {
-			if err := f.talk(ctx, c, interval); err != nil {
+			if err := f.exchange(ctx, c, interval); err != nil {
 				f.alive.Add(-1)
 			}
 		})
@@ -94,7 +94,7 @@ func (f *Flows) Run(ctx context.Context, interval time.Duration) {
 	f.running.Wait()
 }
 
-func (f *Flows) talk(ctx context.Context, c net.Conn, interval time.Duration) error {
+func (f *LongConns) exchange(ctx context.Context, c net.Conn, interval time.Duration) error {
 	ticks := time.NewTicker(interval)
 	defer ticks.Stop()
 	b := []byte{0}
@@ -114,7 +114,7 @@ func (f *Flows) talk(ctx context.Context, c net.Conn, interval time.Duration) er
 		if _, err := io.ReadFull(c, b); err != nil {
 			return err
 		}
-		f.Trips.Add(1)
+		f.RoundTrips.Add(1)
 		took := time.Since(sent).Nanoseconds()
 		for {
 			slowest := f.Slowest.Load()
@@ -126,10 +126,10 @@ func (f *Flows) talk(ctx context.Context, c net.Conn, interval time.Duration) er
 }
 
 // Alive is the number of flows that have always answered, of how many.
-func (f *Flows) Alive() (alive, of int) { return int(f.alive.Load()), len(f.conns) }
+func (f *LongConns) Alive() (alive, of int) { return int(f.alive.Load()), len(f.conns) }
 
 // Close closes the flows.
-func (f *Flows) Close() error {
+func (f *LongConns) Close() error {
 	errs := []error{f.listener.Close()}
 	for _, c := range f.conns {
 		errs = append(errs, c.Close())

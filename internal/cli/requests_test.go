@@ -23,7 +23,7 @@ func (c *child) records(kind record.Kind) string {
 	return text
 }
 
-func TestAPauseIsAskedForAndAudited(t *testing.T) {
+func TestPauseIsRecorded(t *testing.T) {
 	c := newChild(t)
 	c.start(ownNetwork)
 	text, code := c.run("pause", "--for", "1h", "--reason", "new rules")
@@ -38,7 +38,7 @@ func TestAPauseIsAskedForAndAudited(t *testing.T) {
 		!strings.Contains(text, `"for_ns":3600000000000`) || !strings.Contains(text, `"uid":0`) || !strings.Contains(text, `"pid":`) {
 		t.Errorf("the record of the pause: %s", text)
 	}
-	for _, ask := range []control.Ask{{For: time.Hour}, {Reason: "for ever"}} {
+	for _, ask := range []control.Request{{For: time.Hour}, {Reason: "for ever"}} {
 		_, err := control.Do(t.Context(), filepath.Join(c.dir, "run", "control.sock"), "pause", ask)
 		var refusal *control.Refusal
 		if !errors.As(err, &refusal) || refusal.Code != 409 {
@@ -57,11 +57,11 @@ func TestAPauseIsAskedForAndAudited(t *testing.T) {
 // holds waits until the daemon holds back for this reason.
 func (c *child) holds(want policy.Hold) {
 	c.t.Helper()
-	c.until("held: "+want.String(), func(r *status.Status) bool { return len(r.Tables) > 0 && r.Tables[0].Held == want })
+	c.eventuallyStatus("held: "+want.String(), func(r *status.Status) bool { return len(r.Tables) > 0 && r.Tables[0].Held == want })
 }
 
-// until waits until the status is so.
-func (c *child) until(what string, so func(*status.Status) bool) {
+// eventuallyStatus waits until the status is so.
+func (c *child) eventuallyStatus(what string, so func(*status.Status) bool) {
 	c.t.Helper()
 	for end := time.Now().Add(10 * time.Second); ; time.Sleep(10 * time.Millisecond) {
 		r, _ := c.status()
@@ -74,9 +74,9 @@ func (c *child) until(what string, so func(*status.Status) bool) {
 	}
 }
 
-// TestARevertOfNothingLeavesTheHostGuarded: who undoes everything at night is
+// TestRevertOfNothingDoesNotPause: who undoes everything at night is
 // not to be left without a guard because nothing was changed.
-func TestARevertOfNothingLeavesTheHostGuarded(t *testing.T) {
+func TestRevertOfNothingDoesNotPause(t *testing.T) {
 	c := newChild(t)
 	c.start(ownNetwork)
 	text, code := c.run("revert", "--reason", "night shift")
@@ -93,7 +93,7 @@ func TestARevertOfNothingLeavesTheHostGuarded(t *testing.T) {
 	}
 }
 
-func TestAReloadSaysWhatIsWrong(t *testing.T) {
+func TestReloadReportsMistakes(t *testing.T) {
 	c := newChild(t)
 	c.start(ownNetwork)
 	c.configure("mode: perhaps\n")
@@ -106,16 +106,16 @@ func TestAReloadSaysWhatIsWrong(t *testing.T) {
 	if text, code := c.run("reload"); code != 0 || !strings.HasPrefix(text, "configuration loaded") {
 		t.Errorf("reload: exit %d\n%s", code, text)
 	}
-	c.until("the mode is another", func(r *status.Status) bool { return r.Mode == policy.Observe })
+	c.eventuallyStatus("the mode is another", func(r *status.Status) bool { return r.Mode == policy.Observe })
 	if text := c.records(record.KindConfig); !strings.Contains(text, `"by":{"uid":0`) {
 		t.Errorf("the records of the configuration: %s", text)
 	}
 }
 
-func TestAReloadSaysWhatTakesARestart(t *testing.T) {
+func TestReloadReportsRestartKeys(t *testing.T) {
 	c := newChild(t)
 	c.start(ownNetwork)
-	for _, changed := range []struct{ config, said string }{
+	for _, changed := range []struct{ config, want string }{
 		{"watch: {netns: all}\nnetns: {include: [web*]}\n", "watch.netns takes effect after: systemctl restart ctwarden\n"},
 		{"watch: {netns: all}\nmode: observe\n", "watch.netns takes effect after: systemctl restart ctwarden\n"}, // still
 		{"mode: observe\n", ""},
@@ -123,8 +123,8 @@ func TestAReloadSaysWhatTakesARestart(t *testing.T) {
 	} {
 		c.configure(changed.config)
 		text, code := c.run("reload")
-		_, said, _ := strings.Cut(text, "\n")
-		if code != 0 || !strings.HasPrefix(text, "configuration loaded") || said != changed.said {
+		_, got, _ := strings.Cut(text, "\n")
+		if code != 0 || !strings.HasPrefix(text, "configuration loaded") || got != changed.want {
 			t.Errorf("reload of %q: exit %d\n%s", changed.config, code, text)
 		}
 	}
@@ -134,7 +134,7 @@ func TestAReloadSaysWhatTakesARestart(t *testing.T) {
 	}
 }
 
-func TestWithoutADaemonAskingSaysSo(t *testing.T) {
+func TestRequestsWithoutDaemonFail(t *testing.T) {
 	c := newChild(t)
 	for _, args := range [][]string{{"pause", "--reason", "x"}, {"resume"}, {"reload"}} {
 		text, code := c.run(args...)
