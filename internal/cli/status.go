@@ -27,9 +27,9 @@ func newStatus() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:        "status",
 		SuggestFor: []string{"state", "info", "watch", "top"},
-		Short:      "how the table stands, what ctwarden changed, what it holds back and why",
-		Long: `Status asks the running daemon. Without one it looks at the table itself and at
-the ledger, and says so.
+		Short:      "the table, what ctwarden changed, what waits and why",
+		Long: `Status queries the running daemon. Without one it reads the table and the
+ledger itself.
 
 With --nagios it prints one line with perfdata and exits with 0 (calm), 1 (elevated
 or high, no daemon, a pause), 2 (exhausted, held in a table that fills, no audit, a
@@ -105,7 +105,7 @@ func eachLine(s *status.Status, row func(what, text string)) {
 	if s.Running {
 		line("daemon", "running since %s, version %s, mode %s", ui.Time(s.Since), s.Version, s.Mode)
 	} else {
-		line("daemon", "not running (this is a look of my own)")
+		line("daemon", "not running; read directly from the kernel")
 	}
 	for i := range s.Tables {
 		printTable(&s.Tables[i], s.Running, line)
