@@ -20,7 +20,7 @@ const (
 	HeldEnough
 	// HeldFalling: the table is near its limit and emptying by itself.
 	HeldFalling
-	// HeldBreaker: too many acts within the hour; hands off for a while.
+	// HeldBreaker: too many actions within the hour: paused by the safety limit.
 	HeldBreaker
 	// HeldAwaiting: an act was made and its effect is not known yet.
 	HeldAwaiting
@@ -32,7 +32,7 @@ const (
 	HeldMemoryUnknown
 	// HeldYielded: somebody else wrote this value; it is left to them.
 	HeldYielded
-	// HeldReadOnly: this kernel, or these privileges, do not let it be written.
+	// HeldReadOnly: this value is not writable here (run: ctwarden doctor).
 	HeldReadOnly
 	// HeldFloor: the timeouts of the cause are at their floors already.
 	HeldFloor

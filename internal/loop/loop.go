@@ -145,7 +145,7 @@ func (l *Loop) Pause(ctx context.Context, by record.Requester) error {
 
 // Resume ends a pause and closes the breaker.
 func (l *Loop) Resume(ctx context.Context, by record.Requester) error {
-	text := fmt.Sprintf("uid %d lets it go on: %s", by.UID, cmp.Or(by.Reason, "no reason given"))
+	text := fmt.Sprintf("resumed by uid %d: %s", by.UID, cmp.Or(by.Reason, "no reason given"))
 	return l.changeStates(ctx, &record.Resume{Requester: by, Text: text}, (*policy.State).Resume)
 }
 
