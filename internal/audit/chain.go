@@ -359,7 +359,7 @@ func (c *chain) endBad() {
 	}
 	for _, e := range c.bad {
 		kind := Altered
-		if errors.Is(e.flaw, errTorn) {
+		if errors.Is(e.flaw, ErrTorn) {
 			kind = Torn
 		}
 		c.problem(kind, c.want, 0, e, e.flaw.Error())

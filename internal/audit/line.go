@@ -7,8 +7,8 @@ import (
 	"io"
 )
 
-// errTorn says that the input ended in the middle of a line.
-var errTorn = errors.New("line without an end")
+// ErrTorn says that the input ended in the middle of a line.
+var ErrTorn = errors.New("line without an end")
 
 // A LineError says that a line of a segment is not a record. Reading goes on
 // behind it.
@@ -38,7 +38,7 @@ func newLines(r io.Reader) *lines { return &lines{br: bufio.NewReaderSize(r, rea
 
 // next returns the next line without its newline, valid until the next call.
 // It returns ErrTooLong and the line's beginning for a line that no record
-// can have, errTorn with what there is for an input that ends inside a line,
+// can have, ErrTorn with what there is for an input that ends inside a line,
 // and io.EOF.
 func (l *lines) next() ([]byte, error) {
 	text, err := l.br.ReadSlice('\n')
@@ -53,7 +53,7 @@ func (l *lines) next() ([]byte, error) {
 	case errors.Is(err, bufio.ErrBufferFull):
 		return l.skip(text)
 	case errors.Is(err, io.EOF) && len(text) > 0:
-		return text, errTorn
+		return text, ErrTorn
 	}
 	return nil, err
 }
@@ -72,7 +72,7 @@ func (l *lines) skip(text []byte) ([]byte, error) {
 			return start, ErrTooLong
 		case errors.Is(err, bufio.ErrBufferFull):
 		case errors.Is(err, io.EOF):
-			return start, errTorn
+			return start, ErrTorn
 		default:
 			return nil, err
 		}

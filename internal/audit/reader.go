@@ -91,9 +91,9 @@ func readLines(ctx context.Context, l *lines, file string, m *matcher, yield fun
 		}
 		text, err := l.next()
 		switch {
-		case errors.Is(err, io.EOF) || errors.Is(err, errTorn):
+		case errors.Is(err, io.EOF) || errors.Is(err, ErrTorn):
 			return true
-		case errors.Is(err, errPacked):
+		case errors.Is(err, ErrPacked):
 			return yield(Record{}, &LineError{File: file, Line: l.no + 1, Err: err})
 		case errors.Is(err, ErrTooLong):
 			if !yield(Record{}, &LineError{File: file, Line: l.no, Err: err}) {

@@ -52,9 +52,9 @@ func (s *segmentFile) content() (io.Reader, error) {
 	return &unpacking{z, err}, nil
 }
 
-// errPacked says that a packed segment ends before its text does. What was read
+// ErrPacked says that a packed segment ends before its text does. What was read
 // up to there is as good as ever.
-var errPacked = errors.New("can't be unpacked from here on")
+var ErrPacked = errors.New("can't be unpacked from here on")
 
 // An unpacking is the text of a packed segment. It tells damage from an error
 // of the disk.
@@ -74,7 +74,7 @@ func (u *unpacking) Read(p []byte) (n int, err error) {
 	if errors.Is(err, io.EOF) {
 		err = io.ErrUnexpectedEOF
 	}
-	return n, fmt.Errorf("%w: %w", errPacked, err)
+	return n, fmt.Errorf("%w: %w", ErrPacked, err)
 }
 
 func closeSegments(segments []*segmentFile) {
@@ -266,7 +266,7 @@ func lastRecord(f io.ReaderAt, size int64) (last Record, end int64, err error) {
 	l := newLines(io.NewSectionReader(f, 0, size))
 	for {
 		text, err := l.next()
-		if errors.Is(err, io.EOF) || errors.Is(err, errTorn) {
+		if errors.Is(err, io.EOF) || errors.Is(err, ErrTorn) {
 			return last, end, nil
 		}
 		if err != nil && !errors.Is(err, ErrTooLong) {

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"slices"
 
 	"github.com/ctwarden/ctwarden/internal/record"
@@ -103,69 +102,29 @@ type Verifier struct {
 // Verify reads the whole log at path in bounded memory. It returns an error
 // only for what it could not read; what is wrong is in the Result.
 func (v Verifier) Verify(ctx context.Context, path string) (Result, error) {
-	segments, err := openSegments(path)
+	c := newChain(v)
+	segments, err := Lines(ctx, path, func(l *Line) { v.line(l, c) })
 	if err != nil {
 		return Result{}, fmt.Errorf("verify audit log: %w", err)
 	}
-	defer closeSegments(segments)
-	c := newChain(v)
-	for _, s := range segments {
-		r, err := s.content()
-		if err == nil {
-			err = v.verifyLines(ctx, newLines(r), s.File, c)
-		}
-		if err != nil {
-			return Result{}, fmt.Errorf("verify audit log: %w", err)
-		}
-		c.result.Segments++
-	}
+	c.result.Segments = segments
 	return c.end(), nil
 }
 
-func (v Verifier) verifyLines(ctx context.Context, l *lines, file string, c *chain) error {
-	for {
-		if l.no&0x3ff == 0 && ctx.Err() != nil {
-			return context.Cause(ctx)
-		}
-		text, err := l.next()
-		if errors.Is(err, io.EOF) {
-			return nil
-		}
-		e := entry{file: file, line: l.no}
-		switch {
-		case errors.Is(err, errTorn):
-			e.line, e.flaw = l.no+1, errTorn
-			e.guess(text)
-		case errors.Is(err, errPacked):
-			c.broken(file, l.no+1, err)
-			return nil
-		case errors.Is(err, ErrTooLong):
-			e.flaw = err
-			e.guess(text)
-		case err != nil:
-			return fmt.Errorf("read %s: %w", file, err)
-		default:
-			v.entry(&e, text, c)
-		}
-		c.add(e)
-		if errors.Is(err, errTorn) {
-			return nil
-		}
-	}
-}
-
-// entry fills e from a whole line.
-func (v Verifier) entry(e *entry, text []byte, c *chain) {
-	r, err := parse(text)
-	if err == nil {
-		err = r.check()
-	}
-	if err != nil {
-		e.flaw = err
-		e.guess(text)
+func (v Verifier) line(l *Line, c *chain) {
+	if errors.Is(l.Err, ErrPacked) {
+		c.broken(l.File, l.Number, l.Err)
 		return
 	}
-	e.Head, e.prev = r.Head(), r.Prev
+	r := l.Record
+	e := entry{Head: r.Head(), prev: r.Prev, file: l.File, line: l.Number, flaw: l.Err}
+	if l.Err == nil {
+		v.record(r, &e, c)
+	}
+	c.add(e)
+}
+
+func (v Verifier) record(r Record, e *entry, c *chain) {
 	if r.Kind == record.KindGap {
 		if p, err := r.Payload(); err == nil {
 			e.gap, _ = p.(*record.Gap)
@@ -187,13 +146,6 @@ type entry struct {
 	file string
 	line int
 	flaw error // why the line is no intact record; Seq is then a guess or 0
-}
-
-// guess takes the sequence number from a damaged line, if it can be read.
-func (e *entry) guess(text []byte) {
-	if h, ok := parseHeader(text); ok {
-		e.Seq = h.seq
-	}
 }
 
 func (c *chain) problem(kind ProblemKind, seq, to uint64, e entry, text string) {
