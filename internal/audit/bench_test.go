@@ -1,4 +1,4 @@
-package audit
+package audit_test
 
 import (
 	"bytes"
@@ -10,12 +10,13 @@ import (
 	"testing"
 	"time"
 
+	"github.com/ctwarden/ctwarden/internal/audit"
 	"github.com/ctwarden/ctwarden/internal/record"
 )
 
 func benchmarkAppend(b *testing.B, sync func(*os.File) error) {
-	l := newLog(b, Options{SegmentSize: 64 << 20})
-	l.sync = sync
+	l := newLog(b, audit.Options{SegmentSize: 64 << 20})
+	l.SetSync(sync)
 	payload := map[string]any{"level": "high", "entries": 250000, "max": 262144, "note": strings.Repeat("x", 300)}
 	b.ReportAllocs()
 	for b.Loop() {
@@ -38,21 +39,21 @@ func largeLog(b *testing.B, size int64) string {
 	}
 	defer f.Close()
 	inner := []byte(`"entries":250000,"max":262144,"level":"high","incident":"20261120-1","note":"` + strings.Repeat("x", 100) + `"`)
-	var head Head
+	var head audit.Head
 	var buf bytes.Buffer
 	for written := int64(0); written < size; {
 		kind := record.KindSample
 		if head.Seq%50 == 0 {
 			kind = record.KindPlan
 		}
-		r, err := seal(head, epoch.Add(time.Duration(head.Seq)*time.Second), kind, inner)
+		r, err := audit.Seal(head, epoch.Add(time.Duration(head.Seq)*time.Second), kind, inner)
 		if err != nil {
 			b.Fatal(err)
 		}
 		head = r.Head()
-		buf.Write(r.line)
+		buf.Write(r.Line())
 		buf.WriteByte('\n')
-		if written += int64(len(r.line)) + 1; buf.Len() > 1<<20 || written >= size {
+		if written += int64(len(r.Line())) + 1; buf.Len() > 1<<20 || written >= size {
 			if _, err := buf.WriteTo(f); err != nil {
 				b.Fatal(err)
 			}
@@ -72,13 +73,13 @@ func largeSize(b *testing.B) int64 {
 	return size << 20
 }
 
-func benchmarkRead(b *testing.B, f Filter, want bool) {
+func benchmarkRead(b *testing.B, f audit.Filter, want bool) {
 	size := largeSize(b)
 	path := largeLog(b, size)
 	b.SetBytes(size)
 	for b.Loop() {
 		n := 0
-		for _, err := range Read(b.Context(), path, f) {
+		for _, err := range audit.Read(b.Context(), path, f) {
 			if err != nil {
 				b.Fatal(err)
 			}
@@ -91,15 +92,15 @@ func benchmarkRead(b *testing.B, f Filter, want bool) {
 	reportRSS(b)
 }
 
-func BenchmarkReadAll(b *testing.B) { benchmarkRead(b, Filter{}, true) }
+func BenchmarkReadAll(b *testing.B) { benchmarkRead(b, audit.Filter{}, true) }
 func BenchmarkReadKind(b *testing.B) {
-	benchmarkRead(b, Filter{Kinds: []record.Kind{record.KindPlan}}, true)
+	benchmarkRead(b, audit.Filter{Kinds: []record.Kind{record.KindPlan}}, true)
 }
 func BenchmarkReadIncident(b *testing.B) {
-	benchmarkRead(b, Filter{Incident: "20261120-1", Kinds: []record.Kind{record.KindPlan}}, true)
+	benchmarkRead(b, audit.Filter{Incident: "20261120-1", Kinds: []record.Kind{record.KindPlan}}, true)
 }
 func BenchmarkReadSince(b *testing.B) {
-	benchmarkRead(b, Filter{Since: epoch.AddDate(100, 0, 0)}, false)
+	benchmarkRead(b, audit.Filter{Since: epoch.AddDate(100, 0, 0)}, false)
 }
 
 func BenchmarkVerify(b *testing.B) {
@@ -107,7 +108,7 @@ func BenchmarkVerify(b *testing.B) {
 	path := largeLog(b, size)
 	b.SetBytes(size)
 	for b.Loop() {
-		r, err := Verifier{}.Verify(b.Context(), path)
+		r, err := audit.Verifier{}.Verify(b.Context(), path)
 		if err != nil || !r.OK() {
 			b.Fatal(r.Problems, err)
 		}

@@ -1,27 +1,28 @@
-package audit
+package audit_test
 
 import (
 	"path/filepath"
 	"testing"
 
+	"github.com/ctwarden/ctwarden/internal/audit"
 	"github.com/ctwarden/ctwarden/internal/record"
 )
 
 // sealAll writes records with sound hashes, each after the head given.
-func sealAll(t *testing.T, records ...Record) string {
+func sealAll(t *testing.T, records ...audit.Record) string {
 	t.Helper()
 	path := filepath.Join(t.TempDir(), "audit.jsonl")
 	var text []byte
 	for _, r := range records {
-		text = append(append(text, r.line...), '\n')
+		text = append(append(text, r.Line()...), '\n')
 	}
 	write(t, path, text)
 	return path
 }
 
-func after(t *testing.T, prev Head, kind record.Kind, payload any) Record {
+func after(t *testing.T, prev audit.Head, kind record.Kind, payload any) audit.Record {
 	t.Helper()
-	r, err := sealPayload(prev, epoch, raw(kind, payload))
+	r, err := audit.SealPayload(prev, epoch, raw(kind, payload))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -30,35 +31,35 @@ func after(t *testing.T, prev Head, kind record.Kind, payload any) Record {
 
 // TestGapRecordsExplainOnlyTheirOwnGap: the hashes of each log are sound.
 func TestGapRecordsExplainOnlyTheirOwnGap(t *testing.T) {
-	one := after(t, Head{}, record.KindStart, nil)
-	four := Head{Seq: 4, Hash: record.Hash{4}}
-	gap := func(from, to uint64, h record.Hash) Record {
+	one := after(t, audit.Head{}, record.KindStart, nil)
+	four := audit.Head{Seq: 4, Hash: record.Hash{4}}
+	gap := func(from, to uint64, h record.Hash) audit.Record {
 		return after(t, four, record.KindGap, record.Gap{Reason: record.GapNotDurable, From: from, To: to, After: &h})
 	}
 	five := after(t, four, record.KindSample, nil)
-	retained := func(last uint64, h record.Hash) []Record {
+	retained := func(last uint64, h record.Hash) []audit.Record {
 		g := record.Gap{Reason: record.GapRetention, Segments: []record.RemovedSegment{{File: "x", First: 1, Last: last, LastHash: h}}}
-		return []Record{five, after(t, five.Head(), record.KindGap, g)}
+		return []audit.Record{five, after(t, five.Head(), record.KindGap, g)}
 	}
 	tests := []struct {
 		name    string
-		records []Record
+		records []audit.Record
 		want    []string
 	}{
-		{"the right gap", []Record{one, gap(2, 4, one.Hash)}, nil},
-		{"a gap that begins too late", []Record{one, gap(3, 4, one.Hash)}, []string{"removed 2-4"}},
-		{"a gap that ends too early", []Record{one, gap(2, 3, one.Hash)}, []string{"removed 2-4"}},
-		{"a gap after another record", []Record{one, gap(2, 4, record.Hash{9})}, []string{"removed 2-4"}},
-		{"no gap record", []Record{one, five}, []string{"removed 2-4"}},
+		{"the right gap", []audit.Record{one, gap(2, 4, one.Hash)}, nil},
+		{"a gap that begins too late", []audit.Record{one, gap(3, 4, one.Hash)}, []string{"removed 2-4"}},
+		{"a gap that ends too early", []audit.Record{one, gap(2, 3, one.Hash)}, []string{"removed 2-4"}},
+		{"a gap after another record", []audit.Record{one, gap(2, 4, record.Hash{9})}, []string{"removed 2-4"}},
+		{"no gap record", []audit.Record{one, five}, []string{"removed 2-4"}},
 		{"the right retention", retained(4, record.Hash{4}), nil},
 		{"retention of fewer records", retained(3, record.Hash{4}), []string{"removed 1-4"}},
 		{"retention of other records", retained(4, record.Hash{9}), []string{"removed 1-4"}},
-		{"a first record that follows another", []Record{after(t, Head{Hash: record.Hash{1}}, record.KindStart, nil)}, []string{"altered 1"}},
-		{"one removed, and the next one twice", []Record{one, after(t, Head{Seq: 2, Hash: record.Hash{2}}, record.KindSample, nil), after(t, Head{Seq: 2, Hash: record.Hash{2}}, record.KindSample, nil)}, []string{"removed 2", "inserted 3"}},
+		{"a first record that follows another", []audit.Record{after(t, audit.Head{Hash: record.Hash{1}}, record.KindStart, nil)}, []string{"altered 1"}},
+		{"one removed, and the next one twice", []audit.Record{one, after(t, audit.Head{Seq: 2, Hash: record.Hash{2}}, record.KindSample, nil), after(t, audit.Head{Seq: 2, Hash: record.Hash{2}}, record.KindSample, nil)}, []string{"removed 2", "inserted 3"}},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
-			wantProblems(t, sealAll(t, tt.records...), Verifier{}, tt.want...)
+			wantProblems(t, sealAll(t, tt.records...), audit.Verifier{}, tt.want...)
 		})
 	}
 }
@@ -68,7 +69,7 @@ func TestParseRefuses(t *testing.T) {
 		at   = `"time":"2026-11-20T19:00:02.000000000Z"`
 		tail = `,"prev":"0000000000000000000000000000000000000000000000000000000000000000","hash":"0000000000000000000000000000000000000000000000000000000000000000"}`
 	)
-	if _, err := parse([]byte(`{"seq":1,` + at + `,"kind":"start"` + tail)); err != nil {
+	if _, err := audit.Parse([]byte(`{"seq":1,` + at + `,"kind":"start"` + tail)); err != nil {
 		t.Fatal(err)
 	}
 	for name, line := range map[string]string{
@@ -83,7 +84,7 @@ func TestParseRefuses(t *testing.T) {
 		"text behind the end":     `{"seq":1,` + at + `,"kind":"start"` + tail + " ",
 		"nothing":                 "",
 	} {
-		if r, err := parse([]byte(line)); err == nil {
+		if r, err := audit.Parse([]byte(line)); err == nil {
 			t.Errorf("%s: parsed as %+v", name, r.Head())
 		}
 	}

@@ -1,4 +1,4 @@
-package audit
+package audit_test
 
 import (
 	"errors"
@@ -12,22 +12,23 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"github.com/ctwarden/ctwarden/internal/audit"
 	"github.com/ctwarden/ctwarden/internal/record"
 )
 
 func TestFailedSyncTakesTheRecordBack(t *testing.T) {
-	l := newLog(t, Options{})
+	l := newLog(t, audit.Options{})
 	l.add(t, 2)
 	before := read(t, l.path)
 	fail := true
-	l.sync = func(f *os.File) error {
+	l.SetSync(func(f *os.File) error {
 		if fail {
 			fail = false // the truncation's own sync works
 			return syscall.EIO
 		}
 		return f.Sync()
-	}
-	if _, err := l.Append(raw(record.KindPlan, nil)); !errors.Is(err, ErrNotDurable) || !errors.Is(err, syscall.EIO) {
+	})
+	if _, err := l.Append(raw(record.KindPlan, nil)); !errors.Is(err, audit.ErrNotDurable) || !errors.Is(err, syscall.EIO) {
 		t.Fatalf("error %v", err)
 	}
 	if diff := cmp.Diff(before, read(t, l.path)); diff != "" {
@@ -39,24 +40,24 @@ func TestFailedSyncTakesTheRecordBack(t *testing.T) {
 	l.add(t, 1)
 	wantChain(t, l.path, "1 sample, 2 sample, 3 gap not_durable lost 1, 4 sample")
 	wantOK(t, l.path, l.Head())
-	if h := l.Health(); h != (Health{}) {
+	if h := l.Health(); h != (audit.Health{}) {
 		t.Errorf("health %+v", h)
 	}
 }
 
 func TestDiskThatNeverSyncs(t *testing.T) {
-	l := newLog(t, Options{})
+	l := newLog(t, audit.Options{})
 	l.add(t, 1)
-	l.sync = func(*os.File) error { return syscall.EIO }
+	l.SetSync(func(*os.File) error { return syscall.EIO })
 	for range 3 {
-		if _, err := l.Append(raw(record.KindPlan, nil)); !errors.Is(err, ErrNotDurable) {
+		if _, err := l.Append(raw(record.KindPlan, nil)); !errors.Is(err, audit.ErrNotDurable) {
 			t.Fatalf("error %v", err)
 		}
 	}
 	if len(l.notices) > 2 {
 		t.Errorf("the same trouble was said %d times: %q", len(l.notices), l.notices)
 	}
-	l.sync = (*os.File).Sync
+	l.SetSync((*os.File).Sync)
 	l.add(t, 1)
 	wantChain(t, l.path, "1 sample, 2 gap not_durable lost 3, 3 sample")
 	wantOK(t, l.path, l.Head())
@@ -65,14 +66,14 @@ func TestDiskThatNeverSyncs(t *testing.T) {
 func TestMirrorCountsWhereTheFileFails(t *testing.T) {
 	var mirrored []uint64
 	var mirrorErr error
-	l := newLog(t, Options{Mirror: func(r Record) error {
+	l := newLog(t, audit.Options{Mirror: func(r audit.Record) error {
 		if mirrorErr == nil {
 			mirrored = append(mirrored, r.Seq)
 		}
 		return mirrorErr
 	}})
 	l.add(t, 2)
-	l.sync = func(*os.File) error { return syscall.EIO }
+	l.SetSync(func(*os.File) error { return syscall.EIO })
 	for range 2 {
 		if _, err := l.Append(raw(record.KindPlan, nil)); err != nil {
 			t.Fatal(err)
@@ -82,12 +83,12 @@ func TestMirrorCountsWhereTheFileFails(t *testing.T) {
 		t.Errorf("health %+v", h)
 	}
 	mirrorErr = errors.New("journal is gone")
-	if _, err := l.Append(raw(record.KindPlan, nil)); !errors.Is(err, ErrNotDurable) {
+	if _, err := l.Append(raw(record.KindPlan, nil)); !errors.Is(err, audit.ErrNotDurable) {
 		t.Errorf("error %v, want ErrNotDurable", err)
 	}
 	mirrorErr = nil
 	journalOnly := l.Head()
-	l.sync = (*os.File).Sync
+	l.SetSync((*os.File).Sync)
 	l.add(t, 1)
 	wantChain(t, l.path, "1 sample, 2 sample, 5 gap not_durable lost 1 3-4, 6 sample")
 	wantOK(t, l.path, journalOnly, l.Head())
@@ -95,23 +96,23 @@ func TestMirrorCountsWhereTheFileFails(t *testing.T) {
 		t.Errorf("mirrored (-want +got):\n%s", diff)
 	}
 	journalOnly.Hash[0]++
-	wantProblems(t, l.path, Verifier{Known: []Head{journalOnly}}, "rewritten 4")
+	wantProblems(t, l.path, audit.Verifier{Known: []audit.Head{journalOnly}}, "rewritten 4")
 }
 
 func TestMirrorThatRefusesDoesNotHurtTheFile(t *testing.T) {
 	err := errors.New("no journal")
-	l := newLog(t, Options{Mirror: func(Record) error { return err }})
+	l := newLog(t, audit.Options{Mirror: func(audit.Record) error { return err }})
 	l.add(t, 2)
 	err = nil
 	l.add(t, 1)
-	err = ErrNotMirrored
+	err = audit.ErrNotMirrored
 	l.add(t, 1)
 	wantChain(t, l.path, "1 sample, 2 sample, 3 sample, 4 sample")
 	if diff := cmp.Diff([]string{"mirror audit record: no journal"}, l.notices); diff != "" {
 		t.Errorf("notices (-want +got):\n%s", diff)
 	}
-	l.sync = func(*os.File) error { return syscall.EIO }
-	if _, err := l.Append(raw(record.KindSample, nil)); !errors.Is(err, ErrNotDurable) {
+	l.SetSync(func(*os.File) error { return syscall.EIO })
+	if _, err := l.Append(raw(record.KindSample, nil)); !errors.Is(err, audit.ErrNotDurable) {
 		t.Errorf("a record that is not mirrored: error %v", err)
 	}
 }
@@ -176,7 +177,7 @@ func fullThenFree(t *testing.T, path string, want error, free func()) {
 		switch _, err := l.Append(raw(record.KindSample, pad)); {
 		case err == nil && lost == 0:
 			good++
-		case errors.Is(err, ErrNotDurable) && errors.Is(err, want):
+		case errors.Is(err, audit.ErrNotDurable) && errors.Is(err, want):
 			lost++
 		default:
 			t.Fatalf("record %d: error %v, want %v", good+lost, err, want)
@@ -215,7 +216,7 @@ func TestTornLineOnAFullDisk(t *testing.T) {
 	}
 	l.reopen(t)
 	defer func() { l.Log.Close() }()
-	if _, err := l.Append(raw(record.KindStart, nil)); !errors.Is(err, ErrNotDurable) {
+	if _, err := l.Append(raw(record.KindStart, nil)); !errors.Is(err, audit.ErrNotDurable) {
 		t.Fatalf("error %v, want ErrNotDurable", err)
 	}
 	if diff := cmp.Diff(text[:len(text)-30], read(t, l.path)); diff != "" {

@@ -1,4 +1,4 @@
-package audit
+package audit_test
 
 import (
 	"bytes"
@@ -9,6 +9,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/ctwarden/ctwarden/internal/audit"
 	"github.com/ctwarden/ctwarden/internal/record"
 )
 
@@ -16,7 +17,7 @@ import (
 func exampleLog(t *testing.T) string {
 	t.Helper()
 	now := time.Date(2026, 11, 20, 19, 0, 0, 123456789, time.UTC)
-	l := newLog(t, Options{Now: func() time.Time { now = now.Add(50 * time.Millisecond); return now }})
+	l := newLog(t, audit.Options{Now: func() time.Time { now = now.Add(50 * time.Millisecond); return now }})
 	for _, r := range []struct {
 		kind    record.Kind
 		payload string

@@ -1,4 +1,4 @@
-package audit
+package audit_test
 
 import (
 	"bytes"
@@ -20,6 +20,7 @@ import (
 	"github.com/coreos/go-systemd/v22/journal"
 	"github.com/google/go-cmp/cmp"
 
+	"github.com/ctwarden/ctwarden/internal/audit"
 	"github.com/ctwarden/ctwarden/internal/record"
 )
 
@@ -27,35 +28,35 @@ const planPayload = `{"level":"high","incident":"i-1","actions":[{"type":"raise_
 
 func TestJournalFields(t *testing.T) {
 	r := sealed(t, record.KindPlan, planPayload)
-	j := &Journal{
-		send: func(message string, p journal.Priority, got map[string]string) error {
-			want := map[string]string{
-				"MESSAGE_ID": "0d6e2a53607f4c8eabdc46ac66dfb8fd", "SYSLOG_IDENTIFIER": "ctwarden",
-				"CTWARDEN_KIND": "plan", "CTWARDEN_SEQ": "1", "CTWARDEN_TIME": "2026-11-20T19:00:00.000000000Z",
-				"CTWARDEN_PREV": r.Prev.String(), "CTWARDEN_HASH": r.Hash.String(), "CTWARDEN_RECORD": string(r.Line()),
-				"CTWARDEN_LEVEL": "high", "CTWARDEN_INCIDENT": "i-1", "CTWARDEN_ACTION": "raise_max",
-				"CTWARDEN_NETNS": "402", "CTWARDEN_WOULD": "1",
-			}
-			if diff := cmp.Diff(want, got); diff != "" {
-				t.Errorf("fields (-want +got):\n%s", diff)
-			}
-			if message != r.Sentence() || p != journal.PriNotice {
-				t.Errorf("message %q, priority %d", message, p)
-			}
-			return nil
-		},
-	}
+	j := &audit.Journal{}
+	j.SetSend(0, func(message string, p journal.Priority, got map[string]string) error {
+		want := map[string]string{
+			"MESSAGE_ID": "0d6e2a53607f4c8eabdc46ac66dfb8fd", "SYSLOG_IDENTIFIER": "ctwarden",
+			"CTWARDEN_KIND": "plan", "CTWARDEN_SEQ": "1", "CTWARDEN_TIME": "2026-11-20T19:00:00.000000000Z",
+			"CTWARDEN_PREV": r.Prev.String(), "CTWARDEN_HASH": r.Hash.String(), "CTWARDEN_RECORD": string(r.Line()),
+			"CTWARDEN_LEVEL": "high", "CTWARDEN_INCIDENT": "i-1", "CTWARDEN_ACTION": "raise_max",
+			"CTWARDEN_NETNS": "402", "CTWARDEN_WOULD": "1",
+		}
+		if diff := cmp.Diff(want, got); diff != "" {
+			t.Errorf("fields (-want +got):\n%s", diff)
+		}
+		if message != r.Sentence() || p != journal.PriNotice {
+			t.Errorf("message %q, priority %d", message, p)
+		}
+		return nil
+	})
 	if err := j.Mirror(r); err != nil {
 		t.Fatal(err)
 	}
-	if err := j.Mirror(sealed(t, record.KindSample, `{}`)); !errors.Is(err, ErrNotMirrored) {
+	if err := j.Mirror(sealed(t, record.KindSample, `{}`)); !errors.Is(err, audit.ErrNotMirrored) {
 		t.Errorf("a sample: error %v", err)
 	}
 }
 
 func TestJournalMessageIsNeverEmptyOrRaw(t *testing.T) {
 	var got string
-	j := &Journal{send: func(m string, _ journal.Priority, _ map[string]string) error { got = m; return nil }}
+	j := &audit.Journal{}
+	j.SetSend(0, func(m string, _ journal.Priority, _ map[string]string) error { got = m; return nil })
 	for payload, want := range map[string]string{`{}`: "hold", `{"text":"a\nb"}`: `a\x0ab`} {
 		if err := j.Mirror(sealed(t, record.KindHold, payload)); err != nil || got != want {
 			t.Errorf("message %q, %v; want %q", got, err, want)
@@ -66,24 +67,24 @@ func TestJournalMessageIsNeverEmptyOrRaw(t *testing.T) {
 func TestJournalThatStalls(t *testing.T) {
 	release := make(chan struct{})
 	sent := 0
-	j := &Journal{timeout: time.Nanosecond, send: func(string, journal.Priority, map[string]string) error {
+	j := &audit.Journal{}
+	j.SetSend(time.Nanosecond, func(string, journal.Priority, map[string]string) error {
 		sent++
 		<-release
 		return nil
-	}}
+	})
 	r := sealed(t, record.KindHold, `{}`)
 	for range 3 {
-		if err := j.Mirror(r); !errors.Is(err, ErrJournalStalled) {
+		if err := j.Mirror(r); !errors.Is(err, audit.ErrJournalStalled) {
 			t.Fatalf("error %v", err)
 		}
 	}
 	close(release)
-	<-j.pending
-	j.pending = nil
+	j.AwaitPending()
 	if sent != 1 {
 		t.Errorf("%d sends were left behind, want 1", sent)
 	}
-	j.timeout = time.Hour
+	j.SetSend(time.Hour, nil)
 	if err := j.Mirror(r); err != nil {
 		t.Errorf("error %v after the journal woke up", err)
 	}
@@ -96,9 +97,9 @@ func TestJournalSocket(t *testing.T) {
 		return
 	}
 	mountRun(t)
-	j := &Journal{}
+	j := &audit.Journal{}
 	r := sealed(t, record.KindPlan, planPayload)
-	if err := j.Mirror(r); !errors.Is(err, ErrNoJournal) {
+	if err := j.Mirror(r); !errors.Is(err, audit.ErrNoJournal) {
 		t.Errorf("no journald: error %v", err)
 	}
 	conn, err := net.ListenUnixgram("unixgram", &net.UnixAddr{Name: "/run/systemd/journal/socket", Net: "unixgram"})
@@ -109,7 +110,7 @@ func TestJournalSocket(t *testing.T) {
 	if err := j.Mirror(r); err != nil {
 		t.Fatal(err)
 	}
-	buf := make([]byte, MaxLine*2)
+	buf := make([]byte, audit.MaxLine*2)
 	n, err := conn.Read(buf)
 	if err != nil {
 		t.Fatal(err)
@@ -168,7 +169,7 @@ func TestRealJournal(t *testing.T) {
 	}
 	write(t, "/run/systemd/journald.conf.d/test.conf", []byte(conf))
 	startJournald(t, daemon)
-	l := newLog(t, Options{Mirror: (&Journal{}).Mirror})
+	l := newLog(t, audit.Options{Mirror: (&audit.Journal{}).Mirror})
 	for _, text := range []string{"held", strings.Repeat("\x7f", 9000)} {
 		if _, err := l.Append(&record.Hold{Decision: record.Decision{Text: text}}); err != nil {
 			t.Fatal(err)
@@ -177,10 +178,10 @@ func TestRealJournal(t *testing.T) {
 	if len(l.notices) > 0 {
 		t.Errorf("notices %q", l.notices)
 	}
-	var known []Head
+	var known []audit.Head
 	for _, e := range journalEntries(t, "MESSAGE_ID="+record.KindHold.MessageID()) {
-		r, err := parse([]byte(e["CTWARDEN_RECORD"]))
-		if err != nil || r.check() != nil {
+		r, err := audit.Parse([]byte(e["CTWARDEN_RECORD"]))
+		if err != nil || r.Check() != nil {
 			t.Errorf("the journal's copy does not verify: %v\n%v", err, slices.Sorted(maps.Keys(e)))
 		}
 		if e["PRIORITY"] != "4" || e["CTWARDEN_SEQ"] != fmt.Sprint(r.Seq) || e["SYSLOG_IDENTIFIER"] != "ctwarden" {

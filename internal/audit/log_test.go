@@ -1,4 +1,4 @@
-package audit
+package audit_test
 
 import (
 	"context"
@@ -15,6 +15,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"github.com/ctwarden/ctwarden/internal/audit"
 	"github.com/ctwarden/ctwarden/internal/record"
 )
 
@@ -42,14 +43,14 @@ func raw(kind record.Kind, fields any) record.Payload {
 }
 
 type bench struct {
-	*Log
+	*audit.Log
 	path    string
-	opts    Options
+	opts    audit.Options
 	notices []string
 }
 
 // newLog opens a log in a directory of its own.
-func newLog(t testing.TB, o Options) *bench {
+func newLog(t testing.TB, o audit.Options) *bench {
 	t.Helper()
 	b := &bench{path: filepath.Join(t.TempDir(), "audit.jsonl"), opts: o}
 	b.reopen(t)
@@ -70,7 +71,7 @@ func (b *bench) reopen(t testing.TB) {
 	}
 	b.opts.Notice = func(err error) { b.notices = append(b.notices, err.Error()) }
 	var err error
-	if b.Log, err = Open(b.path, b.opts); err != nil {
+	if b.Log, err = audit.Open(b.path, b.opts); err != nil {
 		t.Fatal(err)
 	}
 }
@@ -88,7 +89,7 @@ func (b *bench) add(t testing.TB, n int) {
 func chainOf(t testing.TB, path string) string {
 	t.Helper()
 	var parts []string
-	for r, err := range Read(context.Background(), path, Filter{}) {
+	for r, err := range audit.Read(context.Background(), path, audit.Filter{}) {
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -112,20 +113,6 @@ func chainOf(t testing.TB, path string) string {
 	return strings.Join(parts, ", ")
 }
 
-// segmentsOf lists the files of the log at path, oldest record first.
-func segmentsOf(path string) ([]Segment, error) {
-	open, err := openSegments(path)
-	if err != nil {
-		return nil, err
-	}
-	defer closeSegments(open)
-	segments := make([]Segment, len(open))
-	for i, s := range open {
-		segments[i] = s.Segment
-	}
-	return segments, nil
-}
-
 func wantChain(t testing.TB, path, want string) {
 	t.Helper()
 	if diff := cmp.Diff(want, chainOf(t, path)); diff != "" {
@@ -133,9 +120,9 @@ func wantChain(t testing.TB, path, want string) {
 	}
 }
 
-func wantOK(t testing.TB, path string, known ...Head) Result {
+func wantOK(t testing.TB, path string, known ...audit.Head) audit.Result {
 	t.Helper()
-	r, err := Verifier{Known: known}.Verify(context.Background(), path)
+	r, err := audit.Verifier{Known: known}.Verify(context.Background(), path)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -177,7 +164,7 @@ func dirOf(t testing.TB, path string) []string {
 }
 
 func TestAppendFlattensThePayload(t *testing.T) {
-	l := newLog(t, Options{})
+	l := newLog(t, audit.Options{})
 	if _, err := l.Append(raw(record.KindStart, nil)); err != nil {
 		t.Fatal(err)
 	}
@@ -212,22 +199,22 @@ func TestAppendFlattensThePayload(t *testing.T) {
 }
 
 func TestAppendRefusesAPayload(t *testing.T) {
-	deep := map[string]any{"text": strings.Repeat("x", MaxLine)}
+	deep := map[string]any{"text": strings.Repeat("x", audit.MaxLine)}
 	tests := []struct {
 		name    string
 		kind    record.Kind
 		payload any
 		want    error
 	}{
-		{"a list", record.KindHold, []int{1}, ErrPayload},
-		{"what is no JSON", record.KindHold, json.RawMessage("x"), ErrPayload},
-		{"an unknown kind", record.Kind("surprise"), nil, ErrPayload},
-		{"too long", record.KindHold, deep, ErrTooLong},
+		{"a list", record.KindHold, []int{1}, audit.ErrPayload},
+		{"what is no JSON", record.KindHold, json.RawMessage("x"), audit.ErrPayload},
+		{"an unknown kind", record.Kind("surprise"), nil, audit.ErrPayload},
+		{"too long", record.KindHold, deep, audit.ErrTooLong},
 	}
-	l := newLog(t, Options{})
+	l := newLog(t, audit.Options{})
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
-			if _, err := l.Append(raw(tt.kind, tt.payload)); !errors.Is(err, tt.want) || errors.Is(err, ErrNotDurable) {
+			if _, err := l.Append(raw(tt.kind, tt.payload)); !errors.Is(err, tt.want) || errors.Is(err, audit.ErrNotDurable) {
 				t.Errorf("error %v, want %v", err, tt.want)
 			}
 		})
@@ -237,12 +224,12 @@ func TestAppendRefusesAPayload(t *testing.T) {
 }
 
 func TestLongestRecord(t *testing.T) {
-	l := newLog(t, Options{})
+	l := newLog(t, audit.Options{})
 	r, err := l.Append(raw(record.KindHold, map[string]any{"t": ""}))
 	if err != nil {
 		t.Fatal(err)
 	}
-	room := MaxLine - len(r.Line()) - 1
+	room := audit.MaxLine - len(r.Line()) - 1
 	for _, extra := range []int{0, 1} {
 		_, err := l.Append(raw(record.KindHold, map[string]any{"t": strings.Repeat("x", room+extra)}))
 		if (extra == 0) != (err == nil) {
@@ -257,12 +244,12 @@ func TestLongestRecord(t *testing.T) {
 
 func TestLinesAreASCII(t *testing.T) {
 	const hostile = "\x1b]0;owned\x07\r\n\x00\x7f\u0085\u2028\u202e<b>\U0001f525\xff\"\\"
-	l := newLog(t, Options{})
+	l := newLog(t, audit.Options{})
 	r, err := l.Append(raw(record.KindSignal, map[string]any{"line": hostile, "raw": json.RawMessage("\"\xfe\u009b\"")}))
 	if err != nil {
 		t.Fatal(err)
 	}
-	if !printable(r.Line()) {
+	if !audit.Printable(r.Line()) {
 		t.Errorf("line %q", r.Line())
 	}
 	var got struct{ Line string }
@@ -279,7 +266,7 @@ func TestLinesAreASCII(t *testing.T) {
 }
 
 func TestReopenContinuesTheChain(t *testing.T) {
-	l := newLog(t, Options{})
+	l := newLog(t, audit.Options{})
 	l.add(t, 3)
 	l.reopen(t)
 	l.add(t, 2)
@@ -291,8 +278,8 @@ func TestReopenContinuesTheChain(t *testing.T) {
 }
 
 func TestSecondWriterIsRefused(t *testing.T) {
-	l := newLog(t, Options{})
-	if _, err := Open(l.path, Options{}); !errors.Is(err, ErrInUse) {
+	l := newLog(t, audit.Options{})
+	if _, err := audit.Open(l.path, audit.Options{}); !errors.Is(err, audit.ErrInUse) {
 		t.Errorf("error %v, want ErrInUse", err)
 	}
 }
@@ -308,19 +295,19 @@ func TestOpenRefusesWhatIsNoFile(t *testing.T) {
 			if err := mk(path); err != nil {
 				t.Fatal(err)
 			}
-			if _, err := Open(path, Options{}); err == nil || !strings.Contains(err.Error(), "not a regular file") {
+			if _, err := audit.Open(path, audit.Options{}); err == nil || !strings.Contains(err.Error(), "not a regular file") {
 				t.Errorf("error %v", err)
 			}
 		})
 	}
-	if _, err := Open(filepath.Join(t.TempDir(), "none", "audit.jsonl"), Options{}); !errors.Is(err, os.ErrNotExist) {
+	if _, err := audit.Open(filepath.Join(t.TempDir(), "none", "audit.jsonl"), audit.Options{}); !errors.Is(err, os.ErrNotExist) {
 		t.Errorf("error %v, want ErrNotExist", err)
 	}
 }
 
 func TestAppendIsSafeForConcurrentUse(t *testing.T) {
-	l := newLog(t, Options{SegmentSize: 4 << 10})
-	l.sync = func(*os.File) error { return nil }
+	l := newLog(t, audit.Options{SegmentSize: 4 << 10})
+	l.SetSync(func(*os.File) error { return nil })
 	var wg sync.WaitGroup
 	for w := range 8 {
 		wg.Go(func() {

@@ -1,4 +1,4 @@
-package audit
+package audit_test
 
 import (
 	"bytes"
@@ -10,34 +10,34 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"github.com/ctwarden/ctwarden/internal/audit"
 	"github.com/ctwarden/ctwarden/internal/record"
 )
 
 func TestCloseRecordsWhatIsMissing(t *testing.T) {
-	l := newLog(t, Options{})
+	l := newLog(t, audit.Options{})
 	l.add(t, 1)
-	l.sync = func(*os.File) error { return syscall.EIO }
-	if _, err := l.Append(raw(record.KindPlan, nil)); !errors.Is(err, ErrNotDurable) {
+	l.SetSync(func(*os.File) error { return syscall.EIO })
+	if _, err := l.Append(raw(record.KindPlan, nil)); !errors.Is(err, audit.ErrNotDurable) {
 		t.Fatalf("error %v", err)
 	}
-	l.sync = (*os.File).Sync
+	l.SetSync((*os.File).Sync)
 	if err := l.Close(); err != nil {
 		t.Fatal(err)
 	}
 	wantChain(t, l.path, "1 sample, 2 gap not_durable lost 1")
-	if _, err := l.Append(raw(record.KindStop, nil)); !errors.Is(err, ErrNotDurable) {
+	if _, err := l.Append(raw(record.KindStop, nil)); !errors.Is(err, audit.ErrNotDurable) {
 		t.Errorf("append to a closed log: error %v", err)
 	}
 }
 
 // TestHalfRecordIsTakenBackLater is the disk that refuses the truncation too.
 func TestHalfRecordIsTakenBackLater(t *testing.T) {
-	l := newLog(t, Options{})
+	l := newLog(t, audit.Options{})
 	l.add(t, 1)
-	if _, err := l.file.WriteString(`{"seq":2,"ti`); err != nil {
+	if err := l.WriteHalf(`{"seq":2,"ti`); err != nil {
 		t.Fatal(err)
 	}
-	l.half, l.lost = true, 1
 	l.add(t, 1)
 	wantChain(t, l.path, "1 sample, 2 gap not_durable lost 1, 3 sample")
 	wantOK(t, l.path, l.Head())
@@ -45,19 +45,19 @@ func TestHalfRecordIsTakenBackLater(t *testing.T) {
 
 func TestModeUnderAStrictUmask(t *testing.T) {
 	defer syscall.Umask(syscall.Umask(0o077))
-	l := newLog(t, Options{})
+	l := newLog(t, audit.Options{})
 	if info, err := os.Stat(l.path); err != nil || info.Mode() != 0o640 {
 		t.Errorf("mode %v, %v; want 0640", info.Mode(), err)
 	}
 }
 
 func TestSegmentAfterCopytruncateHasItsOwnNumber(t *testing.T) {
-	l := newLog(t, Options{SegmentSize: 400})
+	l := newLog(t, audit.Options{SegmentSize: 400})
 	l.add(t, 1)
 	write(t, l.path+".1", read(t, l.path))
 	write(t, l.path, nil)
 	l.add(t, 3)
-	if _, err := os.Stat(filepath.Join(filepath.Dir(l.path), segmentName(l.path, 2))); err != nil {
+	if _, err := os.Stat(filepath.Join(filepath.Dir(l.path), audit.SegmentName(l.path, 2))); err != nil {
 		t.Errorf("segment: %v", err)
 	}
 	wantOK(t, l.path, l.Head())
@@ -66,12 +66,12 @@ func TestSegmentAfterCopytruncateHasItsOwnNumber(t *testing.T) {
 // TestTornLineIsRecordedOnce is the process that died between copying a torn
 // line and cutting it off.
 func TestTornLineIsRecordedOnce(t *testing.T) {
-	l := newLog(t, Options{})
+	l := newLog(t, audit.Options{})
 	l.add(t, 1)
 	l.Close()
 	const torn = `{"seq":2,"time":`
 	write(t, l.path, append(read(t, l.path), torn...))
-	write(t, l.path+".torn-20261120T190000.000000000Z"+asideNew, []byte(torn))
+	write(t, l.path+".torn-20261120T190000.000000000Z"+audit.AsideNew, []byte(torn))
 	l.reopen(t)
 	l.add(t, 1)
 	wantChain(t, l.path, "1 sample, 2 gap torn, 3 sample")
@@ -109,7 +109,7 @@ func TestOpenHeals(t *testing.T) {
 		},
 		{
 			"more zeros than the tail that is searched",
-			func(b []byte) []byte { return append(b, make([]byte, 3*MaxLine)...) },
+			func(b []byte) []byte { return append(b, make([]byte, 3*audit.MaxLine)...) },
 			"1 sample, 2 sample, 3 sample, 4 gap damaged, 5 sample", []string{"audit.jsonl", "audit.jsonl.torn"},
 		},
 		{
@@ -130,7 +130,7 @@ func TestOpenHeals(t *testing.T) {
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
-			l := newLog(t, Options{})
+			l := newLog(t, audit.Options{})
 			l.add(t, 3)
 			l.Close()
 			before := read(t, l.path)

@@ -1,4 +1,4 @@
-package audit
+package audit_test
 
 import (
 	"bytes"
@@ -7,6 +7,8 @@ import (
 	"strconv"
 	"strings"
 	"testing"
+
+	"github.com/ctwarden/ctwarden/internal/audit"
 )
 
 // TestDamageToAPackedSegmentIsNamed: what stands before the damage and in the
@@ -46,7 +48,7 @@ func TestDamageToAPackedSegmentIsNamed(t *testing.T) {
 			}
 			write(t, path+".1.gz", tt.damage(b.Bytes(), lines))
 			write(t, path, append(bytes.Join(lines[5:], []byte("\n")), '\n'))
-			wantProblems(t, path, Verifier{}, tt.want...)
+			wantProblems(t, path, audit.Verifier{}, tt.want...)
 			if got := readings(t, path); got != tt.chain {
 				t.Errorf("read %q, want %q", got, tt.chain)
 			}
@@ -59,8 +61,8 @@ func TestDamageToAPackedSegmentIsNamed(t *testing.T) {
 func readings(t *testing.T, path string) string {
 	t.Helper()
 	var got []string
-	for r, err := range Read(t.Context(), path, Filter{}) {
-		var damaged *LineError
+	for r, err := range audit.Read(t.Context(), path, audit.Filter{}) {
+		var damaged *audit.LineError
 		switch {
 		case errors.As(err, &damaged):
 			got = append(got, "!"+strconv.Itoa(damaged.Line))

@@ -5,8 +5,6 @@ import (
 	"fmt"
 	"testing"
 	"time"
-
-	"github.com/google/go-cmp/cmp"
 )
 
 func TestWhatIsReadAheadComesInOrder(t *testing.T) {
@@ -48,23 +46,6 @@ func TestReadingAheadEndsWithItsReader(t *testing.T) {
 		if got != most+1 || put < got-1 || put > got+(batches+1)*batchItems {
 			t.Errorf("%d wanted, %d used, %d read", most, got, put)
 		}
-	}
-}
-
-func TestReadIsLeftInTheMiddle(t *testing.T) {
-	l := newLog(t, Options{SegmentSize: 700})
-	l.add(t, 9)
-	var got []uint64
-	for r, err := range Read(t.Context(), l.path, Filter{}) {
-		if err != nil {
-			t.Fatal(err)
-		}
-		if got = append(got, r.Seq); len(got) == 3 {
-			break
-		}
-	}
-	if diff := cmp.Diff([]uint64{1, 2, 3}, got); diff != "" {
-		t.Errorf("records (-want +got):\n%s", diff)
 	}
 }
 

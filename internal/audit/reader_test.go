@@ -1,4 +1,4 @@
-package audit
+package audit_test
 
 import (
 	"bytes"
@@ -13,13 +13,14 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"github.com/ctwarden/ctwarden/internal/audit"
 	"github.com/ctwarden/ctwarden/internal/record"
 )
 
 // seqs reads what f chooses.
-func seqs(t *testing.T, path string, f Filter) (got []uint64) {
+func seqs(t *testing.T, path string, f audit.Filter) (got []uint64) {
 	t.Helper()
-	for r, err := range Read(t.Context(), path, f) {
+	for r, err := range audit.Read(t.Context(), path, f) {
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -29,7 +30,7 @@ func seqs(t *testing.T, path string, f Filter) (got []uint64) {
 }
 
 func TestFilter(t *testing.T) {
-	l := newLog(t, Options{SegmentSize: 700})
+	l := newLog(t, audit.Options{SegmentSize: 700})
 	for i, p := range []struct {
 		kind    record.Kind
 		payload any
@@ -49,19 +50,19 @@ func TestFilter(t *testing.T) {
 	}
 	tests := []struct {
 		name   string
-		filter Filter
+		filter audit.Filter
 		want   []uint64
 	}{
-		{"everything", Filter{}, []uint64{1, 2, 3, 4, 5, 6, 7, 8}},
-		{"since, which is included", Filter{Since: epoch.Add(6 * time.Second)}, []uint64{6, 7, 8}},
-		{"until, which is not", Filter{Until: epoch.Add(3 * time.Second)}, []uint64{1, 2}},
-		{"a time in another zone", Filter{Since: epoch.Add(8 * time.Second).In(time.FixedZone("", 7200))}, []uint64{8}},
-		{"kinds", Filter{Kinds: []record.Kind{record.KindStop, record.KindPlan}}, []uint64{3, 4, 8}},
-		{"behind a record", Filter{After: 6}, []uint64{7, 8}},
-		{"up to a record, with those of its segment behind it left out", Filter{After: 1, Last: 3}, []uint64{2, 3}},
-		{"an incident, by the field of the payload itself", Filter{Incident: "a\u00e4-1"}, []uint64{2, 3}},
-		{"an incident and a kind", Filter{Incident: "a\u00e4-1", Kinds: []record.Kind{record.KindPlan}}, []uint64{3}},
-		{"nothing", Filter{Incident: "none"}, nil},
+		{"everything", audit.Filter{}, []uint64{1, 2, 3, 4, 5, 6, 7, 8}},
+		{"since, which is included", audit.Filter{Since: epoch.Add(6 * time.Second)}, []uint64{6, 7, 8}},
+		{"until, which is not", audit.Filter{Until: epoch.Add(3 * time.Second)}, []uint64{1, 2}},
+		{"a time in another zone", audit.Filter{Since: epoch.Add(8 * time.Second).In(time.FixedZone("", 7200))}, []uint64{8}},
+		{"kinds", audit.Filter{Kinds: []record.Kind{record.KindStop, record.KindPlan}}, []uint64{3, 4, 8}},
+		{"behind a record", audit.Filter{After: 6}, []uint64{7, 8}},
+		{"up to a record, with those of its segment behind it left out", audit.Filter{After: 1, Last: 3}, []uint64{2, 3}},
+		{"an incident, by the field of the payload itself", audit.Filter{Incident: "a\u00e4-1"}, []uint64{2, 3}},
+		{"an incident and a kind", audit.Filter{Incident: "a\u00e4-1", Kinds: []record.Kind{record.KindPlan}}, []uint64{3}},
+		{"nothing", audit.Filter{Incident: "none"}, nil},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
@@ -70,7 +71,7 @@ func TestFilter(t *testing.T) {
 			}
 		})
 	}
-	last, ok, err := Last(l.path)
+	last, ok, err := audit.Last(l.path)
 	if err != nil || !ok || last.Head() != l.Head() {
 		t.Errorf("last %v, %v, %v", last.Seq, ok, err)
 	}
@@ -79,11 +80,11 @@ func TestFilter(t *testing.T) {
 func TestReadGoesOnBehindDamage(t *testing.T) {
 	path, lines, _ := nineLines(t)
 	lines[2] = []byte("\x1b[2J")
-	lines[5] = bytes.Repeat([]byte("x"), 6*MaxLine)
+	lines[5] = bytes.Repeat([]byte("x"), 6*audit.MaxLine)
 	write(t, path, append(bytes.Join(lines, []byte("\n")), "\n{\"seq\":10"...))
 	var got []string
-	for r, err := range Read(t.Context(), path, Filter{}) {
-		if e := (*LineError)(nil); errors.As(err, &e) {
+	for r, err := range audit.Read(t.Context(), path, audit.Filter{}) {
+		if e := (*audit.LineError)(nil); errors.As(err, &e) {
 			got = append(got, e.Error())
 		} else if err != nil {
 			t.Fatal(err)
@@ -101,34 +102,34 @@ func TestReadGoesOnBehindDamage(t *testing.T) {
 }
 
 func TestReadOfNoLog(t *testing.T) {
-	if got := seqs(t, filepath.Join(t.TempDir(), "audit.jsonl"), Filter{}); got != nil {
+	if got := seqs(t, filepath.Join(t.TempDir(), "audit.jsonl"), audit.Filter{}); got != nil {
 		t.Errorf("records %v", got)
 	}
-	for _, err := range Read(t.Context(), "/nonexistent/audit.jsonl", Filter{}) {
+	for _, err := range audit.Read(t.Context(), "/nonexistent/audit.jsonl", audit.Filter{}) {
 		if !errors.Is(err, os.ErrNotExist) {
 			t.Errorf("error %v", err)
 		}
 	}
-	if _, ok, err := Last(filepath.Join(t.TempDir(), "audit.jsonl")); ok || err != nil {
+	if _, ok, err := audit.Last(filepath.Join(t.TempDir(), "audit.jsonl")); ok || err != nil {
 		t.Errorf("last of nothing: %v, %v", ok, err)
 	}
 }
 
 func TestReadStopsWhenAsked(t *testing.T) {
-	l := newLog(t, Options{})
+	l := newLog(t, audit.Options{})
 	l.add(t, 3)
 	ctx, cancel := context.WithCancelCause(t.Context())
 	reason := errors.New("enough")
 	cancel(reason)
-	for _, err := range Read(ctx, l.path, Filter{}) {
+	for _, err := range audit.Read(ctx, l.path, audit.Filter{}) {
 		if !errors.Is(err, reason) {
 			t.Errorf("error %v", err)
 		}
 	}
-	if _, err := (Verifier{}).Verify(ctx, l.path); !errors.Is(err, reason) {
+	if _, err := (audit.Verifier{}).Verify(ctx, l.path); !errors.Is(err, reason) {
 		t.Errorf("error %v", err)
 	}
-	for r, err := range Read(t.Context(), l.path, Filter{}) {
+	for r, err := range audit.Read(t.Context(), l.path, audit.Filter{}) {
 		if err != nil || r.Seq != 1 {
 			t.Fatal(r.Seq, err)
 		}
@@ -136,8 +137,25 @@ func TestReadStopsWhenAsked(t *testing.T) {
 	}
 }
 
+func TestReadIsLeftInTheMiddle(t *testing.T) {
+	l := newLog(t, audit.Options{SegmentSize: 700})
+	l.add(t, 9)
+	var got []uint64
+	for r, err := range audit.Read(t.Context(), l.path, audit.Filter{}) {
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got = append(got, r.Seq); len(got) == 3 {
+			break
+		}
+	}
+	if diff := cmp.Diff([]uint64{1, 2, 3}, got); diff != "" {
+		t.Errorf("records (-want +got):\n%s", diff)
+	}
+}
+
 func TestOtherFilesAreNoSegments(t *testing.T) {
-	l := newLog(t, Options{})
+	l := newLog(t, audit.Options{})
 	l.add(t, 1)
 	text := read(t, l.path)
 	for _, name := range []string{
@@ -149,7 +167,7 @@ func TestOtherFilesAreNoSegments(t *testing.T) {
 	if err := os.Mkdir(l.path+".7", 0o700); err != nil {
 		t.Fatal(err)
 	}
-	if got := seqs(t, l.path, Filter{}); !cmp.Equal(got, []uint64{1}) {
+	if got := seqs(t, l.path, audit.Filter{}); !cmp.Equal(got, []uint64{1}) {
 		t.Errorf("records %v", got)
 	}
 }
@@ -160,14 +178,14 @@ type follower struct {
 	got   chan string
 }
 
-func follow(t *testing.T, path string, f Filter) *follower {
+func follow(t *testing.T, path string, f audit.Filter) *follower {
 	t.Helper()
 	fw := &follower{ticks: make(chan time.Time), got: make(chan string, 100)}
 	ctx, cancel := context.WithCancel(t.Context())
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
-		for r, err := range Follow(ctx, path, f, fw.ticks) {
+		for r, err := range audit.Follow(ctx, path, f, fw.ticks) {
 			if err != nil {
 				fw.got <- err.Error()
 				continue
@@ -196,8 +214,8 @@ func (f *follower) tick() string {
 }
 
 func TestFollow(t *testing.T) {
-	l := newLog(t, Options{})
-	f := follow(t, l.path, Filter{})
+	l := newLog(t, audit.Options{})
+	f := follow(t, l.path, audit.Filter{})
 	want := func(when, seqs string) {
 		t.Helper()
 		if got := f.tick(); got != seqs {
@@ -236,23 +254,18 @@ func TestFollow(t *testing.T) {
 }
 
 func TestFollowSeesWhatWasWrittenAfterTheMove(t *testing.T) {
-	l := newLog(t, Options{})
+	l := newLog(t, audit.Options{})
 	l.add(t, 2)
-	f := follow(t, l.path, Filter{Kinds: []record.Kind{record.KindSample}, After: 1})
+	f := follow(t, l.path, audit.Filter{Kinds: []record.Kind{record.KindSample}, After: 1})
 	if got := f.tick(); got != "2" {
 		t.Errorf("got %q", got)
 	}
 	rename(t, l.path, l.path+".1")
 	f.tick()
 	// A writer that looked just before the move writes once more to the old file.
-	r, err := seal(l.head, epoch, record.KindSample, nil)
-	if err != nil {
+	if err := l.WriteUnchecked(epoch, record.KindSample); err != nil {
 		t.Fatal(err)
 	}
-	if err := l.write([]Record{r}); err != nil {
-		t.Fatal(err)
-	}
-	l.head, l.inFile = r.Head(), r.Head()
 	l.add(t, 1)
 	if got := f.tick(); got != "3 4" {
 		t.Errorf("got %q, want 3 4", got)

@@ -1,4 +1,4 @@
-package audit
+package audit_test
 
 import (
 	"bytes"
@@ -14,18 +14,19 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"github.com/ctwarden/ctwarden/internal/audit"
 	"github.com/ctwarden/ctwarden/internal/record"
 )
 
 func TestRotation(t *testing.T) {
 	now := epoch
-	l := newLog(t, Options{Now: func() time.Time { return now }, SegmentSize: 600, SegmentAge: time.Hour})
+	l := newLog(t, audit.Options{Now: func() time.Time { return now }, SegmentSize: 600, SegmentAge: time.Hour})
 	l.add(t, 3)
 	now = now.Add(time.Hour)
 	l.add(t, 1)
 	now = now.Add(-24 * time.Hour)
 	l.add(t, 1)
-	segments, err := segmentsOf(l.path)
+	segments, err := audit.SegmentsOf(l.path)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -56,7 +57,7 @@ func TestRotation(t *testing.T) {
 // TestEachFileCarriesWhatItNeeds: retention may leave any of them the first.
 func TestEachFileCarriesWhatItNeeds(t *testing.T) {
 	now := epoch
-	l := newLog(t, Options{
+	l := newLog(t, audit.Options{
 		Now: func() time.Time { return now }, SegmentAge: time.Hour, KeepAge: 90 * time.Minute,
 		SegmentHeader: func() record.Payload { return raw(record.KindConfig, map[string]string{"digest": "abc"}) },
 	})
@@ -67,7 +68,7 @@ func TestEachFileCarriesWhatItNeeds(t *testing.T) {
 	if _, err := l.Append(raw(record.KindConfig, map[string]string{"digest": "def"})); err != nil {
 		t.Fatal(err)
 	}
-	segments, err := segmentsOf(l.path)
+	segments, err := audit.SegmentsOf(l.path)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -79,8 +80,8 @@ func TestEachFileCarriesWhatItNeeds(t *testing.T) {
 }
 
 func TestRotationNeverOverwrites(t *testing.T) {
-	l := newLog(t, Options{SegmentSize: 1})
-	taken := filepath.Join(filepath.Dir(l.path), segmentName(l.path, 1))
+	l := newLog(t, audit.Options{SegmentSize: 1})
+	taken := filepath.Join(filepath.Dir(l.path), audit.SegmentName(l.path, 1))
 	if err := os.Mkdir(taken, 0o700); err != nil {
 		t.Fatal(err)
 	}
@@ -162,7 +163,7 @@ func TestSomebodyElseTouchesTheFile(t *testing.T) {
 				name += ", then a restart"
 			}
 			t.Run(name, func(t *testing.T) {
-				l := newLog(t, Options{})
+				l := newLog(t, audit.Options{})
 				l.add(t, 3)
 				tt.act(t, l.path)
 				l.add(t, 1)
@@ -170,7 +171,7 @@ func TestSomebodyElseTouchesTheFile(t *testing.T) {
 					l.reopen(t)
 				}
 				wantChain(t, l.path, tt.chain)
-				wantProblems(t, l.path, Verifier{Known: []Head{l.Head()}}, tt.problems...)
+				wantProblems(t, l.path, audit.Verifier{Known: []audit.Head{l.Head()}}, tt.problems...)
 				// A file that lost its end, or got a longer one, has a gap record.
 				same := tt.name == "an editor cuts the last line" || tt.name == "a line is appended"
 				if reported := strings.Contains(strings.Join(l.notices, "\n"), "another program "); reported == same {
@@ -189,7 +190,7 @@ func rename(t *testing.T, from, to string) {
 }
 
 func TestRetentionBySize(t *testing.T) {
-	l := newLog(t, Options{SegmentSize: 1, KeepSize: 3000})
+	l := newLog(t, audit.Options{SegmentSize: 1, KeepSize: 3000})
 	incident := func(kind record.Kind, name string) {
 		t.Helper()
 		if _, err := l.Append(raw(kind, map[string]string{"incident": name})); err != nil {
@@ -198,7 +199,7 @@ func TestRetentionBySize(t *testing.T) {
 	}
 	first := func() uint64 {
 		t.Helper()
-		segments, err := segmentsOf(l.path)
+		segments, err := audit.SegmentsOf(l.path)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -237,9 +238,9 @@ func TestRetentionBySize(t *testing.T) {
 		t.Errorf("explained %+v", r.Explained)
 	}
 	// A segment that retention did not remove is missed.
-	segments, _ := segmentsOf(l.path)
+	segments, _ := audit.SegmentsOf(l.path)
 	os.Remove(filepath.Join(filepath.Dir(l.path), segments[0].File))
-	res, err := Verifier{}.Verify(t.Context(), l.path)
+	res, err := audit.Verifier{}.Verify(t.Context(), l.path)
 	if err != nil || res.OK() {
 		t.Errorf("a removed segment was not missed: %+v, %v", res, err)
 	}
@@ -247,12 +248,12 @@ func TestRetentionBySize(t *testing.T) {
 
 func TestRetentionByAge(t *testing.T) {
 	now := epoch
-	l := newLog(t, Options{Now: func() time.Time { return now }, SegmentAge: time.Hour, KeepAge: 3 * time.Hour})
+	l := newLog(t, audit.Options{Now: func() time.Time { return now }, SegmentAge: time.Hour, KeepAge: 3 * time.Hour})
 	for range 8 {
 		l.add(t, 1)
 		now = now.Add(time.Hour)
 	}
-	segments, _ := segmentsOf(l.path)
+	segments, _ := audit.SegmentsOf(l.path)
 	for _, s := range segments {
 		if now.Sub(s.FirstTime) > 5*time.Hour {
 			t.Errorf("segment %+v is still there at %v", s, now)
@@ -282,7 +283,7 @@ func TestDeathAtEveryStep(t *testing.T) {
 				defer func() { l.Log.Close() }()
 				l.add(t, 1)
 				wantOnlyDamage(t, path, append(acked, l.Head()))
-				if left, _ := filepath.Glob(path + ".*" + asideNew); len(left) > 0 {
+				if left, _ := filepath.Glob(path + ".*" + audit.AsideNew); len(left) > 0 {
 					t.Errorf("not recorded: %q", left)
 				}
 			})
@@ -291,14 +292,14 @@ func TestDeathAtEveryStep(t *testing.T) {
 }
 
 // wantOnlyDamage allows for the line that is no record, which the child adds.
-func wantOnlyDamage(t *testing.T, path string, known []Head) {
+func wantOnlyDamage(t *testing.T, path string, known []audit.Head) {
 	t.Helper()
-	r, err := Verifier{Known: known}.Verify(t.Context(), path)
+	r, err := audit.Verifier{Known: known}.Verify(t.Context(), path)
 	if err != nil {
 		t.Fatal(err)
 	}
 	for _, p := range r.Problems {
-		if p.Kind != Damaged {
+		if p.Kind != audit.Damaged {
 			t.Errorf("problem: %v", p)
 		}
 	}
@@ -306,7 +307,7 @@ func wantOnlyDamage(t *testing.T, path string, known []Head) {
 
 // runToDeath runs a child that dies at its n-th passing of step, and returns
 // the records that it was told are durable.
-func runToDeath(t *testing.T, path, step, n string) []Head {
+func runToDeath(t *testing.T, path, step, n string) []audit.Head {
 	t.Helper()
 	acks := path + "-acks"
 	cmd := child(t, "dies", "CTWARDEN_AUDIT_STEP="+step, "CTWARDEN_AUDIT_N="+n, "CTWARDEN_AUDIT_PATH="+path)
@@ -315,9 +316,9 @@ func runToDeath(t *testing.T, path, step, n string) []Head {
 	if ws, ok := cmd.ProcessState.Sys().(syscall.WaitStatus); !ok || ws.Signal() != syscall.SIGKILL {
 		t.Fatalf("child: %v\n%s", err, out)
 	}
-	var heads []Head
+	var heads []audit.Head
 	for line := range strings.Lines(string(read(t, acks))) {
-		r, err := parse([]byte(strings.TrimSuffix(line, "\n")))
+		r, err := audit.Parse([]byte(strings.TrimSuffix(line, "\n")))
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -343,9 +344,9 @@ func dieAt(t *testing.T, step string) {
 			}
 		}
 	}
-	o := Options{Now: clock(), SegmentSize: 600, KeepSize: 3000, Mirror: func(Record) error { return ErrNotMirrored }}
+	o := audit.Options{Now: clock(), SegmentSize: 600, KeepSize: 3000, Mirror: func(audit.Record) error { return audit.ErrNotMirrored }}
 	for round := range 6 {
-		l, err := open(path, o, die)
+		l, err := audit.OpenStepping(path, o, die)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -356,7 +357,7 @@ func dieAt(t *testing.T, step string) {
 				}
 			}
 		}
-		l.sync = func(*os.File) error { l.sync = (*os.File).Sync; return errors.New("no") }
+		l.SetSync(func(*os.File) error { l.SetSync((*os.File).Sync); return errors.New("no") })
 		l.Append(raw(record.KindPlan, nil)) //nolint:errcheck // it is to fail
 		l.Close()
 		tail := []byte(`{"seq":`)

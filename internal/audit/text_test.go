@@ -1,4 +1,4 @@
-package audit
+package audit_test
 
 import (
 	"encoding/json"
@@ -9,6 +9,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"github.com/ctwarden/ctwarden/internal/audit"
 	"github.com/ctwarden/ctwarden/internal/record"
 )
 
@@ -21,7 +22,7 @@ func TestSanitise(t *testing.T) {
 		"\ufffd":              "\ufffd",
 		"\u009b\u00a0":        `\u009b\u00a0`,
 	} {
-		if got := Sanitise(in); got != want {
+		if got := audit.Sanitise(in); got != want {
 			t.Errorf("Sanitise(%q) = %q, want %q", in, got, want)
 		}
 	}
@@ -30,33 +31,33 @@ func TestSanitise(t *testing.T) {
 func TestClip(t *testing.T) {
 	long := strings.Repeat("ä", 100)
 	for _, limit := range []int{20, 21, 22, 199} {
-		got := Clip(long, limit)
+		got := audit.Clip(long, limit)
 		if len(got) > limit || !utf8.ValidString(got) || !strings.Contains(got, "bytes)") {
 			t.Errorf("Clip to %d: %q", limit, got)
 		}
 	}
-	if got := Clip(long, 200); got != long {
+	if got := audit.Clip(long, 200); got != long {
 		t.Errorf("Clip of what fits: %q", got)
 	}
-	if got := Clip(long, 1); !utf8.ValidString(got) {
+	if got := audit.Clip(long, 1); !utf8.ValidString(got) {
 		t.Errorf("Clip to 1: %q", got)
 	}
 }
 
-func sealed(t testing.TB, kind record.Kind, payload string) Record {
+func sealed(t testing.TB, kind record.Kind, payload string) audit.Record {
 	t.Helper()
-	inner, err := encodePayload(raw(kind, json.RawMessage(payload)))
+	inner, err := audit.EncodePayload(raw(kind, json.RawMessage(payload)))
 	if err != nil {
 		t.Fatal(err)
 	}
-	r, err := seal(Head{}, epoch, kind, inner)
+	r, err := audit.Seal(audit.Head{}, epoch, kind, inner)
 	if err != nil {
 		t.Fatal(err)
 	}
 	return r
 }
 
-func priority(t *testing.T, r Record) record.Priority {
+func priority(t *testing.T, r audit.Record) record.Priority {
 	t.Helper()
 	p, err := r.Payload()
 	if err != nil {

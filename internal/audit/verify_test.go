@@ -1,4 +1,4 @@
-package audit
+package audit_test
 
 import (
 	"bytes"
@@ -13,11 +13,12 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"github.com/ctwarden/ctwarden/internal/audit"
 	"github.com/ctwarden/ctwarden/internal/record"
 )
 
 // wantProblems compares the problems as "kind seq" or "kind seq-to".
-func wantProblems(t testing.TB, path string, v Verifier, want ...string) {
+func wantProblems(t testing.TB, path string, v audit.Verifier, want ...string) {
 	t.Helper()
 	r, err := v.Verify(context.Background(), path)
 	if err != nil {
@@ -44,18 +45,18 @@ func wantProblems(t testing.TB, path string, v Verifier, want ...string) {
 func forge(lines [][]byte, i, n int, change func([]byte) []byte) [][]byte {
 	out := slices.Clone(lines)
 	for k := i; k < n; k++ {
-		r, _ := parse(lines[k])
-		inner := bytes.Clone(r.inner())
+		r, _ := audit.Parse(lines[k])
+		inner := bytes.Clone(r.Inner())
 		if k == i {
 			inner = change(inner)
 		}
-		prev := Head{Seq: r.Seq - 1}
+		prev := audit.Head{Seq: r.Seq - 1}
 		if k > 0 {
-			before, _ := parse(out[k-1])
+			before, _ := audit.Parse(out[k-1])
 			prev.Hash = before.Hash
 		}
-		forged, _ := seal(prev, r.Time, r.Kind, inner)
-		out[k] = forged.line
+		forged, _ := audit.Seal(prev, r.Time, r.Kind, inner)
+		out[k] = forged.Line()
 	}
 	return out
 }
@@ -63,9 +64,9 @@ func forge(lines [][]byte, i, n int, change func([]byte) []byte) [][]byte {
 func double(b []byte) []byte { return bytes.Replace(b, []byte("000"), []byte("999"), 1) }
 
 // nineLines is an untouched log of nine records.
-func nineLines(t testing.TB) (path string, lines [][]byte, heads []Head) {
+func nineLines(t testing.TB) (path string, lines [][]byte, heads []audit.Head) {
 	t.Helper()
-	l := newLog(t, Options{})
+	l := newLog(t, audit.Options{})
 	l.add(t, 1)
 	for range 8 {
 		if _, err := l.Append(raw(record.KindSample, map[string]int{"entries": 1000})); err != nil {
@@ -75,7 +76,7 @@ func nineLines(t testing.TB) (path string, lines [][]byte, heads []Head) {
 	l.Close()
 	lines = bytes.Split(bytes.TrimSuffix(read(t, l.path), []byte("\n")), []byte("\n"))
 	for _, line := range lines {
-		r, err := parse(line)
+		r, err := audit.Parse(line)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -142,14 +143,14 @@ func TestTampering(t *testing.T) {
 		{"written anew from the middle", func(l [][]byte) [][]byte { return forge(l, 4, 9, double) }, []int{2, 8}, []string{"rewritten 9"}},
 		{"the same with more known", func(l [][]byte) [][]byte { return forge(l, 4, 9, double) }, []int{1, 3, 4, 5, 8}, []string{"rewritten 5"}},
 		{"written anew, and nothing known", func(l [][]byte) [][]byte { return forge(l, 4, 9, double) }, []int{2}, nil},
-		{"an over-long line", insert(3, func([][]byte) []byte { return bytes.Repeat([]byte("x"), 5*MaxLine) }), nil, []string{"inserted 4"}},
+		{"an over-long line", insert(3, func([][]byte) []byte { return bytes.Repeat([]byte("x"), 5*audit.MaxLine) }), nil, []string{"inserted 4"}},
 		{"a flip and a drop", func(l [][]byte) [][]byte { return del(5, 6)(flip(2, `"entries":`)(l)) }, nil, []string{"altered 3", "removed 6"}},
 		{"a flip beside a drop", func(l [][]byte) [][]byte { return del(4, 5)(flip(3, `"entries":`)(l)) }, nil, []string{"altered 4", "removed 5"}},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
 			path, lines, heads := nineLines(t)
-			var v Verifier
+			var v audit.Verifier
 			for _, i := range tt.known {
 				v.Known = append(v.Known, heads[i])
 			}
@@ -167,7 +168,7 @@ func TestProblemsNameTheLine(t *testing.T) {
 	path, lines, _ := nineLines(t)
 	lines[4][40] ^= 1
 	write(t, path, append(bytes.Join(lines, []byte("\n")), '\n'))
-	r, err := Verifier{}.Verify(t.Context(), path)
+	r, err := audit.Verifier{}.Verify(t.Context(), path)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -180,7 +181,7 @@ func TestProblemsNameTheLine(t *testing.T) {
 func TestTornTailIsNamed(t *testing.T) {
 	path, lines, heads := nineLines(t)
 	write(t, path, bytes.Join(lines, []byte("\n")))
-	wantProblems(t, path, Verifier{Known: heads[8:]}, "torn 9", "removed 9")
+	wantProblems(t, path, audit.Verifier{Known: heads[8:]}, "torn 9", "removed 9")
 }
 
 func TestDeletedSegments(t *testing.T) {
@@ -195,16 +196,16 @@ func TestDeletedSegments(t *testing.T) {
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
-			l := newLog(t, Options{SegmentSize: 1})
+			l := newLog(t, audit.Options{SegmentSize: 1})
 			l.add(t, 9)
-			segments, err := segmentsOf(l.path)
+			segments, err := audit.SegmentsOf(l.path)
 			if err != nil {
 				t.Fatal(err)
 			}
 			if err := os.Remove(filepath.Join(filepath.Dir(l.path), segments[tt.delete].File)); err != nil {
 				t.Fatal(err)
 			}
-			wantProblems(t, l.path, Verifier{Known: []Head{l.Head()}}, tt.want)
+			wantProblems(t, l.path, audit.Verifier{Known: []audit.Head{l.Head()}}, tt.want)
 		})
 	}
 }
@@ -212,7 +213,7 @@ func TestDeletedSegments(t *testing.T) {
 func TestRedecide(t *testing.T) {
 	path, _, _ := nineLines(t)
 	calls := 0
-	v := Verifier{Redecide: func(r Record) error {
+	v := audit.Verifier{Redecide: func(r audit.Record) error {
 		if calls++; r.Seq == 5 {
 			return errors.New("decided otherwise")
 		}
@@ -227,7 +228,7 @@ func TestRedecide(t *testing.T) {
 func TestProblemsAreBounded(t *testing.T) {
 	path, lines, _ := nineLines(t)
 	write(t, path, append(bytes.Join(append(lines, slices.Repeat(lines, 5)...), []byte("\n")), '\n'))
-	r, err := Verifier{MaxProblems: 7}.Verify(t.Context(), path)
+	r, err := audit.Verifier{MaxProblems: 7}.Verify(t.Context(), path)
 	if err != nil || len(r.Problems) != 7 || r.More != 38 || r.OK() {
 		t.Errorf("%d problems and %d more, %v", len(r.Problems), r.More, err)
 	}
@@ -235,23 +236,23 @@ func TestProblemsAreBounded(t *testing.T) {
 
 // verifyBytes checks that whatever is done to a log is noticed, as long as
 // its head is known.
-func verifyBytes(t *testing.T, original, changed []byte, head Head) {
+func verifyBytes(t *testing.T, original, changed []byte, head audit.Head) {
 	t.Helper()
 	path := filepath.Join(t.TempDir(), "audit.jsonl")
 	write(t, path, changed)
-	r, err := Verifier{Known: []Head{head}}.Verify(context.Background(), path)
+	r, err := audit.Verifier{Known: []audit.Head{head}}.Verify(context.Background(), path)
 	if err != nil {
 		t.Fatal(err)
 	}
 	if r.OK() != bytes.Equal(original, changed) {
 		t.Errorf("OK %v for\n%q", r.OK(), changed)
 	}
-	for _, err := range Read(context.Background(), path, Filter{}) {
-		if e := (*LineError)(nil); err != nil && !errors.As(err, &e) {
+	for _, err := range audit.Read(context.Background(), path, audit.Filter{}) {
+		if e := (*audit.LineError)(nil); err != nil && !errors.As(err, &e) {
 			t.Error(err)
 		}
 	}
-	l, err := Open(path, Options{Now: clock()})
+	l, err := audit.Open(path, audit.Options{Now: clock()})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -262,7 +263,7 @@ func verifyBytes(t *testing.T, original, changed []byte, head Head) {
 }
 
 func TestEveryFlippedBitIsNoticed(t *testing.T) {
-	l := newLog(t, Options{})
+	l := newLog(t, audit.Options{})
 	l.add(t, 3)
 	l.Close()
 	text := read(t, l.path)
@@ -280,7 +281,7 @@ func TestEveryFlippedBitIsNoticed(t *testing.T) {
 // FuzzVerify takes its input as edits of a sound log: position, bytes to
 // delete, and what to put there.
 func FuzzVerify(f *testing.F) {
-	l := newLog(f, Options{})
+	l := newLog(f, audit.Options{})
 	l.add(f, 4)
 	l.Close()
 	text := read(f, l.path)
@@ -298,20 +299,20 @@ func FuzzVerify(f *testing.F) {
 }
 
 func FuzzParse(f *testing.F) {
-	r, err := seal(Head{}, epoch, record.KindStart, []byte(`"a":1`))
+	r, err := audit.Seal(audit.Head{}, epoch, record.KindStart, []byte(`"a":1`))
 	if err != nil {
 		f.Fatal(err)
 	}
-	f.Add(r.line)
+	f.Add(r.Line())
 	f.Add([]byte(`{"seq":1,"time":"2026-11-20T19:00:02.000000000Z","kind":"x"`))
 	f.Fuzz(func(t *testing.T, line []byte) {
-		r, err := parse(line)
-		if err != nil || r.check() != nil {
+		r, err := audit.Parse(line)
+		if err != nil || r.Check() != nil {
 			return
 		}
-		again, err := seal(Head{Seq: r.Seq - 1, Hash: r.Prev}, r.Time, r.Kind, r.inner())
-		if err != nil || !bytes.Equal(again.line, line) {
-			t.Errorf("sealed again: %v\n%s\n%s", err, line, again.line)
+		again, err := audit.Seal(audit.Head{Seq: r.Seq - 1, Hash: r.Prev}, r.Time, r.Kind, r.Inner())
+		if err != nil || !bytes.Equal(again.Line(), line) {
+			t.Errorf("sealed again: %v\n%s\n%s", err, line, again.Line())
 		}
 		r.Sentence()
 	})
