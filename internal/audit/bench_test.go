@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/ctwarden/ctwarden/internal/audit"
+	"github.com/ctwarden/ctwarden/internal/audit/verify"
 	"github.com/ctwarden/ctwarden/internal/record"
 )
 
@@ -108,7 +109,7 @@ func BenchmarkVerify(b *testing.B) {
 	path := largeLog(b, size)
 	b.SetBytes(size)
 	for b.Loop() {
-		r, err := audit.Verifier{}.Verify(b.Context(), path)
+		r, err := verify.Verifier{}.Verify(b.Context(), path)
 		if err != nil || !r.OK() {
 			b.Fatal(r.Problems, err)
 		}

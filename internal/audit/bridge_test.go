@@ -5,6 +5,7 @@ import (
 	"testing"
 
 	"github.com/ctwarden/ctwarden/internal/audit"
+	"github.com/ctwarden/ctwarden/internal/audit/verify"
 	"github.com/ctwarden/ctwarden/internal/record"
 )
 
@@ -59,7 +60,7 @@ func TestGapRecordsExplainOnlyTheirOwnGap(t *testing.T) {
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
-			wantProblems(t, sealAll(t, tt.records...), audit.Verifier{}, tt.want...)
+			wantProblems(t, sealAll(t, tt.records...), verify.Verifier{}, tt.want...)
 		})
 	}
 }

@@ -13,6 +13,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/ctwarden/ctwarden/internal/audit"
+	"github.com/ctwarden/ctwarden/internal/audit/verify"
 	"github.com/ctwarden/ctwarden/internal/record"
 )
 
@@ -96,7 +97,7 @@ func TestMirrorCountsWhereTheFileFails(t *testing.T) {
 		t.Errorf("mirrored (-want +got):\n%s", diff)
 	}
 	journalOnly.Hash[0]++
-	wantProblems(t, l.path, audit.Verifier{Known: []audit.Head{journalOnly}}, "rewritten 4")
+	wantProblems(t, l.path, verify.Verifier{Known: []audit.Head{journalOnly}}, "rewritten 4")
 }
 
 func TestMirrorThatRefusesDoesNotHurtTheFile(t *testing.T) {

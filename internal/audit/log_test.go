@@ -16,6 +16,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/ctwarden/ctwarden/internal/audit"
+	"github.com/ctwarden/ctwarden/internal/audit/verify"
 	"github.com/ctwarden/ctwarden/internal/record"
 )
 
@@ -120,9 +121,9 @@ func wantChain(t testing.TB, path, want string) {
 	}
 }
 
-func wantOK(t testing.TB, path string, known ...audit.Head) audit.Result {
+func wantOK(t testing.TB, path string, known ...audit.Head) verify.Result {
 	t.Helper()
-	r, err := audit.Verifier{Known: known}.Verify(context.Background(), path)
+	r, err := verify.Verifier{Known: known}.Verify(context.Background(), path)
 	if err != nil {
 		t.Fatal(err)
 	}

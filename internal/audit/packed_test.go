@@ -9,6 +9,7 @@ import (
 	"testing"
 
 	"github.com/ctwarden/ctwarden/internal/audit"
+	"github.com/ctwarden/ctwarden/internal/audit/verify"
 )
 
 // TestDamageToAPackedSegmentIsNamed: what stands before the damage and in the
@@ -48,7 +49,7 @@ func TestDamageToAPackedSegmentIsNamed(t *testing.T) {
 			}
 			write(t, path+".1.gz", tt.damage(b.Bytes(), lines))
 			write(t, path, append(bytes.Join(lines[5:], []byte("\n")), '\n'))
-			wantProblems(t, path, audit.Verifier{}, tt.want...)
+			wantProblems(t, path, verify.Verifier{}, tt.want...)
 			if got := readings(t, path); got != tt.chain {
 				t.Errorf("read %q, want %q", got, tt.chain)
 			}

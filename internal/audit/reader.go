@@ -34,7 +34,7 @@ type Filter struct {
 // all its segments as they stand when it begins. A record is valid until the
 // next one is asked for (see Record.Clone). A line that is not a record
 // yields a *LineError and reading goes on; any other error is the last. The
-// hashes are not checked: that is the Verifier's part. An unfinished last
+// hashes are not checked: Lines does that. An unfinished last
 // line is not there yet.
 func Read(ctx context.Context, path string, f Filter) iter.Seq2[Record, error] {
 	return func(yield func(Record, error) bool) {

@@ -14,6 +14,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/ctwarden/ctwarden/internal/audit"
+	"github.com/ctwarden/ctwarden/internal/audit/verify"
 	"github.com/ctwarden/ctwarden/internal/record"
 )
 
@@ -126,7 +127,7 @@ func TestReadStopsWhenAsked(t *testing.T) {
 			t.Errorf("error %v", err)
 		}
 	}
-	if _, err := (audit.Verifier{}).Verify(ctx, l.path); !errors.Is(err, reason) {
+	if _, err := (verify.Verifier{}).Verify(ctx, l.path); !errors.Is(err, reason) {
 		t.Errorf("error %v", err)
 	}
 	for r, err := range audit.Read(t.Context(), l.path, audit.Filter{}) {

@@ -15,6 +15,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/ctwarden/ctwarden/internal/audit"
+	"github.com/ctwarden/ctwarden/internal/audit/verify"
 	"github.com/ctwarden/ctwarden/internal/record"
 )
 
@@ -171,7 +172,7 @@ func TestSomebodyElseTouchesTheFile(t *testing.T) {
 					l.reopen(t)
 				}
 				wantChain(t, l.path, tt.chain)
-				wantProblems(t, l.path, audit.Verifier{Known: []audit.Head{l.Head()}}, tt.problems...)
+				wantProblems(t, l.path, verify.Verifier{Known: []audit.Head{l.Head()}}, tt.problems...)
 				// A file that lost its end, or got a longer one, has a gap record.
 				same := tt.name == "an editor cuts the last line" || tt.name == "a line is appended"
 				if reported := strings.Contains(strings.Join(l.notices, "\n"), "another program "); reported == same {
@@ -240,7 +241,7 @@ func TestRetentionBySize(t *testing.T) {
 	// A segment that retention did not remove is missed.
 	segments, _ := audit.SegmentsOf(l.path)
 	os.Remove(filepath.Join(filepath.Dir(l.path), segments[0].File))
-	res, err := audit.Verifier{}.Verify(t.Context(), l.path)
+	res, err := verify.Verifier{}.Verify(t.Context(), l.path)
 	if err != nil || res.OK() {
 		t.Errorf("a removed segment was not missed: %+v, %v", res, err)
 	}
@@ -294,12 +295,12 @@ func TestDeathAtEveryStep(t *testing.T) {
 // wantOnlyDamage allows for the line that is no record, which the child adds.
 func wantOnlyDamage(t *testing.T, path string, known []audit.Head) {
 	t.Helper()
-	r, err := audit.Verifier{Known: known}.Verify(t.Context(), path)
+	r, err := verify.Verifier{Known: known}.Verify(t.Context(), path)
 	if err != nil {
 		t.Fatal(err)
 	}
 	for _, p := range r.Problems {
-		if p.Kind != audit.Damaged {
+		if p.Kind != verify.Damaged {
 			t.Errorf("problem: %v", p)
 		}
 	}

@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 
 	"github.com/ctwarden/ctwarden/internal/audit"
+	"github.com/ctwarden/ctwarden/internal/audit/verify"
 	"github.com/ctwarden/ctwarden/internal/record"
 	"github.com/ctwarden/ctwarden/policy"
 )
@@ -44,7 +45,7 @@ func appendAndVerify() error {
 	if err := l.Close(); err != nil {
 		return err
 	}
-	r, err := audit.Verifier{}.Verify(context.Background(), path)
+	r, err := verify.Verifier{}.Verify(context.Background(), path)
 	if err != nil {
 		return err
 	}
@@ -57,7 +58,7 @@ func appendAndVerify() error {
 	if err := os.WriteFile(path, bytes.Replace(text, []byte("elevated"), []byte("calm"), 1), 0o640); err != nil {
 		return err
 	}
-	r, err = audit.Verifier{}.Verify(context.Background(), path)
+	r, err = verify.Verifier{}.Verify(context.Background(), path)
 	if err != nil {
 		return err
 	}

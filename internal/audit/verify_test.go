@@ -14,11 +14,12 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/ctwarden/ctwarden/internal/audit"
+	"github.com/ctwarden/ctwarden/internal/audit/verify"
 	"github.com/ctwarden/ctwarden/internal/record"
 )
 
 // wantProblems compares the problems as "kind seq" or "kind seq-to".
-func wantProblems(t testing.TB, path string, v audit.Verifier, want ...string) {
+func wantProblems(t testing.TB, path string, v verify.Verifier, want ...string) {
 	t.Helper()
 	r, err := v.Verify(context.Background(), path)
 	if err != nil {
@@ -150,7 +151,7 @@ func TestTampering(t *testing.T) {
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
 			path, lines, heads := nineLines(t)
-			var v audit.Verifier
+			var v verify.Verifier
 			for _, i := range tt.known {
 				v.Known = append(v.Known, heads[i])
 			}
@@ -168,7 +169,7 @@ func TestProblemsNameTheLine(t *testing.T) {
 	path, lines, _ := nineLines(t)
 	lines[4][40] ^= 1
 	write(t, path, append(bytes.Join(lines, []byte("\n")), '\n'))
-	r, err := audit.Verifier{}.Verify(t.Context(), path)
+	r, err := verify.Verifier{}.Verify(t.Context(), path)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -181,7 +182,7 @@ func TestProblemsNameTheLine(t *testing.T) {
 func TestTornTailIsNamed(t *testing.T) {
 	path, lines, heads := nineLines(t)
 	write(t, path, bytes.Join(lines, []byte("\n")))
-	wantProblems(t, path, audit.Verifier{Known: heads[8:]}, "torn 9", "removed 9")
+	wantProblems(t, path, verify.Verifier{Known: heads[8:]}, "torn 9", "removed 9")
 }
 
 func TestDeletedSegments(t *testing.T) {
@@ -205,7 +206,7 @@ func TestDeletedSegments(t *testing.T) {
 			if err := os.Remove(filepath.Join(filepath.Dir(l.path), segments[tt.delete].File)); err != nil {
 				t.Fatal(err)
 			}
-			wantProblems(t, l.path, audit.Verifier{Known: []audit.Head{l.Head()}}, tt.want)
+			wantProblems(t, l.path, verify.Verifier{Known: []audit.Head{l.Head()}}, tt.want)
 		})
 	}
 }
@@ -213,7 +214,7 @@ func TestDeletedSegments(t *testing.T) {
 func TestRedecide(t *testing.T) {
 	path, _, _ := nineLines(t)
 	calls := 0
-	v := audit.Verifier{Redecide: func(r audit.Record) error {
+	v := verify.Verifier{Redecide: func(r audit.Record) error {
 		if calls++; r.Seq == 5 {
 			return errors.New("decided otherwise")
 		}
@@ -228,7 +229,7 @@ func TestRedecide(t *testing.T) {
 func TestProblemsAreBounded(t *testing.T) {
 	path, lines, _ := nineLines(t)
 	write(t, path, append(bytes.Join(append(lines, slices.Repeat(lines, 5)...), []byte("\n")), '\n'))
-	r, err := audit.Verifier{MaxProblems: 7}.Verify(t.Context(), path)
+	r, err := verify.Verifier{MaxProblems: 7}.Verify(t.Context(), path)
 	if err != nil || len(r.Problems) != 7 || r.More != 38 || r.OK() {
 		t.Errorf("%d problems and %d more, %v", len(r.Problems), r.More, err)
 	}
@@ -240,7 +241,7 @@ func verifyBytes(t *testing.T, original, changed []byte, head audit.Head) {
 	t.Helper()
 	path := filepath.Join(t.TempDir(), "audit.jsonl")
 	write(t, path, changed)
-	r, err := audit.Verifier{Known: []audit.Head{head}}.Verify(context.Background(), path)
+	r, err := verify.Verifier{Known: []audit.Head{head}}.Verify(context.Background(), path)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -9,17 +9,17 @@ import (
 )
 
 func TestWhatVerifyFoundIsCounted(t *testing.T) {
-	p := audit.Problem{Kind: audit.Altered, Seq: 4, Text: "hash does not match the text"}
+	p := verify.Problem{Kind: verify.Altered, Seq: 4, Text: "hash does not match the text"}
 	for _, tt := range []struct {
-		result audit.Result
+		result verify.Result
 		want   string
 	}{
-		{audit.Result{Records: 9}, "9 records, 0 problems\n"},
-		{audit.Result{Records: 8, Problems: []audit.Problem{p}}, "record 4 altered: hash does not match the text\n8 records, 1 problem\n"},
-		{audit.Result{Records: 8, Problems: []audit.Problem{p}, More: 7}, "record 4 altered: hash does not match the text\nand 7 more\n8 records, 8 problems\n"},
+		{verify.Result{Records: 9}, "9 records, 0 problems\n"},
+		{verify.Result{Records: 8, Problems: []verify.Problem{p}}, "record 4 altered: hash does not match the text\n8 records, 1 problem\n"},
+		{verify.Result{Records: 8, Problems: []verify.Problem{p}, More: 7}, "record 4 altered: hash does not match the text\nand 7 more\n8 records, 8 problems\n"},
 	} {
 		var b strings.Builder
-		if err := printVerified(&b, false, &verify.Result{Result: tt.result}); b.String() != tt.want || (err == nil) != tt.result.OK() {
+		if err := printVerified(&b, false, &tt.result); b.String() != tt.want || (err == nil) != tt.result.OK() {
 			t.Errorf("%q, %v; want %q", b.String(), err, tt.want)
 		}
 	}

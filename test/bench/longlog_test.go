@@ -5,6 +5,7 @@ import (
 	"testing"
 
 	"github.com/ctwarden/ctwarden/internal/audit"
+	"github.com/ctwarden/ctwarden/internal/audit/verify"
 	"github.com/ctwarden/ctwarden/internal/record"
 )
 
@@ -16,7 +17,7 @@ func TestLongLogVerifies(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	result, err := audit.Verifier{}.Verify(t.Context(), path)
+	result, err := verify.Verifier{}.Verify(t.Context(), path)
 	if err != nil || !result.OK() || result.Records != made.records {
 		t.Errorf("%d records of %d, problems %v, %v", result.Records, made.records, result.Problems, err)
 	}

@@ -18,6 +18,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/ctwarden/ctwarden/internal/audit"
+	"github.com/ctwarden/ctwarden/internal/audit/verify"
 	"github.com/ctwarden/ctwarden/internal/record"
 	"github.com/ctwarden/ctwarden/policy"
 )
@@ -237,14 +238,14 @@ func verifyAgainstJournal(t *testing.T, remote, name, dir string) {
 		t.Fatal(err)
 	}
 	var known []audit.Head
-	v := audit.Verifier{Redecide: func(r audit.Record) error { known = append(known, r.Head()); return nil }}
+	v := verify.Verifier{Redecide: func(r audit.Record) error { known = append(known, r.Head()); return nil }}
 	if _, err := v.Verify(t.Context(), copies); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		t.Fatal(err)
 	}
 	if len(known) != 4 {
 		t.Fatalf("%s: %d records arrived whole, want 4", name, len(known))
 	}
-	result, err := audit.Verifier{Known: known}.Verify(t.Context(), filepath.Join(dir, "audit.jsonl"))
+	result, err := verify.Verifier{Known: known}.Verify(t.Context(), filepath.Join(dir, "audit.jsonl"))
 	if err != nil || !result.OK() || result.Records != 5 {
 		t.Errorf("%s: %+v, %v", name, result, err)
 	}

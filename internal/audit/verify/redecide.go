@@ -13,13 +13,6 @@ import (
 	"github.com/ctwarden/ctwarden/policy"
 )
 
-// A Result is what a verification found. Its JSON is a contract.
-type Result struct {
-	audit.Result
-	// NotRedecided counts the plans of other policy versions, in their order.
-	NotRedecided []OtherPolicy `json:"not_redecided,omitempty"`
-}
-
 // An OtherPolicy counts the plans that another version of the policy decided.
 type OtherPolicy struct {
 	Version int    `json:"policy_version"`
@@ -40,12 +33,13 @@ func (o OtherPolicy) String() string {
 // for what could not be read; what is wrong is in the Result.
 func Log(ctx context.Context, path string, known []audit.Head, redecide bool) (Result, error) {
 	again := redecider{limits: map[string]policy.Limits{}, plans: map[int]uint64{}}
-	v := audit.Verifier{Known: known}
+	v := Verifier{Known: known}
 	if redecide {
 		v.Redecide = again.check
 	}
 	result, err := v.Verify(ctx, path)
-	return Result{result, again.others()}, err
+	result.NotRedecided = again.others()
+	return result, err
 }
 
 // A redecider decides recorded plans again: the limits stand in the config

@@ -1,4 +1,4 @@
-package audit
+package verify
 
 import (
 	"context"
@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"slices"
 
+	"github.com/ctwarden/ctwarden/internal/audit"
 	"github.com/ctwarden/ctwarden/internal/record"
 )
 
@@ -53,21 +54,21 @@ type Problem struct {
 func (p Problem) String() string {
 	where := ""
 	if p.File != "" {
-		where = fmt.Sprintf(" (%s line %d)", Sanitise(p.File), p.Line)
+		where = fmt.Sprintf(" (%s line %d)", audit.Sanitise(p.File), p.Line)
 	}
 	if p.To > p.Seq {
-		return fmt.Sprintf("records %d to %d %s%s: %s", p.Seq, p.To, p.Kind, where, Sanitise(p.Text))
+		return fmt.Sprintf("records %d to %d %s%s: %s", p.Seq, p.To, p.Kind, where, audit.Sanitise(p.Text))
 	}
-	return fmt.Sprintf("record %d %s%s: %s", p.Seq, p.Kind, where, Sanitise(p.Text))
+	return fmt.Sprintf("record %d %s%s: %s", p.Seq, p.Kind, where, audit.Sanitise(p.Text))
 }
 
-// A Result is what a verification found.
+// A Result is what a verification found. Its JSON is a contract.
 type Result struct {
 	// Records counts the intact ones.
 	Records uint64 `json:"records"`
 	// First and Last are the ends of what the log holds.
-	First Head `json:"first"`
-	Last  Head `json:"last"`
+	First audit.Head `json:"first"`
+	Last  audit.Head `json:"last"`
 	// Segments counts the files read.
 	Segments int `json:"segments"`
 	// Explained are the gaps that the log itself recorded: torn lines,
@@ -77,6 +78,8 @@ type Result struct {
 	// Verifier.MaxProblems.
 	Problems []Problem `json:"problems,omitempty"`
 	More     uint64    `json:"more,omitempty"`
+	// NotRedecided counts the plans of other policy versions, in their order.
+	NotRedecided []OtherPolicy `json:"not_redecided,omitempty"`
 }
 
 // OK reports whether nothing is wrong.
@@ -90,11 +93,11 @@ type Verifier struct {
 	// CTWARDEN_HASH of the journal's copies. The last one proves that the
 	// tail is there; the more there are, the more exactly a rewriting is
 	// located.
-	Known []Head
+	Known []audit.Head
 	// Redecide is called with every intact record, in the order of the
 	// files; an error disputes the record. The record is valid during the
 	// call.
-	Redecide func(Record) error
+	Redecide func(audit.Record) error
 	// MaxProblems bounds Result.Problems; 0 is 100.
 	MaxProblems int
 }
@@ -103,7 +106,7 @@ type Verifier struct {
 // only for what it could not read; what is wrong is in the Result.
 func (v Verifier) Verify(ctx context.Context, path string) (Result, error) {
 	c := newChain(v)
-	segments, err := Lines(ctx, path, func(l *Line) { v.line(l, c) })
+	segments, err := audit.Lines(ctx, path, func(l *audit.Line) { v.line(l, c) })
 	if err != nil {
 		return Result{}, fmt.Errorf("verify audit log: %w", err)
 	}
@@ -111,8 +114,8 @@ func (v Verifier) Verify(ctx context.Context, path string) (Result, error) {
 	return c.end(), nil
 }
 
-func (v Verifier) line(l *Line, c *chain) {
-	if errors.Is(l.Err, ErrPacked) {
+func (v Verifier) line(l *audit.Line, c *chain) {
+	if errors.Is(l.Err, audit.ErrPacked) {
 		c.broken(l.File, l.Number, l.Err)
 		return
 	}
@@ -124,7 +127,7 @@ func (v Verifier) line(l *Line, c *chain) {
 	c.add(e)
 }
 
-func (v Verifier) record(r Record, e *entry, c *chain) {
+func (v Verifier) record(r audit.Record, e *entry, c *chain) {
 	if r.Kind == record.KindGap {
 		if p, err := r.Payload(); err == nil {
 			e.gap, _ = p.(*record.Gap)
@@ -140,7 +143,7 @@ func (v Verifier) record(r Record, e *entry, c *chain) {
 
 // An entry is what the chain needs to know of a line.
 type entry struct {
-	Head
+	audit.Head
 	prev record.Hash
 	gap  *record.Gap
 	file string

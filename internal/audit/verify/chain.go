@@ -1,4 +1,4 @@
-package audit
+package verify
 
 import (
 	"cmp"
@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"slices"
 
+	"github.com/ctwarden/ctwarden/internal/audit"
 	"github.com/ctwarden/ctwarden/internal/record"
 )
 
@@ -19,8 +20,8 @@ const maxOdd = 4096
 type chain struct {
 	result      Result
 	maxProblems int
-	known       []Head // sorted, not yet passed
-	differs     bool   // a known record was found to be another
+	known       []audit.Head // sorted, not yet passed
+	differs     bool         // a known record was found to be another
 
 	unread  []entry // of files that can't be read at all
 	queued  *entry  // the line before the one added last
@@ -34,7 +35,7 @@ type chain struct {
 	bad   []entry          // damaged lines since the last good record
 	early map[uint64]entry // good records that came before their turn
 	holes []span           // missing so far
-	start *Head            // what the first record follows, until explained
+	start *audit.Head      // what the first record follows, until explained
 }
 
 // A span is the records from to to, and what joins it to the rest.
@@ -48,7 +49,7 @@ func newChain(v Verifier) *chain {
 	if c.maxProblems <= 0 {
 		c.maxProblems = 100
 	}
-	slices.SortFunc(c.known, func(a, b Head) int { return cmp.Compare(a.Seq, b.Seq) })
+	slices.SortFunc(c.known, func(a, b audit.Head) int { return cmp.Compare(a.Seq, b.Seq) })
 	return c
 }
 
@@ -162,7 +163,7 @@ func (c *chain) begin(cur entry, next *entry) {
 	}
 	c.joined = c.want == 1
 	if c.want > 1 {
-		c.start = &Head{Seq: c.want - 1}
+		c.start = &audit.Head{Seq: c.want - 1}
 		if cur.Seq == c.want {
 			c.start.Hash = cur.prev
 		}
@@ -184,7 +185,7 @@ func (c *chain) join(cur entry) {
 // accept makes cur the last record in its place.
 func (c *chain) accept(cur entry) {
 	c.want, c.head, c.joined, c.before, c.last = cur.Seq+1, cur.Hash, true, cur.prev, cur
-	if c.result.First == (Head{}) {
+	if c.result.First == (audit.Head{}) {
 		c.result.First = cur.Head
 	}
 	c.result.Last = cur.Head
@@ -217,7 +218,7 @@ func (c *chain) explain(cur entry) {
 		return
 	case record.GapRetention:
 		for _, s := range g.Segments {
-			if c.start != nil && *c.start == (Head{Seq: s.Last, Hash: s.LastHash}) {
+			if c.start != nil && *c.start == (audit.Head{Seq: s.Last, Hash: s.LastHash}) {
 				c.start = nil
 			}
 		}
@@ -359,7 +360,7 @@ func (c *chain) endBad() {
 	}
 	for _, e := range c.bad {
 		kind := Altered
-		if errors.Is(e.flaw, ErrTorn) {
+		if errors.Is(e.flaw, audit.ErrTorn) {
 			kind = Torn
 		}
 		c.problem(kind, c.want, 0, e, e.flaw.Error())
