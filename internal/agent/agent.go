@@ -172,8 +172,8 @@ func (a *Agent) Status() loop.Status { return a.loop.Status() }
 // Kernel is what the Agent acts on.
 func (a *Agent) Kernel() *remediate.Kernel { return a.kernel }
 
-// CloseIncidents ends every open incident and records why, as in "is over: the
-// drill is". It comes after Run, see loop.Loop.CloseIncidents.
+// CloseIncidents ends every open incident and records why, as in "drill
+// finished". It comes after Run, see loop.Loop.CloseIncidents.
 func (a *Agent) CloseIncidents(why string) { a.loop.CloseIncidents(why) }
 
 // Close gives the ledger's lock back and closes what New opened. It leaves the

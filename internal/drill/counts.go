@@ -122,7 +122,7 @@ func (d *run) revert() error {
 			err = errors.Join(err, fmt.Errorf("put back: %s", out.Sentence()))
 		}
 	}
-	d.agent.CloseIncidents("is over: the drill is")
+	d.agent.CloseIncidents("drill finished")
 	return err
 }
 
@@ -134,7 +134,7 @@ func (d *run) cleanUp() error {
 		if len(d.agent.Kernel().Ledger().Entries) > 0 {
 			errs = append(errs, d.revert())
 		}
-		d.agent.CloseIncidents("is over: the drill was cut short")
+		d.agent.CloseIncidents("drill interrupted")
 		errs = append(errs, d.agent.Close())
 	}
 	if d.sampler != nil {

@@ -14,53 +14,55 @@ import (
 	"github.com/ctwarden/ctwarden/policy"
 )
 
-// Deps are the functions through which a Daemon touches the world. All are
-// needed but those that say otherwise, and all but Census are called by the
-// loop alone.
+// Deps are the functions through which a Loop reads and changes the host. All
+// are required but the optional ones, and only the loop's goroutine calls them,
+// except Census.
 type Deps struct {
 	// Own is the inode number of the daemon's own namespace, by which the
-	// kernel may name it; its observation has 0. 0: it is not known.
+	// kernel may name it; its observation has 0. 0 if it is unknown.
 	Own uint32
 	// Now returns the wall clock and the time since boot.
 	Now func() (time.Time, policy.BootTime)
-	// Observe reads every table, the daemon's own first; there is always that
-	// one. The loop fills in the signals and the census. An error means that nothing is known.
+	// Observe reads every table, the daemon's own first, which there always
+	// is. The loop adds the signals and the census. With an error there are no
+	// observations.
 	Observe func(context.Context) ([]policy.Observation, error)
-	// Wake receives when the kernel's log spoke of a full table, and Drain
-	// returns what it said since the last call. Both are optional.
+	// Wake receives when the kernel log has a line about a full table, and
+	// Drain returns the signals since the last call. Both are optional.
 	Wake  <-chan struct{}
 	Drain func() []policy.Signal
-	// Apply carries out one action and says what the kernel said.
+	// Apply carries out one action and returns the kernel's result.
 	Apply func(ctx context.Context, incident string, action policy.Action) policy.Outcome
-	// Record makes a record durable. Its error means that it is not.
+	// Record makes a record durable, or returns an error.
 	Record func(record.Payload) error
-	// Yield notes that a value belongs to somebody else now, so that it is
-	// not put back later. Nil: there is nobody to tell.
+	// Yield stores that another program changed a value, so that it is not
+	// restored later. Optional.
 	Yield func(netns uint32, ov policy.Override) error
-	// LikelyWriter says who probably set a sysctl to a value. Nil: nobody knows.
+	// LikelyWriter names the program that probably set a sysctl to a value.
+	// Optional.
 	LikelyWriter func(sysctl string, value uint64) string
-	// Name is what people call another namespace than the daemon's own. Nil:
-	// nobody knows.
+	// Name returns the name of a namespace other than the daemon's own.
+	// Optional.
 	Name func(netns uint32) string
-	// Census looks into the table of an observation within a bounded time; it
-	// runs beside the loop. errors.ErrUnsupported: this one can't be looked
-	// into. Nil: no census.
+	// Census counts the entries of an observation's table within a bounded
+	// time, in a goroutine of its own. The error is errors.ErrUnsupported for
+	// a table whose entries can't be read. Optional.
 	Census func(context.Context, policy.Limits, policy.Observation) (CensusResult, error)
-	// Save keeps what the next start should know. Nil: it is forgotten.
+	// Save saves the state of each table for the next start. Optional.
 	Save func(map[uint32]Snapshot) error
-	// Heartbeat is called before a turn, after each table of it, and every Beat
-	// while the loop waits: the loop does its work. It is not called while a
-	// step hangs. Nil: nobody asks.
+	// Heartbeat is called before a turn, after each table of it, and every
+	// HeartbeatEvery while the loop waits. It is not called while a step
+	// hangs. Optional.
 	Heartbeat func()
-	// HeartbeatEvery bounds the time between two calls of Alive, but for the time that a
-	// step takes. 0: the wait between two turns bounds it.
+	// HeartbeatEvery bounds the time between two calls of Heartbeat, apart from
+	// the duration of a step. 0 calls it only at turns.
 	HeartbeatEvery time.Duration
-	// ReportError is told of an error that the loop lives with, once for each
-	// change; nil means that it is over. Nil: nobody asks.
+	// ReportError receives each change of an error after which the loop
+	// continues; nil is the end of the error. Optional.
 	ReportError func(what string, err error)
 }
 
-// A Loop is the loop. Make one with New; Run it once.
+// A Loop observes, decides and acts in turns. Make one with New; Run it once.
 type Loop struct {
 	deps     Deps
 	limits   policy.Limits
@@ -70,7 +72,7 @@ type Loop struct {
 	tables []*table
 	// retained are the namespaces that were observed before, the latest last.
 	retained []retained
-	// signals are those that no turn has dealt with.
+	// signals are those that no turn has attributed yet.
 	signals  []policy.Signal
 	finished chan finishedCensus
 	counting sync.WaitGroup
@@ -78,21 +80,21 @@ type Loop struct {
 	failures map[string]string
 }
 
-// A CensusResult is what a census found: what the table is made of, and who has the
-// most entries. Policy decides by the Summary; Top is for people.
+// A CensusResult is what a census found: the composition of the table, and the
+// addresses with the most entries. Policy decides by the Summary; Top is shown.
 type CensusResult struct {
 	Summary census.Summary
 	Top     census.Talkers
 }
 
-// Snapshot is what one table's decisions remember beyond a restart.
+// A Snapshot is the state of one table that survives a restart.
 type Snapshot struct {
 	State policy.State `json:"state"`
 	// Incident is the name of the incident that was open, if one was.
 	Incident string `json:"incident,omitempty"`
 }
 
-// finishedCensus is the answer of a census.
+// A finishedCensus is the result of a census, to be received by the loop.
 type finishedCensus struct {
 	netns  uint32
 	at     policy.BootTime
@@ -100,15 +102,16 @@ type finishedCensus struct {
 	err    error
 }
 
-// New returns a daemon under these limits. Kept is what an earlier run on the same boot saved, by namespace, with the claims of the
-// ledger; nil is a good start.
+// New returns a loop with these limits. Kept are the snapshots that an earlier
+// run of this boot saved, by namespace, with the claims of the ledger; nil if
+// there was none.
 func New(edges Deps, limits policy.Limits, kept map[uint32]Snapshot) *Loop {
 	l := &Loop{
 		deps: edges, limits: limits,
 		requests: make(chan func()), done: make(chan struct{}), finished: make(chan finishedCensus, 1), failures: map[string]string{},
 	}
 	for netns, k := range kept {
-		k.State.Since = 0 // nobody watched in between
+		k.State.Since = 0 // the table was not observed in between
 		l.tables = append(l.tables, &table{
 			netns: netns, state: k.State, level: k.State.Level, incident: k.Incident,
 		})
@@ -117,7 +120,7 @@ func New(edges Deps, limits policy.Limits, kept map[uint32]Snapshot) *Loop {
 	return l
 }
 
-// ErrStopped says that the loop has ended.
+// ErrStopped reports that the loop has ended.
 var ErrStopped = errors.New("daemon has stopped")
 
 // do runs fn in the loop, between two turns.
@@ -136,7 +139,7 @@ func (l *Loop) do(ctx context.Context, fn func()) error {
 
 // Pause holds every decision for a while.
 func (l *Loop) Pause(ctx context.Context, by record.Requester) error {
-	text := fmt.Sprintf("uid %d pauses it for %s: %s", by.UID, by.For, cmp.Or(by.Reason, "no reason given"))
+	text := fmt.Sprintf("paused by uid %d for %s: %s", by.UID, by.For, cmp.Or(by.Reason, "no reason given"))
 	return l.changeStates(ctx, &record.Pause{Requester: by, Text: text}, func(s *policy.State) {
 		_, now := l.deps.Now()
 		s.Pause(now, by.For)
@@ -149,8 +152,8 @@ func (l *Loop) Resume(ctx context.Context, by record.Requester) error {
 	return l.changeStates(ctx, &record.Resume{Requester: by, Text: text}, (*policy.State).Resume)
 }
 
-// changeStates does to every state what somebody asked for, so that a restart
-// remembers it, and records who asked.
+// changeStates applies a request to every state, saves them for the next start,
+// and records the requester.
 func (l *Loop) changeStates(ctx context.Context, asked record.Payload, fn func(*policy.State)) error {
 	var err error
 	stopped := l.do(ctx, func() {
@@ -166,9 +169,9 @@ func (l *Loop) SetLimits(ctx context.Context, limits policy.Limits) error {
 	return l.do(ctx, func() { l.limits = limits })
 }
 
-// Between runs fn between two turns, when no action is under way: fn puts
-// kernel values back. Every state gives up its claims, and gets back from the
-// function that fn returns, if any, those on what was left as it is.
+// Between runs fn between two turns, while no action is running: fn restores
+// kernel values. Every state releases its claims; the function that fn returns,
+// which is optional, adds those on the values that fn left as they are.
 func (l *Loop) Between(ctx context.Context, fn func() (left func(s *policy.State, netns uint32))) error {
 	return l.do(ctx, func() {
 		left := fn()
@@ -182,5 +185,5 @@ func (l *Loop) Between(ctx context.Context, fn func() (left func(s *policy.State
 	})
 }
 
-// Status returns how things stood after the last turn.
+// Status returns the status after the last turn.
 func (l *Loop) Status() Status { return *l.status.Load() }

@@ -8,15 +8,15 @@ import (
 	"github.com/ctwarden/ctwarden/policy"
 )
 
-// recordChanges records what a plan tells besides its actions: the level, the
-// incident, verdicts, overrides, and a hold that is new and not ordinary.
+// recordChanges records the parts of a plan other than its actions: the level,
+// the incident, verdicts, overrides, and a new hold.
 func (l *Loop) recordChanges(t *table, p *policy.Plan) {
 	a := &p.Assessment
 	table := &a.Observation.Table
 	level := a.Level
 	if level != t.level && t.level == policy.Calm {
 		t.incident = l.incidentName(t)
-		l.record(&record.IncidentOpen{Edge: l.incidentEdge(t, &a.Observation, "begins")})
+		l.record(&record.IncidentOpen{Edge: l.incidentEdge(t, &a.Observation, "opened")})
 	}
 	if level != t.level {
 		l.record(&record.Level{
@@ -45,7 +45,7 @@ func (l *Loop) recordChanges(t *table, p *policy.Plan) {
 	}
 	l.recordHold(t, p)
 	if level == policy.Calm && t.level != policy.Calm {
-		l.record(&record.IncidentClose{Edge: l.incidentEdge(t, &a.Observation, "is over")})
+		l.record(&record.IncidentClose{Edge: l.incidentEdge(t, &a.Observation, "closed: the table is calm")})
 		t.incident = ""
 	}
 	t.level = level
@@ -60,16 +60,16 @@ func (l *Loop) incidentEdge(t *table, o *policy.Observation, what string) record
 	}
 	if t.netns != 0 {
 		r.Name = l.name(t.netns)
-		r.Text += ", in " + r.Name
+		r.Text += " (" + r.Name + ")"
 	}
 	return r
 }
 
-// heldEvery is how often a hold that comes and goes is recorded at the most.
+// heldEvery is the least time between two records of the same hold.
 const heldEvery = 5 * time.Minute
 
-// recordHold records a hold when it begins, and in an incident every now and
-// then while it lasts.
+// recordHold records a hold when it begins, and in an incident every heldEvery
+// while it lasts.
 func (l *Loop) recordHold(t *table, p *policy.Plan) {
 	lasts := p.Held == t.held
 	t.held = p.Held
@@ -126,16 +126,16 @@ func (l *Loop) recordCensus(t *table, look *CensusResult) {
 	}
 	t.censusRecorded = t.censusAt
 	c := &t.census
-	text := fmt.Sprintf("of %d entries looked at %s are unreplied, %s closing, %s established; %d may be deleted, %d aged",
+	text := fmt.Sprintf("of %d entries read, %s are unreplied, %s closing, %s established; %d may be deleted, %d aged",
 		c.Seen, policy.Percent(c.Share(c.Unreplied)), policy.Percent(c.Share(c.Closing)),
 		policy.Percent(c.Share(c.Established)), c.Deletable, c.Ageable)
 	l.record(&record.Census{Incident: t.incident, NetNS: t.netns, Summary: *c, Top: look.Top, Text: text})
 }
 
 func (l *Loop) recordSignal(t *table, s *policy.Signal) {
-	text := "the kernel said: table full, dropping packet"
+	text := "kernel log: table full, dropping packet"
 	if s.Named {
-		text = fmt.Sprintf("the kernel said: table full in netns %d, dropping packet", s.NetNS)
+		text = fmt.Sprintf("kernel log: table full in netns %d, dropping packet", s.NetNS)
 	}
 	if s.Count > 1 {
 		text += fmt.Sprintf(" (%d times)", s.Count)

@@ -12,32 +12,32 @@ import (
 // an incident opens they are recorded, and from then on every second of it.
 const (
 	ringSize = record.MaxSamples
-	// batch is how many samples make a record: each record is an fsync.
+	// batch is the number of samples in a record: each record is an fsync.
 	batch = 10
-	// An incident that lasts is thinned out: ten times after an hour, and
-	// again after a day. That is 7 MB for a day, and 1 MB for each further.
+	// A long incident has fewer samples: a tenth after an hour, a sixth of that
+	// after a day. That is 7 MB for the first day, and 1 MB for each further.
 	fine, coarse, coarsest = time.Second, 10 * time.Second, time.Minute
 	fineFor, coarseFor     = time.Hour, 24 * time.Hour
 )
 
 // A recorder is the flight recorder of one table. The zero recorder is empty.
 type recorder struct {
-	// ring holds the samples of the time before, the oldest at next.
+	// ring holds the samples before an incident, the oldest at next.
 	ring []record.Sample
 	next int
 	// incident is the open one, since when it began.
 	incident string
 	since    policy.BootTime
-	// pending are the samples of the incident named by owner that are in no
-	// record yet.
+	// pending are the samples of the incident named by owner that are not
+	// recorded yet.
 	pending []record.Sample
 	owner   string
-	// open is the sample of the stretch that is not over yet, if there is one.
+	// open is the sample of the current stretch; it is valid if started.
 	open    record.Sample
 	started bool
 }
 
-// sample takes the look of this turn into the recorder of its table, and records
+// sample adds the observation of this turn to the recorder of its table, and records
 // what is due. It comes after the act: nothing waits for a sample.
 func (l *Loop) sample(t *table) {
 	r := &t.recorder
@@ -61,7 +61,7 @@ func (l *Loop) sample(t *table) {
 	}
 }
 
-// interval is how long a stretch is that one sample stands for.
+// interval is the length of the stretch that one sample sums up.
 func (r *recorder) interval(now policy.BootTime) time.Duration {
 	switch age := now.Since(r.since); {
 	case r.incident == "" || age < fineFor:
@@ -72,7 +72,7 @@ func (r *recorder) interval(now policy.BootTime) time.Duration {
 	return coarsest
 }
 
-// add joins a look to the open stretch, or begins the next one.
+// add joins a sample to the current stretch, or begins the next one.
 func (r *recorder) add(s record.Sample) {
 	if r.started && s.At >= r.open.At && s.At.Since(r.open.At) < r.interval(s.At) {
 		r.open = r.open.Join(s)

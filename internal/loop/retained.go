@@ -6,20 +6,19 @@ import (
 	"github.com/ctwarden/ctwarden/policy"
 )
 
-// A retained is what outlives a table that is not observed any more: its namespace
-// may come back, after one reading that failed or in the next flood. Its
-// breaker still counts then, and what was shortened in it is still to be given
-// back.
+// A retained is the state of a table that is not observed any more: its namespace
+// may come back after a failed reading or in the next flood. Its breaker then
+// still counts, and its shortened timeouts are still to be restored.
 type retained struct {
 	netns uint32
 	state policy.State
 }
 
-// maxRetained bounds the namespaces that are remembered; the oldest goes first.
+// maxRetained bounds the retained states; the oldest is dropped first.
 const maxRetained = 64
 
-// retain keeps of a table what its namespace needs if it comes back. The
-// incident and its records are over, and the trend has a gap.
+// retain keeps the part of a table's state that its namespace needs when it comes
+// back. The incident is closed, and the trend has a gap.
 func (l *Loop) retain(t *table) {
 	s := &t.state
 	if s.Acts == (policy.BootTimes{}) && s.SafetyPause == 0 && s.SafetyPauseUntil == 0 && s.Timeouts == (policy.Knobs{}) {
@@ -36,9 +35,9 @@ func (l *Loop) retain(t *table) {
 	}})
 }
 
-// takeRetained returns what was remembered of a namespace, once. A new namespace may
-// have the number of one that is gone, and begins with the kernel's own values:
-// a timeout that is as it was before ctwarden is nobody's act.
+// takeRetained removes and returns the retained state of a namespace. A new
+// namespace may have the number of an old one, and begins with the kernel's own
+// values: takeRetained drops the claim on a timeout that has its original value.
 func (l *Loop) takeRetained(o *policy.Observation) (policy.State, bool) {
 	at := slices.IndexFunc(l.retained, func(g retained) bool { return g.netns == o.Table.NetNS })
 	if at < 0 {
@@ -54,7 +53,7 @@ func (l *Loop) takeRetained(o *policy.Observation) (policy.State, bool) {
 	return state, true
 }
 
-// states calls fn with the state of every table, and of those that are gone:
+// states calls fn with the state of every table, and with the retained ones:
 // what concerns the whole host concerns them when they come back.
 func (l *Loop) states(fn func(netns uint32, s *policy.State)) {
 	for _, t := range l.tables {

@@ -7,20 +7,20 @@ import (
 	"github.com/ctwarden/ctwarden/policy"
 )
 
-// A Status is how things stood after the last turn. Its JSON is a contract.
-// Without a time it is that of a daemon that has not turned yet.
+// A Status is the status after the last turn. Its JSON is a contract. Without a
+// time there was no turn yet.
 type Status struct {
 	At     time.Time     `json:"at"`
 	Mode   policy.Mode   `json:"mode"`
 	Tables []TableStatus `json:"tables"`
-	// Errors is what the loop lives with, by what it was doing.
+	// Errors are the present errors of the loop, by task.
 	Errors map[string]string `json:"trouble,omitempty"`
 }
 
-// A TableStatus is how one table stood.
+// A TableStatus is the status of one table.
 type TableStatus struct {
 	NetNS uint32 `json:"netns,omitempty"`
-	// Name is what people call the namespace; empty for the daemon's own.
+	// Name is the name of the namespace; empty for the daemon's own.
 	Name       string            `json:"name,omitempty"`
 	Incident   string            `json:"incident,omitempty"`
 	Level      policy.Level      `json:"level"`

@@ -37,8 +37,8 @@ type table struct {
 	recorder recorder
 }
 
-// matchTables gives each observation its table, in the same order, and lets go of
-// the tables that are not observed any more.
+// matchTables puts the tables in the order of the observations, makes those that
+// are new, and retains the state of those that are not observed any more.
 func (l *Loop) matchTables(observations []policy.Observation) {
 	tables := make([]*table, len(observations))
 	for i := range observations {
@@ -58,7 +58,7 @@ func (l *Loop) matchTables(observations []policy.Observation) {
 	gone := slices.DeleteFunc(l.tables, func(t *table) bool { return t == nil })
 	l.tables = tables
 	for _, t := range gone {
-		l.closeIncident(t, "is over: the namespace is gone, or holds little")
+		l.closeIncident(t, "the namespace is gone, or has few entries")
 		l.retain(t)
 		delete(l.failures, censusTask(t.netns))
 	}
@@ -72,8 +72,8 @@ func (l *Loop) matchTables(observations []policy.Observation) {
 	}
 }
 
-// inherit takes over what is one for the whole host: the values that ctwarden
-// wrote, its acts, and what a person or the breaker has forbidden.
+// inherit copies the host-wide part of another table's state: the values that
+// ctwarden wrote, its acts, the pause and the breaker.
 func (t *table) inherit(from *table) {
 	t.state.Max, t.state.Buckets = from.state.Max, from.state.Buckets
 	t.state.LastResize = from.state.LastResize
@@ -82,19 +82,19 @@ func (t *table) inherit(from *table) {
 	t.state.PausedUntil = from.state.PausedUntil
 }
 
-// closeIncident ends the incident of a table that is not observed any more, and says
-// why.
+// closeIncident closes the incident of a table that is not observed any more, and
+// records why.
 func (l *Loop) closeIncident(t *table, why string) {
 	if t.incident == "" {
 		return
 	}
 	t.recorder.endStretch()
 	l.flush(t)
-	l.record(&record.IncidentClose{Edge: l.incidentEdge(t, &t.plan.Assessment.Observation, why)})
+	l.record(&record.IncidentClose{Edge: l.incidentEdge(t, &t.plan.Assessment.Observation, "closed: "+why)})
 	t.incident = ""
 }
 
-// name is what people call a namespace.
+// name returns the name of a namespace.
 func (l *Loop) name(netns uint32) string {
 	switch {
 	case netns == 0:
@@ -105,7 +105,7 @@ func (l *Loop) name(netns uint32) string {
 	return fmt.Sprintf("netns %d", netns)
 }
 
-// addSignals adds to an observation what the loop heard and counted since the
+// addSignals adds to an observation the signals and the census since the
 // last one.
 func (t *table) addSignals(o *policy.Observation) {
 	o.Full, o.Elsewhere = t.full, t.elsewhere
@@ -116,10 +116,10 @@ func (t *table) addSignals(o *policy.Observation) {
 	}
 }
 
-// attribute gives each signal to the table that it names: only an observation
-// shows which tables there are. A line without a name is of
-// the first namespace since Linux 6.17, and of any before: it goes to every
-// table that is nearly full, or to the first.
+// attribute adds each signal to the table that it names, after the observation
+// has found the tables. A line without a name is about the initial namespace
+// since Linux 6.17, and about any namespace before: it counts for every table
+// that is nearly full, or else for the first.
 func (l *Loop) attribute(observations []policy.Observation) {
 	if len(l.tables) == 0 {
 		return
@@ -151,9 +151,8 @@ func (l *Loop) attribute(observations []policy.Observation) {
 	l.signals = nil
 }
 
-// shareHostWide gives the other tables what is one value for the whole host, and counts
-// the act upon it, if there was one, as theirs: each breaker goes on counting
-// what its own table did, too.
+// shareHostWide copies the host-wide values to the states of the other tables,
+// and counts an act on one of them in each, beside that table's own acts.
 func (l *Loop) shareHostWide(from *table) {
 	l.states(func(_ uint32, s *policy.State) {
 		if s == &from.state {
@@ -205,8 +204,8 @@ func (l *Loop) startCensus(ctx context.Context, t *table) {
 	})
 }
 
-// censusTask is under what a census is in trouble: what fails in one table must
-// not be over with the next census of another.
+// censusTask is the task under which reportOnce has the errors of a census: a
+// census of another table must not end the error of this one.
 func censusTask(netns uint32) string {
 	if netns == 0 {
 		return "census"

@@ -157,10 +157,10 @@ func TestAnIncidentClosesWithItsNamespace(t *testing.T) {
 				t.Errorf("%d tables", n)
 			}
 		})
-		if n := h.count(record.KindIncidentClose, "is over: the namespace is gone, or holds little, in web-7"); n != 1 {
+		if n := h.count(record.KindIncidentClose, "closed: the namespace is gone, or has few entries (web-7)"); n != 1 {
 			t.Errorf("%d incidents closed by the end of web-7, want 1", n)
 		}
-		if n := h.count(record.KindIncidentOpen, "begins, in web-7"); n != 1 {
+		if n := h.count(record.KindIncidentOpen, "opened (web-7)"); n != 1 {
 			t.Errorf("%d incidents opened by name, want 1", n)
 		}
 		if opened, closed := h.count(record.KindIncidentOpen, ""), h.count(record.KindIncidentClose, ""); opened != closed {
@@ -184,9 +184,9 @@ func TestCloseIncidentsClosesEachOnce(t *testing.T) {
 		if n := h.count(record.KindIncidentClose, ""); n != 0 {
 			t.Errorf("a daemon that was stopped closed %d incidents, want 0: the next one goes on with them", n)
 		}
-		running.CloseIncidents("is over: the drill is")
-		running.CloseIncidents("is over: twice")
-		if n := h.count(record.KindIncidentClose, "is over: the drill is, in web-7"); n != 1 || h.count(record.KindIncidentClose, "") != 1 {
+		running.CloseIncidents("drill finished")
+		running.CloseIncidents("finished twice")
+		if n := h.count(record.KindIncidentClose, "closed: drill finished (web-7)"); n != 1 || h.count(record.KindIncidentClose, "") != 1 {
 			t.Errorf("%d incidents closed by leaving, want 1", n)
 		}
 	})

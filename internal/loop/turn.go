@@ -9,11 +9,11 @@ import (
 	"github.com/ctwarden/ctwarden/policy"
 )
 
-// Run turns until ctx is done. It leaves the kernel as it is then: a restart
-// in a flood must not shrink the table.
+// Run runs turns until ctx is done. It then leaves the kernel's values as they
+// are: a restart in a flood must not shrink the table.
 func (l *Loop) Run(ctx context.Context) {
 	defer close(l.done)
-	defer l.counting.Wait() // they use what the caller closes next
+	defer l.counting.Wait() // a census uses files that the caller closes next
 	defer l.flushAll()
 	counting, stop := context.WithCancel(ctx)
 	defer stop()
@@ -32,14 +32,14 @@ func (l *Loop) Run(ctx context.Context) {
 		case <-ctx.Done():
 			return
 		case <-l.deps.Wake:
-			// The first line is answered at once; those of a burst wait in
-			// the inbox, for they all say the same.
+			// The first line starts a turn at once; the other lines of a
+			// burst wait in the inbox, where equal ones are counted together.
 			timer.Reset(soon())
 		case c := <-l.finished:
 			l.finishCensus(c)
 		case fn := <-l.requests:
 			fn()
-			timer.Reset(soon()) // what was asked for shows at once
+			timer.Reset(soon()) // the status shows the request at once
 		case <-beats:
 			l.heartbeat()
 		case <-timer.C:
@@ -49,9 +49,8 @@ func (l *Loop) Run(ctx context.Context) {
 	}
 }
 
-// heartbeats returns a channel that wakes the loop while it waits. The loop itself
-// says that it is alive then: a goroutine of its own would say so of a loop
-// that hangs, too.
+// heartbeats returns a channel that wakes the waiting loop, which then sends a
+// heartbeat itself: another goroutine would send one for a loop that hangs, too.
 func (l *Loop) heartbeats() (beats <-chan time.Time, stop func()) {
 	if l.deps.HeartbeatEvery <= 0 {
 		return nil, func() {}
@@ -66,10 +65,9 @@ func (l *Loop) heartbeat() {
 	}
 }
 
-// CloseIncidents ends every open incident and records why, as in "is over: the drill
-// is". It is for a loop that nobody continues, and comes after Run: a daemon
-// that is stopped leaves its incidents open, for the next one goes on with
-// them.
+// CloseIncidents closes every open incident and records why, as in "drill
+// finished". It is called after Run, and only where no other loop continues: a
+// stopped daemon leaves its incidents open for its next start.
 func (l *Loop) CloseIncidents(why string) {
 	for _, t := range l.tables {
 		l.closeIncident(t, why)
@@ -97,10 +95,10 @@ func (l *Loop) turn(ctx, counting context.Context) time.Duration {
 		wait = min(wait, l.limits.Interval(&t.plan.Assessment))
 		l.startCensus(counting, t)
 		l.sample(t)
-		l.heartbeat() // each table is a step of its own, and one act takes seconds
+		l.heartbeat() // each table is a step of its own: one act takes seconds
 		if acted {
-			// What was read of the other tables is from before the act, and
-			// they are not to wait for the leisure of this one.
+			// The observations of the other tables are from before the act:
+			// the next turn reads them again, and soon.
 			l.shareHostWide(t)
 			wait = l.limits.Sampling.Min
 			break
@@ -110,8 +108,8 @@ func (l *Loop) turn(ctx, counting context.Context) time.Duration {
 	return wait
 }
 
-// decide takes one observation through the whole line. It reports whether a
-// host-wide value was changed.
+// decide assesses one observation, decides, acts and updates the state. It
+// reports whether a host-wide value was changed.
 func (l *Loop) decide(ctx context.Context, t *table, o *policy.Observation) bool {
 	t.addSignals(o)
 	assessment := l.limits.Assess(&t.state, o)
@@ -136,8 +134,8 @@ func (l *Loop) decide(ctx context.Context, t *table, o *policy.Observation) bool
 	return changedHostWide(&plan, outcomes)
 }
 
-// changedHostWide reports whether one of the values that all tables share was
-// changed, by ctwarden or, as it found, by somebody else.
+// changedHostWide reports whether ctwarden or, as it found, another program
+// changed one of the values that all tables share.
 func changedHostWide(plan *policy.Plan, outcomes []policy.Outcome) bool {
 	for i := range outcomes {
 		if outcomes[i].Action.Type.HostWide() && !outcomes[i].Action.Would {
@@ -148,8 +146,8 @@ func changedHostWide(plan *policy.Plan, outcomes []policy.Outcome) bool {
 }
 
 // act records the intent, carries the plan out, and records each outcome. No
-// audit, no action: a plan that could not be recorded is held, and one whose
-// outcome could not be goes no further.
+// audit, no action: a plan that can't be recorded is held, and a plan stops after
+// the first outcome that can't be recorded.
 func (l *Loop) act(ctx context.Context, t *table, p *policy.Plan) []policy.Outcome {
 	err := l.deps.Record(&record.Plan{Decision: l.decision(t, p)})
 	l.reportOnce("record", err)
@@ -174,7 +172,7 @@ func (l *Loop) act(ctx context.Context, t *table, p *policy.Plan) []policy.Outco
 	return outcomes
 }
 
-// reportOnce passes trouble on, once for each change.
+// reportOnce reports an error of a task, or its end, once for each change.
 func (l *Loop) reportOnce(what string, err error) {
 	text := ""
 	if err != nil {
