@@ -16,8 +16,8 @@ import (
 // if every message of a batch is refused.
 const batchMax = 128
 
-// ErrRefused marks an entry that was not changed because its message could
-// have done something else than was meant. Nothing is sent for it.
+// ErrRefused reports an entry that is not changed because its message could
+// change something else. Nothing is sent for it.
 var ErrRefused = errors.New("refused")
 
 // A batch is up to batchMax changes of single entries, ready to be sent.
@@ -37,11 +37,10 @@ func (b *batch) full() bool { return b.n == batchMax }
 
 func (b *batch) reset() { b.buf, b.n = b.buf[:0], 0 }
 
-// delete adds the deletion of an entry. The kernel takes a DELETE in which it
-// finds no tuple as the order to empty the table (ctnetlink_del_conntrack),
-// and it skips without a word an attribute whose length does not fit; so the
-// tuple must be whole, and the id there to protect a newer entry of the same
-// tuple.
+// delete adds the deletion of an entry. A DELETE without a tuple empties the
+// table (ctnetlink_del_conntrack), and the kernel silently skips an attribute of
+// a wrong length; so the tuple must be complete. The id must be there to protect
+// a newer entry of the same tuple.
 func (b *batch) delete(k *Key) error {
 	if !k.hasID {
 		return fmt.Errorf("delete an entry without an id: %w", ErrRefused)
@@ -124,7 +123,7 @@ func findAttribute(b []byte, want uint16) []byte {
 	return nil
 }
 
-// An EntryError says which entry the kernel refused to change, and why.
+// An EntryError names the entry that the kernel refused to change, and why.
 type EntryError struct {
 	Orig conntrack.Tuple
 	Err  error
@@ -136,11 +135,11 @@ func (e *EntryError) Error() string { return fmt.Sprintf("entry %s: %v", e.Orig,
 // Unwrap returns the kernel's error.
 func (e *EntryError) Unwrap() error { return e.Err }
 
-// A Change counts what became of the entries that were to be changed.
+// A Change counts the entries of a change by result.
 type Change struct {
 	// Done were deleted, or have the new timeout.
 	Done uint64
-	// Gone were no more in the table, or were another entry by now.
+	// Gone were not in the table any more, or had been replaced by a newer one.
 	Gone uint64
 	// Failed were refused by the kernel; First is the error of the first.
 	Failed uint64
@@ -156,8 +155,8 @@ func (c *Change) add(o Change) {
 	}
 }
 
-// apply sends a batch and counts the answers. An error is one of the socket:
-// what became of the batch is then unknown.
+// apply sends a batch and counts the replies. An error is one of the socket: the
+// result of the batch is then unknown.
 func (c *Conn) apply(ctx context.Context, b *batch) (Change, error) {
 	if b.n == 0 {
 		return Change{}, nil
@@ -190,8 +189,8 @@ func (c *Conn) apply(ctx context.Context, b *batch) (Change, error) {
 	}
 }
 
-// handleReplies takes the kernel's answers to a batch: an error for each message
-// that failed, asked for or not, and the acknowledgement of the last.
+// handleReplies counts the kernel's replies to a batch: an error for each message
+// that failed, with or without NLM_F_ACK, and the acknowledgement of the last.
 func (c *Conn) handleReplies(datagram []byte, b *batch, first uint32, change *Change) (last bool, err error) {
 	for len(datagram) > 0 {
 		var m message
@@ -253,8 +252,8 @@ func (b *batch) message(i int) []byte {
 	return b.buf[b.starts[i]:]
 }
 
-// check looks once more at the very bytes that are about to be sent: the
-// kernel must find in each message, first of all, the tuple of one entry.
+// check verifies the bytes that are about to be sent: the first attribute of each
+// message must be the tuple of one entry.
 func (b *batch) check() error {
 	rest := b.buf
 	for i := range b.n {

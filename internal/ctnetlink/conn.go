@@ -23,7 +23,7 @@ const (
 	// receiveBytes is the socket's receive buffer. It must hold an error for
 	// each message of a batch and one datagram of a dump.
 	receiveBytes = 1 << 20
-	// replyTimeout is how long the kernel may be silent. It answers at once
+	// replyTimeout is the longest wait for a reply. The kernel replies at once
 	// unless another request holds the mutex that all of ctnetlink shares: a
 	// flush of a million entries holds it for about a second.
 	replyTimeout = 10 * time.Second
@@ -46,9 +46,9 @@ type Conn struct {
 	err         error
 }
 
-// Dial opens a socket in the namespace and asks one question, so that what is
-// missing shows here: CAP_NET_ADMIN in the user namespace that owns ns
-// (os.ErrPermission), or ctnetlink in the kernel (errors.ErrUnsupported).
+// Dial opens a socket in the namespace and sends one request, which fails without
+// CAP_NET_ADMIN in the user namespace that owns ns (os.ErrPermission), or without
+// ctnetlink in the kernel (errors.ErrUnsupported).
 func Dial(ns *netns.NS) (*Conn, error) {
 	var nl *netlink.Conn
 	err := ns.Do(func() (err error) {
@@ -103,7 +103,7 @@ func newConn(nl *netlink.Conn) (*Conn, error) {
 	return c, nil
 }
 
-// ping asks for the size of the table and waits for the acknowledgement.
+// ping requests the size of the table and waits for the acknowledgement.
 func (c *Conn) ping() error {
 	ctx := context.Background()
 	hello := beginMessage(nil, msgStats, netlink.Request|netlink.Acknowledge, unix.AF_UNSPEC)
@@ -134,7 +134,7 @@ func (c *Conn) ping() error {
 }
 
 // Close closes the socket, which ends a dump at once; its error, and that of
-// anything asked later, is os.ErrClosed. Closing twice is harmless.
+// any later call, is os.ErrClosed. Closing twice is harmless.
 func (c *Conn) Close() error {
 	if c.closed.Swap(true) {
 		return nil
@@ -199,5 +199,5 @@ func (c *Conn) socketError(ctx context.Context, err error) error {
 	if d, ok := ctx.Deadline(); ok && !time.Now().Before(d) {
 		return context.DeadlineExceeded
 	}
-	return fmt.Errorf("the kernel is silent for %v: %w", replyTimeout, err)
+	return fmt.Errorf("no reply from the kernel within %v: %w", replyTimeout, err)
 }

@@ -8,8 +8,8 @@ import (
 	"github.com/ctwarden/ctwarden/internal/conntrack"
 )
 
-// A Key is what the kernel needs to find one entry again. It comes from a
-// Dump only, and its bytes are valid until the callback returns.
+// A Key identifies one entry in the kernel. Only a Dump makes one, and its bytes
+// are valid until the callback returns.
 type Key struct {
 	tuple  []byte // the whole CTA_TUPLE_ORIG attribute as the kernel wrote it
 	family uint8
@@ -53,8 +53,8 @@ func decode(payload []byte, e *conntrack.Entry, k *Key) error {
 	}
 	if !timeout {
 		// ctnetlink_dump_info leaves the timeout of an offloaded entry out. It
-		// looks at the status twice: an entry that is offloaded in between has
-		// no timeout and does not say why, and would look idle for long.
+		// reads the status twice: an entry that is offloaded in between has
+		// neither a timeout nor the offload bit, and would count as long idle.
 		e.Status |= conntrack.StatusOffload
 	}
 	return nil

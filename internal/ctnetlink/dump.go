@@ -14,17 +14,17 @@ import (
 
 var errIncomplete = errors.New("no original tuple, or no status")
 
-// A Query says which entries a dump tells and when it stops by itself. The
-// zero Query tells them all.
+// A Query selects the entries that a dump reports, and bounds the dump. The zero
+// Query selects all.
 type Query struct {
 	// Family is 2 (AF_INET) or 10 (AF_INET6); 0 is both.
 	Family uint8
-	// An entry is told if its status, masked with StatusMask, is Status. The
-	// zero mask takes any; {0, StatusSeenReply} takes the unreplied.
+	// An entry is selected if its status, masked with StatusMask, is Status.
+	// The zero mask selects any; {0, StatusSeenReply} the unreplied ones.
 	Status, StatusMask conntrack.Status
-	// Features lets the kernel filter by status, which saves it the entries
-	// that are not wanted. A kernel that cannot (Linux 5.10) ignores the wish,
-	// so each entry is looked at again here.
+	// Features lets the kernel filter by status, so that it does not send the
+	// other entries. A kernel without the filter (Linux 5.10) ignores it, so
+	// each entry is checked again here.
 	Features Features
 	// MaxEntries, MaxBytes and Box stop the dump after so many entries told,
 	// bytes received or so much time; 0 is no bound. They are looked at after
@@ -34,12 +34,12 @@ type Query struct {
 	Box        time.Duration
 }
 
-// A Stop says why a dump ended before the end of the table.
+// A Stop is the reason why a dump ended before the end of the table.
 type Stop uint8
 
 // The reasons to stop. The zero Stop is a dump that the kernel ended. That is
-// the whole table only if nobody resized the hash meanwhile: on Linux 5.10 and
-// 6.1 a dump during which it was resized a dozen times told half of the
+// the whole table only if the hash was not resized meanwhile: on Linux 5.10 and
+// 6.1 a dump during which it was resized a dozen times reported half of the
 // entries, some of them twice, and ended like any other.
 const (
 	Complete Stop = iota
@@ -49,25 +49,25 @@ const (
 	ByTime
 )
 
-// String says it in a word.
+// String returns the reason in a word.
 func (s Stop) String() string {
 	return [...]string{"complete", "caller", "entries", "bytes", "time"}[min(s, ByTime)]
 }
 
-// Dumped is what a dump did.
+// Dumped is the result of a dump.
 type Dumped struct {
-	Entries uint64 // entries told
-	Seen    uint64 // entries received, told or not
+	Entries uint64 // entries reported
+	Seen    uint64 // entries received, reported or not
 	Unread  uint64 // entries received that could not be decoded
 	Bytes   uint64
 	Stop    Stop
-	// Interrupted says that the kernel marked the dump as inconsistent.
-	// ctnetlink does not, up to Linux 7.3; a resize of the hash during a dump
-	// can skip or repeat entries without a word.
+	// Interrupted is set if the kernel marked the dump as inconsistent.
+	// ctnetlink does not, up to Linux 7.3, although a resize of the hash during
+	// a dump can skip or repeat entries.
 	Interrupted bool
-	// Resized says that the hash has another size than when the dump began,
-	// so that entries are missing or were told twice. A hash that was resized
-	// and put back meanwhile is not noticed.
+	// Resized is set if the hash has another size than when the dump began, so
+	// that entries are missing or reported twice. A hash that was resized twice,
+	// back to the old size, is not detected.
 	Resized bool
 }
 
@@ -76,14 +76,13 @@ type Dumped struct {
 type Visit func(e *conntrack.Entry, k *Key) bool
 
 // Dump walks the table in the order of the hash, so a part of it is an
-// unbiased sample. It is not a snapshot: an entry can be told twice, if the
+// unbiased sample. It is not a snapshot: an entry can be reported twice, if the
 // one at which the kernel wanted to resume is gone, and one that came or went
-// meanwhile may or may not be told. Walking frees entries that have expired
+// meanwhile may or may not be reported. Walking frees entries that have expired
 // (ctnetlink_dump_table).
 //
-// A dump that ends before the table does, for whatever reason, closes c:
-// reading on to the end, which is the other way to make a socket usable
-// again, can take longer than all that was asked for.
+// A dump that ends before the end of the table closes c: reading to the end,
+// the other way to make the socket usable again, can take longer than the dump.
 func (c *Conn) Dump(ctx context.Context, q Query, visit Visit) (Dumped, error) {
 	return c.dump(ctx, q, visit, func() bool { return true })
 }
@@ -153,7 +152,7 @@ func (d *dump) handle(datagram []byte) (done bool, err error) {
 			return false, err
 		}
 		if m.seq != d.conn.seq {
-			continue // an answer to something asked before
+			continue // a reply to an earlier request
 		}
 		if m.flags&netlink.DumpInterrupted != 0 {
 			d.Interrupted = true

@@ -13,11 +13,11 @@ import (
 	"github.com/ctwarden/ctwarden/internal/netns"
 )
 
-// Support says whether the kernel has a feature. The zero Support is Unknown:
-// what was not proven is not used, or proven by its first use (Sweep).
+// Support is whether the kernel has a feature. The zero Support is Unknown: such
+// a feature is not used, or proven by its first use (Sweep).
 type Support uint8
 
-// The answers of a probe.
+// The results of a probe.
 const (
 	Unknown Support = iota
 	No
@@ -39,14 +39,14 @@ func supported(yes bool) Support {
 	return No
 }
 
-// Features is what a probe found. A version number cannot tell it: vendors
-// carry features back, and a kernel ignores a filter that it does not know.
+// Features are the results of a probe. A version number does not imply them:
+// vendors backport features, and a kernel ignores a filter that it does not know.
 type Features struct {
 	// StatusFilter: a dump can be filtered by CTA_STATUS and CTA_STATUS_MASK
 	// (Linux 5.15).
 	StatusFilter Support `json:"status_filter"`
 	// ZoneFilter: a dump can be filtered by CTA_ZONE (Linux 6.8). ctwarden
-	// only tells it.
+	// only reports it.
 	ZoneFilter Support `json:"zone_filter"`
 	// DeleteByID: a delete with another CTA_ID leaves the entry alone, and one
 	// with its own deletes it. Every kernel since 2.6 should; No means that
@@ -60,14 +60,14 @@ type Features struct {
 // of all namespaces.
 const probeTime = 5 * time.Second
 
-// Probe finds out what the kernel can do: by trying it on entries of its own
-// in a namespace of its own where the process may make one (CAP_SYS_ADMIN),
-// and else by the one question that is safe to ask in ns, which tells
-// StatusFilter only. With an error, what was not found out is Unknown.
+// Probe finds the kernel's features: by a self-test on entries of its own in a
+// namespace of its own, where the process may make one (CAP_SYS_ADMIN), and else
+// by the one request that is safe in ns, which probes StatusFilter only. With an
+// error, features that were not probed are Unknown.
 //
-// The packaged unit has no CAP_SYS_ADMIN. An entry of ctwarden's own in the
-// table that it guards would do for a trial, too, but can't be made once that
-// table is full; so a Sweep proves the rest with what it is about to change.
+// The packaged unit has no CAP_SYS_ADMIN. A self-test in the guarded table would
+// need an entry of its own, which can't be made once that table is full; so a
+// Sweep proves the other features by its first changes.
 func Probe(ctx context.Context, ns *netns.NS) (Features, error) {
 	ctx, cancel := context.WithTimeout(ctx, probeTime)
 	defer cancel()
@@ -92,7 +92,7 @@ func Probe(ctx context.Context, ns *netns.NS) (Features, error) {
 	return tried, nil
 }
 
-// probeStatusFilter asks for a dump with an empty status mask. A kernel that
+// probeStatusFilter requests a dump with an empty status mask. A kernel that
 // knows the filter refuses it (ctnetlink_filter_parse_status: EINVAL); any
 // other starts to dump the table, and the socket is closed.
 func probeStatusFilter(ctx context.Context, ns *netns.NS) (_ Support, err error) {

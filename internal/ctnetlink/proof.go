@@ -17,18 +17,17 @@ var (
 	errTimeUnchanged = errors.New("it has more time left than it was given")
 )
 
-// A proof makes the one change of a batch and looks whether the kernel did
-// what was meant. Unknown: this entry showed nothing.
+// A proof makes the one change of a batch and checks that the kernel did exactly
+// that. The result is Unknown if this entry proves nothing.
 //
-// It is what a sweep does with its first entries where Probe could not try,
-// because it had no namespace of its own to try in. It needs no entry that is
-// not to be changed anyway, and so nothing that an audit does not know of; one
-// of its own could not be made when it matters, for the table is full then.
+// A sweep uses it for its first entries where Probe could make no namespace for a
+// self-test. It changes only entries that are to be changed anyway, and that the
+// audit log knows; an entry of its own could not be made in a full table.
 type proof func(ctx context.Context, c *Conn, b *batch) (Change, Support, error)
 
-// proveDelete asks to delete an entry by another id first, which must not find
-// it, and then by its own, which must. If the first one does, no id protects a
-// newer entry of the same tuple, and this is the last one deleted.
+// proveDelete first deletes an entry by a wrong id, which must fail, and then by
+// its own id, which must succeed. If the first deletion succeeds, the id does not
+// protect a newer entry of the same tuple, and no further entry is deleted.
 func proveDelete(ctx context.Context, c *Conn, b *batch) (Change, Support, error) {
 	wrong := b.part(0, 1)
 	id := findAttribute(wrong.message(0)[messageHeader+netfilterBytes:], ctaID)
@@ -42,14 +41,14 @@ func proveDelete(ctx context.Context, c *Conn, b *batch) (Change, Support, error
 	}
 	change, err := c.apply(ctx, b)
 	if err != nil || change.Done == 0 {
-		return change, Unknown, err // gone before it could tell
+		return change, Unknown, err // gone before it proved anything
 	}
 	return change, Yes, nil
 }
 
-// proveUpdate reads the entry before and after. One that has more time left
-// than it was given heard a packet meanwhile, or the kernel did not take the
-// time; one that had hardly more before shows nothing.
+// proveUpdate reads the entry before and after. If it has more time left than it
+// was given, a packet renewed it or the kernel ignored the update; if it had
+// hardly more before, it proves nothing.
 func proveUpdate(ctx context.Context, c *Conn, b *batch) (Change, Support, error) {
 	asked := binary.BigEndian.Uint32(findAttribute(b.message(0)[messageHeader+netfilterBytes:], ctaTimeout))
 	before, err := c.get(ctx, b)
@@ -65,7 +64,7 @@ func proveUpdate(ctx context.Context, c *Conn, b *batch) (Change, Support, error
 	}
 	after, err := c.get(ctx, b)
 	if errors.Is(err, unix.ENOENT) {
-		return change, Unknown, nil // it had its time, and ended
+		return change, Unknown, nil // it expired
 	}
 	if err != nil {
 		return change, Unknown, err
@@ -77,7 +76,7 @@ func proveUpdate(ctx context.Context, c *Conn, b *batch) (Change, Support, error
 	return change, known, nil
 }
 
-// checkUpdate says what the remaining times before and after show.
+// checkUpdate returns what the remaining times before and after prove.
 func checkUpdate(before, asked, after uint32) (Support, error) {
 	switch {
 	case after > asked:
@@ -88,11 +87,10 @@ func checkUpdate(before, asked, after uint32) (Support, error) {
 	return Yes, nil
 }
 
-// secondsApart is more than passes between two looks of a proof.
+// secondsApart is more than the time between the two readings of a proof.
 const secondsApart = 5
 
-// get reads the entry of a batch of one: it asks with the batch's own tuple
-// and zone, whatever else is in the message.
+// get reads the entry of a batch of one, by the tuple and zone of its message.
 func (c *Conn) get(ctx context.Context, b *batch) (conntrack.Entry, error) {
 	ask := b.part(0, 1).buf
 	binary.NativeEndian.PutUint16(ask[4:], messageType(msgGet))

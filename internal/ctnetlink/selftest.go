@@ -14,11 +14,11 @@ import (
 	"github.com/ctwarden/ctwarden/internal/netns"
 )
 
-// A trial is the functional probe: three entries in a namespace of its own.
+// The ports of the self-test's three entries, in a namespace of its own.
 const (
-	portUnreplied uint16 = 1 + iota // the ports tell the entries apart
+	portUnreplied uint16 = 1 + iota
 	portReplied
-	portZoned // unreplied, in zone trialZone
+	portZoned // unreplied, in zone selfTestZone
 )
 
 const (
@@ -27,10 +27,9 @@ const (
 	selfTestAged    = 100
 )
 
-// selfTest finds out all features in ns, which nobody else may use. What the
-// entries are and what a filter tells is asked through another library than
-// this package's own encoder, and the changes are made by the very code that
-// will make them in earnest.
+// selfTest probes all features in ns, which must have no other user. It creates
+// the entries and tests the filters through another library than this package's
+// own encoder, and makes the changes by the code that sweeps use.
 func selfTest(ctx context.Context, ns *netns.NS) (Features, error) {
 	var f Features
 	if err := selfTestFilters(ctx, ns, &f); err != nil {
@@ -67,7 +66,7 @@ func selfTestFilters(ctx context.Context, ns *netns.NS, f *Features) (err error)
 			continue
 		}
 		if err != nil {
-			return fmt.Errorf("create a trial entry: %w", err)
+			return fmt.Errorf("create an entry for the self-test: %w", err)
 		}
 	}
 	unreplied := timo.NewFilter().Status(0).StatusMask(uint32(timo.StatusSeenReply))
@@ -81,14 +80,14 @@ func selfTestFilters(ctx context.Context, ns *netns.NS, f *Features) (err error)
 	return err
 }
 
-// selfTestFilter says whether the filter keeps the entry of port away.
+// selfTestFilter reports whether the filter excludes the entry of port.
 func selfTestFilter(c *timo.Conn, filter timo.Filter, port uint16) (Support, error) {
 	flows, err := c.DumpFilter(filter, nil)
 	if err != nil {
 		return Unknown, fmt.Errorf("dump with a filter: %w", err)
 	}
 	if len(flows) == 0 {
-		return Unknown, nil // it should have told at least one entry
+		return Unknown, nil // at least one entry matches the filter
 	}
 	told := slices.ContainsFunc(flows, func(f timo.Flow) bool {
 		return f.TupleOrig.Proto.SourcePort == port
@@ -124,7 +123,7 @@ func selfTestChanges(ctx context.Context, ns *netns.NS, f *Features) (err error)
 	if err := errors.Join(aged.update(k, selfTestAged), deleted.delete(k)); err != nil {
 		return err
 	}
-	// Nobody else is here, so what shows nothing does not work.
+	// The namespace has no other traffic, so a change that proves nothing failed.
 	_, can, err := proveUpdate(ctx, c, aged)
 	f.UpdateTimeout = supported(can == Yes)
 	if err != nil {
@@ -146,7 +145,7 @@ func (c *Conn) selfTestEntry(ctx context.Context, port uint16) (*Key, error) {
 		return true
 	})
 	if err == nil && key.tuple == nil {
-		err = errors.New("a trial entry is gone")
+		err = errors.New("an entry of the self-test is gone")
 	}
 	return &key, err
 }

@@ -15,8 +15,8 @@ import (
 // one that should not have been.
 const batchesInFlight = 4
 
-// A Sweep walks the table on one socket and changes what is chosen on
-// another, both at once. The zero Limit changes nothing.
+// A Sweep walks the table on one socket and changes chosen entries on another,
+// concurrently. The zero Limit changes nothing.
 //
 // Between the dump that shows an entry and the message that changes it lie
 // two datagrams and a few batches: milliseconds on an idle machine, as long as
@@ -26,38 +26,38 @@ const batchesInFlight = 4
 // is deleted all the same: no kernel compares the status of a single entry.
 type Sweep struct {
 	NS *netns.NS
-	// Query says which entries choose is asked about. Its MaxEntries and Box
-	// bound the walk, not the changes. What its Features say to be Unknown is
-	// proven by the first entries, and what they say No to is refused.
+	// Query selects the entries that choose receives. Its MaxEntries and Box
+	// bound the walk, not the changes. An Unknown feature is proven by the
+	// first entries, a change that needs a missing one is refused.
 	Query Query
 	// Limit is the most entries that are sent to the kernel to be changed.
 	Limit uint64
 }
 
-// Swept is what a sweep did.
+// Swept is the result of a sweep.
 type Swept struct {
 	Change
 	Dump Dumped
 	// Chosen were sent to the kernel: Done + Gone + Failed, and more only if
 	// the sweep ended with an error.
 	Chosen uint64
-	// Refused were chosen but not sent: what they were lacks a tuple or an id
+	// Refused were chosen but not sent: they lack a tuple or an id
 	// (ErrRefused), or may not be changed (see Age).
 	Refused uint64
-	// Limited says that Limit ended it.
+	// Limited is set if Limit ended the sweep.
 	Limited bool
-	// Proven is what it knew in the end of the feature that it needs:
-	// DeleteByID or UpdateTimeout.
+	// Proven is the support of the feature that the sweep needs, DeleteByID or
+	// UpdateTimeout, as known at its end.
 	Proven Support
 }
 
 // Delete deletes the entries that choose picks. The entry is valid until
-// choose returns. When the context ends, what was handed over before is
-// finished and the error is the context's.
+// choose returns. When the context ends, entries that were chosen before are
+// still deleted and the error is the context's.
 //
-// Unless Query.Features say Yes to DeleteByID, the first entries are deleted
-// one by one, each asked for by a wrong id before. A kernel that finds it by
-// that deletes no other: errors.ErrUnsupported.
+// Unless Query.Features.DeleteByID is Yes, the first entries are deleted one by
+// one, after an attempt by a wrong id. If that attempt succeeds, the sweep stops
+// with errors.ErrUnsupported.
 func (s Sweep) Delete(ctx context.Context, choose func(*conntrack.Entry) bool) (Swept, error) {
 	known := s.Query.Features.DeleteByID
 	swept, err := s.run(ctx, known, proveDelete, func(b *batch, e *conntrack.Entry, k *Key) (bool, error) {
@@ -81,7 +81,7 @@ func (s Sweep) Delete(ctx context.Context, choose func(*conntrack.Entry) bool) (
 // compare the id in an update, so a new connection that took the tuple
 // meanwhile is aged in the old one's place.
 //
-// Unless Query.Features say Yes to UpdateTimeout, the first entries are aged
+// Unless Query.Features.UpdateTimeout is Yes, the first entries are aged
 // one by one and read again, until one shows the time that it was given.
 func (s Sweep) Age(ctx context.Context, choose func(*conntrack.Entry) (timeout uint32, ok bool)) (Swept, error) {
 	const untouchable = conntrack.StatusFixedTimeout | conntrack.StatusOffload | conntrack.StatusHWOffload
@@ -126,8 +126,8 @@ func (s Sweep) run(ctx context.Context, known Support, prove proof, pick visitFu
 	return s.walk(ctx, reader, changer, pick)
 }
 
-// walk reads on one socket until the table, the limit or the context ends, or
-// the other socket fails, and then waits for what was handed over.
+// walk reads on one socket until the table, the limit or the context ends, or the
+// other socket fails, and then waits for the batches that it has sent.
 func (s Sweep) walk(ctx context.Context, reader *Conn, changer *changer, pick visitFunc) (swept Swept, err error) {
 	w := walk{changer: changer, choose: pick, limit: s.Limit}
 	swept.Dump, err = reader.dump(ctx, s.Query, w.visit, w.boundary)
@@ -166,9 +166,8 @@ func (w *walk) visit(e *conntrack.Entry, k *Key) bool {
 	return w.chosen < w.limit
 }
 
-// boundary hands over what there is when the other side is idle, so that a
-// batch that fills slowly does not grow old. It stops the dump when the other
-// side has failed.
+// boundary sends a partial batch when the changer is idle, so that a batch that
+// fills slowly does not grow old. It stops the dump when the changer has failed.
 func (w *walk) boundary() bool {
 	if w.batch != nil && w.batch.n > 0 && w.changer.idle() {
 		w.sendBatch()
@@ -218,9 +217,9 @@ func startChanger(ctx context.Context, ns *netns.NS, known Support, prove proof)
 	return c, nil
 }
 
-// run sends every batch that it is handed, also after the context has ended:
-// what was chosen is still right to change, and is a few batches at most.
-// After an error of the socket it only takes the batches away.
+// run sends every batch that it receives, also after the context has ended: the
+// chosen entries are still right to change, and are a few batches at most. After
+// an error of the socket it only discards batches.
 func (c *changer) run(ctx context.Context) {
 	defer close(c.ended)
 	ctx = context.WithoutCancel(ctx)
@@ -237,8 +236,8 @@ func (c *changer) run(ctx context.Context) {
 	}
 }
 
-// apply makes the changes of a batch: one by one until the kernel is known to
-// do what is meant, and then all at once.
+// apply makes the changes of a batch: one by one until the feature is proven, and
+// then all at once.
 func (c *changer) apply(ctx context.Context, b *batch) (all Change, err error) {
 	n := 0
 	for ; c.known != Yes && n < b.n; n++ {

@@ -115,8 +115,8 @@ func enter(f *os.File) (*thread, error) {
 	})
 }
 
-// newNS makes the NS of an open namespace and, for a foreign one, the thread
-// in it. It closes f when it fails.
+// newNS makes the NS of an open namespace and of the thread in it, which is nil
+// for the process' own. It closes f when it fails.
 func newNS(f *os.File, t *thread) (*NS, error) {
 	stat, err := f.Stat()
 	if err != nil {
@@ -130,7 +130,7 @@ func newNS(f *os.File, t *thread) (*NS, error) {
 // Do calls fn in the namespace and returns its error: sockets that fn opens
 // belong to the namespace for their whole life, and /proc/sys/net is that of
 // the namespace. But /proc/net is that of the process; fn reads
-// /proc/thread-self/net instead, and anybody else /proc/self/task/TID/net.
+// /proc/thread-self/net instead, and other threads /proc/self/task/TID/net.
 //
 // Calls are made one after the other; fn may call Do of the same NS again. A
 // panic of fn is raised in the caller, as is runtime.Goexit, which closes the
@@ -170,9 +170,8 @@ func (ns *NS) String() string {
 	return "net:[" + strconv.FormatUint(uint64(ns.inode), 10) + "]"
 }
 
-// Close waits for a running Do, ends the thread and lets go of the
-// namespace. Closing twice is harmless. It must not be called by a function
-// that Do runs.
+// Close waits for a running Do, ends the thread and closes the namespace's file.
+// Closing twice is harmless. A function that Do runs must not call it.
 func (ns *NS) Close() error {
 	if ns.file == nil || ns.closed.Swap(true) {
 		return nil

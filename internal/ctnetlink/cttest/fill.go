@@ -17,18 +17,17 @@ import (
 )
 
 const (
-	// batch is how many entries one datagram creates. An acknowledgement is
-	// asked for the last, so a lost datagram shows.
+	// batch is the number of entries that one datagram creates. The last one
+	// requests an acknowledgement, so a lost datagram is an error.
 	batch = 128
-	// defaultTimeout outlives any test, so that the kernel's own clearing
-	// does not meddle.
+	// defaultTimeout outlives any test, so that no entry expires.
 	defaultTimeout = 3600
 	// ports of Like: each source address has so many, from firstPort on.
 	ports     = 60000
 	firstPort = 1024
 )
 
-// Unreplied is an entry whose answer was never seen: a UDP packet to the
+// Unreplied is an entry without a reply: a UDP packet to the
 // discard port. A template for Fill.
 func Unreplied() conntrack.Entry {
 	return conntrack.Entry{
@@ -40,7 +39,7 @@ func Unreplied() conntrack.Entry {
 	}
 }
 
-// Replied is Unreplied towards another address, with an answer.
+// Replied is Unreplied towards another address, with a reply.
 func Replied() conntrack.Entry {
 	e := Unreplied()
 	e.Orig.Dst = netip.MustParseAddr("192.0.2.2")
@@ -118,7 +117,7 @@ func create(tb testing.TB, ns *netns.NS, n int, excl netlink.HeaderFlags, entry 
 	}
 }
 
-// Put is Create for n entries and for a program that is no test.
+// Put is Create for n entries, for a program that is not a test.
 func Put(ns *netns.NS, n int, entry func(i int) conntrack.Entry) error {
 	return put(ns, n, netlink.Excl, entry)
 }

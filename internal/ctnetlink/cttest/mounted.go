@@ -90,8 +90,8 @@ func NeedRoot(tb testing.TB) {
 	}
 }
 
-// NeedHost skips a test that writes a value of the whole host, where nobody
-// has allowed it.
+// NeedHost skips a test that writes a value of the whole host, unless
+// CTWARDEN_TEST_HOST=1 permits it.
 func NeedHost(tb testing.TB) {
 	tb.Helper()
 	if os.Getenv("CTWARDEN_TEST_HOST") != "1" {
@@ -102,8 +102,8 @@ func NeedHost(tb testing.TB) {
 	}
 }
 
-// LowerMax gives the host a max that traffic of modest length passes, and puts
-// back what stood there when the test ends.
+// LowerMax sets the host's max to a value that a test's traffic can exceed, and
+// restores the old value when the test ends.
 func LowerMax(tb testing.TB, most uint64) {
 	tb.Helper()
 	before := HostMax(tb)
