@@ -10,7 +10,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 )
 
-// TestModule judges the module itself.
+// TestModule checks the module itself.
 func TestModule(t *testing.T) {
 	tree, err := Load(os.DirFS("../.."))
 	if err != nil {
@@ -24,8 +24,8 @@ func TestModule(t *testing.T) {
 	}
 }
 
-// TestCheck proves that each rule finds what it forbids and lets pass what looks like it. Every tree has the doc.go that
-// its packages need, except where that is the case.
+// TestCheck proves that each rule reports a violation and accepts a similar tree without one. Every tree has the doc.go
+// that its packages need, except in the cases about doc.go.
 func TestCheck(t *testing.T) {
 	const docs = "policy remediate watcher internal/loop internal/conntrack internal/config cmd/ctwarden test/bench"
 	tests := map[string]struct {
@@ -68,7 +68,7 @@ func TestCheck(t *testing.T) {
 		"viper is for the configuration": {
 			"internal/config/load.go", "package config\nimport _ \"github.com/spf13/viper\"\n", nil,
 		},
-		"viper is for nobody else": {
+		"viper is for no other package": {
 			"watcher/kmsg.go", "package watcher\nimport _ \"github.com/spf13/viper\"\n",
 			[]string{"kmsg.go:2: watcher imports github.com/spf13/viper: only internal/config may"},
 		},
@@ -261,7 +261,7 @@ func TestCheck(t *testing.T) {
 	}
 }
 
-// TestCheckStaleException proves that an exception goes when its reason does.
+// TestCheckStaleException requires a reason for each exception.
 func TestCheckStaleException(t *testing.T) {
 	for name, reason := range longFiles() {
 		if reason == "" {

@@ -6,8 +6,8 @@ import (
 	"strings"
 )
 
-// arrows says for each package which packages of this module its code may import. Tests may import more: a daemon's test
-// drives it with a simulated table. A package that is not here may not exist yet: its arrows are drawn first.
+// arrows maps each package to the packages of this module that its code may import. Tests may import more: a test of the
+// loop drives it with a simulated table. A new package gets its arrows here first.
 func arrows() map[string][]string {
 	return map[string][]string{
 		"policy": {"internal/conntrack", "internal/census"},
@@ -60,7 +60,7 @@ func arrows() map[string][]string {
 	}
 }
 
-// owners says which package alone may import a library.
+// owners maps a library to the packages that may import it.
 func owners() map[string]string {
 	return map[string]string{
 		"github.com/spf13/viper":                 "internal/config",
@@ -90,7 +90,7 @@ func pureImports() []string {
 	}
 }
 
-// alsoPure says which other imports have no effect in one package, which is not to say in the others.
+// alsoPure are further imports that have no effect in one package, though they may in others.
 func alsoPure() map[string][]string {
 	return map[string][]string{
 		// Its scenarios are compiled in, and a timeline is written to a writer that it is given.
@@ -117,7 +117,7 @@ func (p *Package) checkImports() []Violation {
 		for _, spec := range f.Syntax.Imports {
 			name, err := strconv.Unquote(spec.Path.Value)
 			if err != nil {
-				continue // The parser took it, so this cannot be.
+				continue // The parser has accepted the path.
 			}
 			if why := p.refusal(f, name, allowed); why != "" {
 				found = append(found, p.violation(f, spec.Pos(), "%s imports %s: %s", p.Dir, name, why))
@@ -130,7 +130,7 @@ func (p *Package) checkImports() []Violation {
 	return found
 }
 
-// refusal says why the package may not import name, or nothing.
+// refusal returns why the package may not import name, or "".
 func (p *Package) refusal(f *File, name string, allowed []string) string {
 	inside, own := strings.CutPrefix(name, Module+"/")
 	switch {

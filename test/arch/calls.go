@@ -22,7 +22,7 @@ func impureNames() map[string][]string {
 	}
 }
 
-// printNames print or exit. Only a command has a voice, and only a command knows that it is the whole process.
+// printNames are the names that print or exit. Only a command may do so: it is the whole process.
 func printNames() map[string][]string {
 	return map[string][]string{
 		"fmt": {"Print", "Printf", "Println"},
@@ -34,7 +34,7 @@ func printNames() map[string][]string {
 	}
 }
 
-// checkCalls looks for names that a package may not use, whether it calls them or hands them on.
+// checkCalls reports names that a package may not use, whether it calls them or passes them on.
 func (p *Package) checkCalls() []Violation {
 	var found []Violation
 	for _, f := range p.Files {

@@ -10,8 +10,7 @@ import (
 	"github.com/ctwarden/ctwarden/internal/census"
 )
 
-// census compares what diagnose makes of a table with what it takes conntrack
-// to list it.
+// census compares the costs of diagnose with those of conntrack -L.
 func (p *plan) census(ctx context.Context) (err error) {
 	table, err := newTable()
 	if err != nil {

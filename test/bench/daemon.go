@@ -12,14 +12,14 @@ import (
 	"time"
 )
 
-// memory measures the peak of both with a large table.
+// memory measures the peak memory of diagnose and of a deletion with a large table.
 func (p *plan) memory(ctx context.Context) (err error) {
 	if p.large <= p.entries {
 		return nil
 	}
 	// The kernel refuses entries in chains of 50 and more (MIN_CHAINLEN in
-	// net/netfilter/nf_conntrack_core.c), so that so many need a hash for
-	// them. There is leave for it: without, large is 0.
+	// net/netfilter/nf_conntrack_core.c), so a large table needs more buckets.
+	// Without -host-wide, large is 0.
 	if buckets, err := readNumber(bucketFile); err == nil && buckets < p.large/4 && p.hostWide {
 		restore, setErr := set(bucketFile, p.large/4)
 		if setErr != nil {
@@ -49,13 +49,12 @@ func (p *plan) memory(ctx context.Context) (err error) {
 	return nil
 }
 
-// startupTime is what the daemon takes to begin: it reads the whole kernel log, and
-// looks at every namespace.
+// startupTime is the time in which the daemon starts: it reads the whole kernel
+// log and every namespace.
 const startupTime = 10 * time.Second
 
-// idle runs the daemon in a directory of its own, where it only observes, and
-// measures what it takes when there is nothing to do, beside as many other
-// namespaces as asked for.
+// idle runs the daemon in observe mode, in a directory of its own, and measures
+// its CPU time and memory in calm, beside p.others other namespaces.
 func (p *plan) idle(ctx context.Context) (err error) {
 	dir, err := os.MkdirTemp("", "ctwarden-bench-")
 	if err != nil {
@@ -103,7 +102,7 @@ func (p *plan) idle(ctx context.Context) (err error) {
 	return nil
 }
 
-// watchScope is what is watched.
+// watchScope is the value of watch.netns.
 func (p *plan) watchScope() string {
 	if p.others > 0 {
 		return "all"
@@ -111,7 +110,7 @@ func (p *plan) watchScope() string {
 	return "host"
 }
 
-// cpuTime measures the processor time of a process for as long as asked for.
+// cpuTime measures the processor time of a process during p.idleFor.
 func (p *plan) cpuTime(ctx context.Context, pid int) (time.Duration, error) {
 	before, err := ticksOf(pid)
 	if err != nil {
@@ -125,14 +124,14 @@ func (p *plan) cpuTime(ctx context.Context, pid int) (time.Duration, error) {
 	return time.Duration(after-before) * tick, err
 }
 
-// printNamespaces prints what the daemon says of the namespaces: that it did look
-// at them.
+// printNamespaces prints the daemon's status of the namespaces, which shows that
+// it reads them.
 func (p *plan) printNamespaces(ctx context.Context, socket string) error {
 	cmd := exec.CommandContext(ctx, p.ctwarden, "status")
 	cmd.Env = append(os.Environ(), "CTWARDEN_CONTROL_SOCKET="+socket)
 	text, err := cmd.Output()
 	if err != nil {
-		return fmt.Errorf("ask the daemon: %w", err)
+		return fmt.Errorf("query the daemon: %w", err)
 	}
 	for line := range strings.Lines(string(text)) {
 		if strings.HasPrefix(line, "netns") {
@@ -171,7 +170,7 @@ func ticksOf(pid int) (uint64, error) {
 	return user + system, err
 }
 
-// benchmarks runs those of go test that have a bound.
+// benchmarks runs the benchmarks of go test that have a bound.
 func (p *plan) benchmarks(ctx context.Context) error {
 	fmt.Println("\nbenchmarks of go test (bounds: a decision 1 µs and 0 allocations)")
 	for _, b := range [][2]string{

@@ -18,14 +18,14 @@ import (
 	"github.com/ctwarden/ctwarden/policy"
 )
 
-// A sweepResult is what the child that deletes tells.
+// A sweepResult is the output of the child that deletes.
 type sweepResult struct {
 	Took                     time.Duration
 	Done, Gone, Failed, Seen uint64
 }
 
-// sweep deletes the idle unreplied entries of its own namespace as the daemon
-// does: it chooses by the same rule, and by no cap.
+// sweep deletes the idle unreplied entries of its own namespace by the rule of
+// the daemon, without a cap.
 func sweep(ctx context.Context) error {
 	ns, err := netns.Current()
 	if err != nil {
@@ -56,8 +56,8 @@ func sweep(ctx context.Context) error {
 	})
 }
 
-// runSweep runs the child. Its time is that of the act: the daemon has probed
-// the kernel when it started.
+// runSweep runs the child. The time is that of the deletion alone: the daemon
+// probes the kernel when it starts.
 func runSweep(ctx context.Context, ns *netns.NS) (cost, error) {
 	self, err := os.Executable()
 	if err != nil {
@@ -78,14 +78,13 @@ func runSweep(ctx context.Context, ns *netns.NS) (cost, error) {
 }
 
 // peerDeletes deletes the same entries with conntrack: here all that go to one
-// address. Its own word for them, "-u UNREPLIED", deletes the replied ones,
-// too (1.4.7).
+// address. The option "-u UNREPLIED" deletes the replied ones, too (1.4.7).
 func peerDeletes(ctx context.Context, ns *netns.NS) (cost, error) {
 	return measure(ctx, ns, false, "conntrack", "-D", "-p", "udp", "-d", cttest.Unreplied().Orig.Dst.String())
 }
 
-// deletion compares deleting what is idle and unreplied, one by one, with
-// conntrack and with the kernel's own floor.
+// deletion compares deleting idle unreplied entries one by one with conntrack
+// and with a flush by one message, the fastest that the kernel can do.
 func (p *plan) deletion(ctx context.Context) error {
 	fmt.Printf("\ndelete     of %d unreplied among %d entries\n", p.entries-p.entries/keepEvery, p.entries)
 	own, peer, floor := &series{name: "ctwarden, chosen one by one"}, &series{name: "conntrack -D -p udp -d 192.0.2.1"}, &series{name: "one-message flush (the floor)"}
@@ -114,7 +113,8 @@ func (p *plan) deletion(ctx context.Context) error {
 	return nil
 }
 
-// measureDeletion runs a deletion in a table of its own and counts what it left.
+// measureDeletion runs a deletion in a table of its own and counts the entries
+// that are left.
 func (p *plan) measureDeletion(ctx context.Context, s *series, run func(context.Context, *netns.NS) (cost, error)) (err error) {
 	table, err := newTable()
 	if err != nil {
@@ -139,10 +139,9 @@ func (p *plan) measureDeletion(ctx context.Context, s *series, run func(context.
 	return nil
 }
 
-// flushUnreplied empties the namespace of what was not answered with one
-// message. A kernel that does not know the filter would empty it of
-// everything: it is asked first, and this is the only place where a flush is
-// sent.
+// flushUnreplied deletes the unreplied entries of the namespace with one message.
+// A kernel without the filter would delete all: the filter is probed first. This
+// is the only place that sends a flush.
 func flushUnreplied(ctx context.Context, ns *netns.NS) (c cost, err error) {
 	own, err := netns.Current()
 	if err != nil {

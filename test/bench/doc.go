@@ -1,5 +1,5 @@
-// Command bench measures ctwarden side by side with conntrack-tools and with
-// what the kernel itself takes, in one run and in a network namespace of its
-// own, pair by pair with alternating order. It prints ratios: they hold on
-// any machine, times do not.
+// Command bench measures ctwarden side by side with conntrack-tools and with the
+// kernel alone, in one run and in a network namespace of its own, pair by pair
+// with alternating order. It prints ratios, which hold on any machine; times do
+// not.
 package main

@@ -29,7 +29,7 @@ func newTable() (*sandbox.Sandbox, error) {
 }
 
 // mixed is the i-th entry of a busy gateway's table: of 20, 11 closing, 3
-// established, 4 unanswered and 2 answered UDP, half of them from a few
+// established, 4 unreplied and 2 assured UDP, half of them from a few
 // sources and half from as many as there are.
 func mixed(i int) conntrack.Entry {
 	template := cttest.TCP(conntrack.StateTimeWait)
@@ -56,11 +56,11 @@ func mixed(i int) conntrack.Entry {
 // fillMixed makes n entries.
 func fillMixed(ns *netns.NS, n int) error { return cttest.Put(ns, n, mixed) }
 
-// keepEvery is how many entries there are for one that must stay.
+// keepEvery is the number of entries to one that must stay.
 const keepEvery = 10
 
-// fillIdle makes n entries, of which one in keepEvery was answered and the
-// others may be deleted.
+// fillIdle makes n entries, of which one in keepEvery is replied and the others
+// may be deleted.
 func fillIdle(ns *netns.NS, n int) error {
 	return cttest.Put(ns, n, func(i int) conntrack.Entry {
 		if i%keepEvery == 0 {

@@ -12,8 +12,8 @@ import (
 const (
 	maxFile    = "/proc/sys/net/netfilter/nf_conntrack_max"
 	bucketFile = "/proc/sys/net/netfilter/nf_conntrack_buckets"
-	// entryBytes is what an entry takes at the worst: 384 bytes of slab and
-	// 256 of extensions.
+	// entryBytes is the most memory of an entry: 384 bytes of slab and 256 of
+	// extensions.
 	entryBytes = 640
 )
 
@@ -61,7 +61,7 @@ func readNumber(name string) (int, error) {
 	return strconv.Atoi(strings.TrimSpace(string(text)))
 }
 
-// field returns what a file says after "name:", or "".
+// field returns the text after "name:" in a file, or "".
 func field(file, name string) string {
 	text, err := os.ReadFile(file)
 	if err != nil {
@@ -93,8 +93,9 @@ func (h *host) print() {
 	fmt.Printf("table      nf_conntrack_max %d, %d buckets; %s\n", h.max, h.buckets, h.conntrack)
 }
 
-// raiseMax raises nf_conntrack_max for as long as the bench runs, if it may,
-// and says how to put it back. Without leave, it measures what fits.
+// raiseMax raises nf_conntrack_max for as long as the bench runs, if -host-wide
+// permits it, and returns a function that restores it. Otherwise it reduces the
+// number of entries to those that fit.
 func (p *plan) raiseMax(h *host) (restore func() error, err error) {
 	nothing := func() error { return nil }
 	need := p.entries
@@ -109,7 +110,7 @@ func (p *plan) raiseMax(h *host) (restore func() error, err error) {
 			return nil, fmt.Errorf("%d entries take up to %d MiB, more than half of what is available", need, uint64(need)*entryBytes>>20)
 		}
 	}
-	need += need / 10 // other namespaces have their own count, but not their own patience
+	need += need / 10 // early drop begins below max
 	if h.max == 0 || h.max >= need {
 		return nothing, nil
 	}
@@ -123,8 +124,8 @@ func (p *plan) raiseMax(h *host) (restore func() error, err error) {
 	return set(maxFile, need)
 }
 
-// set writes a sysctl and returns what puts it back, unless somebody else has
-// written it meanwhile.
+// set writes a sysctl and returns a function that restores it, unless another
+// program has written it meanwhile.
 func set(file string, value int) (restore func() error, err error) {
 	before, err := readNumber(file)
 	if err != nil {

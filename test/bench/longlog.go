@@ -13,20 +13,20 @@ import (
 	"time"
 )
 
-// drillLog is the record of a real drill, which a long log is made of.
+// drillLog is the audit log of a real drill, from which writeLong makes a long log.
 const drillLog = "internal/report/testdata/drill.jsonl"
 
-// A longLog says what writeLong wrote.
+// A longLog is the content of a log that writeLong wrote.
 type longLog struct {
 	records   uint64
 	incidents []string
 }
 
-// A template is a record of the drill, as it is to be written again.
+// A template is a record of the drill to be written again.
 type template struct {
 	after time.Duration // since the first record
 	kind  string
-	// text is what stands between the kind and the seal.
+	// text is the line between "kind" and "prev".
 	text string
 }
 
@@ -121,7 +121,7 @@ func (d *drillRecord) sample(name string, later time.Duration) string {
 	return strings.Replace(text, d.at.String(), (d.at + time.Minute + later).String(), 1)
 }
 
-// A chainWriter writes records as docs/audit-log.md says.
+// A chainWriter writes records in the format of docs/audit-log.md.
 type chainWriter struct {
 	out     *bufio.Writer
 	seq     uint64

@@ -13,19 +13,19 @@ import (
 	"time"
 )
 
-// sweepCommand makes this program the one that deletes: a child with a memory of
-// its own to be measured.
+// sweepCommand is the argument with which this program runs sweep as a child,
+// whose memory is then measured.
 const sweepCommand = "sweep"
 
-// A plan is what was asked for on the command line.
+// A plan are the options of the command line.
 type plan struct {
 	entries, large, pairs int
 	log                   int64 // MiB
 	ctwarden              string
 	hostWide              bool
 	only                  string
-	// others is how many namespaces there are beside the one of the daemon
-	// that is idle, and idleFor for how long it is watched.
+	// others is the number of namespaces beside that of the idle daemon, and
+	// idleFor the time for which it is measured.
 	others  int
 	idleFor time.Duration
 }
@@ -52,7 +52,7 @@ func main() {
 	exit(p.run(ctx))
 }
 
-// exit tells an error and ends the program; a nil error ends nothing.
+// exit prints an error and exits; it does nothing for a nil error.
 func exit(err error) {
 	if err == nil {
 		return

@@ -12,22 +12,22 @@ import (
 	"github.com/ctwarden/ctwarden/internal/netns"
 )
 
-// A cost is what a program took.
+// A cost is the time and memory of one run of a program.
 type cost struct {
 	wall, cpu time.Duration
 	// rss is its peak resident memory in bytes.
 	rss    uint64
 	stdout []byte
-	// failed is what it said when it did not end well.
+	// failed is its stderr if its exit status was not 0.
 	failed string
 }
 
-// memoryInterval is how often the memory of a child is looked at. The peak that wait4
-// tells is no use: it begins with that of the program that started the child
-// (exec_mmap in fs/exec.c).
+// memoryInterval is the interval between two readings of a child's memory. The
+// peak of wait4 can't be used: it includes that of the program that started the
+// child (exec_mmap in fs/exec.c).
 const memoryInterval = 5 * time.Millisecond
 
-// measure runs a program in a namespace. keep says to keep what it prints,
+// measure runs a program in a namespace. If keep is set it keeps its stdout,
 // which otherwise goes to /dev/null.
 func measure(ctx context.Context, ns *netns.NS, keep bool, argv ...string) (c cost, err error) {
 	cmd := exec.CommandContext(ctx, argv[0], argv[1:]...)

@@ -10,8 +10,8 @@ import (
 	"github.com/ctwarden/ctwarden/internal/netns"
 )
 
-// review measures how long a record of many incidents takes to read: one of
-// drills, which is all decisions, and one of hours, which is all samples.
+// review measures how long it takes to read a log of many incidents: one of
+// drills, which has mostly decisions, and one of hours, which has mostly samples.
 func (p *plan) review(ctx context.Context) (err error) {
 	own, err := netns.Current()
 	if err != nil {

@@ -14,8 +14,8 @@ import (
 	"github.com/ctwarden/ctwarden/internal/netns"
 )
 
-// stall measures the round trips of another flow while the table is looked
-// into and deleted from.
+// stall measures the round trips of another flow while programs read the table
+// or delete from it.
 func (p *plan) stall(ctx context.Context) error {
 	fmt.Printf("\nstall      of another tracked flow (UDP there and back over loopback), %d entries\n", p.entries)
 	for _, act := range []struct {
@@ -79,9 +79,8 @@ func (p *plan) during(ctx context.Context, run func(context.Context, *netns.NS) 
 	return trips, err
 }
 
-// pingPong sends a packet to itself again and again, on a thread that the
-// scheduler prefers, so that what is measured is the kernel's doing and not
-// the other programs'.
+// pingPong sends packets to itself on a real-time thread, so that it measures
+// delays by the kernel and not those by other programs.
 func pingPong(ns *netns.NS, stop *atomic.Bool, ready chan<- struct{}) (trips []time.Duration, err error) {
 	runtime.LockOSThread() // never unlocked: the thread ends with the goroutine
 	defer func() {

@@ -10,7 +10,7 @@ import (
 	"github.com/ctwarden/ctwarden/internal/tablesim"
 )
 
-// A curve is how full a table was.
+// A curve is the number of entries of a table over time.
 type curve struct {
 	points       []point
 	max, buckets uint64
@@ -30,7 +30,7 @@ func (p point) removed() int64 { return int64(p.made) - int64(p.entries) }
 // least. Lookups that come by expired entries free fewer.
 const minPass = 150
 
-// pass returns when the gc first came by after a moment.
+// pass returns the time of the gc's first pass after a time.
 func (c curve) pass(after time.Duration) (time.Duration, bool) {
 	for n := 1; n < len(c.points); n++ {
 		before, now := c.points[n-1], c.points[n]
@@ -49,8 +49,8 @@ func (c curve) peak() uint64 {
 	return most
 }
 
-// runModel plays the scenario on a model, without any policy, and looks when
-// the real table was looked at.
+// runModel plays the scenario on a model, without a policy, and samples it at the
+// times of the real samples.
 func runModel(s *tablesim.Scenario, real curve) curve {
 	h := tablesim.NewHost(s)
 	loads := s.Loads
@@ -75,7 +75,7 @@ func runModel(s *tablesim.Scenario, real curve) curve {
 	return c
 }
 
-// A comparison is the two curves, looked at in the same moments.
+// A comparison is the two curves, sampled at the same times.
 type comparison struct{ real, model curve }
 
 // deviation is by how much the model is off until a moment, on average and at

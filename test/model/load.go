@@ -14,8 +14,8 @@ import (
 	"github.com/ctwarden/ctwarden/internal/tablesim"
 )
 
-// The load: UDP that nobody answers all the while, and short TCP for a part of
-// it. Rates that a slow machine can keep, timeouts that a minute shows.
+// The load: unreplied UDP throughout, and short TCP connections for a part of it.
+// A slow machine can keep the rates, and a minute shows the timeouts.
 const (
 	udpRate, udpTimeout  = 400, 8
 	tcpRate, tcpTimeWait = 50, 6
@@ -24,14 +24,14 @@ const (
 	sampleEvery          = 250 * time.Millisecond
 )
 
-// A load is what is played, on the kernel and on the model.
+// A load is the traffic for the kernel and for the model.
 type load struct {
 	release  tablesim.Release
 	duration time.Duration
 }
 
-// newLoad chooses the length so that the kernel's gc comes by within it: every
-// 2 minutes before Linux 5.15, at least once a minute since.
+// newLoad chooses a duration that includes a pass of the kernel's gc: every 2
+// minutes before Linux 5.15, at least once a minute since.
 func newLoad(r tablesim.Release) load {
 	if r.Major > 5 || r.Major == 5 && r.Minor >= 15 {
 		return load{r, 75 * time.Second}
@@ -137,7 +137,7 @@ func runShorts(ctx context.Context, shorts *sandbox.ShortConns) {
 
 const sysctls = "/proc/sys/net/netfilter/nf_conntrack_"
 
-// setTimeouts sets the box's own timeouts.
+// setTimeouts shortens the timeouts of the sandbox.
 func setTimeouts(box *sandbox.Sandbox) error {
 	return box.NS.Do(func() error {
 		return errors.Join(
@@ -146,7 +146,7 @@ func setTimeouts(box *sandbox.Sandbox) error {
 	})
 }
 
-// value reads a value of the box.
+// value reads a sysctl of the sandbox.
 func value(box *sandbox.Sandbox, name string) (n uint64, err error) {
 	err = box.NS.Do(func() error {
 		text, err := os.ReadFile(sysctls + name)

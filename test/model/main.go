@@ -14,12 +14,12 @@ import (
 	"github.com/ctwarden/ctwarden/internal/tablesim"
 )
 
-// maxDeviation is how far the model may be off, on average, as a share of the peak. The
-// load comes in ticks, the gc in steps, and other namespaces of the machine have
-// a part in the gc's rhythm.
+// maxDeviation is the permitted mean deviation of the model, as a share of the
+// peak. The load comes in ticks, the gc in steps, and other namespaces of the
+// machine change the gc's interval.
 const maxDeviation = 0.10
 
-// passDuration is how long a pass of the gc may take on a busy machine.
+// passDuration is the longest pass of the gc on a busy machine.
 const passDuration = 1500 * time.Millisecond
 
 func main() {
@@ -42,28 +42,28 @@ func run(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	// Where in its rhythm the gc was when the load began is not the model's
-	// to know. All later passes are.
+	// The model can't predict the gc's first pass after the load began, but
+	// all later ones.
 	first, ok := real.pass(0)
 	if !ok {
-		return fmt.Errorf("the gc did not come by within %s", l.duration)
+		return fmt.Errorf("no pass of the gc within %s", l.duration)
 	}
 	scenario, err := l.scenario(real, first)
 	if err != nil {
 		return err
 	}
 	c := comparison{real: real, model: runModel(scenario, real)}
-	fmt.Printf("the model is told that the gc came by first after %s\n\n", first.Round(10*time.Millisecond))
+	fmt.Printf("the model gets the time of the gc's first pass: %s\n\n", first.Round(10*time.Millisecond))
 	if err := c.write(os.Stdout); err != nil {
 		return err
 	}
 	others, disturbed := real.othersPeak()
 	if disturbed {
-		fmt.Printf("other namespaces held up to %d entries, by which the gc went as well: a quiet machine tells more\n", others)
+		fmt.Printf("other namespaces held up to %d entries, which change the gc's interval: measure on a quiet machine\n", others)
 	}
-	// How the gc goes on is the kernel's mean over all namespaces, and what is
-	// off by a second then is off for good: it is printed. What is held against
-	// the model is all that leads to the gc's second pass.
+	// The gc's interval is a mean over all namespaces, and an error of a second
+	// in it lasts: the whole deviation is printed, but only that until the gc's
+	// second pass is compared with maxDeviation.
 	second, ok := real.pass(first + passDuration)
 	if !ok {
 		second = l.duration

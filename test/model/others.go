@@ -6,9 +6,9 @@ import (
 	"strings"
 )
 
-// The gc goes through the entries of all namespaces at once, and its rhythm is
-// the mean of what they have left: a quiet table next to a busy one is looked
-// after in the busy one's rhythm, which the model can't know.
+// The gc walks the entries of all namespaces at once, and its interval is a mean
+// of their remaining times: next to a busy table it is that of the busy one, which
+// the model can't predict.
 
 // allEntries estimates how many entries all namespaces of the machine hold, by
 // the slab allocator's count (some kernels count what is free on a CPU's slab as
@@ -27,8 +27,8 @@ func allEntries() (n uint64, ok bool) {
 	return 0, false
 }
 
-// othersPeak is how many entries others held meanwhile, at most; ok is false if
-// they were too few to matter.
+// othersPeak is the most entries that other namespaces held meanwhile; ok is
+// false if they are too few to matter.
 func (c curve) othersPeak() (n uint64, ok bool) {
 	for _, p := range c.points {
 		n = max(n, p.others)
