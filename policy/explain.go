@@ -12,12 +12,12 @@ var reasonSentences = [...]string{
 	ReasonFill:               "the table is nearly full",
 	ReasonDropping:           "the table is full and packets are being lost",
 	ReasonChurn:              "connections that are closing fill the table",
-	ReasonHalfOpen:           "connections that nobody answered fill the table",
+	ReasonHalfOpen:           "unanswered connections fill the table",
 	ReasonStale:              "connections idle for more than a day fill the table",
 	ReasonBudgetNeedsBuckets: "the memory budget permits a larger max than the buckets carry",
 	ReasonLongChains:         "the kernel refuses entries because hash chains are too long",
 	ReasonCalm:               "the load has passed",
-	ReasonAsked:              "a person asked for it",
+	ReasonAsked:              "an administrator requested it",
 }
 
 // Sentence says the reason in words, without a full stop.
@@ -30,31 +30,31 @@ func (r Reason) Sentence() string {
 
 var holdSentences = [...]string{
 	HeldOff:             "the configuration permits nothing",
-	HeldPaused:          "paused by a person",
+	HeldPaused:          "paused by an administrator",
 	HeldNoTable:         "nf_conntrack is not loaded: there is no table",
 	HeldUnlimited:       "nf_conntrack_max is 0: the table has no limit",
 	HeldCalm:            "nothing to do",
 	HeldEnough:          "the headroom is enough",
 	HeldFalling:         "the table is emptying, or its growth is easing off",
-	HeldBreaker:         "too many actions within the hour: paused by the safety limit",
-	HeldAwaiting:        "waiting to see the effect of the last act",
+	HeldBreaker:         "paused by the safety limit: too many actions within an hour",
+	HeldAwaiting:        "waiting for the effect of the last action",
 	HeldBudget:          "nf_conntrack_max is as high as the memory budget or the ceiling permits",
 	HeldPressure:        "the host is short of memory (PSI)",
 	HeldMemoryUnknown:   "the host's memory could not be read",
-	HeldYielded:         "somebody else changed this value; it is left to them",
-	HeldReadOnly:        "this value is not writable here (run: ctwarden doctor)",
+	HeldYielded:         "another program changed this value: ctwarden leaves it alone",
+	HeldReadOnly:        "not writable here (run: ctwarden doctor)",
 	HeldFloor:           "the timeouts are at their floors already",
-	HeldNothingEligible: "too few entries may be touched to make a difference",
-	HeldNotPermitted:    "the configuration forbids what would come next",
-	HeldBanned:          "what would come next had no effect before in this incident",
-	HeldDone:            "every remedy for this cause is used up",
+	HeldNothingEligible: "too few entries are eligible to make a difference",
+	HeldNotPermitted:    "the configuration forbids the next step",
+	HeldBanned:          "the next step had no effect before in this incident",
+	HeldDone:            "every step against this cause has been used",
 	HeldStall:           "resizing the hash now would stall packets for too long",
 	HeldTooSoon:         "the hash was resized not long ago",
-	HeldInsertFailed:    "entries clash (NAT out of ports, or a race): a larger table does not help",
+	HeldInsertFailed:    "insert conflicts below max (NAT out of ports, or a race): a larger table does not help",
 	HeldLongChains:      "hash chains are too long, and the memory budget permits no larger hash",
 	HeldNoMemory:        "the kernel has no memory for entries: a larger table makes it worse",
-	HeldElsewhere:       "another network namespace is the full one",
-	HeldWouldRefill:     "giving the timeout back would fill the table again",
+	HeldElsewhere:       "the full table is in another network namespace",
+	HeldWouldRefill:     "restoring the timeout would fill the table again",
 	HeldNoAudit:         "the audit log can't be written: no audit, no action",
 }
 
@@ -76,7 +76,7 @@ func (act *Action) Sentence() string {
 	case ShortenTimeout, RestoreTimeout:
 		return fmt.Sprintf("set %s %d s -> %d s", act.Knob.Sysctl(), act.From, act.To)
 	case AgeEntries:
-		return fmt.Sprintf("leave %d s to at most %d idle %s entries", act.Remaining, act.Cap, act.Class)
+		return fmt.Sprintf("shorten the remaining time of at most %[2]d idle %[3]s entries to %[1]d s", act.Remaining, act.Cap, act.Class)
 	case DeleteEntries:
 		return fmt.Sprintf("delete at most %d %s entries idle for %s", act.Cap, act.Class, act.MinIdle)
 	}
@@ -98,13 +98,13 @@ func (out *Outcome) sentence() string {
 	case act.Would:
 		return "would " + act.Sentence()
 	case out.ChangedExternally:
-		return fmt.Sprintf("%s: somebody else set it to %d, left alone", act.Sentence(), out.Before)
+		return fmt.Sprintf("%s: another program set it to %d, so it was left alone", act.Sentence(), out.Before)
 	case !out.OK:
 		return act.Sentence() + ": " + out.Error
 	case act.Type == DeleteEntries:
-		return fmt.Sprintf("deleted %d of %d entries looked at", out.Changed, out.Examined)
+		return fmt.Sprintf("deleted %d of %d examined entries", out.Changed, out.Examined)
 	case act.Type == AgeEntries:
-		return fmt.Sprintf("aged %d of %d entries looked at", out.Changed, out.Examined)
+		return fmt.Sprintf("aged %d of %d examined entries", out.Changed, out.Examined)
 	}
 	return fmt.Sprintf("%s: now %d", act.Sentence(), out.After)
 }
@@ -127,11 +127,11 @@ func (ov *Override) Sysctl() string {
 
 // Sentence says the override in words.
 func (ov *Override) Sentence() string {
-	text := fmt.Sprintf("%s was set to %d by somebody else (ctwarden wrote %d)", ov.Sysctl(), ov.Found, ov.Wrote)
+	text := fmt.Sprintf("another program set %s to %d (ctwarden wrote %d)", ov.Sysctl(), ov.Found, ov.Wrote)
 	if ov.Change == ExternallyRaised {
-		return text + "; taken as the value to work from"
+		return text + "; ctwarden works from this value now"
 	}
-	return fmt.Sprintf("%s; left alone for %s", text, ov.Yield)
+	return fmt.Sprintf("%s; ctwarden leaves it alone for %s", text, ov.Yield)
 }
 
 // Sentence says the assessment in words: fullness, level, forecast, cause.

@@ -20,7 +20,7 @@ const (
 	HeldEnough
 	// HeldFalling: the table is near its limit and emptying by itself.
 	HeldFalling
-	// HeldBreaker: too many actions within the hour: paused by the safety limit.
+	// HeldBreaker: paused by the safety limit: too many actions within an hour.
 	HeldBreaker
 	// HeldAwaiting: an act was made and its effect is not known yet.
 	HeldAwaiting
@@ -32,7 +32,7 @@ const (
 	HeldMemoryUnknown
 	// HeldYielded: somebody else wrote this value; it is left to them.
 	HeldYielded
-	// HeldReadOnly: this value is not writable here (run: ctwarden doctor).
+	// HeldReadOnly: not writable here (run: ctwarden doctor).
 	HeldReadOnly
 	// HeldFloor: the timeouts of the cause are at their floors already.
 	HeldFloor

@@ -31,7 +31,7 @@ func TestPauseIsRecorded(t *testing.T) {
 		t.Fatalf("pause: exit %d\n%s", code, text)
 	}
 	c.holds(policy.HeldPaused)
-	if text, _ := c.run("status"); !strings.Contains(text, "paused by a person") || !strings.Contains(text, "ctwarden resume") {
+	if text, _ := c.run("status"); !strings.Contains(text, "paused by an administrator") || !strings.Contains(text, "ctwarden resume") {
 		t.Errorf("status does not say who holds it and how to go on:\n%s", text)
 	}
 	if text := c.records(record.KindPause); !strings.Contains(text, `"reason":"new rules"`) ||

@@ -19,7 +19,7 @@ func svg(i *incident.Incident, id string, width, height, font float64) string {
 		ID: id, Width: width, Height: height, Font: font, Points: points(i.Curve), Start: i.First.Time,
 		Title: "Entries in the connection tracking table, and its limit, over time",
 		Desc: fmt.Sprintf(
-			"From %s to %s UTC. Entries began at %s, reached %s of a limit of %s, and ended at %s of %s. The numbered marks are the acts in the table of decisions.",
+			"From %s to %s UTC. Entries began at %s, reached %s of a limit of %s, and ended at %s of %s. The numbered marks are the actions in the table of decisions.",
 			timeOfDay(i.First.Time), timeOfDay(i.Last.Time), ui.Number(i.First.Entries), ui.Number(i.Peak.Entries), ui.Number(i.Peak.Max),
 			ui.Number(i.Last.Entries), ui.Number(i.Last.Max)),
 		Levels: []ui.Level{

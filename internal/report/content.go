@@ -26,14 +26,14 @@ func (r *Report) happened() section {
 	for _, text := range summary(i) {
 		s.blocks = append(s.blocks, paragraph(text))
 	}
-	t := &table{caption: "The incident in figures", head: []string{"", ""}}
+	t := &table{caption: "The incident in numbers", head: []string{"", ""}}
 	t.add("Incident", clean(i.ID))
 	if n := len(i.Merged); n > 0 {
-		t.add("Told as one with", clean(strings.Join(i.Merged[:min(n, 8)], ", "))+more(n-8))
+		t.add("Merged with", clean(strings.Join(i.Merged[:min(n, 8)], ", "))+more(n-8))
 	}
 	t.add("From", dateTime(i.Start))
 	t.add("To", dateTime(i.End)+map[incident.Status]string{
-		incident.Open: " (the record ends here)", incident.Interrupted: " (the last that is known)",
+		incident.Open: " (the record ends here)", incident.Interrupted: " (the last known time)",
 	}[i.Status])
 	t.add("Fullest", fmt.Sprintf("%s of %s entries, %s", ui.Number(i.Peak.Entries), ui.Number(i.Peak.Max), policy.Percent(i.Peak.Fullness())))
 	t.add("Highest level", i.Level.String())
@@ -44,7 +44,7 @@ func (r *Report) happened() section {
 		t.add("Packets lost for other reasons", ui.Number(i.Losses.BelowMax))
 	}
 	if i.Losses.InsertFailed > 0 {
-		t.add("Entries that clashed", ui.Number(i.Losses.InsertFailed))
+		t.add("Insert conflicts", ui.Number(i.Losses.InsertFailed))
 	}
 	if i.KernelLines > 0 {
 		t.add("Kernel log lines \"table full\"", ui.Number(i.KernelLines))
@@ -72,19 +72,19 @@ func (r *Report) lost() section {
 	if e.Known {
 		noRoom, refused = likelyRange(&e.NoRoom), rangeText(&e.Refused)
 	}
-	t.add("Connections that found no room", ui.Number(counted), noRoom)
+	t.add("Connections without room", ui.Number(counted), noRoom)
 	t.add("of these, refused: their first packet was lost", ui.Number(i.Losses.Packets), refused)
 	s.blocks = append(s.blocks, block{table: t})
 	switch {
 	case !e.Known:
 		s.blocks = append(s.blocks, note("There is no estimate: "+e.Why+"."))
 	case i.Counts.Done <= i.Counts.Restored:
-		s.blocks = append(s.blocks, note("ctwarden changed nothing in this incident, so nothing differs."))
+		s.blocks = append(s.blocks, note("ctwarden changed nothing in this incident: the losses are the same."))
 	default:
-		s.blocks = append(s.blocks, paragraph("A connection that finds no room is refused, or let in after the kernel has thrown out another one that it holds for unfinished."),
-			note(fmt.Sprintf("The estimate plays the connections that arrived against the limit that stood before, %s entries, without deleting "+
-				"any. How many arrived is itself inferred: from how the table grew, and from how long entries like these live. The range comes from "+
-				"halving and doubling that lifetime, and from how far the method is off on simulated loads. A refused client that tries again is counted once.", ui.Number(e.Max))))
+		s.blocks = append(s.blocks, paragraph("The kernel refuses a connection without room, or evicts another one that is not assured."),
+			note(fmt.Sprintf("The estimate applies the connections that arrived to the earlier limit, %s entries, without deleting "+
+				"any. The number of arrivals is inferred from the growth of the table and from the lifetime of such entries. The range comes from "+
+				"halving and doubling that lifetime, and from the error of the method on simulated loads. A refused client that tries again counts once.", ui.Number(e.Max))))
 	}
 	return s
 }
@@ -122,7 +122,7 @@ func (r *Report) composition() section {
 	i := &r.Incident
 	s := section{title: "What the table was made of"}
 	if i.Before == nil {
-		s.blocks = append(s.blocks, paragraph("Nobody looked into the table in this incident, so what it was made of is not known."))
+		s.blocks = append(s.blocks, paragraph("The table was not read in this incident: its composition is unknown."))
 		return s
 	}
 	a, b := i.Before, i.After
@@ -137,11 +137,11 @@ func (r *Report) composition() section {
 		}
 		t.rows = append(t.rows, cells)
 	}
-	row("Nobody has answered (half-open)", func(l *incident.Census) uint64 { return l.HalfOpen })
+	row("Unanswered (half-open)", func(l *incident.Census) uint64 { return l.HalfOpen })
 	row("Closed or closing", func(l *incident.Census) uint64 { return l.Closing })
 	row("of these, in TIME_WAIT", func(l *incident.Census) uint64 { return l.TimeWait })
 	row("Established", func(l *incident.Census) uint64 { return l.Established })
-	row("of these, silent for more than a day", func(l *incident.Census) uint64 { return l.Stale })
+	row("of these, without a packet for more than a day", func(l *incident.Census) uint64 { return l.Stale })
 	row("Protected from eviction (ASSURED)", func(l *incident.Census) uint64 { return l.Assured })
 	row("Of this host with itself (loopback)", func(l *incident.Census) uint64 { return l.Loopback })
 	s.blocks = append(s.blocks, block{table: t}, note("An entry can stand in several rows. "+examinedText(a, b)))
@@ -150,9 +150,9 @@ func (r *Report) composition() section {
 }
 
 func examinedText(a, b *incident.Census) string {
-	text := fmt.Sprintf("%s entries were looked at", ui.Number(a.Seen))
+	text := fmt.Sprintf("%s entries were examined", ui.Number(a.Seen))
 	if b != nil {
-		text = fmt.Sprintf("%s and %s entries were looked at", ui.Number(a.Seen), ui.Number(b.Seen))
+		text = fmt.Sprintf("%s and %s entries were examined", ui.Number(a.Seen), ui.Number(b.Seen))
 	}
 	if a.Sampled || b != nil && b.Sampled {
 		return text + "; where that is not the whole table, it is a random part of it."
@@ -169,23 +169,23 @@ func (r *Report) talkerBlocks() []block {
 	if look.Top != nil {
 		t := talkersTable(look)
 		if len(t.rows) == 0 {
-			return []block{paragraph("Nobody stood out: no address and no port had 1 % of the entries.")}
+			return []block{paragraph("No address and no port had 1 % of the entries.")}
 		}
 		return []block{
-			paragraph("Who had the most of it at " + timeOfDay(look.Time) + ":"), {table: t},
+			paragraph("The largest shares at " + timeOfDay(look.Time) + ":"), {table: t},
 			note("By the side that opened the connections. Addresses and ports with less than 1 % of the entries are left out."),
 		}
 	}
 	samples := r.Incident.Cost.Samples
 	if len(samples) < 4 {
-		return []block{note("Who the top talkers were is not in the record; while such a load lasts, ctwarden diagnose names them.")}
+		return []block{note("The log does not name the top talkers; ctwarden diagnose names them while such a load lasts.")}
 	}
 	sources, ports := map[string]int{}, map[string]int{}
 	for n := range samples {
 		sources[samples[n].Src.String()]++
 		ports[fmt.Sprintf("%s/%d", protocol(samples[n].Proto), samples[n].DstPort)]++
 	}
-	text := fmt.Sprintf("Of the %d deleted entries that were noted down as examples, %s. That is a hint, not a measure.",
+	text := fmt.Sprintf("Of the %d deleted entries recorded as examples, %s. That is a hint, not a measure.",
 		len(samples), strings.Join(append(top(sources, "from", len(samples)), top(ports, "to port", len(samples))...), ", "))
 	return []block{paragraph(text)}
 }
@@ -247,23 +247,23 @@ func (r *Report) cost() section {
 	s := section{title: "What it cost"}
 	sum := i.Cost
 	if len(sum.Deleted)+len(sum.Aged) == 0 {
-		s.blocks = append(s.blocks, paragraph("No connection was touched: ctwarden deleted nothing and shortened no entry's life."))
+		s.blocks = append(s.blocks, paragraph("No entry was changed: ctwarden deleted none and aged none."))
 		return s
 	}
-	t := &table{caption: "Entries deleted or aged", head: []string{"Entries", "Deleted", "Made to expire sooner"}, right: []bool{false, true, true}}
+	t := &table{caption: "Entries deleted or aged", head: []string{"Entries", "Deleted", "Aged (expire sooner)"}, right: []bool{false, true, true}}
 	for _, class := range []policy.Class{policy.Unreplied, policy.Closing, policy.Established} {
 		if d, a := sum.Deleted[class], sum.Aged[class]; d+a > 0 {
 			t.add(sentence(class.String()), ui.Number(d), ui.Number(a))
 		}
 	}
 	s.blocks = append(s.blocks, block{table: t},
-		paragraph("A deleted connection that was alive after all is tracked anew with its next packet; one behind NAT may have to be made again. "+
-			"A connection that was made to expire sooner gets its full time back with its next packet."))
+		paragraph("The next packet of a deleted connection that was still alive creates a new entry; behind NAT the connection may break. "+
+			"The next packet of an aged connection restores its full timeout."))
 	if t := spared(&sum.Spared); len(t.rows) > 0 {
-		s.blocks = append(s.blocks, paragraph("Looked at and spared:"), block{table: t})
+		s.blocks = append(s.blocks, paragraph("Examined and spared:"), block{table: t})
 	}
 	if len(sum.Samples) > 0 {
-		s.blocks = append(s.blocks, paragraph("Some of those that were chosen:"), block{table: samples(sum.Samples)})
+		s.blocks = append(s.blocks, paragraph("Some of the chosen entries:"), block{table: samples(sum.Samples)})
 	}
 	return s
 }
@@ -291,7 +291,7 @@ func (r *Report) changed() section {
 	i := &r.Incident
 	s := section{title: "What is still changed, and how to undo it"}
 	if len(i.Changed) == 0 {
-		s.blocks = append(s.blocks, paragraph("Nothing: every kernel value is as it was before, or belongs to somebody else by now."))
+		s.blocks = append(s.blocks, paragraph("Nothing: every kernel value is as it was before, or another program has changed it since."))
 		return s
 	}
 	t := &table{caption: "Changed kernel values", head: []string{"Kernel value", "Before", "Now"}, right: []bool{false, true, true}}
@@ -300,7 +300,7 @@ func (r *Report) changed() section {
 		t.add(c.Sysctl, ui.Number(c.Original), ui.Number(c.Written))
 	}
 	s.blocks = append(s.blocks, block{table: t},
-		paragraph("By the end of the record nobody had put these values back. "+persistence(i)+" To undo all of it now, run ctwarden revert on that host, or:"),
+		paragraph("These values were still changed at the end of the record. "+persistence(i)+" To undo all of it now, run ctwarden revert on that host, or:"),
 		block{code: strings.Join(r.Undo, "\n"), about: "Undo"})
 	return s
 }
@@ -312,17 +312,17 @@ func persistence(i *incident.Incident) string {
 		return c.Sysctl == conntrack.SysctlMax || c.Sysctl == conntrack.SysctlBuckets
 	}
 	if slices.ContainsFunc(i.Changed, limit) {
-		text = append(text, "A larger limit or hash does no harm; it stays until somebody undoes it, or until the next boot.")
+		text = append(text, "A larger limit or hash does no harm; it stays until you undo it or reboot.")
 	}
 	if slices.ContainsFunc(i.Changed, func(c incident.KernelChange) bool { return !limit(c) }) {
-		text = append(text, "A shortened timeout is given back by ctwarden itself, step by step, when the table has been calm for a while.")
+		text = append(text, "ctwarden restores a shortened timeout step by step when the table has been calm for a while.")
 	}
 	return strings.Join(text, " ")
 }
 
 func (r *Report) fix() section {
 	s := section{title: "The permanent fix"}
-	s.blocks = append(s.blocks, paragraph("What ctwarden did buys time and is gone after a reboot. These files make it last. Nothing is installed by itself; "+
+	s.blocks = append(s.blocks, paragraph("The changes of ctwarden are lost at the next boot. These files make them permanent. ctwarden does not install them: "+
 		"read them, then write them with:"),
 		block{code: "ctwarden recommend --incident " + ui.Quote(clean(r.Incident.ID)) + " --write DIR", about: "Write the files"})
 	a := &r.Advice
@@ -333,7 +333,7 @@ func (r *Report) fix() section {
 		s.blocks = append(s.blocks, block{code: f.Text, about: "/etc/" + f.Path, note: f.About})
 	}
 	if len(a.Warnings) > 0 {
-		s.blocks = append(s.blocks, paragraph("Know before you install them:"), block{list: a.Warnings})
+		s.blocks = append(s.blocks, paragraph("Before you install them:"), block{list: a.Warnings})
 	}
 	return s
 }
@@ -349,7 +349,7 @@ func (r *Report) missing() section {
 		list = append(list, sentence(clean(gap))+".")
 	}
 	if i.Omitted > 0 {
-		list = append(list, fmt.Sprintf("%d further decisions are left out here; ctwarden audit show --incident %s has them.", i.Omitted, ui.Quote(clean(i.ID))))
+		list = append(list, fmt.Sprintf("%d more decisions are left out here; ctwarden audit show --incident %s has them.", i.Omitted, ui.Quote(clean(i.ID))))
 	}
 	if len(list) > 0 {
 		s.blocks = append(s.blocks, block{list: list})

@@ -5,7 +5,6 @@ import (
 	"strconv"
 
 	"github.com/ctwarden/ctwarden/internal/incident"
-	"github.com/ctwarden/ctwarden/policy"
 )
 
 // decisions is the table of what was decided and what happened, in order.
@@ -30,8 +29,8 @@ func (r *Report) decisions() section {
 		}
 		t.add(nr, elapsed(i, d.Time), what, why, came, helped)
 	}
-	s.blocks = append(s.blocks, paragraph("The numbers are those in the picture above. Each act is planned, recorded, made, and then judged by what it changed. "+
-		"Where ctwarden held back, it says why."), block{table: t})
+	s.blocks = append(s.blocks, paragraph("The numbers are those in the chart above. ctwarden plans, records and makes each action, then judges its effect. "+
+		"Where it waits or is blocked, the reason is given."), block{table: t})
 	return s
 }
 
@@ -43,15 +42,15 @@ func decisionCells(d *incident.Decision) (what, why, came, helped string) {
 			return actionSentence(d), sentence(d.Action.Reason.Sentence()), sentence(result(d)), sentence(verdict(d))
 		}
 	case incident.Held:
-		return "Held back", sentence(d.Hold.Sentence()), "", ""
+		return "Waiting or blocked", sentence(d.Hold.Sentence()), "", ""
 	case incident.BreakerOpened:
-		return "Stopped acting for a while", sentence(policy.HeldBreaker.Sentence()), "", ""
+		return "Paused by the safety limit", "Too many actions within an hour", "", ""
 	case incident.LevelChanged:
 		return "Level " + d.Level.String(), grouped(clean(d.Text)), "", ""
 	case incident.KernelLine:
-		return "Heard the kernel", clean(d.Text), "", ""
+		return "Kernel log", clean(d.Text), "", ""
 	case incident.Overridden:
-		return "Left a value to somebody else", clean(d.Text), "", ""
+		return "Left to another program", clean(d.Text), "", ""
 	}
 	return sentence(clean(d.Text)), "", "", ""
 }

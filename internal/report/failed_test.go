@@ -32,7 +32,7 @@ func TestAnActThatFailedIsNotToldAsDone(t *testing.T) {
 	for _, want := range []string{
 		"ctwarden changed nothing. 4 attempts failed.",
 		"Tried to raise the limit nf_conntrack_max from 1,000 to 2,000", "result: Failed: read-only file system",
-		"Tried to shorten nf_conntrack_tcp_timeout_syn_sent from 120 s to 60 s", "result: Left alone: somebody else had set it to 77",
+		"Tried to shorten nf_conntrack_tcp_timeout_syn_sent from 120 s to 60 s", "result: Left alone: another program had set it to 77",
 		"Deleted unreplied entries that had been idle for 10 s, at most 9,000 of them", "result: 1,795 deleted, then it failed: context canceled",
 		"Tried to delete unreplied entries", "result: Failed: operation not permitted",
 	} {

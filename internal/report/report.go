@@ -118,11 +118,11 @@ func headline(i *incident.Incident) string {
 	thrown := count(i.Losses.Evicted, "unfinished connection", "unfinished connections")
 	switch l := &i.Losses; {
 	case l.Packets > 0 && l.Evicted > l.Packets:
-		return fmt.Sprintf("The connection tracking table was full: %s lost, and the kernel threw out %s to make room.", packets(l.Packets), thrown)
+		return fmt.Sprintf("The connection tracking table was full: %s lost, and the kernel evicted %s to make room.", packets(l.Packets), thrown)
 	case l.Packets > 0:
 		return fmt.Sprintf("The connection tracking table was full: %s lost.", packets(l.Packets))
 	case l.Evicted > 0:
-		return fmt.Sprintf("The connection tracking table was full: no packet was lost, but the kernel threw out %s to make room.", thrown)
+		return fmt.Sprintf("The connection tracking table was full: no packet was lost, but the kernel evicted %s to make room.", thrown)
 	case l.BelowMax > 0:
 		return fmt.Sprintf("%s lost while the connection tracking table had room.", sentence(packets(l.BelowMax)))
 	case i.Status == incident.Open && acted:
@@ -134,7 +134,7 @@ func headline(i *incident.Incident) string {
 	case acted:
 		return "The connection tracking table was filling up; ctwarden made room in time, and nothing was lost."
 	case i.Counts.Would > 0:
-		return "The connection tracking table was filling up; ctwarden only watched, and nothing was lost."
+		return "The connection tracking table was filling up; ctwarden only observed, and nothing was lost."
 	}
 	return "The connection tracking table was filling up, and emptied by itself; nothing was lost."
 }
@@ -145,16 +145,16 @@ func summary(i *incident.Incident) []string {
 	if i.NetNS != 0 {
 		where = fmt.Sprintf("the connection tracking table of network namespace %d", i.NetNS)
 	}
-	peak := fmt.Sprintf("It held %s entries at the most, with a limit of %s at that moment (%s).",
+	peak := fmt.Sprintf("It held at most %s entries, with a limit of %s at that time (%s).",
 		ui.Number(i.Peak.Entries), ui.Number(i.Peak.Max), policy.Percent(i.Peak.Fullness()))
 	if i.Peak.Max == 0 {
-		peak = fmt.Sprintf("It held %s entries at the most, and has no limit.", ui.Number(i.Peak.Entries))
+		peak = fmt.Sprintf("It held at most %s entries, and has no limit.", ui.Number(i.Peak.Entries))
 	}
 	text := []string{
-		"Linux remembers each connection that its firewall or NAT handles as an entry of one table. The table has a limit, " +
-			"nf_conntrack_max. When it is full, the first packets of new connections are dropped: to users, the host looks down, " +
-			"while connections that exist go on.",
-		fmt.Sprintf("On %s, %s was in trouble for %s. %s", dateTime(i.Start), where, ui.Duration(i.Duration), peak),
+		"Linux keeps one entry for each connection that its firewall or NAT handles, in one table. The table has a limit, " +
+			"nf_conntrack_max. When it is full, the first packets of new connections are dropped: to users, the host seems down, " +
+			"while existing connections go on.",
+		fmt.Sprintf("The incident began on %s in %s and lasted %s. %s", dateTime(i.Start), where, ui.Duration(i.Duration), peak),
 	}
 	if cause := causeSentence(i.Cause); cause != "" {
 		text = append(text, cause)
@@ -169,12 +169,12 @@ func actionSummary(i *incident.Incident) string {
 	acts := t.Done - t.Restored
 	switch {
 	case acts > 0 && t.Would > 0:
-		text = fmt.Sprintf("ctwarden made %s, and told %s that it was not permitted to make.",
-			count(uint64(acts), "change", "changes"), count(uint64(t.Would), "further one", "further ones"))
+		text = fmt.Sprintf("ctwarden made %s. %s planned and not done: mode is observe.",
+			count(uint64(acts), "change", "changes"), count(uint64(t.Would), "more action was", "more actions were"))
 	case acts > 0:
 		text = fmt.Sprintf("ctwarden made %s.", count(uint64(acts), "change", "changes"))
 	case t.Would > 0:
-		text = fmt.Sprintf("ctwarden was not permitted to act: it told %s that it would have made.", count(uint64(t.Would), "change", "changes"))
+		text = fmt.Sprintf("ctwarden changed nothing. %s planned and not done: mode is observe.", count(uint64(t.Would), "action was", "actions were"))
 	}
 	if t.Failed > 0 {
 		text += fmt.Sprintf(" %s failed.", count(uint64(t.Failed), "attempt", "attempts"))
@@ -183,7 +183,7 @@ func actionSummary(i *incident.Incident) string {
 	case incident.Open:
 		text += " The record ends while the incident lasts."
 	case incident.Interrupted:
-		text += " The record of its end is missing: the host was restarted, or ctwarden was."
+		text += " The record of its end is missing: the host or ctwarden was restarted."
 	}
 	return text
 }

@@ -71,22 +71,22 @@ func elapsed(i *incident.Incident, t time.Time) string {
 func causeSentence(c policy.Cause) string {
 	switch c {
 	case policy.Unknown:
-		return "What filled it is not known: nobody could look into the table at that time."
+		return "The cause is unknown: the table could not be read at that time."
 	case policy.Load:
-		return "The cause was load: most entries were of live connections. The table was simply too small for them."
+		return "The cause was load: most entries belonged to live connections. The table was too small for them."
 	case policy.Churn:
-		return "The cause was churn: most entries were of connections that had ended already. Linux keeps such an entry for up to two " +
+		return "The cause was churn: most entries belonged to connections that had ended already. Linux keeps such an entry for up to two " +
 			"minutes (TIME_WAIT), so that many short connections fill the table."
 	case policy.HalfOpen:
-		return "The cause was half-open connections: most entries were of connections that nobody had answered, as in a flood, a scan, or " +
+		return "The cause was half-open connections: most entries belonged to unanswered connections, as in a flood, a scan, or " +
 			"when a service behind this host is down."
 	case policy.Stale:
-		return "The cause was stale connections: most entries were of connections that had been silent for more than a day. Their peers are " +
-			"probably gone, but Linux remembers them for five days."
+		return "The cause was stale connections: most entries belonged to connections without a packet for more than a day. Their peers are " +
+			"probably gone, but Linux keeps the entries for five days."
 	case policy.Elsewhere:
-		return "The table that was full is the one of another network namespace, such as a container's."
+		return "The full table was in another network namespace, such as a container's."
 	case policy.InsertFailed:
-		return "New entries clashed with existing ones: NAT was out of ports, or two packets raced. A larger table does not help against that."
+		return "Inserting entries failed below the limit: NAT was out of ports, or two packets raced. A larger table does not help."
 	case policy.LongChains:
 		return "The hash was too small for the number of entries, so that the kernel refused new ones although the table had room."
 	case policy.NoMemory:
@@ -100,7 +100,7 @@ func causeName(c policy.Cause) string {
 	names := map[policy.Cause]string{
 		policy.NoCause: "none", policy.Unknown: "unknown", policy.Load: "load", policy.Churn: "churn (closed connections)",
 		policy.HalfOpen: "half-open connections", policy.Stale: "stale connections", policy.Elsewhere: "another namespace",
-		policy.InsertFailed: "clashing entries", policy.LongChains: "hash too small", policy.NoMemory: "no memory",
+		policy.InsertFailed: "insert conflicts", policy.LongChains: "hash too small", policy.NoMemory: "no memory",
 	}
 	return names[c]
 }
@@ -129,14 +129,14 @@ func actionSentence(d *incident.Decision) string {
 	case policy.ShortenTimeout:
 		text = fmt.Sprintf("%s %s from %d s to %d s", verb("shortened", "shorten"), act.Knob.Sysctl(), act.From, act.To)
 	case policy.RestoreTimeout:
-		text = fmt.Sprintf("%s %s back from %d s to %d s", verb("gave", "give"), act.Knob.Sysctl(), act.From, act.To)
+		text = fmt.Sprintf("%s %s back from %d s to %d s", verb("put", "put"), act.Knob.Sysctl(), act.From, act.To)
 	case policy.AgeEntries:
-		text = fmt.Sprintf("%s only %d s to idle %s entries, at most %s of them", verb("left", "leave"), act.Remaining, act.Class, ui.Number(act.Cap))
+		text = fmt.Sprintf("%s the remaining time of idle %s entries to %d s, at most %s of them", verb("shortened", "shorten"), act.Class, act.Remaining, ui.Number(act.Cap))
 	case policy.DeleteEntries:
 		text = fmt.Sprintf("%s %s entries that had been idle for %s, at most %s of them",
 			verb("deleted", "delete"), act.Class, ui.Duration(act.MinIdle), ui.Number(act.Cap))
 	default:
-		text = verb("did", "do") + " something that this version does not know"
+		text = verb("did", "do") + " something unknown to this version"
 	}
 	return sentence(text)
 }
@@ -150,15 +150,15 @@ func result(d *incident.Decision) string {
 	did := map[policy.ActionType]string{policy.DeleteEntries: "deleted", policy.AgeEntries: "changed"}[out.Action.Type]
 	switch {
 	case out.Action.Would:
-		return "not permitted, so not done"
+		return "mode is observe: not done"
 	case out.ChangedExternally:
-		return fmt.Sprintf("left alone: somebody else had set it to %s", ui.Number(out.Before))
+		return fmt.Sprintf("left alone: another program had set it to %s", ui.Number(out.Before))
 	case !out.OK && did != "" && out.Changed > 0:
 		return fmt.Sprintf("%s %s, then it failed: %s", ui.Number(out.Changed), did, clean(out.Error))
 	case !out.OK:
 		return "failed: " + clean(out.Error)
 	case did != "":
-		return fmt.Sprintf("%s %s of %s looked at", ui.Number(out.Changed), did, ui.Number(out.Examined))
+		return fmt.Sprintf("%s %s of %s examined", ui.Number(out.Changed), did, ui.Number(out.Examined))
 	case out.After != out.Action.To:
 		return "done: now " + ui.Number(out.After)
 	}
@@ -170,7 +170,7 @@ func sparedReason(f policy.Eligibility) string {
 	words := [policy.NumEligibilities]string{
 		policy.SparedReplied: "answered", policy.SparedAssured: "answered, and in use (ASSURED)",
 		policy.SparedEstablished: "an established connection", policy.SparedWrongClass: "of another kind",
-		policy.SparedDying: "going already", policy.SparedExpected: "part of another connection", policy.SparedHelper: "a helper follows it",
+		policy.SparedDying: "being removed already", policy.SparedExpected: "part of another connection", policy.SparedHelper: "a helper follows it",
 		policy.SparedFixedTimeout: "its lifetime is fixed by a rule", policy.SparedOffload: "offloaded", policy.SparedDNAT: "behind port forwarding",
 		policy.SparedProtected: "protected by the configuration", policy.SparedIdleUnknown: "how long it was idle is not known",
 		policy.SparedTooYoung: "not idle for long enough", policy.SparedShort: "about to expire anyway",
@@ -188,15 +188,24 @@ func verdict(d *incident.Decision) string {
 		if out == nil || !out.OK || out.ChangedExternally || out.Action.Would || out.Action.Type.Restores() {
 			return ""
 		}
-		return "no verdict is recorded"
+		return undecided(out.Action.Type)
 	}
 	v := d.Verdict
 	text := map[policy.Result]string{
-		policy.Helped: "helped", policy.NoEffect: "no effect", policy.Worse: "it got worse", policy.Inconclusive: "cannot be told",
+		policy.Helped: "helped", policy.NoEffect: "no effect", policy.Worse: "it got worse", policy.Inconclusive: "inconclusive",
 	}[v.Result]
 	text += fmt.Sprintf(": %s before, %s after", policy.Percent(v.Before.Fullness), policy.Percent(v.After.Fullness))
 	if v.Bans {
 		text += "; not used again"
 	}
 	return text
+}
+
+// undecided explains why an action has no verdict yet: each kind is judged after
+// a delay of its own (policy.VerifyLimits).
+func undecided(t policy.ActionType) string {
+	if t == policy.ShortenTimeout || t == policy.AgeEntries {
+		return "too early to judge: the effect of a shorter timeout shows after 2 min"
+	}
+	return "not judged yet"
 }

@@ -124,7 +124,7 @@ func setHostname(t *testing.T, name string) {
 		&record.Samples{Incident: incident},
 		&record.Outcome{
 			Incident: incident, Outcome: policy.Outcome{Action: policy.Action{Type: policy.DeleteEntries}, OK: true},
-			Text: "deleted 52415 of 98756 entries looked at",
+			Text: "deleted 52415 of 98756 examined entries",
 		},
 		&record.IncidentClose{Edge: record.Edge{Incident: incident, Text: "incident " + incident + " is over"}},
 	} {
