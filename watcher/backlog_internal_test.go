@@ -128,7 +128,7 @@ func FuzzBacklogAddRecord(f *testing.F) {
 }
 
 // TestReadLogPositionRefusesAnImpossibleSequenceNumber: the record after it would be the first of
-// all, and every line that was heard would be told as missed.
+// all, and every line that was read would be reported as missed.
 func TestReadLogPositionRefusesAnImpossibleSequenceNumber(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "kmsg.place")
 	for text, want := range map[string]uint64{

@@ -72,6 +72,6 @@ func TestFindByRuntimeName(t *testing.T) {
 	}
 	ns.Guessed = true
 	if ns.hasName("4026532001") {
-		t.Error("a guessed number is nobody's name")
+		t.Error("a guessed number matched")
 	}
 }

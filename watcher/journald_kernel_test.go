@@ -256,7 +256,7 @@ func TestJournaldIgnoresForgedLines(t *testing.T) {
 	stop()
 	for len(out) > 0 {
 		if s := <-out; s.NetNS == nobody {
-			t.Errorf("heard what the kernel did not say: %+v", s)
+			t.Errorf("signalled a line that the kernel did not write: %+v", s)
 		}
 	}
 }
@@ -366,10 +366,10 @@ func testThroughStorage(t *testing.T, storage string, first func(*journald, *tes
 	again("a line after a file was corrupted")
 	stop()
 	waitOutLimiter()
-	complain() // nobody listens
+	complain() // ctwarden does not run
 	awaitKernelLines(t)
 	_, out, missed, stop := runJournaldThrough(t, path)
-	m := await(t, "what was missed to be told", missed)
+	m := await(t, "the report of missed lines", missed)
 	if m.Count == 0 || m.Count > 20 || time.Since(m.Last) > time.Hour || m.First.After(m.Last) {
 		t.Errorf("missed %+v", m)
 	}
@@ -412,11 +412,11 @@ func TestLinesMissedByBothSourcesAreReportedOnce(t *testing.T) {
 		t.Errorf("the first run of all has missed %d lines", n)
 	}
 	waitOutLimiter()
-	complain() // nobody listens
+	complain() // ctwarden does not run
 	awaitKernelLines(t)
 	k, n := log()
 	if n == 0 {
-		t.Error("the kernel log tells of nothing that was missed")
+		t.Error("kmsg reported no missed lines")
 	}
 	j, out, missed, stop := runJournaldBeside(t, cursor, k.Covers)
 	waitOutLimiter()
@@ -424,7 +424,7 @@ func TestLinesMissedByBothSourcesAreReportedOnce(t *testing.T) {
 	await(t, "the journal to tell what is new", out)
 	stop()
 	if len(missed) != 0 || j.Status().Missed != 0 {
-		t.Errorf("the journal tells of it once more: %+v", <-missed)
+		t.Errorf("the journal reported them again: %+v", <-missed)
 	}
 }
 

@@ -252,7 +252,7 @@ func TestJournaldDoesNotSignalOldLines(t *testing.T) {
 			t.Errorf("acted on %d old lines", len(out))
 		}
 		if n := len(missed()); n != 2 || j.Status().Missed != 2 {
-			t.Errorf("told %d times of %d missed lines, want 2 and 2", n, j.Status().Missed)
+			t.Errorf("reported %d times of %d missed lines, want 2 and 2", n, j.Status().Missed)
 		}
 	})
 }
@@ -317,12 +317,12 @@ func TestJournaldKeepsItsCursorWhileTheJournalCannotBeOpened(t *testing.T) {
 		set(nil)
 		time.Sleep(20 * time.Second)
 		stop()
-		told := uint64(0)
+		reported := uint64(0)
 		for _, m := range missed() {
-			told += m.Count
+			reported += m.Count
 		}
-		if told != 3 || len(out) != 0 || j.Status().Missed != 3 {
-			t.Errorf("%d told as missed and %d signals of 3 lines; opened behind %q", told, len(out), d.opened)
+		if reported != 3 || len(out) != 0 || j.Status().Missed != 3 {
+			t.Errorf("%d reported as missed and %d signals of 3 lines; opened behind %q", reported, len(out), d.opened)
 		}
 	})
 }
@@ -343,7 +343,7 @@ func TestJournaldBacksOff(t *testing.T) {
 			t.Errorf("%d attempts in an hour, want one every 5 s", n)
 		}
 		if changes != 1 {
-			t.Errorf("told %d times that there is no journal", changes)
+			t.Errorf("reported %d times that there is no journal", changes)
 		}
 	})
 }
@@ -378,18 +378,18 @@ func TestJournaldDoesNotSignalTheRingThatJournaldImports(t *testing.T) {
 		}
 		<-out
 		stop()
-		told := 0 // in one piece or in several: the reader may be quicker than the fakeJournal
+		reported := 0 // in one piece or in several: the reader may be quicker than the fakeJournal
 		for _, m := range missed() {
-			told += int(m.Count)
+			reported += int(m.Count)
 		}
-		if len(out) != 0 || told != 3 || j.Status().Missed != 3 {
+		if len(out) != 0 || reported != 3 || j.Status().Missed != 3 {
 			t.Errorf("%d more signals, missed %+v, want one signal and three missed", len(out), missed())
 		}
 	})
 }
 
 // TestDedupMatchesALineThatJournaldStoresLate: in a flood it falls behind by
-// seconds, and the kernel log has told all of it.
+// seconds, and the kernel log has reported all of it.
 func TestDedupMatchesALineThatJournaldStoresLate(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		d, inbox := newFakeJournal(), watcher.NewInbox()

@@ -68,7 +68,7 @@ func TestKmsgReadsThroughAHundredThousandLinesASecond(t *testing.T) {
 	})
 	write("<15>" + log.begin)
 	await(t, "the marker before the flood", log.begun)
-	heard := countFull(out)
+	signalled := countFull(out)
 	before, memory := k.Status(), heapInUse()
 	const perSecond, burst = 100_000, 100
 	seconds := 10
@@ -96,17 +96,17 @@ func TestKmsgReadsThroughAHundredThousandLinesASecond(t *testing.T) {
 	if span := log.last.Load() - log.first.Load(); log.taken.Load()+lost != span {
 		t.Errorf("of %d records %d were taken and %d are counted as lost", span, log.taken.Load(), lost)
 	}
-	if n := heard(); n != log.full.Load() || n == 0 {
+	if n := signalled(); n != log.full.Load() || n == 0 {
 		t.Errorf("signals tell of %d lines about a full table, the log gave %d", n, log.full.Load())
 	}
 	if after.Lines-before.Lines < log.full.Load() {
-		t.Errorf("status says %d lines were heard of %d", after.Lines-before.Lines, log.full.Load())
+		t.Errorf("status says %d lines were read of %d", after.Lines-before.Lines, log.full.Load())
 	}
 	const flat = 4 << 20
 	if grown > flat {
 		t.Errorf("%d bytes of memory more after the flood, want at most %d", grown, flat)
 	}
-	t.Logf("%d lines in %s, %.0f a second; %d records taken, %d lost, %d lines of the kernel heard; log opened again %d times; memory %+d KiB",
+	t.Logf("%d lines in %s, %.0f a second; %d records taken, %d lost, %d lines of the kernel read; log opened again %d times; memory %+d KiB",
 		seconds*perSecond, took.Round(time.Millisecond), float64(seconds*perSecond)/took.Seconds(), log.taken.Load(), lost, log.full.Load(),
 		after.Reopened-before.Reopened, grown>>10)
 }

@@ -308,7 +308,7 @@ func TestKmsgReadsALineAboutAFullTable(t *testing.T) {
 	}
 }
 
-// kernelNamesNetNS tells whether the kernel is 6.17 or later.
+// kernelNamesNetNS reports whether the kernel is 6.17 or later.
 func kernelNamesNetNS(t *testing.T) bool {
 	t.Helper()
 	var u unix.Utsname

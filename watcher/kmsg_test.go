@@ -181,7 +181,7 @@ func TestKmsgSignals(t *testing.T) {
 			map[string]uint64{unnamed: 1, "lost": 8},
 		},
 		{
-			"a gap is told once", []kmsg.Message{record(20, fullLine), record(21, fmt.Sprintf(fullNetNS, 7))},
+			"a gap is reported once", []kmsg.Message{record(20, fullLine), record(21, fmt.Sprintf(fullNetNS, 7))},
 			map[string]uint64{unnamed: 1, "netns=7 named=true": 1, "lost": 9},
 		},
 		{
@@ -242,7 +242,7 @@ func TestKmsgSurvivesOverruns(t *testing.T) {
 			t.Errorf("%d logs are still open", s.open)
 		}
 		if len(changes) != 1 || !changes[0].Alive {
-			t.Errorf("OnChange told %+v, want once that the log is alive: an overrun is counted, not told", changes)
+			t.Errorf("OnChange reported %+v, want once that the log is alive: an overrun is counted, not reported", changes)
 		}
 		if k.Status().Alive {
 			t.Error("Status says alive after Run has returned")
@@ -260,9 +260,9 @@ func TestKmsgBacksOff(t *testing.T) {
 		s.fails[9] = fmt.Errorf("attempt: %w", os.ErrNotExist)
 		s.fails[10] = s.fails[9]
 		s.logs = []*fakeLog{{records: records(11, 12, fullLine), err: errors.New("broken")}}
-		var told []string
+		var reported []string
 		k := &watcher.Kmsg{Open: s.Open, ReadBacklog: backlogUpTo(10), OnChange: func(s watcher.Status) {
-			told = append(told, fmt.Sprintf("%t %v", s.Alive, s.Err))
+			reported = append(reported, fmt.Sprintf("%t %v", s.Alive, s.Err))
 		}}
 		got := runKmsg(t, k, func() {
 			time.Sleep(time.Minute)
@@ -280,13 +280,13 @@ func TestKmsgBacksOff(t *testing.T) {
 		if diff := cmp.Diff(want, waits); diff != "" {
 			t.Errorf("waits between attempts (-want +got):\n%s", diff)
 		}
-		wantTold := []string{
+		wantReported := []string{
 			"false open kernel log: attempt: permission denied",
 			"false open kernel log: attempt: file does not exist",
 			"false open kernel log: attempt: permission denied",
 			"true open kernel log: attempt: permission denied",
 		}
-		if diff := cmp.Diff(wantTold, told); diff != "" {
+		if diff := cmp.Diff(wantReported, reported); diff != "" {
 			t.Errorf("OnChange (-want +got):\n%s", diff)
 		}
 		if diff := cmp.Diff(map[string]uint64{unnamed: 2}, sum(got)); diff != "" {

@@ -60,7 +60,7 @@ func TestAnUnusedNamespaceIsClosed(t *testing.T) {
 		t.Fatal(err)
 	}
 	if n := observe(2*policy.HolderCheckInterval - 1); n != 1 {
-		t.Errorf("%d are watched before it was looked", n)
+		t.Errorf("%d are watched before the first sweep", n)
 	}
 	if n := observe(2 * policy.HolderCheckInterval); n != 0 || all.find(s.Inodes[0]) != nil {
 		t.Errorf("%d are watched when it is deserted", n)
@@ -90,7 +90,7 @@ func TestSweepSoonIgnoresWatchedAndExcludedNamespaces(t *testing.T) {
 		want  bool
 	}{
 		{"one that is watched", s.Inodes[0], false}, {"one that holds little", s.Inodes[1], true},
-		{"one that is not to be watched", s.Inodes[2], false}, {"one that nobody knows", 1, true}, {"any", 0, true},
+		{"one that is not to be watched", s.Inodes[2], false}, {"an unknown one", 1, true}, {"any", 0, true},
 		{"the own one", sampler.NetNS().Inode(), false},
 	} {
 		all.sweepSoon.Store(false)

@@ -58,7 +58,7 @@ func (f tree) write(t *testing.T, root string) {
 	}
 }
 
-func (f tree) gauge(t *testing.T) (*watcher.TableReader, string) {
+func (f tree) reader(t *testing.T) (*watcher.TableReader, string) {
 	t.Helper()
 	root := t.TempDir()
 	f.write(t, root)
@@ -84,7 +84,7 @@ func read(t *testing.T, g *watcher.TableReader) watcher.Sample {
 }
 
 func TestTableReaderReads(t *testing.T) {
-	g, root := plain().gauge(t)
+	g, root := plain().reader(t)
 	want := watcher.Sample{
 		Table:        conntrack.Table{Entries: 1234, Max: 262144, Buckets: 65536},
 		CountersFrom: watcher.CountersProcfs,
@@ -118,7 +118,7 @@ func TestTableReaderReadsUnusualValues(t *testing.T) {
 		t.Run(c.name, func(t *testing.T) {
 			f := plain()
 			f[netfilter+"max"] = c.max
-			g, _ := f.gauge(t)
+			g, _ := f.reader(t)
 			if got := read(t, g).Table.Max; got != c.want {
 				t.Errorf("max %s reads as %d, want %d", c.max, got, c.want)
 			}
@@ -128,7 +128,7 @@ func TestTableReaderReadsUnusualValues(t *testing.T) {
 		t.Run(fmt.Sprintf("no number: %q", text), func(t *testing.T) {
 			f := plain()
 			f[netfilter+"max"] = text
-			g, _ := f.gauge(t)
+			g, _ := f.reader(t)
 			_, err := g.Read()
 			if err == nil || errors.Is(err, watcher.ErrNoTable) || !strings.Contains(err.Error(), "nf_conntrack_max: not a number") {
 				t.Errorf("Read: %v, want an error that names the file", err)
@@ -149,7 +149,7 @@ func TestTableReaderWithoutTable(t *testing.T) {
 			for _, m := range missing {
 				delete(f, netfilter+m)
 			}
-			g, root := f.gauge(t)
+			g, root := f.reader(t)
 			for range 2 {
 				if _, err := g.Read(); !errors.Is(err, watcher.ErrNoTable) || !errors.Is(err, fs.ErrNotExist) {
 					t.Errorf("Read: %v, want ErrNoTable and os.ErrNotExist", err)
@@ -162,7 +162,7 @@ func TestTableReaderWithoutTable(t *testing.T) {
 		})
 	}
 	t.Run("no timeouts and no access either", func(t *testing.T) {
-		g, _ := tree{"proc/sys/kernel/ostype": "Linux"}.gauge(t)
+		g, _ := tree{"proc/sys/kernel/ostype": "Linux"}.reader(t)
 		if _, err := g.Timeouts(); !errors.Is(err, watcher.ErrNoTable) {
 			t.Errorf("Timeouts: %v, want ErrNoTable", err)
 		}
@@ -176,7 +176,7 @@ func TestTableReaderWithoutPermission(t *testing.T) {
 	if os.Geteuid() == 0 {
 		t.Skip("needs an ordinary user: root reads everything")
 	}
-	g, root := plain().gauge(t)
+	g, root := plain().reader(t)
 	if err := os.Chmod(filepath.Join(root, netfilter+"count"), 0); err != nil {
 		t.Fatal(err)
 	}
@@ -188,7 +188,7 @@ func TestTableReaderWithoutPermission(t *testing.T) {
 func TestTableReaderReadsCountersFromCtnetlink(t *testing.T) {
 	f := plain()
 	delete(f, statPath)
-	g, _ := f.gauge(t)
+	g, _ := f.reader(t)
 	s := read(t, g)
 	if s.CountersFrom != "" || !errors.Is(s.CountersErr, fs.ErrNotExist) || s.Table.Entries != 1234 {
 		t.Errorf("reading without counters is %+v, want the entries and os.ErrNotExist", s)
@@ -212,7 +212,7 @@ func TestTableReaderReadsCountersFromCtnetlink(t *testing.T) {
 }
 
 func TestTableReaderKeepsCountersOfATornFile(t *testing.T) {
-	g, root := plain().gauge(t)
+	g, root := plain().reader(t)
 	read(t, g)
 	tree{statPath: statHead + "\n00000009 0 0"}.write(t, root)
 	s := read(t, g)
@@ -228,7 +228,7 @@ func TestTableReaderKeepsCountersOfATornFile(t *testing.T) {
 func TestTableReaderSwitchesTheSourceOfCounters(t *testing.T) {
 	f := plain()
 	delete(f, statPath)
-	g, root := f.gauge(t)
+	g, root := f.reader(t)
 	stats := []conntrack.CPUStat{{Drop: 1000}}
 	g.Stats = func() ([]conntrack.CPUStat, error) { return stats, nil }
 	read(t, g)
@@ -254,7 +254,7 @@ func TestTableReaderSwitchesTheSourceOfCounters(t *testing.T) {
 }
 
 func TestTableReaderAfterModuleReload(t *testing.T) {
-	g, root := plain().gauge(t)
+	g, root := plain().reader(t)
 	read(t, g)
 	if err := os.Remove(filepath.Join(root, netfilter+"max")); err != nil {
 		t.Fatal(err)
@@ -281,7 +281,7 @@ func TestTableReaderReadsManyProcessors(t *testing.T) {
 	rows := make([][4]uint32, 512) // 80 KiB, many times the first buffer
 	f := plain()
 	f[statPath] = statText(rows...)
-	g, root := f.gauge(t)
+	g, root := f.reader(t)
 	read(t, g)
 	rows[511][1] = 9
 	tree{statPath: statText(rows...)}.write(t, root)
@@ -294,7 +294,7 @@ func TestTableReaderTimeouts(t *testing.T) {
 	f := plain()
 	f[netfilter+"tcp_timeout_established"] = "432000"
 	f[netfilter+"gre_timeout"] = "-1" // accepted by proc_dointvec_jiffies
-	g, root := f.gauge(t)
+	g, root := f.reader(t)
 	got, err := g.Timeouts()
 	if err != nil {
 		t.Fatal(err)
@@ -311,7 +311,7 @@ func TestTableReaderTimeouts(t *testing.T) {
 
 func TestTableReaderAccess(t *testing.T) {
 	f := plain()
-	g, root := f.gauge(t)
+	g, root := f.reader(t)
 	if got, err := g.Access(); err != nil || got != (watcher.Access{Max: true, Buckets: true, Timeouts: true}) {
 		t.Errorf("Access = %+v, %v, want everything", got, err)
 	}

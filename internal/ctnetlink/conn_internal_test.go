@@ -10,7 +10,7 @@ import (
 	"github.com/ctwarden/ctwarden/internal/ctnetlink/cttest"
 )
 
-// Nothing was asked, so the kernel is silent for ever.
+// No request was sent, so no reply comes.
 func TestReceiveEndsAtTheDeadline(t *testing.T) {
 	c, err := Dial(cttest.NewNS(t))
 	if err != nil {
@@ -23,6 +23,6 @@ func TestReceiveEndsAtTheDeadline(t *testing.T) {
 		t.Errorf("got %v, want deadline exceeded", err)
 	}
 	if err := c.socketError(t.Context(), os.ErrDeadlineExceeded); errors.Is(err, context.DeadlineExceeded) || !errors.Is(err, os.ErrDeadlineExceeded) {
-		t.Errorf("the kernel's silence is told as %v", err)
+		t.Errorf("without a reply: error %v", err)
 	}
 }

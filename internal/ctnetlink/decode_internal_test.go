@@ -299,7 +299,7 @@ func BenchmarkDecode(b *testing.B) {
 }
 
 // TestDumpIgnoresRepliesToOtherRequests: what comes late, of a request before, is
-// passed over, and what the kernel says of the dump's consistency is told.
+// passed over, and what the kernel says of the dump's consistency is reported.
 func TestDumpIgnoresRepliesToOtherRequests(t *testing.T) {
 	said := func(seq uint32, flags netlink.HeaderFlags, kind uint16, body []byte) []byte {
 		b := beginMessage(nil, msgNew, flags, unix.AF_INET)

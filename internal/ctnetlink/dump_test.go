@@ -34,7 +34,7 @@ func dial(tb testing.TB, ns *netns.NS) *ctnetlink.Conn {
 	return c
 }
 
-// list dumps all entries that the query tells.
+// list returns all entries that the query selects.
 func list(tb testing.TB, ns *netns.NS, q ctnetlink.Query) []conntrack.Entry {
 	tb.Helper()
 	var entries []conntrack.Entry
@@ -177,7 +177,7 @@ func TestDumpFilters(t *testing.T) {
 			}
 			for _, q.Features = range []ctnetlink.Features{{}, {StatusFilter: ctnetlink.No}, f} {
 				if got := list(t, ns, q); len(got) != want {
-					t.Errorf("%+v: told %d of %d, want %d", q.Features, len(got), len(all), want)
+					t.Errorf("%+v: reported %d of %d, want %d", q.Features, len(got), len(all), want)
 				}
 			}
 		})
@@ -185,7 +185,7 @@ func TestDumpFilters(t *testing.T) {
 }
 
 // A kernel that ignores the filter must not make a difference to what is
-// told: here the filter is trusted where the kernel may or may not know it.
+// reported: here the filter is trusted where the kernel may or may not know it.
 func TestDumpFiltersWhatTheKernelDoesNot(t *testing.T) {
 	ns := cttest.NewNS(t)
 	cttest.Fill(t, ns, 500, cttest.Replied())
@@ -194,7 +194,7 @@ func TestDumpFiltersWhatTheKernelDoesNot(t *testing.T) {
 		StatusMask: conntrack.StatusSeenReply, Features: ctnetlink.Features{StatusFilter: ctnetlink.Yes},
 	}
 	if got := list(t, ns, trusting); len(got) != 100 {
-		t.Errorf("told %d, want 100", len(got))
+		t.Errorf("reported %d, want 100", len(got))
 	}
 }
 
@@ -202,33 +202,33 @@ func TestDumpStops(t *testing.T) {
 	const n = 5000
 	ns := cttest.NewNS(t)
 	cttest.Fill(t, ns, n, cttest.Unreplied())
-	told := 0
+	reported := 0
 	for name, test := range map[string]struct {
 		query ctnetlink.Query
 		more  func() bool
 		want  ctnetlink.Stop
 	}{
-		"when the caller has enough": {ctnetlink.Query{}, func() bool { return told < 10 }, ctnetlink.ByCaller},
+		"when the caller has enough": {ctnetlink.Query{}, func() bool { return reported < 10 }, ctnetlink.ByCaller},
 		"at so many entries":         {ctnetlink.Query{MaxEntries: 10}, nil, ctnetlink.ByEntries},
 		"at so many bytes":           {ctnetlink.Query{MaxBytes: 1}, nil, ctnetlink.ByBytes},
 		"after so much time":         {ctnetlink.Query{Box: 1}, nil, ctnetlink.ByTime},
 	} {
 		t.Run(name, func(t *testing.T) {
-			told = 0
+			reported = 0
 			c := dial(t, ns)
 			d, err := c.Dump(t.Context(), test.query, func(*conntrack.Entry, *ctnetlink.Key) bool {
-				told++
+				reported++
 				return test.more == nil || test.more()
 			})
-			if err != nil || d.Stop != test.want || d.Entries != uint64(told) {
-				t.Errorf("told %d, %+v, %v, want a stop by %v", told, d, err, test.want)
+			if err != nil || d.Stop != test.want || d.Entries != uint64(reported) {
+				t.Errorf("reported %d, %+v, %v, want a stop by %v", reported, d, err, test.want)
 			}
 			// At most the first datagram was taken: the rest was not drained.
 			if d.Bytes > 32<<10 || d.Bytes == 0 {
 				t.Errorf("%d bytes were read", d.Bytes)
 			}
-			if exact := test.want == ctnetlink.ByCaller || test.want == ctnetlink.ByEntries; exact && told != 10 {
-				t.Errorf("told %d, want 10", told)
+			if exact := test.want == ctnetlink.ByCaller || test.want == ctnetlink.ByEntries; exact && reported != 10 {
+				t.Errorf("reported %d, want 10", reported)
 			}
 			if _, err := c.Stats(t.Context()); !errors.Is(err, os.ErrClosed) {
 				t.Errorf("after a dump that was broken off: %v, want closed", err)

@@ -77,7 +77,7 @@ func TestProbeAgreesWithTheDump(t *testing.T) {
 			want = 200
 		}
 		if d.Entries != 200 || d.Seen != want {
-			t.Errorf("with %+v: told %d, seen %d, want 200 and %d", features, d.Entries, d.Seen, want)
+			t.Errorf("with %+v: reported %d, seen %d, want 200 and %d", features, d.Entries, d.Seen, want)
 		}
 	}
 }

@@ -143,8 +143,8 @@ func checkText(t *testing.T, e *conntrack.Entry) {
 		t.Errorf("%s: %v", extended(e), err)
 		return
 	}
-	const told = conntrack.StatusSeenReply | conntrack.StatusAssured | conntrack.StatusSrcNAT | conntrack.StatusDstNAT
-	if read.Status&told != e.Status&told || read.Orig != e.Orig || read.Reply != e.Reply || read.Zone != e.Zone || read.ID != e.ID {
+	const reported = conntrack.StatusSeenReply | conntrack.StatusAssured | conntrack.StatusSrcNAT | conntrack.StatusDstNAT
+	if read.Status&reported != e.Status&reported || read.Orig != e.Orig || read.Reply != e.Reply || read.Zone != e.Zone || read.ID != e.ID {
 		t.Errorf("the kernel has %s with %s, its text reads as %s with %s", e, e.Status, &read, read.Status)
 	}
 }

@@ -103,7 +103,7 @@ func TestDumpIgnoresAnswersToOthers(t *testing.T) {
 		d.Dumped = Dumped{}
 		setSequence(one, seq)
 		if done, err := d.handle(one); done || err != nil || d.Entries != want {
-			t.Errorf("sequence %d: told %d, %v, %v, want %d", seq, d.Entries, done, err, want)
+			t.Errorf("sequence %d: reported %d, %v, %v, want %d", seq, d.Entries, done, err, want)
 		}
 	}
 }

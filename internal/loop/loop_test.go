@@ -477,7 +477,7 @@ func TestAnErrorAndItsEndAreReportedOnce(t *testing.T) {
 		loop.New(deps, policy.Defaults(), nil).Run(ctx)
 		want := "observe: too many open files; observe: <nil>"
 		if got := strings.Join(recorded, "; "); got != want {
-			t.Errorf("told %q, want %q", got, want)
+			t.Errorf("reported %q, want %q", got, want)
 		}
 	})
 }

@@ -119,7 +119,7 @@ func TestASignalIsRecordedOnceWithItsCount(t *testing.T) {
 			time.Sleep(time.Second)
 		})
 		if elsewhere != 0 {
-			t.Error("the own table was told of a line that another one was given")
+			t.Error("the own table was reported of a line that another one was given")
 		}
 		if n := h.count(record.KindSignal, "full, dropping packet"); n != 2 || h.count(record.KindSignal, "times") != 1 {
 			t.Errorf("%d records of a line without a name about two tables that are nearly full: %v", n, h.records)
@@ -207,7 +207,7 @@ func TestACensusErrorOfOneTableIsReportedOnce(t *testing.T) {
 			}
 		})
 		if len(recorded) != 1 {
-			t.Errorf("told %q", recorded)
+			t.Errorf("reported %q", recorded)
 		}
 	})
 }

@@ -154,7 +154,7 @@ func TestARestoredOriginalIsNotAnOverride(t *testing.T) {
 			h.set(func() { h.order, udp = []uint32{0, 7}, 30 })
 			time.Sleep(3 * time.Second)
 			if n := h.count(record.KindOverride, ""); n != 0 {
-				t.Errorf("%d overrides are told of", n)
+				t.Errorf("%d overrides are reported of", n)
 			}
 			if knob := d.Status().Tables[1].State.Timeouts[conntrack.UDP]; knob != (policy.Knob{}) {
 				t.Errorf("the new namespace begins with %+v", knob)

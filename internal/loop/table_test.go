@@ -28,7 +28,7 @@ type host struct {
 	records []recorded
 }
 
-// told is one record, its payload as Go prints it.
+// recorded is one record, its payload as Go prints it.
 type recorded struct {
 	kind record.Kind
 	text string
@@ -336,12 +336,12 @@ func TestAnExternalChangeOfMaxIsRecordedOnce(t *testing.T) {
 					}
 				}
 				if acts != len(h.applied) {
-					t.Errorf("%s counts %d acts after %d: what somebody else did is no act", table.Name, acts, len(h.applied))
+					t.Errorf("%s counts %d acts after %d: an external change is not an act", table.Name, acts, len(h.applied))
 				}
 			}
 		})
 		if n := h.count(record.KindOverride, ""); n != 1 {
-			t.Errorf("told %d times, want once", n)
+			t.Errorf("reported %d times, want once", n)
 		}
 	})
 }
