@@ -128,8 +128,8 @@ func LikelyWriter(root, sysctl string, value uint64) string {
 			return "systemd-sysctl or sysctl --system, from " + s.File + ":" + strconv.Itoa(s.Line)
 		}
 	}
-	rivals := CompetingWriters(root)
-	for _, r := range rivals {
+	writers := CompetingWriters(root)
+	for _, r := range writers {
 		// kube-proxy sets max, and the timeouts of ESTABLISHED and CLOSE_WAIT.
 		others := sysctl != conntrack.SysctlMax && !strings.HasSuffix(sysctl, "_established") && !strings.HasSuffix(sysctl, "_close_wait")
 		if r.Name == "kube-proxy" && others {

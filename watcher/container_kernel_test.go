@@ -81,8 +81,8 @@ func startContainer(t *testing.T, program, id, group string, notes map[string]st
 	run := exec.Command(program, "run", "--detach", "--bundle", bundle, id)
 	run.Stderr = errs // a pipe would be the container's as well, and never end
 	if err := run.Run(); err != nil {
-		said, _ := os.ReadFile(complaints)
-		t.Skipf("needs a host on which %s can run: %v: %s", program, err, said)
+		output, _ := os.ReadFile(complaints)
+		t.Skipf("needs a host on which %s can run: %v: %s", program, err, output)
 	}
 	t.Cleanup(func() { stopContainer(t, program, id, group) })
 }

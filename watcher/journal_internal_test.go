@@ -148,23 +148,23 @@ func TestCheckJournalRefusesAnUnreadableJournal(t *testing.T) {
 		}()
 		return <-done
 	}
-	look := func() error { return checkReadable(root) }
-	if err := asUser(look); err != nil {
+	check := func() error { return checkReadable(root) }
+	if err := asUser(check); err != nil {
 		t.Errorf("a journal that has not begun: %v", err)
 	}
 	if err := os.WriteFile(file, nil, 0o600); err != nil {
 		t.Fatal(err)
 	}
-	if err := asUser(look); !errors.Is(err, ErrNoJournal) || !errors.Is(err, os.ErrPermission) {
+	if err := asUser(check); !errors.Is(err, ErrNoJournal) || !errors.Is(err, os.ErrPermission) {
 		t.Errorf("a journal of root's: %v", err)
 	}
-	if err := look(); err != nil {
+	if err := check(); err != nil {
 		t.Errorf("as root: %v", err)
 	}
 	if err := os.Chmod(file, 0o644); err != nil {
 		t.Fatal(err)
 	}
-	if err := asUser(look); err != nil {
+	if err := asUser(check); err != nil {
 		t.Errorf("a journal for all: %v", err)
 	}
 }

@@ -85,28 +85,28 @@ func (j *Journald) Run(ctx context.Context, inbox *Inbox) {
 	}
 	j.cursor, j.saved = cursor, cursor
 	var backoff time.Duration
-	doubted := "" // a cursor that may be the reason of a failure
+	suspectCursor := "" // a cursor that may be the reason of a failure
 	for ctx.Err() == nil {
 		progress, err := j.follow(ctx)
 		if ctx.Err() != nil {
 			break
 		}
-		if doubted == "" || j.readable {
+		if suspectCursor == "" || j.readable {
 			j.setAlive(false, err, j.OnChange)
 		}
 		switch {
 		case progress:
-			backoff, doubted = 0, ""
+			backoff, suspectCursor = 0, ""
 		case j.readable:
-			doubted = ""
-		case doubted != "":
+			suspectCursor = ""
+		case suspectCursor != "":
 			// The end can't be read either, so the cursor was not the reason:
 			// go back to it, and no line is lost.
-			j.cursor, doubted = doubted, ""
+			j.cursor, suspectCursor = suspectCursor, ""
 		case backoff > 0 && j.cursor != "":
 			// The second failure at this cursor: a file is corrupt behind it,
 			// or the journal does not have it. Try the end of the journal.
-			j.cursor, doubted = "", j.cursor
+			j.cursor, suspectCursor = "", j.cursor
 			continue
 		}
 		if !waitBackoff(ctx, backoff) {

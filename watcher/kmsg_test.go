@@ -513,7 +513,7 @@ func TestKmsgSavesItsPosition(t *testing.T) {
 	k := &watcher.Kmsg{ReadBacklog: backlogUpTo(10), PositionPath: filepath.Join(path, "no directory"), Boot: "b"}
 	k.Start()
 	if k.Status().Err == nil {
-		t.Error("a place that can't be kept is no trouble")
+		t.Error("an error of writing the position is lost")
 	}
 }
 
