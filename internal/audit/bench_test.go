@@ -40,7 +40,7 @@ func largeLog(b *testing.B, size int64) string {
 	}
 	defer f.Close()
 	inner := []byte(`"entries":250000,"max":262144,"level":"high","incident":"20261120-1","note":"` + strings.Repeat("x", 100) + `"`)
-	var head audit.Head
+	var head audit.Checkpoint
 	var buf bytes.Buffer
 	for written := int64(0); written < size; {
 		kind := record.KindSample
@@ -51,7 +51,7 @@ func largeLog(b *testing.B, size int64) string {
 		if err != nil {
 			b.Fatal(err)
 		}
-		head = r.Head()
+		head = r.Checkpoint()
 		buf.Write(r.Line())
 		buf.WriteByte('\n')
 		if written += int64(len(r.Line())) + 1; buf.Len() > 1<<20 || written >= size {

@@ -21,7 +21,7 @@ func sealAll(t *testing.T, records ...audit.Record) string {
 	return path
 }
 
-func after(t *testing.T, prev audit.Head, kind record.Kind, payload any) audit.Record {
+func after(t *testing.T, prev audit.Checkpoint, kind record.Kind, payload any) audit.Record {
 	t.Helper()
 	r, err := audit.SealPayload(prev, epoch, raw(kind, payload))
 	if err != nil {
@@ -32,15 +32,15 @@ func after(t *testing.T, prev audit.Head, kind record.Kind, payload any) audit.R
 
 // TestGapRecordsExplainOnlyTheirOwnGap: the hashes of each log are sound.
 func TestGapRecordsExplainOnlyTheirOwnGap(t *testing.T) {
-	one := after(t, audit.Head{}, record.KindStart, nil)
-	four := audit.Head{Seq: 4, Hash: record.Hash{4}}
+	one := after(t, audit.Checkpoint{}, record.KindStart, nil)
+	four := audit.Checkpoint{Seq: 4, Hash: record.Hash{4}}
 	gap := func(from, to uint64, h record.Hash) audit.Record {
 		return after(t, four, record.KindGap, record.Gap{Reason: record.GapNotDurable, From: from, To: to, After: &h})
 	}
 	five := after(t, four, record.KindSample, nil)
 	retained := func(last uint64, h record.Hash) []audit.Record {
 		g := record.Gap{Reason: record.GapRetention, Segments: []record.RemovedSegment{{File: "x", First: 1, Last: last, LastHash: h}}}
-		return []audit.Record{five, after(t, five.Head(), record.KindGap, g)}
+		return []audit.Record{five, after(t, five.Checkpoint(), record.KindGap, g)}
 	}
 	tests := []struct {
 		name    string
@@ -55,8 +55,8 @@ func TestGapRecordsExplainOnlyTheirOwnGap(t *testing.T) {
 		{"the right retention", retained(4, record.Hash{4}), nil},
 		{"retention of fewer records", retained(3, record.Hash{4}), []string{"removed 1-4"}},
 		{"retention of other records", retained(4, record.Hash{9}), []string{"removed 1-4"}},
-		{"a first record that follows another", []audit.Record{after(t, audit.Head{Hash: record.Hash{1}}, record.KindStart, nil)}, []string{"altered 1"}},
-		{"one removed, and the next one twice", []audit.Record{one, after(t, audit.Head{Seq: 2, Hash: record.Hash{2}}, record.KindSample, nil), after(t, audit.Head{Seq: 2, Hash: record.Hash{2}}, record.KindSample, nil)}, []string{"removed 2", "inserted 3"}},
+		{"a first record that follows another", []audit.Record{after(t, audit.Checkpoint{Hash: record.Hash{1}}, record.KindStart, nil)}, []string{"altered 1"}},
+		{"one removed, and the next one twice", []audit.Record{one, after(t, audit.Checkpoint{Seq: 2, Hash: record.Hash{2}}, record.KindSample, nil), after(t, audit.Checkpoint{Seq: 2, Hash: record.Hash{2}}, record.KindSample, nil)}, []string{"removed 2", "inserted 3"}},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
@@ -86,7 +86,7 @@ func TestParseRefuses(t *testing.T) {
 		"nothing":                 "",
 	} {
 		if r, err := audit.Parse([]byte(line)); err == nil {
-			t.Errorf("%s: parsed as %+v", name, r.Head())
+			t.Errorf("%s: parsed as %+v", name, r.Checkpoint())
 		}
 	}
 }

@@ -97,7 +97,7 @@ func TestMirrorCountsWhereTheFileFails(t *testing.T) {
 		t.Errorf("mirrored (-want +got):\n%s", diff)
 	}
 	journalOnly.Hash[0]++
-	wantProblems(t, l.path, verify.Verifier{Known: []audit.Head{journalOnly}}, "rewritten 4")
+	wantProblems(t, l.path, verify.Verifier{Known: []audit.Checkpoint{journalOnly}}, "rewritten 4")
 }
 
 func TestMirrorThatRefusesDoesNotHurtTheFile(t *testing.T) {

@@ -14,11 +14,11 @@ import (
 
 const AsideNew = asideNew
 
-func Seal(prev Head, at time.Time, kind record.Kind, inner []byte) (Record, error) {
+func Seal(prev Checkpoint, at time.Time, kind record.Kind, inner []byte) (Record, error) {
 	return seal(prev, at, kind, inner)
 }
 
-func SealPayload(prev Head, at time.Time, p record.Payload) (Record, error) {
+func SealPayload(prev Checkpoint, at time.Time, p record.Payload) (Record, error) {
 	return sealPayload(prev, at, p)
 }
 
@@ -55,7 +55,7 @@ func (l *Log) WriteUnchecked(at time.Time, kind record.Kind) error {
 	if err != nil {
 		return err
 	}
-	l.head, l.inFile = r.Head(), r.Head()
+	l.head, l.inFile = r.Checkpoint(), r.Checkpoint()
 	return l.write([]Record{r})
 }
 

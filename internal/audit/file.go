@@ -80,7 +80,7 @@ func (l *Log) shrunk(size int64) error {
 	}
 	l.size, l.cut = end, true
 	if r.Seq > 0 {
-		l.inFile = r.Head()
+		l.inFile = r.Checkpoint()
 	}
 	if end == 0 {
 		l.first = 0
@@ -141,7 +141,7 @@ func (l *Log) adopt(f *os.File) error {
 		f.Close()
 		return fmt.Errorf("find the last record of %s: %w", l.path, err)
 	}
-	stranger := info.Size() > 0 && (end == 0 || last.Head() != l.inFile)
+	stranger := info.Size() > 0 && (end == 0 || last.Checkpoint() != l.inFile)
 	if stranger && (end > 0 || !tornRecord(f, info.Size())) {
 		f.Close()
 		return l.setAside(info.Size())

@@ -178,7 +178,7 @@ func TestRealJournal(t *testing.T) {
 	if len(l.notices) > 0 {
 		t.Errorf("notices %q", l.notices)
 	}
-	var known []audit.Head
+	var known []audit.Checkpoint
 	for _, e := range journalEntries(t, "MESSAGE_ID="+record.KindHold.MessageID()) {
 		r, err := audit.Parse([]byte(e["CTWARDEN_RECORD"]))
 		if err != nil || r.Check() != nil {
@@ -187,7 +187,7 @@ func TestRealJournal(t *testing.T) {
 		if e["PRIORITY"] != "4" || e["CTWARDEN_SEQ"] != fmt.Sprint(r.Seq) || e["SYSLOG_IDENTIFIER"] != "ctwarden" {
 			t.Errorf("entry %.300v", e)
 		}
-		known = append(known, r.Head())
+		known = append(known, r.Checkpoint())
 	}
 	if len(known) != 2 {
 		t.Fatalf("%d entries in the journal, want 2", len(known))

@@ -68,8 +68,8 @@ type Log struct {
 	first uint64    // sequence number of the first record in file
 	born  time.Time // when that was written
 
-	head   Head // the last record of the chain
-	inFile Head // the last record of the chain that a file holds
+	head   Checkpoint // the last record of the chain
+	inFile Checkpoint // the last record of the chain that a file holds
 
 	half   bool             // bytes behind size are ours and no whole record
 	excess record.GapReason // bytes behind size are not ours; why
@@ -136,7 +136,7 @@ func (l *Log) lock() error {
 }
 
 // Head returns the last record of the chain, in the file or with the mirror.
-func (l *Log) Head() Head {
+func (l *Log) Head() Checkpoint {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	return l.head
@@ -215,11 +215,11 @@ func (l *Log) toFile(at time.Time, p record.Payload, inner []byte) (Record, erro
 			return Record{}, err
 		}
 		batch = append(batch, r)
-		head = r.Head()
+		head = r.Checkpoint()
 	}
 	if r, ok := l.segmentHeader(head, at, p); ok {
 		batch = append(batch, r)
-		head = r.Head()
+		head = r.Checkpoint()
 	}
 	if p != nil {
 		r, err := seal(head, at, p.Kind(), inner)
@@ -233,7 +233,7 @@ func (l *Log) toFile(at time.Time, p record.Payload, inner []byte) (Record, erro
 		return Record{}, err
 	}
 	last := batch[len(batch)-1]
-	l.head, l.inFile = last.Head(), last.Head()
+	l.head, l.inFile = last.Checkpoint(), last.Checkpoint()
 	l.settle()
 	if p != nil {
 		batch = batch[:len(batch)-1]
@@ -246,7 +246,7 @@ func (l *Log) toFile(at time.Time, p record.Payload, inner []byte) (Record, erro
 
 // segmentHeader returns the record that a new file begins with, unless it begins
 // with one of that kind. Without it the file is whole all the same.
-func (l *Log) segmentHeader(head Head, at time.Time, before record.Payload) (Record, bool) {
+func (l *Log) segmentHeader(head Checkpoint, at time.Time, before record.Payload) (Record, bool) {
 	if l.opts.SegmentHeader == nil || l.first != 0 || l.head.Seq == 0 {
 		return Record{}, false
 	}
@@ -267,7 +267,7 @@ func (l *Log) toMirror(at time.Time, p record.Payload, inner []byte, fileErr err
 	r, err := seal(l.head, at, p.Kind(), inner)
 	r.payload = p
 	if err == nil && l.mirror(r) == nil {
-		l.head = r.Head()
+		l.head = r.Checkpoint()
 		return r, nil
 	}
 	l.lost++

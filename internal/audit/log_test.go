@@ -121,7 +121,7 @@ func wantChain(t testing.TB, path, want string) {
 	}
 }
 
-func wantOK(t testing.TB, path string, known ...audit.Head) verify.Result {
+func wantOK(t testing.TB, path string, known ...audit.Checkpoint) verify.Result {
 	t.Helper()
 	r, err := verify.Verifier{Known: known}.Verify(context.Background(), path)
 	if err != nil {

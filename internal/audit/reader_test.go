@@ -73,7 +73,7 @@ func TestFilter(t *testing.T) {
 		})
 	}
 	last, ok, err := audit.Last(l.path)
-	if err != nil || !ok || last.Head() != l.Head() {
+	if err != nil || !ok || last.Checkpoint() != l.Head() {
 		t.Errorf("last %v, %v, %v", last.Seq, ok, err)
 	}
 }

@@ -72,8 +72,8 @@ type Record struct {
 // is printable ASCII throughout. The caller must not change it.
 func (r Record) Line() []byte { return r.line }
 
-// Head returns the point in the chain that the record makes.
-func (r Record) Head() Head { return Head{Seq: r.Seq, Hash: r.Hash} }
+// Checkpoint returns the point in the chain that the record makes.
+func (r Record) Checkpoint() Checkpoint { return Checkpoint{Seq: r.Seq, Hash: r.Hash} }
 
 // Payload returns the payload: the one that was written, or what is read from
 // the line, at every call anew.
@@ -135,7 +135,7 @@ func (r Record) inner() []byte {
 }
 
 // seal makes the record that follows prev: the line is final.
-func seal(prev Head, at time.Time, kind record.Kind, inner []byte) (Record, error) {
+func seal(prev Checkpoint, at time.Time, kind record.Kind, inner []byte) (Record, error) {
 	if prev.Seq == math.MaxUint64 {
 		return Record{}, errors.New("sequence numbers are used up")
 	}

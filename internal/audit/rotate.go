@@ -26,7 +26,7 @@ func (l *Log) findHead() error {
 			return fmt.Errorf("find the last record of %s: %w", s.File, err)
 		}
 		if last.Seq > l.head.Seq {
-			l.head = last.Head()
+			l.head = last.Checkpoint()
 		}
 	}
 	l.inFile = l.head
@@ -143,7 +143,7 @@ func (l *Log) missing() record.Gap {
 }
 
 // sealPayload makes the record that follows prev.
-func sealPayload(prev Head, at time.Time, p record.Payload) (Record, error) {
+func sealPayload(prev Checkpoint, at time.Time, p record.Payload) (Record, error) {
 	inner, err := encodePayload(p)
 	if err != nil {
 		return Record{}, err
@@ -175,7 +175,7 @@ func (l *Log) removeOld(at time.Time) {
 		l.notice(topicRemove, fmt.Errorf("record the removal of old segments: %w", err))
 		return
 	}
-	l.head, l.inFile = r.Head(), r.Head()
+	l.head, l.inFile = r.Checkpoint(), r.Checkpoint()
 	l.mirror(r) //nolint:errcheck // said by notice; the file has it
 	for _, s := range removed {
 		if err := os.Remove(l.beside(s.File)); err != nil {

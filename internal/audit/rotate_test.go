@@ -172,7 +172,7 @@ func TestSomebodyElseTouchesTheFile(t *testing.T) {
 					l.reopen(t)
 				}
 				wantChain(t, l.path, tt.chain)
-				wantProblems(t, l.path, verify.Verifier{Known: []audit.Head{l.Head()}}, tt.problems...)
+				wantProblems(t, l.path, verify.Verifier{Known: []audit.Checkpoint{l.Head()}}, tt.problems...)
 				// A file that lost its end, or got a longer one, has a gap record.
 				same := tt.name == "an editor cuts the last line" || tt.name == "a line is appended"
 				if reported := strings.Contains(strings.Join(l.notices, "\n"), "another program "); reported == same {
@@ -293,7 +293,7 @@ func TestDeathAtEveryStep(t *testing.T) {
 }
 
 // wantOnlyDamage allows for the line that is no record, which the child adds.
-func wantOnlyDamage(t *testing.T, path string, known []audit.Head) {
+func wantOnlyDamage(t *testing.T, path string, known []audit.Checkpoint) {
 	t.Helper()
 	r, err := verify.Verifier{Known: known}.Verify(t.Context(), path)
 	if err != nil {
@@ -308,7 +308,7 @@ func wantOnlyDamage(t *testing.T, path string, known []audit.Head) {
 
 // runToDeath runs a child that dies at its n-th passing of step, and returns
 // the records that it was told are durable.
-func runToDeath(t *testing.T, path, step, n string) []audit.Head {
+func runToDeath(t *testing.T, path, step, n string) []audit.Checkpoint {
 	t.Helper()
 	acks := path + "-acks"
 	cmd := child(t, "dies", "CTWARDEN_AUDIT_STEP="+step, "CTWARDEN_AUDIT_N="+n, "CTWARDEN_AUDIT_PATH="+path)
@@ -317,15 +317,15 @@ func runToDeath(t *testing.T, path, step, n string) []audit.Head {
 	if ws, ok := cmd.ProcessState.Sys().(syscall.WaitStatus); !ok || ws.Signal() != syscall.SIGKILL {
 		t.Fatalf("child: %v\n%s", err, out)
 	}
-	var heads []audit.Head
+	var checkpoints []audit.Checkpoint
 	for line := range strings.Lines(string(read(t, acks))) {
 		r, err := audit.Parse([]byte(strings.TrimSuffix(line, "\n")))
 		if err != nil {
 			t.Fatal(err)
 		}
-		heads = append(heads, r.Head())
+		checkpoints = append(checkpoints, r.Checkpoint())
 	}
-	return heads
+	return checkpoints
 }
 
 // dieAt is the child: a log that rotates, removes, heals and fails.

@@ -50,7 +50,7 @@ func sealed(t testing.TB, kind record.Kind, payload string) audit.Record {
 	if err != nil {
 		t.Fatal(err)
 	}
-	r, err := audit.Seal(audit.Head{}, epoch, kind, inner)
+	r, err := audit.Seal(audit.Checkpoint{}, epoch, kind, inner)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -51,7 +51,7 @@ func forge(lines [][]byte, i, n int, change func([]byte) []byte) [][]byte {
 		if k == i {
 			inner = change(inner)
 		}
-		prev := audit.Head{Seq: r.Seq - 1}
+		prev := audit.Checkpoint{Seq: r.Seq - 1}
 		if k > 0 {
 			before, _ := audit.Parse(out[k-1])
 			prev.Hash = before.Hash
@@ -65,7 +65,7 @@ func forge(lines [][]byte, i, n int, change func([]byte) []byte) [][]byte {
 func double(b []byte) []byte { return bytes.Replace(b, []byte("000"), []byte("999"), 1) }
 
 // nineLines is an untouched log of nine records.
-func nineLines(t testing.TB) (path string, lines [][]byte, heads []audit.Head) {
+func nineLines(t testing.TB) (path string, lines [][]byte, checkpoints []audit.Checkpoint) {
 	t.Helper()
 	l := newLog(t, audit.Options{})
 	l.add(t, 1)
@@ -81,9 +81,9 @@ func nineLines(t testing.TB) (path string, lines [][]byte, heads []audit.Head) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		heads = append(heads, r.Head())
+		checkpoints = append(checkpoints, r.Checkpoint())
 	}
-	return l.path, lines, heads
+	return l.path, lines, checkpoints
 }
 
 func TestTampering(t *testing.T) {
@@ -106,7 +106,7 @@ func TestTampering(t *testing.T) {
 	tests := []struct {
 		name   string
 		tamper func([][]byte) [][]byte
-		known  []int // which heads, by index
+		known  []int // which checkpoints, by index
 		want   []string
 	}{
 		{"nothing", func(l [][]byte) [][]byte { return l }, []int{0, 8}, nil},
@@ -150,10 +150,10 @@ func TestTampering(t *testing.T) {
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
-			path, lines, heads := nineLines(t)
+			path, lines, checkpoints := nineLines(t)
 			var v verify.Verifier
 			for _, i := range tt.known {
-				v.Known = append(v.Known, heads[i])
+				v.Known = append(v.Known, checkpoints[i])
 			}
 			text := bytes.Join(tt.tamper(slices.Clone(lines)), []byte("\n"))
 			if len(text) > 0 {
@@ -180,9 +180,9 @@ func TestProblemsNameTheLine(t *testing.T) {
 }
 
 func TestTornTailIsNamed(t *testing.T) {
-	path, lines, heads := nineLines(t)
+	path, lines, checkpoints := nineLines(t)
 	write(t, path, bytes.Join(lines, []byte("\n")))
-	wantProblems(t, path, verify.Verifier{Known: heads[8:]}, "torn 9", "removed 9")
+	wantProblems(t, path, verify.Verifier{Known: checkpoints[8:]}, "torn 9", "removed 9")
 }
 
 func TestDeletedSegments(t *testing.T) {
@@ -206,7 +206,7 @@ func TestDeletedSegments(t *testing.T) {
 			if err := os.Remove(filepath.Join(filepath.Dir(l.path), segments[tt.delete].File)); err != nil {
 				t.Fatal(err)
 			}
-			wantProblems(t, l.path, verify.Verifier{Known: []audit.Head{l.Head()}}, tt.want)
+			wantProblems(t, l.path, verify.Verifier{Known: []audit.Checkpoint{l.Head()}}, tt.want)
 		})
 	}
 }
@@ -237,11 +237,11 @@ func TestProblemsAreBounded(t *testing.T) {
 
 // verifyBytes checks that whatever is done to a log is noticed, as long as
 // its head is known.
-func verifyBytes(t *testing.T, original, changed []byte, head audit.Head) {
+func verifyBytes(t *testing.T, original, changed []byte, head audit.Checkpoint) {
 	t.Helper()
 	path := filepath.Join(t.TempDir(), "audit.jsonl")
 	write(t, path, changed)
-	r, err := verify.Verifier{Known: []audit.Head{head}}.Verify(context.Background(), path)
+	r, err := verify.Verifier{Known: []audit.Checkpoint{head}}.Verify(context.Background(), path)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -300,7 +300,7 @@ func FuzzVerify(f *testing.F) {
 }
 
 func FuzzParse(f *testing.F) {
-	r, err := audit.Seal(audit.Head{}, epoch, record.KindStart, []byte(`"a":1`))
+	r, err := audit.Seal(audit.Checkpoint{}, epoch, record.KindStart, []byte(`"a":1`))
 	if err != nil {
 		f.Fatal(err)
 	}
@@ -311,7 +311,7 @@ func FuzzParse(f *testing.F) {
 		if err != nil || r.Check() != nil {
 			return
 		}
-		again, err := audit.Seal(audit.Head{Seq: r.Seq - 1, Hash: r.Prev}, r.Time, r.Kind, r.Inner())
+		again, err := audit.Seal(audit.Checkpoint{Seq: r.Seq - 1, Hash: r.Prev}, r.Time, r.Kind, r.Inner())
 		if err != nil || !bytes.Equal(again.Line(), line) {
 			t.Errorf("sealed again: %v\n%s\n%s", err, line, again.Line())
 		}

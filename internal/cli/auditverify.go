@@ -62,9 +62,9 @@ func (c *comparison) flags(cmd *cobra.Command) {
 
 // known returns where the log is, and the records of it that are known from
 // elsewhere.
-func (c *comparison) known(cmd *cobra.Command) (path string, known []audit.Head, err error) {
+func (c *comparison) known(cmd *cobra.Command) (path string, known []audit.Checkpoint, err error) {
 	if c.head != "" {
-		head, err := verify.ParseHead(c.head)
+		head, err := verify.ParseCheckpoint(c.head)
 		if err != nil {
 			return "", nil, usageError{fmt.Errorf("--head %w", err), cmd.CommandPath()}
 		}
@@ -111,7 +111,7 @@ func printVerified(w io.Writer, asJSON bool, r *verify.Result) error {
 }
 
 // openJournal reads the journal's copies from a file, or from stdin for "-".
-func openJournal(name string, stdin io.Reader) ([]audit.Head, error) {
+func openJournal(name string, stdin io.Reader) ([]audit.Checkpoint, error) {
 	if name == "-" {
 		return verify.ReadJournal(stdin)
 	}

@@ -35,7 +35,7 @@ func TestHandbookShowsStatusScreen(t *testing.T) {
 	r.Version = "dev"
 	r.Sources = map[string]status.Source{"kmsg": {Status: watcher.Status{Alive: true, Missed: 130}}}
 	r.Unheard = map[string]string{"journald": "no journal: journald does not run: stat /run/systemd/journal/socket: no such file or directory"}
-	r.Audit = &status.Audit{Head: audit.Head{Seq: 15, Hash: hash}}
+	r.Audit = &status.Audit{Checkpoint: audit.Checkpoint{Seq: 15, Hash: hash}}
 	table := &r.Tables[0]
 	table.Cause, table.Incident = policy.HalfOpen, "INC-20261121T142734Z"
 	table.Ladder = policy.Steps{

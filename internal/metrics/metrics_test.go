@@ -60,7 +60,7 @@ func flooded() *status.Status {
 		Status:     loop.Status{At: at, Mode: policy.Enforce, Tables: []loop.TableStatus{own}, Errors: map[string]string{"save": "x"}},
 		Sources:    map[string]status.Source{"kmsg": {Status: watcher.Status{Alive: true, Lines: 7}}, "journald": {Status: watcher.Status{Lost: 2, Missed: 5, At: at}}},
 		Neighbours: &watcher.NamespacesReport{Namespaces: 200, Unread: 3, Hidden: 4, Entries: 9000, Most: 8000, SweepNS: 12e6},
-		Changed:    make([]remediate.Row, 3), Audit: &status.Audit{Head: audit.Head{Seq: 9}},
+		Changed:    make([]remediate.Row, 3), Audit: &status.Audit{Checkpoint: audit.Checkpoint{Seq: 9}},
 	}
 }
 

@@ -40,7 +40,7 @@ type Source struct {
 
 // An Audit is the state of the audit log.
 type Audit struct {
-	audit.Head
+	audit.Checkpoint
 	audit.Health
 	// Error is the text of Err, which JSON does not carry.
 	Error string `json:"error,omitempty"`
@@ -50,7 +50,7 @@ type Audit struct {
 func NewSource(s watcher.Status) Source { return Source{s, text(s.Err)} }
 
 // NewAudit returns the state of an audit log with the text of its error.
-func NewAudit(head audit.Head, health audit.Health) *Audit {
+func NewAudit(head audit.Checkpoint, health audit.Health) *Audit {
 	return &Audit{head, health, text(health.Err)}
 }
 

@@ -28,7 +28,7 @@ func TestQueryReturnsWhatTheDaemonSends(t *testing.T) {
 			"kmsg":     status.NewSource(watcher.Status{Alive: true, At: time.Date(2026, 3, 1, 3, 0, 0, 0, time.UTC), Missed: 5}),
 			"journald": status.NewSource(watcher.Status{Err: errors.New("no journal")}),
 		},
-		Audit: status.NewAudit(audit.Head{Seq: 9}, audit.Health{Lost: 2, Err: errors.New("disk full")}),
+		Audit: status.NewAudit(audit.Checkpoint{Seq: 9}, audit.Health{Lost: 2, Err: errors.New("disk full")}),
 	}
 	path := filepath.Join(t.TempDir(), "control.sock")
 	serve(t, path, sent)

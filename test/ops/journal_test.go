@@ -237,8 +237,8 @@ func verifyAgainstJournal(t *testing.T, remote, name, dir string) {
 	if err := os.WriteFile(copies, text, 0o600); err != nil {
 		t.Fatal(err)
 	}
-	var known []audit.Head
-	v := verify.Verifier{Redecide: func(r audit.Record) error { known = append(known, r.Head()); return nil }}
+	var known []audit.Checkpoint
+	v := verify.Verifier{Redecide: func(r audit.Record) error { known = append(known, r.Checkpoint()); return nil }}
 	if _, err := v.Verify(t.Context(), copies); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		t.Fatal(err)
 	}

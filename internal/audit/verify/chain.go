@@ -20,8 +20,8 @@ const maxOdd = 4096
 type chain struct {
 	result      Result
 	maxProblems int
-	known       []audit.Head // sorted, not yet passed
-	differs     bool         // a known record was found to be another
+	known       []audit.Checkpoint // sorted, not yet passed
+	differs     bool               // a known record was found to be another
 
 	unread  []entry // of files that can't be read at all
 	queued  *entry  // the line before the one added last
@@ -32,10 +32,10 @@ type chain struct {
 	before  record.Hash // the hash that the last record carries as its prev
 	last    entry       // the last record in its place
 
-	bad   []entry          // damaged lines since the last good record
-	early map[uint64]entry // good records that came before their turn
-	holes []span           // missing so far
-	start *audit.Head      // what the first record follows, until explained
+	bad   []entry           // damaged lines since the last good record
+	early map[uint64]entry  // good records that came before their turn
+	holes []span            // missing so far
+	start *audit.Checkpoint // what the first record follows, until explained
 }
 
 // A span is the records from to to, and what joins it to the rest.
@@ -49,7 +49,7 @@ func newChain(v Verifier) *chain {
 	if c.maxProblems <= 0 {
 		c.maxProblems = 100
 	}
-	slices.SortFunc(c.known, func(a, b audit.Head) int { return cmp.Compare(a.Seq, b.Seq) })
+	slices.SortFunc(c.known, func(a, b audit.Checkpoint) int { return cmp.Compare(a.Seq, b.Seq) })
 	return c
 }
 
@@ -163,7 +163,7 @@ func (c *chain) begin(cur entry, next *entry) {
 	}
 	c.joined = c.want == 1
 	if c.want > 1 {
-		c.start = &audit.Head{Seq: c.want - 1}
+		c.start = &audit.Checkpoint{Seq: c.want - 1}
 		if cur.Seq == c.want {
 			c.start.Hash = cur.prev
 		}
@@ -185,10 +185,10 @@ func (c *chain) join(cur entry) {
 // accept makes cur the last record in its place.
 func (c *chain) accept(cur entry) {
 	c.want, c.head, c.joined, c.before, c.last = cur.Seq+1, cur.Hash, true, cur.prev, cur
-	if c.result.First == (audit.Head{}) {
-		c.result.First = cur.Head
+	if c.result.First == (audit.Checkpoint{}) {
+		c.result.First = cur.Checkpoint
 	}
-	c.result.Last = cur.Head
+	c.result.Last = cur.Checkpoint
 	c.compareKnown(cur)
 	if cur.gap != nil {
 		c.explain(cur)
@@ -218,7 +218,7 @@ func (c *chain) explain(cur entry) {
 		return
 	case record.GapRetention:
 		for _, s := range g.Segments {
-			if c.start != nil && *c.start == (audit.Head{Seq: s.Last, Hash: s.LastHash}) {
+			if c.start != nil && *c.start == (audit.Checkpoint{Seq: s.Last, Hash: s.LastHash}) {
 				c.start = nil
 			}
 		}
@@ -291,7 +291,7 @@ func (c *chain) behind(cur entry, next *entry) {
 	if fork && next != nil && next.flaw == nil && next.prev == cur.Hash {
 		// The chain goes on from this one, so the other is the stranger.
 		c.problem(Inserted, c.last.Seq, 0, c.last, fmt.Sprintf("record %d also stands at %s line %d, where the chain goes on", cur.Seq, cur.file, cur.line))
-		c.head, c.last, c.result.Last = cur.Hash, cur, cur.Head
+		c.head, c.last, c.result.Last = cur.Hash, cur, cur.Checkpoint
 		return
 	}
 	c.problem(Inserted, cur.Seq, 0, cur, fmt.Sprintf("there is a record %d already", cur.Seq))

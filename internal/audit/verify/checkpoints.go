@@ -12,17 +12,17 @@ import (
 	"github.com/ctwarden/ctwarden/internal/record"
 )
 
-// ParseHead reads a record known from elsewhere, as SEQ:HASH.
-func ParseHead(text string) (audit.Head, error) {
-	var head audit.Head
+// ParseCheckpoint reads a record known from elsewhere, as SEQ:HASH.
+func ParseCheckpoint(text string) (audit.Checkpoint, error) {
+	var point audit.Checkpoint
 	seq, hash, found := strings.Cut(text, ":")
 	number, err := strconv.ParseUint(seq, 10, 64)
 	if err != nil || !found {
-		return head, fmt.Errorf("%q: expected SEQ:HASH", text)
+		return point, fmt.Errorf("%q: expected SEQ:HASH", text)
 	}
-	head.Seq = number
-	head.Hash, err = record.ParseHash(hash)
-	return head, err
+	point.Seq = number
+	point.Hash, err = record.ParseHash(hash)
+	return point, err
 }
 
 // longestEntry bounds an entry of the journal in JSON: a record of 64 KiB in
@@ -31,8 +31,8 @@ const longestEntry = 1 << 20
 
 // ReadJournal takes the numbers and hashes from what "journalctl -o json"
 // prints. Entries that are no copies of records are passed over.
-func ReadJournal(r io.Reader) ([]audit.Head, error) {
-	var heads []audit.Head
+func ReadJournal(r io.Reader) ([]audit.Checkpoint, error) {
+	var checkpoints []audit.Checkpoint
 	scan := bufio.NewScanner(r)
 	scan.Buffer(nil, longestEntry)
 	for scan.Scan() {
@@ -47,14 +47,14 @@ func ReadJournal(r io.Reader) ([]audit.Head, error) {
 		if json.Unmarshal(entry.Seq, &seq) != nil || json.Unmarshal(entry.Hash, &hash) != nil {
 			continue
 		}
-		head, err := ParseHead(seq + ":" + hash)
+		point, err := ParseCheckpoint(seq + ":" + hash)
 		if err != nil {
 			return nil, fmt.Errorf("read journal: %w", err)
 		}
-		heads = append(heads, head)
+		checkpoints = append(checkpoints, point)
 	}
 	if err := scan.Err(); err != nil {
 		return nil, fmt.Errorf("read journal: %w", err)
 	}
-	return heads, nil
+	return checkpoints, nil
 }

@@ -21,24 +21,24 @@ func TestReadJournal(t *testing.T) {
 	}
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {
-			heads, err := ReadJournal(strings.NewReader(tt.text))
-			if len(heads) != tt.want || (err == nil) != (tt.err == "") || err != nil && !strings.Contains(err.Error(), tt.err) {
-				t.Errorf("%d heads, error %v; want %d, %q", len(heads), err, tt.want, tt.err)
+			checkpoints, err := ReadJournal(strings.NewReader(tt.text))
+			if len(checkpoints) != tt.want || (err == nil) != (tt.err == "") || err != nil && !strings.Contains(err.Error(), tt.err) {
+				t.Errorf("%d checkpoints, error %v; want %d, %q", len(checkpoints), err, tt.want, tt.err)
 			}
 		})
 	}
 }
 
-// TestAHeadIsANumberAndAHash: half of a number would be that of another record.
-func TestAHeadIsANumberAndAHash(t *testing.T) {
+// TestACheckpointIsANumberAndAHash: half of a number would be that of another record.
+func TestACheckpointIsANumberAndAHash(t *testing.T) {
 	hash := ":" + strings.Repeat("ab", 32)
 	for text, want := range map[string]uint64{"12": 12, "12x": 0, " 12": 0, "+12": 0, "-1": 0, "1_2": 0, "1.2": 0, "": 0} {
-		head, err := ParseHead(text + hash)
-		if head.Seq != want || (err == nil) != (want > 0) {
-			t.Errorf("%q: record %d, %v", text+hash[:5], head.Seq, err)
+		point, err := ParseCheckpoint(text + hash)
+		if point.Seq != want || (err == nil) != (want > 0) {
+			t.Errorf("%q: record %d, %v", text+hash[:5], point.Seq, err)
 		}
 	}
-	if _, err := ParseHead("12"); err == nil {
+	if _, err := ParseCheckpoint("12"); err == nil {
 		t.Error("a number alone passes")
 	}
 }

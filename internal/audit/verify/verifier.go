@@ -67,8 +67,8 @@ type Result struct {
 	// Records counts the intact ones.
 	Records uint64 `json:"records"`
 	// First and Last are the ends of what the log holds.
-	First audit.Head `json:"first"`
-	Last  audit.Head `json:"last"`
+	First audit.Checkpoint `json:"first"`
+	Last  audit.Checkpoint `json:"last"`
 	// Segments counts the files read.
 	Segments int `json:"segments"`
 	// Explained are the gaps that the log itself recorded: torn lines,
@@ -93,7 +93,7 @@ type Verifier struct {
 	// CTWARDEN_HASH of the journal's copies. The last one proves that the
 	// tail is there; the more there are, the more exactly a rewriting is
 	// located.
-	Known []audit.Head
+	Known []audit.Checkpoint
 	// Redecide is called with every intact record, in the order of the
 	// files; an error disputes the record. The record is valid during the
 	// call.
@@ -120,7 +120,7 @@ func (v Verifier) line(l *audit.Line, c *chain) {
 		return
 	}
 	r := l.Record
-	e := entry{Head: r.Head(), prev: r.Prev, file: l.File, line: l.Number, flaw: l.Err}
+	e := entry{Checkpoint: r.Checkpoint(), prev: r.Prev, file: l.File, line: l.Number, flaw: l.Err}
 	if l.Err == nil {
 		v.record(r, &e, c)
 	}
@@ -143,7 +143,7 @@ func (v Verifier) record(r audit.Record, e *entry, c *chain) {
 
 // An entry is what the chain needs to know of a line.
 type entry struct {
-	audit.Head
+	audit.Checkpoint
 	prev record.Hash
 	gap  *record.Gap
 	file string
