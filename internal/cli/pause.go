@@ -39,7 +39,7 @@ func request(cmd *cobra.Command, what string, a control.Request, answer any) err
 		return explainControl(cmd, cfg, err)
 	}
 	if err := json.Unmarshal(text, answer); err != nil {
-		return fmt.Errorf("read answer of daemon: %w", err)
+		return fmt.Errorf("read response of daemon: %w", err)
 	}
 	return nil
 }

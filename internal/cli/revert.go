@@ -101,7 +101,7 @@ func printCommands(cmd *cobra.Command, o remediate.Options) error {
 func printResponse(w io.Writer, text []byte) error {
 	var answer agent.Reverted
 	if err := json.Unmarshal(text, &answer); err != nil {
-		return fmt.Errorf("read answer of daemon: %w", err)
+		return fmt.Errorf("read response of daemon: %w", err)
 	}
 	err := printReverted(w, answer.Outcomes)
 	switch {

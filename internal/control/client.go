@@ -15,38 +15,38 @@ import (
 	"time"
 )
 
-// maxResponse bounds what a client reads.
+// maxResponse bounds the response that a client reads, in bytes.
 const maxResponse = 16 << 20
 
-// A Refusal is the answer of a daemon that did not do what it was asked for.
+// A Refusal is the response of a daemon that did not execute a request.
 type Refusal struct {
-	// Code is the status of HTTP: 409 when the daemon does not want to.
+	// Code is the HTTP status: 409 when the daemon refused.
 	Code int
-	// Text says why.
+	// Text is the reason.
 	Text string
 }
 
-func (r *Refusal) Error() string { return "the daemon says: " + r.Text }
+func (r *Refusal) Error() string { return "the daemon refused: " + r.Text }
 
-// NoDaemon reports whether an error of a call says that no daemon answers.
+// NoDaemon reports whether an error means that no daemon listens on the socket.
 func NoDaemon(err error) bool {
 	return errors.Is(err, fs.ErrNotExist) || errors.Is(err, syscall.ECONNREFUSED)
 }
 
-// Status asks the daemon behind the socket at path for its status, as JSON.
+// Status requests the status of the daemon behind the socket at path, as JSON.
 // The error is os.ErrNotExist or ECONNREFUSED when no daemon runs, and
 // os.ErrPermission when the caller is not in the socket's group.
 func Status(ctx context.Context, path string) (json.RawMessage, error) {
 	return send(ctx, path, http.MethodGet, "/v1/status", nil)
 }
 
-// Metrics asks for the page that a Prometheus server reads.
+// Metrics requests the metrics in the text format of Prometheus.
 func Metrics(ctx context.Context, path string) ([]byte, error) {
 	return send(ctx, path, http.MethodGet, "/metrics", nil)
 }
 
-// Do asks for something to be done: pause, resume, revert or reload. The
-// errors are those of Status, and a *Refusal when it was not done.
+// Do requests an action: pause, resume, revert or reload. The errors are those of
+// Status, and a *Refusal when the daemon did not execute it.
 func Do(ctx context.Context, path, action string, request Request) (json.RawMessage, error) {
 	if err := request.Check(); err != nil {
 		return nil, err
@@ -75,15 +75,15 @@ func send(ctx context.Context, path, method, endpoint string, body []byte) ([]by
 	}
 	response, err := client.Do(request)
 	if inURL, ok := errors.AsType[*url.Error](err); ok {
-		err = inURL.Err // its text names a URL that nobody typed
+		err = inURL.Err // its text names a URL that the user did not type
 	}
 	if err != nil {
-		return nil, fmt.Errorf("ask daemon: %w", err)
+		return nil, fmt.Errorf("query daemon: %w", err)
 	}
 	defer response.Body.Close()
 	text, err := io.ReadAll(io.LimitReader(response.Body, maxResponse))
 	if err != nil {
-		return nil, fmt.Errorf("read answer of daemon: %w", err)
+		return nil, fmt.Errorf("read response of daemon: %w", err)
 	}
 	if response.StatusCode == http.StatusOK {
 		return text, nil

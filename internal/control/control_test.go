@@ -131,7 +131,7 @@ func TestRefusalHasReason(t *testing.T) {
 	for what, want := range map[string]control.Refusal{
 		"pause":  {Code: 409, Text: "refused: not on a Friday"},
 		"resume": {Code: 500, Text: "unexpected EOF"},
-		"revert": {Code: 404, Text: "this daemon does not do that"},
+		"revert": {Code: 404, Text: "this daemon does not support the request"},
 		"dance":  {Code: 404, Text: "404 Not Found"},
 	} {
 		_, err := control.Do(t.Context(), path, what, control.Request{})

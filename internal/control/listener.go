@@ -13,8 +13,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// A Peer is the process at the other end of a connection, as the kernel knew
-// it when it connected (SO_PEERCRED): nothing that it says of itself.
+// A Peer is the process at the other end of a connection. The kernel recorded it at
+// connect time (SO_PEERCRED); the client can't choose it.
 type Peer struct {
 	UID uint32
 	GID uint32
@@ -22,9 +22,9 @@ type Peer struct {
 	PID int32
 }
 
-// Listen opens the socket at path with mode 0660. A socket that nobody listens
-// to any more, left by a crash, is replaced. One that somebody listens to stays,
-// and so does anything else that lies there.
+// Listen opens the socket at path with mode 0660. It replaces a socket that a crash
+// left without a listener. A socket in use, and any other file at path, stays and is
+// an error.
 func Listen(path string) (net.Listener, error) {
 	if err := removeStale(path); err != nil {
 		return nil, fmt.Errorf("listen on %s: %w", path, err)
@@ -39,7 +39,7 @@ func Listen(path string) (net.Listener, error) {
 	return l, nil
 }
 
-// removeStale removes a socket that nobody listens to any more.
+// removeStale removes a socket without a listener.
 func removeStale(path string) error {
 	switch info, err := os.Lstat(path); {
 	case errors.Is(err, fs.ErrNotExist):
@@ -47,16 +47,16 @@ func removeStale(path string) error {
 	case err != nil:
 		return err
 	case info.Mode().Type() != fs.ModeSocket:
-		return errors.New("what is there is no socket, and is not touched")
+		return errors.New("the file there is not a socket; it is kept")
 	}
 	conn, err := net.Dial("unix", path)
 	if err == nil {
-		return errors.Join(errors.New("another ctwarden, or another program, answers there"), conn.Close())
+		return errors.Join(errors.New("another process listens there already"), conn.Close())
 	}
-	// Any other answer than this one may be that of somebody who listens: EAGAIN,
-	// for one, says that too many wait for it already.
+	// ECONNREFUSED alone proves that no process listens: EAGAIN, for example, means
+	// that the backlog is full.
 	if !errors.Is(err, unix.ECONNREFUSED) {
-		return fmt.Errorf("somebody may listen there already: %w", err)
+		return fmt.Errorf("another process may listen there: %w", err)
 	}
 	if err := os.Remove(path); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return fmt.Errorf("remove stale socket: %w", err)
@@ -64,8 +64,8 @@ func removeStale(path string) error {
 	return nil
 }
 
-// A limitListener lets a few connections in at a time, and knows who they are. Those
-// who come while it is full wait in the kernel's backlog.
+// A limitListener accepts a limited number of connections at a time. Further ones
+// wait in the kernel's backlog.
 type limitListener struct {
 	net.Listener
 	slots  chan struct{}
@@ -98,19 +98,19 @@ func (d *limitListener) Close() error {
 	return d.Listener.Close()
 }
 
-// A peerConn is a connection that holds a place.
+// A peerConn is a connection that holds a slot of a limitListener.
 type peerConn struct {
 	net.Conn
 	release func()
 }
 
-// Close gives the place back.
+// Close closes the connection and frees its slot.
 func (v *peerConn) Close() error {
 	defer v.release()
 	return v.Conn.Close()
 }
 
-// peer asks the kernel who connected.
+// peer returns the credentials that the kernel recorded at connect time.
 func (v *peerConn) peer() (Peer, error) {
 	conn, ok := v.Conn.(*net.UnixConn)
 	if !ok {
@@ -126,23 +126,23 @@ func (v *peerConn) peer() (Peer, error) {
 		cred, credErr = unix.GetsockoptUcred(int(fd), unix.SOL_SOCKET, unix.SO_PEERCRED)
 	})
 	if err := errors.Join(err, credErr); err != nil {
-		return Peer{}, fmt.Errorf("ask who is calling: %w", err)
+		return Peer{}, fmt.Errorf("read peer credentials: %w", err)
 	}
 	return Peer{UID: cred.Uid, GID: cred.Gid, PID: cred.Pid}, nil
 }
 
 type connKey struct{}
 
-// withConn keeps the connection for the requests that come through it.
+// withConn adds the connection to the context of its requests.
 func withConn(ctx context.Context, conn net.Conn) context.Context {
 	return context.WithValue(ctx, connKey{}, conn)
 }
 
-// peerOf returns who made a request.
+// peerOf returns the peer that sent a request.
 func peerOf(r *http.Request) (Peer, error) {
 	v, ok := r.Context().Value(connKey{}).(*peerConn)
 	if !ok {
-		return Peer{}, errors.New("ask who is calling: no connection")
+		return Peer{}, errors.New("read peer credentials: no connection")
 	}
 	return v.peer()
 }

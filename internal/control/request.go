@@ -9,26 +9,25 @@ import (
 	"unicode/utf8"
 )
 
-// An Request is what a person asks for, with the fields that its command takes.
+// A Request is a user's request, with the fields that its command takes.
 type Request struct {
 	// Reason is written to the audit log: at most MaxReason bytes of UTF-8.
 	Reason string
 	// For is how long it lasts; a whole number of seconds.
 	For time.Duration
-	// Force puts values back although it hurts.
+	// Force restores values even if new connections fail or packets stall.
 	Force bool
 }
 
-// The bounds of an ask.
+// The bounds of a request.
 const (
 	// MaxReason is the longest reason, in bytes.
 	MaxReason = 500
-	// MaxFor is the longest pause: what is meant for longer is a matter of
-	// the configuration (mode: observe).
+	// MaxFor is the longest pause. A permanent one is a setting (mode: observe).
 	MaxFor = 30 * 24 * time.Hour
 )
 
-// wire is an Ask as it travels: times are texts such as "90m".
+// wire is the JSON form of a Request: durations are texts such as "90m".
 type wire struct {
 	Reason string `json:"reason,omitempty"`
 	For    string `json:"for,omitempty"`
@@ -44,7 +43,7 @@ func (a Request) MarshalJSON() ([]byte, error) {
 	return json.Marshal(w)
 }
 
-// Check says what is wrong with an ask.
+// Check returns the first mistake in a request.
 func (a Request) Check() error {
 	switch {
 	case len(a.Reason) > MaxReason:

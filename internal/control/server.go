@@ -10,37 +10,37 @@ import (
 	"time"
 )
 
-// The bounds of a request: whoever may connect may not hold the daemon up.
+// The bounds of a request: no client may block the daemon.
 const (
 	maxHeader    = 8 << 10
 	maxBody      = 4 << 10
 	readTimeout  = 5 * time.Second
 	writeTimeout = 30 * time.Second
-	// requestTimeout leaves time to tell that it has passed.
+	// requestTimeout is below writeTimeout, so that the client receives the error.
 	requestTimeout = 25 * time.Second
 	idleTimeout    = 5 * time.Second
-	// maxConns is more than maxAtOnce, so that the surplus is told so.
+	// maxConns is more than maxAtOnce, so that surplus requests receive an error.
 	maxConns    = 64
 	maxRequests = 16
 )
 
-// Endpoints are what a daemon can be asked. Each runs for as long as its context
-// lasts, and several at a time; what a Call returns is sent as JSON.
+// Endpoints serve the requests of clients. Each runs until its context ends, several
+// run at a time, and the result of an Endpoint is sent as JSON.
 type Endpoints struct {
 	Status func() any
-	// Metrics answers with the page that a Prometheus server reads.
+	// Metrics serves the text format that a Prometheus server scrapes. Optional.
 	Metrics http.Handler
-	// These change something. One is made at a time.
+	// These change something. One runs at a time. Optional.
 	Pause, Resume, Revert, Reload Endpoint
 }
 
-// An Endpoint does what a peer asks for, and returns what to answer.
-type Endpoint func(ctx context.Context, by Peer, ask Request) (any, error)
+// An Endpoint executes the request of a peer and returns the response body.
+type Endpoint func(ctx context.Context, by Peer, request Request) (any, error)
 
-// ErrRefused marks the error of a Call that was understood and not done.
+// ErrRefused marks a request that was understood and not executed.
 var ErrRefused = errors.New("refused")
 
-// Serve answers on l until ctx is done. It closes the listener.
+// Serve serves the endpoints on l until ctx is done. It closes the listener.
 func Serve(ctx context.Context, l net.Listener, endpoints Endpoints) error {
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /v1/status", func(w http.ResponseWriter, _ *http.Request) {
@@ -68,7 +68,7 @@ func newServer(handler http.Handler) *http.Server {
 	}
 }
 
-// serve has answer answer who comes through the door of l, until ctx is done.
+// serve has accept serve the connections of l, maxConns at a time, until ctx is done.
 func serve(ctx context.Context, l net.Listener, server *http.Server, accept func(net.Listener) error) error {
 	ended := context.AfterFunc(ctx, func() { _ = server.Close() })
 	defer ended()
@@ -78,11 +78,11 @@ func serve(ctx context.Context, l net.Listener, server *http.Server, accept func
 	return nil
 }
 
-// exclusive makes one call at a time, in the name of the peer.
+// exclusive runs one request at a time and passes the peer to it.
 func exclusive(lock chan struct{}, call Endpoint) http.HandlerFunc {
 	return func(w http.ResponseWriter, r *http.Request) {
 		if call == nil {
-			respond(w, http.StatusNotFound, problem{"this daemon does not do that"})
+			respond(w, http.StatusNotFound, problem{"this daemon does not support the request"})
 			return
 		}
 		request, err := readRequest(http.MaxBytesReader(w, r.Body, maxBody))
@@ -100,7 +100,7 @@ func exclusive(lock chan struct{}, call Endpoint) http.HandlerFunc {
 			respond(w, http.StatusForbidden, problem{err.Error()})
 			return
 		}
-		// What was begun is finished, although nobody waits for it any more.
+		// A request that has begun is finished even when its client disconnects.
 		ctx, cancel := context.WithTimeout(context.WithoutCancel(r.Context()), requestTimeout)
 		defer cancel()
 		if code, why := acquire(ctx, r.Context(), lock); code != http.StatusOK {
@@ -120,10 +120,10 @@ func exclusive(lock chan struct{}, call Endpoint) http.HandlerFunc {
 	}
 }
 
-// acquire waits for the turn, and says why it never came. Who has gone by then is
-// not served behind their back. A caller who has closed their half, as nc -N
-// does, can't be told from one who is gone: where nobody is before them they are
-// served, and else they are told that they were not.
+// acquire waits for the lock and returns why it was not acquired. The request of a
+// client that disconnected meanwhile is not executed. A client that closed its
+// sending half, as nc -N does, looks the same as one that disconnected: it is served
+// if the lock is free, and receives an error otherwise.
 func acquire(ctx, client context.Context, lock chan struct{}) (code int, why string) {
 	select {
 	case lock <- struct{}{}:
@@ -140,7 +140,7 @@ func acquire(ctx, client context.Context, lock chan struct{}) (code int, why str
 	}
 }
 
-// A problem is the body of an answer that is no success.
+// A problem is the body of a response other than 200.
 type problem struct {
 	Error string `json:"error"`
 }
@@ -148,14 +148,14 @@ type problem struct {
 func respond(w http.ResponseWriter, code int, body any) {
 	text, err := json.MarshalIndent(body, "", "  ")
 	if err != nil {
-		code, text = http.StatusInternalServerError, []byte(`{"error": "the answer has no JSON"}`)
+		code, text = http.StatusInternalServerError, []byte(`{"error": "the response can't be encoded as JSON"}`)
 	}
 	w.Header().Set("Content-Type", "application/json")
 	w.WriteHeader(code)
-	_, _ = w.Write(append(text, '\n')) // the client went away: nobody is left to tell
+	_, _ = w.Write(append(text, '\n')) // fails when the client has disconnected
 }
 
-// limitRequests answers n requests at a time and turns the others away.
+// limitRequests serves n requests at a time and refuses further ones with 503.
 func limitRequests(n int, next http.Handler) http.Handler {
 	slots := make(chan struct{}, n)
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {

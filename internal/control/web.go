@@ -12,10 +12,10 @@ import (
 	"github.com/prometheus/exporter-toolkit/web"
 )
 
-// ServeMetrics answers GET /metrics on l with page and nothing else, until ctx
-// is done. It closes the listener. Passwords and TLS are those of the file
-// webConfig, in the format that the exporters of Prometheus share; it is read
-// again for each connection. With "" whoever can connect can read.
+// ServeMetrics serves GET /metrics on l, and nothing else, until ctx is done. It
+// closes the listener. Passwords and TLS come from the file webConfig, in the format
+// that the exporters of Prometheus share; it is read again for each connection. With
+// "" every client that can connect can read.
 func ServeMetrics(ctx context.Context, l net.Listener, page http.Handler, webConfig string, logger *slog.Logger) error {
 	mux := http.NewServeMux()
 	mux.Handle("GET /metrics", page)
@@ -30,8 +30,8 @@ func ServeMetrics(ctx context.Context, l net.Listener, page http.Handler, webCon
 	})
 }
 
-// CheckWeb says what is wrong with a file that ServeMetrics is to take, or
-// with the certificate that it names. "" is fine.
+// CheckWeb returns the mistake in a webConfig file of ServeMetrics, or in the
+// certificate that it names. "" is valid.
 func CheckWeb(webConfig string) error {
 	err := web.Validate(webConfig)
 	if unread, ok := errors.AsType[*fs.PathError](err); ok && unread.Path == webConfig {

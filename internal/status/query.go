@@ -24,7 +24,7 @@ func Query(ctx context.Context, path string) (*Status, error) {
 	}
 	s := new(Status)
 	if err := json.Unmarshal(text, s); err != nil {
-		return nil, fmt.Errorf("read answer of daemon: %w", err)
+		return nil, fmt.Errorf("read response of daemon: %w", err)
 	}
 	return s, nil
 }
