@@ -44,7 +44,7 @@ func (t ActionType) HostWide() bool {
 	return t == RaiseMax || t == ResizeHash || t == RestoreMax
 }
 
-// Restores reports whether the action gives something back.
+// Restores reports whether the action restores something.
 func (t ActionType) Restores() bool { return t == RestoreTimeout || t == RestoreMax }
 
 // A Class is the kind of entries that an action is aimed at.
@@ -77,7 +77,7 @@ func (c *Class) UnmarshalText(text []byte) (err error) {
 	return err
 }
 
-// An Action is one bounded change to the kernel. It is complete: whoever
+// An Action is one bounded change to the kernel. It is complete: the program that
 // applies it needs nothing else, and refuses it when From is no longer so.
 type Action struct {
 	Type ActionType `json:"type"`
@@ -101,7 +101,7 @@ type Action struct {
 	Remaining   uint32        `json:"remaining_s,omitempty"`
 	// Reason says why.
 	Reason Reason `json:"reason"`
-	// Would says that the action is only told, not carried out.
+	// Would says that the action is planned and not carried out.
 	Would bool `json:"would,omitempty"`
 }
 
@@ -119,7 +119,7 @@ func (act *Action) Sysctl() string {
 	return ""
 }
 
-// An Outcome is what the kernel said to one Action.
+// An Outcome is the kernel's answer to one Action.
 type Outcome struct {
 	Action Action `json:"action"`
 	// OK says that the kernel now is as planned (or, for entries, that the
@@ -130,7 +130,7 @@ type Outcome struct {
 	Before uint64 `json:"before"`
 	After  uint64 `json:"after"`
 	// Changed counts the entries deleted or aged, Gone those that had
-	// already gone when their turn came, Examined those looked at.
+	// already gone when their turn came, Examined those examined.
 	Changed  uint64 `json:"changed,omitempty"`
 	Gone     uint64 `json:"gone,omitempty"`
 	Examined uint64 `json:"examined,omitempty"`
@@ -139,7 +139,7 @@ type Outcome struct {
 	ChangedExternally bool `json:"foreign,omitempty"`
 	// Note is what a person should know although it went as planned.
 	Note string `json:"note,omitempty"`
-	// Entries tells of the entries that were looked at; nil for other acts.
+	// Entries describes the examined entries; nil for other acts.
 	Entries *Entries `json:"entries,omitempty"`
 	// Took is how long it took.
 	Took time.Duration `json:"took_ns"`
@@ -159,7 +159,7 @@ const (
 	ReasonDropping
 	// ReasonChurn: connections that are closing fill the table.
 	ReasonChurn
-	// ReasonHalfOpen: connections that nobody answered fill the table.
+	// ReasonHalfOpen: unanswered connections fill the table.
 	ReasonHalfOpen
 	// ReasonStale: connections idle for more than a day fill the table.
 	ReasonStale
@@ -168,9 +168,9 @@ const (
 	ReasonBudgetNeedsBuckets
 	// ReasonLongChains: the kernel refuses entries because chains are too long.
 	ReasonLongChains
-	// ReasonCalm: the load has passed, so what was taken is given back.
+	// ReasonCalm: the load has passed, so what was taken is restored.
 	ReasonCalm
-	// ReasonAsked: a person asked for it.
+	// ReasonAsked: an administrator requested it.
 	ReasonAsked
 )
 

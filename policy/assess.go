@@ -60,7 +60,7 @@ func (a *Assessment) fullIn() time.Duration {
 		return 0
 	}
 	// Two rises in a row are a trend; one may be a single burst between two
-	// looks that were a second apart.
+	// observations that were a second apart.
 	rate := a.Trend.Rate()
 	if a.Trend.Rising < 2 || rate <= 0 {
 		return Never

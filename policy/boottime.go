@@ -7,10 +7,10 @@ import "time"
 // means never.
 type BootTime time.Duration
 
-// Add returns the moment d later.
+// Add returns the time d later.
 func (m BootTime) Add(d time.Duration) BootTime { return m + BootTime(d) }
 
-// Since returns the time from earlier to m. A moment that lies in the future,
+// Since returns the time from earlier to m. A time in the future,
 // which a state from another boot can hold, counts as now: it may delay, never
 // freeze.
 func (m BootTime) Since(earlier BootTime) time.Duration {
@@ -20,7 +20,7 @@ func (m BootTime) Since(earlier BootTime) time.Duration {
 	return time.Duration(m - earlier)
 }
 
-// String returns the moment as a duration since boot, as in "1h2m3.5s".
+// String returns the time as a duration since boot, as in "1h2m3.5s".
 func (m BootTime) String() string { return time.Duration(m).String() }
 
 // MarshalText implements encoding.TextMarshaler; no precision is lost.

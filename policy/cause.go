@@ -20,7 +20,7 @@ const (
 	Load
 	// Churn: connections that are closing, at least half.
 	Churn
-	// HalfOpen: connections that nobody answered, at least half.
+	// HalfOpen: unanswered connections, at least half.
 	HalfOpen
 	// Stale: established connections idle for more than a day, at least half.
 	Stale
@@ -51,7 +51,7 @@ func (c *Cause) UnmarshalText(text []byte) (err error) {
 	return err
 }
 
-// How fresh a census must be to speak for the table, the share that makes a
+// How fresh a census must be to describe the table, the share that makes a
 // cause, and the one that is worth a remedy when the cause has none left.
 const (
 	censusMaxAge = 30 * time.Second

@@ -6,16 +6,15 @@ import (
 	"github.com/ctwarden/ctwarden/internal/conntrack"
 )
 
-// How often a table is looked into, at most: a look is a dump with a bound.
+// How often a census of a table is taken, at most: a census is a bounded dump.
 const (
 	censusEvery = 10 * time.Second
 	censusCalm  = 10 * time.Minute
 )
 
-// CensusDue reports whether a table that was looked into at last (zero: never)
-// should be looked into at now: from elevated up, because the cause decides what
-// is done, and in calm while a timeout is not given back for fear of how many
-// entries live by it.
+// CensusDue reports whether a census is due at now, the last one being at last
+// (zero: never): from elevated up, because the cause decides the steps, and in
+// calm while a timeout is not restored because too many entries may live by it.
 func CensusDue(level Level, held Hold, last, now BootTime) bool {
 	switch {
 	case level != Calm:
@@ -26,8 +25,8 @@ func CensusDue(level Level, held Hold, last, now BootTime) bool {
 	return false
 }
 
-// hasFreshCensus reports whether the table was looked into a short while ago: an older
-// census does not speak for it.
+// hasFreshCensus reports whether the last census is recent: an older
+// census does not describe the table.
 func (o *Observation) hasFreshCensus() bool {
 	return o.CensusAt != 0 && o.Census.Seen > 0 && o.Now.Since(o.CensusAt) <= censusMaxAge
 }
@@ -37,7 +36,7 @@ func (o *Observation) hasFreshCensus() bool {
 const minCensusSample = 1000
 
 // entriesUnder bounds how many entries live by a timeout, from above. Without a
-// fresh look, all of them do.
+// fresh census, all of them do.
 func (o *Observation) entriesUnder(t conntrack.Timeout) uint64 {
 	c, all := &o.Census, o.Table.Entries
 	if !o.hasFreshCensus() || c.Sampled && c.Seen < minCensusSample {

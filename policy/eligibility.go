@@ -236,7 +236,7 @@ func (l *Limits) Count(timeouts conntrack.Timeouts, protect conntrack.Protect) c
 	}
 }
 
-// Entries tells of the entries that an act on them looked at.
+// Entries describes the entries that an act examined.
 type Entries struct {
 	Eligibility Eligibilities `json:"fates"`
 	// Refused counts those that the kernel refused to change.

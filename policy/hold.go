@@ -8,7 +8,7 @@ const (
 	NotHeld Hold = iota
 	// HeldOff: the limits permit nothing.
 	HeldOff
-	// HeldPaused: a person paused ctwarden.
+	// HeldPaused: an administrator paused ctwarden.
 	HeldPaused
 	// HeldNoTable: nf_conntrack is not loaded.
 	HeldNoTable
@@ -30,7 +30,7 @@ const (
 	HeldPressure
 	// HeldMemoryUnknown: the host's memory could not be read.
 	HeldMemoryUnknown
-	// HeldYielded: somebody else wrote this value; it is left to them.
+	// HeldYielded: another program wrote this value; it is left alone.
 	HeldYielded
 	// HeldReadOnly: not writable here (run: ctwarden doctor).
 	HeldReadOnly

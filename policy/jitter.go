@@ -9,7 +9,7 @@ import (
 // JitterLimits keep many hosts, to which the same happened in the same second,
 // from doing the same in the same second afterwards. Only what nothing hurries
 // is put off: giving back, resizing the hash in calm, and taking up again a
-// value that was left to somebody else, or acting at all after the breaker,
+// value that was left to another program, or acting at all after the breaker,
 // while the level is below high. The zero JitterLimits put nothing off.
 type JitterLimits struct {
 	// Share is by how much such a wait is longer at most. Where between 0 and

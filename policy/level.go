@@ -68,7 +68,7 @@ func (l *Limits) calmEnough(s *State, o *Observation, a *Assessment) bool {
 // lowSince returns since when the fullness has been below ElevatedLeave without
 // a forecast that calls for more than calm; 0 if it is not. The dwell begins
 // when the forecast ends: otherwise an incident that the forecast opened in a
-// table with room would end at the next look, and with it all that it learned.
+// table with room would end at the next observation, and with it all that it learned.
 func (l *Limits) lowSince(s *State, o *Observation, a *Assessment) BootTime {
 	soon := a.fullWithin(l.Levels.HighForecast) ||
 		a.Fullness >= l.Levels.ElevatedForecastFill && a.fullWithin(l.Levels.ElevatedForecast)

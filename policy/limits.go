@@ -184,7 +184,7 @@ type VerifyLimits struct {
 	MaxFailures uint8 `json:"strikes"`
 }
 
-// RestoreLimits say when a shortened timeout is given back.
+// RestoreLimits say when a shortened timeout is restored.
 type RestoreLimits struct {
 	// Calm is how long the level must have been calm, Step the time between
 	// two steps; each step doubles the timeout at most.
@@ -192,7 +192,7 @@ type RestoreLimits struct {
 	Step time.Duration `json:"step_ns"`
 }
 
-// BreakerLimits bound the number of acts: Acts within Window, then hands off
+// BreakerLimits bound the number of acts: Acts within Window, then no action
 // for Pause, doubled each time up to MaxPause. Acts is at most MaxActs.
 type BreakerLimits struct {
 	Acts     uint8         `json:"acts"`
@@ -201,7 +201,7 @@ type BreakerLimits struct {
 	MaxPause time.Duration `json:"max_pause_ns"`
 }
 
-// BackoffLimits say for how long a knob that somebody else lowered is left
+// BackoffLimits say for how long a knob that another program lowered is left
 // alone: Pause, doubled each time up to MaxPause.
 type BackoffLimits struct {
 	Pause    time.Duration `json:"pause_ns"`

@@ -53,7 +53,7 @@ func (s *State) CountAct(now BootTime) {
 	s.ActsNext = (s.ActsNext + 1) % MaxActs
 }
 
-// shiftTimes moves every moment so that what was at from is at to: a clock that
+// shiftTimes moves every time so that what was at from is at to: a clock that
 // went back, or a state from another boot, must not freeze the policy. A moment
 // may come to lie before the boot; only 0 is no moment.
 func (s *State) shiftTimes(from, to BootTime) {
@@ -169,7 +169,7 @@ func (s *State) recordWrite(act *Action, out *Outcome) {
 	}
 }
 
-// yieldKnob leaves a knob to whoever changed it between plan and write.
+// yieldKnob leaves a knob to the program that changed it between plan and write.
 func (s *State) yieldKnob(l *Limits, act *Action, now BootTime) {
 	k := s.knob(act.Type, act.Knob)
 	if k == nil {
@@ -179,8 +179,7 @@ func (s *State) yieldKnob(l *Limits, act *Action, now BootTime) {
 	*k = Knob{YieldPause: pause, YieldUntil: now.Add(pause)}
 }
 
-// Owned returns the timeouts that ctwarden has shortened and not yet given
-// back.
+// Owned returns the timeouts that ctwarden has shortened and not yet restored.
 func (s *State) Owned() conntrack.Timeouts {
 	var owned conntrack.Timeouts
 	for t := range s.Timeouts {

@@ -30,8 +30,8 @@ type Observation struct {
 	Memory Memory `json:"memory"`
 	// Host is what the budget has to know of all namespaces together.
 	Host Host `json:"host"`
-	// Census is the last look into the table; CensusAt is when. The zero
-	// moment means that nobody has looked.
+	// Census is the last census of the table; CensusAt is when. The zero
+	// BootTime means that there is none.
 	Census   census.Summary `json:"census,omitzero"`
 	CensusAt BootTime       `json:"census_at,omitzero"`
 	// Kernel says what this kernel and these privileges permit, by probe.

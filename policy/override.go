@@ -6,14 +6,14 @@ import (
 	"github.com/ctwarden/ctwarden/internal/conntrack"
 )
 
-// An ExternalChange says what somebody else did to a value that ctwarden had written.
+// An ExternalChange says how another program changed a value that ctwarden had written.
 type ExternalChange uint8
 
-// What somebody else did.
+// How another program changed a value.
 const (
 	// ExternallyRaised max or buckets: adopted as the value to work from.
 	ExternallyRaised ExternalChange = iota + 1
-	// ExternallyChanged otherwise: the knob is left to them for a while.
+	// ExternallyChanged otherwise: the knob is left alone for a while.
 	ExternallyChanged
 )
 
@@ -31,7 +31,7 @@ func (f *ExternalChange) UnmarshalText(text []byte) (err error) {
 	return err
 }
 
-// An Override tells of a value that is not what ctwarden wrote.
+// An Override is a value that is not what ctwarden wrote.
 type Override struct {
 	// Type names the kind of action whose work was overridden, and Knob the
 	// timeout if it is one.

@@ -63,7 +63,7 @@ func (l *Limits) Decide(s *State, a *Assessment) Plan {
 	p.Verdicts = l.verdicts(s, a)
 	p.Overrides = l.overrides(s, a)
 	if len(p.Overrides) > 0 {
-		// What somebody else just wrote is looked at before anything is
+		// What another program just wrote is looked at before anything is
 		// planned on top of it.
 		p.Held = HeldYielded
 		return p

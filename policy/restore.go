@@ -41,7 +41,7 @@ func (l *Limits) restore(s *State, a *Assessment) ([]Action, Hold) {
 	}}, NotHeld
 }
 
-// shortened returns the shortened timeout that was given back least: the one
+// shortened returns the shortened timeout that was restored least: the one
 // that is furthest below its original. NoTimeout if all are whole.
 func (s *State) shortened() conntrack.Timeout {
 	found, least := conntrack.NoTimeout, conntrack.Permyriad(10000)
@@ -87,7 +87,7 @@ func (s *State) Resume() {
 }
 
 // ReleaseClaims gives up every claim on kernel values: they were put back, or went
-// with the module. What is left to somebody else stays theirs.
+// with the module. A value that another program changed stays as it is.
 func (s *State) ReleaseClaims() {
 	s.Max.release()
 	s.Buckets.release()

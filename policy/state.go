@@ -23,7 +23,7 @@ type State struct {
 	Trend         Trend    `json:"trend,omitzero"`
 	// Records remember the acts of each kind in this incident.
 	Records Records `json:"records,omitzero"`
-	// Acts are the moments of the latest acts, a ring; ActsNext is where the
+	// Acts are the times of the latest acts, a ring; ActsNext is where the
 	// next one goes.
 	Acts     BootTimes `json:"acts,omitzero"`
 	ActsNext uint8     `json:"acts_next,omitempty"`
@@ -43,20 +43,20 @@ type State struct {
 	Timeouts Knobs `json:"timeouts,omitzero"`
 }
 
-// A Knob is a kernel value that ctwarden changed, or leaves to somebody else.
+// A Knob is a kernel value that ctwarden changed, or leaves to another program.
 // The zero Knob was never touched.
 type Knob struct {
 	// Original is what stood there, Written what ctwarden wrote and read
 	// back. Written 0 means that ctwarden has no claim on it.
 	Original uint64 `json:"original,omitempty"`
 	Written  uint64 `json:"written,omitempty"`
-	// YieldUntil is until when the knob is left to whoever changed it,
+	// YieldUntil is until when the knob is left to the program that changed it,
 	// YieldPause how long that was the last time.
 	YieldUntil BootTime      `json:"yield_until,omitzero"`
 	YieldPause time.Duration `json:"yield_pause_ns,omitempty"`
 }
 
-// yielded reports whether the knob is left to somebody else.
+// yielded reports whether the knob is left to another program.
 func (k *Knob) yielded(l *Limits, a *Assessment) bool {
 	return k.YieldUntil != 0 && a.Observation.Now < k.YieldUntil.Add(l.jitter(a, k.YieldPause))
 }
@@ -97,13 +97,13 @@ type Record struct {
 	At   BootTime `json:"at,omitzero"`
 	Acts uint32   `json:"acts,omitempty"`
 	// Waiting says that the effect of the last act is not known yet, and
-	// WaitUntil when it may be judged. An act that was only told waits as
-	// well, so that it is not told again at once.
+	// WaitUntil when it may be judged. An act that was only planned waits as
+	// well, so that it is not planned again at once.
 	Waiting   bool     `json:"waiting,omitempty"`
 	WaitUntil BootTime `json:"wait_until,omitzero"`
 	Would     bool     `json:"told,omitempty"`
-	// Before is how things stood when the act was planned, Base at the first
-	// look afterwards. To is what was to be written, Changed what the
+	// Before is the readings when the act was planned, Base those of the first
+	// observation afterwards. To is what was to be written, Changed what the
 	// outcome counted.
 	Before  Readings `json:"before,omitzero"`
 	Base    Readings `json:"base,omitzero"`
@@ -142,7 +142,7 @@ func (r *Records) UnmarshalJSON(text []byte) error {
 	return nil
 }
 
-// BootTimes is a ring of moments; zero moments are empty places.
+// BootTimes is a ring of times; zero times are empty places.
 type BootTimes [MaxActs]BootTime
 
 // MarshalJSON writes the ring up to its last used place.
@@ -165,7 +165,7 @@ func (m *BootTimes) UnmarshalJSON(text []byte) error {
 	return nil
 }
 
-// within counts the moments less than d before now.
+// within counts the times less than d before now.
 func (m *BootTimes) within(now BootTime, d time.Duration) int {
 	n := 0
 	for _, at := range m {

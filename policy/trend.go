@@ -46,7 +46,7 @@ func (t *Trend) next(o *Observation) (Trend, conntrack.Counters) {
 	n := *t
 	n.At, n.Entries, n.Counters = o.Now, o.Table.Entries, o.Table.Counters
 	if t.At == 0 || o.Now <= t.At {
-		// The first look, or a clock that went back: there is no interval to
+		// The first observation, or a clock that went back: there is no interval to
 		// divide by. What the counters held before is history.
 		if t.At == 0 {
 			return n, conntrack.Counters{}

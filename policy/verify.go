@@ -27,7 +27,7 @@ func (r *Result) UnmarshalText(text []byte) (err error) {
 	return err
 }
 
-// A Verdict judges an act by the figures before it and after its horizon.
+// A Verdict judges an act by the readings before it and after its horizon.
 type Verdict struct {
 	Type    ActionType `json:"type"`
 	ActedAt BootTime   `json:"acted_at"`
@@ -49,13 +49,13 @@ func (l *Limits) horizon(t ActionType) time.Duration {
 	return l.Verify.Raise
 }
 
-// verdicts judges the acts whose horizon has passed. The first look after an
+// verdicts judges the acts whose horizon has passed. The first observation after an
 // act is its base and is never the one that judges it.
 func (l *Limits) verdicts(s *State, a *Assessment) []Verdict {
 	var due []Verdict
 	now := a.Observation.Now
 	// With an incident its records end, so that what still waits is judged
-	// for want of a later look.
+	// because no later observation follows.
 	ends := (a.Level == Calm) != (s.Level == Calm)
 	for t := range s.Records {
 		r := &s.Records[t]

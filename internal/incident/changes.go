@@ -45,7 +45,7 @@ func (k openChanges) addOutcome(out *policy.Outcome, i *Incident, at time.Time) 
 	}
 }
 
-// release gives up the claim on a value that somebody else has written since.
+// release gives up the claim on a value that another program has written since.
 func (k openChanges) release(netns uint32, ov *policy.Override) {
 	name := ov.Sysctl()
 	if ov.Type.HostWide() {

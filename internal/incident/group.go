@@ -83,7 +83,7 @@ const (
 	// Summary keeps what a list tells: no decisions, no looks, a short curve.
 	Summary
 	// Outline keeps when and how each began and ended, and what it changed
-	// that nobody has put back: no curve, no losses.
+	// that was not restored: no curve, no losses.
 	Outline
 )
 

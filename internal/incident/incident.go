@@ -39,8 +39,8 @@ type Incident struct {
 	LastSeq uint64 `json:"last_seq"`
 	// Partial says that the record of its beginning is not in the log.
 	Partial bool `json:"partial,omitempty"`
-	// Start and End are by the wall clock; Duration is by the clock that
-	// nobody sets, where the log has it.
+	// Start and End are by the wall clock; Duration is by the clock since
+	// boot, where the log has it.
 	Start    time.Time     `json:"start"`
 	End      time.Time     `json:"end"`
 	Duration time.Duration `json:"duration_ns"`
@@ -61,7 +61,7 @@ type Incident struct {
 	Last  Point `json:"last"`
 	// Losses are what the kernel counted between the two.
 	Losses Losses `json:"losses"`
-	// KernelLines counts the kernel's "table full" lines that were heard. They are
+	// KernelLines counts the kernel's "table full" lines that were received. They are
 	// rate limited: a trigger, never a measure.
 	KernelLines uint64 `json:"lines,omitempty"`
 	Counts      Counts `json:"tally"`
@@ -189,7 +189,7 @@ type Cost struct {
 	// Deleted and Aged count entries by class.
 	Deleted map[policy.Class]uint64 `json:"deleted,omitempty"`
 	Aged    map[policy.Class]uint64 `json:"aged,omitempty"`
-	// Spared counts the entries that were looked at and left alone, by why.
+	// Spared counts the examined entries that were left alone, by reason.
 	Spared policy.Eligibilities `json:"spared,omitzero"`
 	// Samples are a few of those chosen.
 	Samples []policy.Sample `json:"samples,omitempty"`

@@ -18,7 +18,7 @@ const (
 
 // Apply does what the action says, as the package remediate does: it refuses a
 // value that is no longer the one planned for, and keeps to the action's cap.
-// An action that is only told changes nothing.
+// An action that is only planned changes nothing.
 func (h *Host) Apply(act policy.Action) policy.Outcome {
 	out := policy.Outcome{Action: act, Took: sysctlCost}
 	t := &h.tables[0]

@@ -13,7 +13,7 @@ type Class uint8
 // The classes.
 const (
 	NoClass Class = iota
-	// UDPUnreplied: one UDP packet that nobody answers (scans, floods, syslog).
+	// UDPUnreplied: one UDP packet without an answer (scans, floods, syslog).
 	UDPUnreplied
 	// UDPReplied: a UDP exchange that goes on for its duration and then
 	// lingers for udp_timeout_stream. ASSURED (from its third second on a

@@ -11,7 +11,7 @@ import (
 )
 
 // A Host is a simulated machine: its namespaces' tables, and what they share.
-// Make one with NewHost. It does only what it is told: time passes in Advance.
+// Make one with NewHost. Time passes only in Advance.
 type Host struct {
 	machine Machine
 	clock   time.Duration // since the scenario began

@@ -18,7 +18,7 @@ func (h *Host) bytesPerEntry() uint64 {
 // epoch is the wall clock at the begin of every scenario.
 func epoch() time.Time { return time.Date(2026, time.January, 1, 0, 0, 0, 0, time.UTC) }
 
-// Observe looks at the host's own table. Lines that were heard are told once.
+// Observe looks at the host's own table. Each kernel line is reported once.
 func (h *Host) Observe() policy.Observation {
 	o := policy.Observation{
 		At: epoch().Add(h.clock + h.wall), Now: h.Now(), Absent: h.absent, Jitter: h.machine.Jitter,
