@@ -36,23 +36,23 @@ type Options struct {
 	Own, Table *netns.NS
 	// Namespaces has the other namespaces of the host watched, too.
 	Namespaces bool
-	// Remediate is where the ledger is and what is protected; New fills in Own,
-	// and Find where other namespaces are watched and may be acted in.
+	// Remediate has the directory of the ledger and the protected entries. New sets
+	// Own, and Find if actions in other namespaces are permitted.
 	Remediate remediate.Options
-	// KernelLog has the sources to read; none is permitted.
+	// KernelLog has the sources to read; it may have none.
 	KernelLog watcher.KernelLog
 	// Log is the audit log, which the caller closes after the Agent.
 	Log    *audit.Log
 	Logger *slog.Logger
-	// Jitter is where this host stands in its fleet; 0 for one that is alone.
+	// Jitter is the position of this host in its fleet; 0 for a single host.
 	Jitter conntrack.Permyriad
-	// Mask is how addresses come into the record. The zero Mask leaves them.
+	// Mask masks the addresses in records. The zero Mask leaves them as they are.
 	Mask Mask
-	// Snapshot is what an earlier run of this boot remembered. Optional.
+	// Snapshot is the state that an earlier run of this boot saved. Optional.
 	Snapshot map[uint32]loop.Snapshot
 	// OnRecord is called with every record. Optional.
 	OnRecord func(audit.Record)
-	// Save keeps what the next start should know. Optional.
+	// Save saves the state for the next start. Optional.
 	Save func(map[uint32]loop.Snapshot) error
 	// Heartbeat is called by the loop at every step, and at least every Beat while
 	// it waits. Optional.
@@ -60,8 +60,7 @@ type Options struct {
 	HeartbeatEvery time.Duration
 }
 
-// An Agent is the loop and all that it acts through. Make one with New; Run it
-// once.
+// An Agent is the loop with its inputs and outputs. Make one with New; Run it once.
 type Agent struct {
 	log       *audit.Log
 	logger    *slog.Logger
@@ -70,18 +69,18 @@ type Agent struct {
 	jitter    conntrack.Permyriad
 	sampler   *watcher.Sampler
 	kernelLog watcher.KernelLog
-	// namespaces are the others of the host; nil: they are not watched.
+	// namespaces are the other ones of the host; nil if they are not watched.
 	namespaces *watcher.Namespaces
 	kernel     *remediate.Kernel
 	loop       *loop.Loop
-	// probed says that there was a table, and that kernel knows what ctnetlink
-	// can do. It is the loop's.
+	// probed is set when a table existed and the features of ctnetlink were probed.
+	// Only the loop uses it.
 	probed bool
 }
 
-// New takes the lock of the ledger, finds out what is still claimed, records
-// the start, and wires the loop. Nothing is written to the kernel before Run.
-// The errors of remediate.Open and Reconcile are passed on.
+// New locks the ledger, reconciles it with the kernel, records the start, and makes
+// the loop. It writes nothing to the kernel. It returns the errors of remediate.Open
+// and Reconcile.
 func New(ctx context.Context, o Options) (_ *Agent, err error) {
 	a := &Agent{
 		log: o.Log, logger: o.Logger, onRecord: o.OnRecord, mask: o.Mask, jitter: o.Jitter,
@@ -138,9 +137,9 @@ func (a *Agent) newLoop(o *Options, begin map[uint32]loop.Snapshot) *loop.Loop {
 	}, o.Config.Limits, begin)
 }
 
-// initialSnapshots returns what the loop begins with: what an earlier run remembered, and
-// what stands in the ledger. A namespace that had an incident, or has a claim,
-// is watched from the start; of the others the loop knows what they did.
+// initialSnapshots returns the state that the loop begins with: the saved snapshots
+// and the claims of the ledger. A namespace with an open incident or a claim is
+// watched from the start; of the others the loop gets the snapshot only.
 func (a *Agent) initialSnapshots(kept map[uint32]loop.Snapshot, claims *remediate.Claims) map[uint32]loop.Snapshot {
 	begin := map[uint32]loop.Snapshot{0: kept[0]}
 	maps.Copy(begin, kept)
@@ -166,18 +165,17 @@ func (a *Agent) Run(ctx context.Context) {
 	_ = group.Wait() // the kernel log has no error
 }
 
-// Status returns how things stood after the last turn of the loop.
+// Status returns the status after the last turn of the loop.
 func (a *Agent) Status() loop.Status { return a.loop.Status() }
 
-// Kernel is what the Agent acts on.
+// Kernel returns the writer that applies the Agent's actions.
 func (a *Agent) Kernel() *remediate.Kernel { return a.kernel }
 
-// CloseIncidents ends every open incident and records why, as in "drill
-// finished". It comes after Run, see loop.Loop.CloseIncidents.
+// CloseIncidents closes every open incident and records why, as in "drill
+// finished". Call it after Run, see loop.Loop.CloseIncidents.
 func (a *Agent) CloseIncidents(why string) { a.loop.CloseIncidents(why) }
 
-// Close gives the ledger's lock back and closes what New opened. It leaves the
-// kernel as it is.
+// Close unlocks the ledger and closes what New opened. It does not change the kernel.
 func (a *Agent) Close() error {
 	var errs []error
 	if a.kernel != nil {
@@ -195,9 +193,8 @@ func (a *Agent) observe(ctx context.Context) ([]policy.Observation, error) {
 		return nil, err
 	}
 	if !o.Absent && !a.probed {
-		// A probe loads nf_conntrack, so there is none before there is a table: a
-		// host without one is to stay without. What an error leaves out is
-		// unknown, and not used.
+		// A probe loads nf_conntrack, so it waits for a table: a host without one must
+		// stay without. A feature whose probe failed is not used.
 		features, _ := ctnetlink.Probe(ctx, a.sampler.NetNS())
 		a.kernel.SetFeatures(features)
 		a.probed = true
@@ -216,21 +213,21 @@ func (a *Agent) observe(ctx context.Context) ([]policy.Observation, error) {
 	return all, nil
 }
 
-// reportLimits logs once what this process may not do, and what it takes. It is
-// for when there is a table: nothing can be written before.
+// reportLimits logs once which actions this process lacks permission for. It needs a
+// table: without one, nothing is writable.
 func (a *Agent) reportLimits() {
 	can := a.kernel.Can(0)
 	if !can.MaxWritable || !can.TimeoutsWritable {
-		a.logger.Warn("some kernel values can't be written, and what needs them is held",
+		a.logger.Warn("some kernel values are not writable; actions that need them are blocked",
 			"max", can.MaxWritable, "buckets", can.BucketsWritable, "timeouts", can.TimeoutsWritable,
 			"needs", "CAP_NET_ADMIN in the host's network namespace, and /proc/sys writable")
 	}
 	if !can.Entries {
-		a.logger.Warn("entries can't be listed, and nothing is deleted or aged", "needs", "CAP_NET_ADMIN and nf_conntrack_netlink")
+		a.logger.Warn("entries can't be listed: ctwarden deletes and ages none", "needs", "CAP_NET_ADMIN and nf_conntrack_netlink")
 	}
 }
 
-// name is what people call another namespace.
+// name returns the display name of another namespace.
 func (a *Agent) name(inode uint32) string {
 	if a.namespaces == nil {
 		return (&watcher.Namespace{Inode: inode}).Name()
@@ -238,10 +235,10 @@ func (a *Agent) name(inode uint32) string {
 	return a.namespaces.Name(inode)
 }
 
-// capabilities reports what may be written in a namespace.
+// capabilities returns the permitted writes in a namespace.
 func (a *Agent) capabilities(inode uint32) policy.Kernel { return a.kernel.Can(inode) }
 
-// claimed reports whether a value of a namespace stands in the ledger.
+// claimed reports whether the ledger has a value of a namespace.
 func (a *Agent) claimed(inode uint32) bool {
 	return slices.ContainsFunc(a.kernel.Ledger().Entries, func(e remediate.Row) bool { return e.NetNS == inode })
 }
@@ -253,7 +250,7 @@ func (a *Agent) apply(ctx context.Context, incident string, act policy.Action) p
 	return out
 }
 
-// refresh has the next observation read everything: something was changed.
+// refresh makes the next observation read every value, after a change.
 func (a *Agent) refresh() {
 	a.sampler.Refresh()
 	if a.namespaces != nil {
@@ -261,8 +258,7 @@ func (a *Agent) refresh() {
 	}
 }
 
-// recordStart records who begins, and under which limits: every plan names
-// theirs.
+// recordStart records the start and the limits, which every plan refers to by digest.
 func (a *Agent) recordStart(o *Options, notes []record.Note) error {
 	limits := &o.Config.Limits
 	return errors.Join(
@@ -277,7 +273,7 @@ func (a *Agent) recordStart(o *Options, notes []record.Note) error {
 	)
 }
 
-// Record makes a record durable. An error means that it is not.
+// Record appends a record to the audit log. After an error, it is not durable.
 func (a *Agent) Record(payload record.Payload) error {
 	r, err := a.log.Append(payload)
 	if err == nil && a.onRecord != nil {
@@ -286,17 +282,17 @@ func (a *Agent) Record(payload record.Payload) error {
 	return err
 }
 
-// reportError logs once an error that the loop lives with, and once that it is over.
+// reportError logs an error that the loop continues after, or, if err is nil, its end.
 func (a *Agent) reportError(what string, err error) {
 	if err == nil {
-		a.logger.Info(what + ": fine again")
+		a.logger.Info(what + ": works again")
 		return
 	}
 	a.logger.Error(what, "error", err)
 }
 
-// drain returns what the kernel said since the last call, and has the
-// namespaces that it named swept.
+// drain returns the kernel log's signals since the last call, and schedules a sweep of
+// the namespaces that they name.
 func (a *Agent) drain() []policy.Signal {
 	signals := a.kernelLog.Inbox.Drain()
 	if a.namespaces != nil {
@@ -307,12 +303,12 @@ func (a *Agent) drain() []policy.Signal {
 	return signals
 }
 
-// patterns are those of the namespaces to watch.
+// patterns returns the patterns of the namespaces to watch.
 func patterns(cfg *config.Config) watcher.Patterns {
 	return watcher.Patterns{Include: cfg.NetNS.Include, Exclude: cfg.NetNS.Exclude}
 }
 
-// openInbox gives the kernel log its inbox, and records what its sources missed.
+// openInbox makes the inbox of the kernel log, and has missed lines recorded.
 func (a *Agent) openInbox() {
 	l := &a.kernelLog
 	l.Inbox = watcher.NewInbox()
@@ -324,18 +320,18 @@ func (a *Agent) openInbox() {
 	}
 }
 
-// recordMissed records what the kernel said while nobody listened. It is too late to
-// act on it.
+// recordMissed records kernel lines from the time when ctwarden did not read the log.
+// They are too old to act on.
 func (a *Agent) recordMissed(source watcher.Source, m watcher.Missed) {
-	text := fmt.Sprintf("while ctwarden was not listening the kernel said %d times that a table was full, the last time at %s",
+	text := fmt.Sprintf("while ctwarden was not reading the kernel log, the kernel reported a full table %d times, last at %s",
 		m.Count, m.Last.UTC().Format(time.RFC3339))
 	if m.Lost > 0 {
-		text += fmt.Sprintf("; before, %d lines of its log were overwritten unread", m.Lost)
+		text += fmt.Sprintf("; %d earlier lines were overwritten before they were read", m.Lost)
 	}
 	err := a.Record(&record.Missed{
 		Source: string(source), Count: m.Count, First: m.First, Last: m.Last, Boot: m.Boot, Lost: m.Lost, Text: text,
 	})
 	if err != nil {
-		a.logger.Error("record what was missed", "error", err)
+		a.logger.Error("record missed kernel lines", "error", err)
 	}
 }

@@ -15,14 +15,13 @@ import (
 	"github.com/ctwarden/ctwarden/policy"
 )
 
-// CensusTime bounds the time of a census: it is to say what the table is made of,
-// not to count every entry.
+// CensusTime bounds the time of a census, which needs a sample and not every entry.
 const CensusTime = 250 * time.Millisecond
 
-// topTalkers is how many of each kind of talker go into the record.
+// topTalkers is the number of talkers of each kind in a record.
 const topTalkers = 5
 
-// takeCensus looks into the table of a namespace.
+// takeCensus counts a sample of the table of a namespace.
 func (a *Agent) takeCensus(ctx context.Context, l policy.Limits, o policy.Observation) (_ loop.CensusResult, err error) {
 	ns := a.sampler.NetNS()
 	if netns := o.Table.NetNS; netns != 0 && netns != a.sampler.NetNS().Inode() {
@@ -33,7 +32,7 @@ func (a *Agent) takeCensus(ctx context.Context, l policy.Limits, o policy.Observ
 	defer a.kernel.Dumping()()
 	conn, err := ctnetlink.Dial(ns)
 	if err != nil {
-		return loop.CensusResult{}, fmt.Errorf("look into table: %w", err)
+		return loop.CensusResult{}, fmt.Errorf("read table: %w", err)
 	}
 	defer func() { err = errors.Join(err, conn.Close()) }()
 	count := census.New(l.Count(o.Timeouts, a.kernel.Protect()), rand.Uint64())
@@ -42,10 +41,10 @@ func (a *Agent) takeCensus(ctx context.Context, l policy.Limits, o policy.Observ
 		return true
 	})
 	if err != nil {
-		return loop.CensusResult{}, fmt.Errorf("look into table: %w", err)
+		return loop.CensusResult{}, fmt.Errorf("read table: %w", err)
 	}
 	if dumped.Resized || dumped.Interrupted {
-		return loop.CensusResult{}, errors.New("look into table: the hash was resized meanwhile, which hides entries from a dump")
+		return loop.CensusResult{}, errors.New("read table: the hash was resized during the dump, which hides entries")
 	}
 	look := loop.CensusResult{Summary: count.Summary, Top: count.Top(topTalkers)}
 	look.Summary.Sampled = dumped.Stop != ctnetlink.Complete
@@ -53,10 +52,10 @@ func (a *Agent) takeCensus(ctx context.Context, l policy.Limits, o policy.Observ
 	return look, nil
 }
 
-// openNamespace returns another namespace than the own one to look into.
+// openNamespace returns a namespace other than the own one.
 func (a *Agent) openNamespace(inode uint32) (*netns.NS, error) {
 	if a.namespaces == nil {
-		return nil, fmt.Errorf("look into netns %d: %w", inode, errors.ErrUnsupported)
+		return nil, fmt.Errorf("enter netns %d: %w", inode, errors.ErrUnsupported)
 	}
 	return a.namespaces.Entered(inode)
 }

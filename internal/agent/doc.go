@@ -1,4 +1,4 @@
-// Package agent is the running daemon: an Agent is the loop and all that it acts
-// through, in whichever namespace; the Server runs one with the control socket,
-// the metrics, reloads and the state that survives a restart, as named tasks.
+// Package agent is the running daemon. An Agent is the loop with its inputs and
+// outputs, for one namespace. The Server runs an Agent together with the control
+// socket, the metrics, reloads and the saved state, as named tasks.
 package agent

@@ -16,15 +16,14 @@ import (
 	"github.com/ctwarden/ctwarden/policy"
 )
 
-// A Mask is how addresses are written to the audit log. The zero Mask leaves
-// them as they are.
+// A Mask replaces addresses in the audit log. The zero Mask leaves them as they are.
 type Mask struct {
 	kind config.Mask
 	key  []byte
 }
 
-// newMask makes the mask of a kind. The key of MaskHash is made once and kept
-// in dir, so that an address is recognised over restarts and by nobody else.
+// newMask makes the mask of a kind. The key of MaskHash is made once and kept in dir,
+// so that an address has the same hash after a restart, and another one elsewhere.
 func newMask(kind config.Mask, dir string) (Mask, error) {
 	m := Mask{kind: kind}
 	if kind != config.MaskHash {

@@ -20,9 +20,9 @@ import (
 // webConfig is the key of the file with passwords and TLS.
 const webConfig = "metrics.web_config"
 
-// CheckWeb says what is wrong with that file, as a mistake in the
-// configuration. Only the daemon and `config check` look: others may not be
-// permitted to read it, and do not need it.
+// CheckWeb returns the mistake in that file as one of the configuration. Only the
+// daemon and `config check` read it: other commands may lack the permission, and do
+// not need it.
 func CheckWeb(cfg *config.Config) error {
 	err := control.CheckWeb(cfg.Metrics.WebConfig)
 	if err == nil {
@@ -35,8 +35,8 @@ func CheckWeb(cfg *config.Config) error {
 	}}
 }
 
-// serveMetrics serves the metrics on the address that the configuration names.
-// Where a password is asked for, nothing is served without one.
+// serveMetrics serves the metrics on the configured address. If the password file is
+// invalid, it serves nothing.
 func (s *Server) serveMetrics(ctx context.Context, ready func()) error {
 	cfg := s.settings.initial
 	if cfg.Metrics.Listen == "" {
@@ -48,15 +48,15 @@ func (s *Server) serveMetrics(ctx context.Context, ready func()) error {
 		l, err = net.Listen("tcp", cfg.Metrics.Listen)
 	}
 	if err != nil {
-		s.logger.Error("no metrics on the network; the control socket has them", append([]any{"error", err}, listenNeeds(err)...)...)
+		s.logger.Error("metrics.listen failed: metrics are on the control socket only", append([]any{"error", err}, listenNeeds(err)...)...)
 		return nil
 	}
 	ready()
 	return control.ServeMetrics(ctx, l, s.exporter, cfg.Metrics.WebConfig, s.logger.With("for", "metrics"))
 }
 
-// listenNeeds is what a log line adds where the unit has no network: its
-// RestrictAddressFamilies= answers like a kernel without IP.
+// listenNeeds returns the attributes of a log line about a unit without network: its
+// RestrictAddressFamilies= causes the same error as a kernel without IP.
 func listenNeeds(err error) []any {
 	if !errors.Is(err, unix.EAFNOSUPPORT) {
 		return nil
@@ -64,12 +64,12 @@ func listenNeeds(err error) []any {
 	return []any{"needs", "AF_INET and AF_INET6 in the unit: /usr/share/ctwarden/metrics.conf"}
 }
 
-// textfileEvery is how often the textfile is written: node_exporter is mostly
-// read every 15 to 60 s.
+// textfileEvery is the interval of writes: node_exporter is usually scraped every 15
+// to 60 s.
 const textfileEvery = 15 * time.Second
 
-// writeTextfile writes the metrics to a file now and then, until ctx is done;
-// then it removes the file, so that nobody takes old figures for new ones.
+// writeTextfile writes the metrics to a file every textfileEvery until ctx is done.
+// Then it removes the file, so that stale figures are not scraped.
 func (s *Server) writeTextfile(ctx context.Context, ready func()) error {
 	path := s.settings.initial.Metrics.Textfile
 	if path == "" {
@@ -92,7 +92,7 @@ func updateTextfile(ctx context.Context, logger *slog.Logger, path string, write
 			lastError = err.Error()
 			logger.Error("write metrics", "error", err)
 		}
-		// Hosts that were started together do not write together.
+		// Hosts that started at the same time write at different times.
 		wait := textfileEvery - rand.N(textfileEvery/5)
 		select {
 		case <-time.After(wait):

@@ -8,8 +8,7 @@ import (
 	"github.com/ctwarden/ctwarden/watcher"
 )
 
-// CountOthers counts the entries of the other namespaces, as far as they may be
-// looked at.
+// CountOthers counts the entries of the other namespaces that this process may enter.
 func CountOthers(own *netns.NS) (o remediate.Others, err error) {
 	known := watcher.Known{Own: own.Inode()}
 	defer func() { err = errors.Join(err, known.Close()) }()

@@ -21,13 +21,12 @@ type settings struct {
 	// initial is the configuration of the start, current the one in force.
 	initial *config.Config
 	current atomic.Pointer[config.Config]
-	// reloading is held while one is under way: SIGHUP and a request may come
-	// together.
+	// reloading serialises reloads: SIGHUP and a request may come together.
 	reloading sync.Mutex
 }
 
-// handleHangups handles SIGHUP until ctx is done. Those that come during a reload are
-// handled together.
+// handleHangups reloads on SIGHUP until ctx is done. Signals that arrive during a
+// reload cause one more.
 func (s *Server) handleHangups(ctx context.Context, hangups <-chan os.Signal) error {
 	for {
 		select {
@@ -43,7 +42,7 @@ func (s *Server) handleHangups(ctx context.Context, hangups <-chan os.Signal) er
 	}
 }
 
-// reload takes a whole new configuration, or none of it.
+// reload applies the new configuration whole, or keeps the old one.
 func (s *Server) reload(ctx context.Context, by *record.Requester) error {
 	s.settings.reloading.Lock()
 	defer s.settings.reloading.Unlock()
@@ -56,11 +55,11 @@ func (s *Server) reload(ctx context.Context, by *record.Requester) error {
 		}))
 	}
 	changes, restart := config.Diff(*old, *cfg), restartKeys(s.settings.initial, cfg)
-	text := "configuration loaded anew"
+	text := "configuration reloaded"
 	if len(restart) > 0 {
-		text += ", but " + strings.Join(restart, ", ") + " as it was: that takes a restart"
+		text += "; a restart is needed for " + strings.Join(restart, ", ")
 	}
-	// The record comes first: plans under the new limits name it.
+	// The record comes first: plans under the new limits refer to it.
 	err = s.agent.Record(&record.Config{
 		Digest: cfg.Limits.Digest(), Limits: cfg.Limits, Changes: changes, Restart: restart, By: by, Text: text,
 	})
@@ -76,15 +75,15 @@ func (s *Server) reload(ctx context.Context, by *record.Requester) error {
 		s.agent.namespaces.SetPatterns(patterns(cfg))
 	}
 	s.settings.current.Store(cfg)
-	s.logger.Info("configuration loaded anew", "changes", len(changes))
+	s.logger.Info("configuration reloaded", "changes", len(changes))
 	if len(restart) > 0 {
-		s.logger.Warn("some of it takes effect after a restart only", "keys", strings.Join(restart, ", "))
+		s.logger.Warn("some changes need a restart: systemctl restart ctwarden", "keys", strings.Join(restart, ", "))
 	}
 	return nil
 }
 
-// restartKeys returns the keys that differ from the start and that the daemon
-// only looks at then: they say what is opened.
+// restartKeys returns the changed keys that the daemon reads only at its start,
+// because they name files and sockets to open.
 func restartKeys(begun, cfg *config.Config) []string {
 	var keys []string
 	for _, c := range config.Diff(*begun, *cfg) {

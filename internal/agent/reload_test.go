@@ -68,7 +68,7 @@ func (h *hangup) Write(p []byte) (int, error) {
 		}
 	}
 	h.logged.Write(p)
-	if strings.Contains(string(p), "configuration loaded anew") {
+	if strings.Contains(string(p), "configuration reloaded") {
 		h.end()
 	}
 	return len(p), nil
@@ -96,7 +96,7 @@ func TestSIGHUPDuringStart(t *testing.T) {
 		t.Error(err)
 	}
 	first, _, _ := strings.Cut(h.logged.String(), "\n")
-	if !strings.Contains(first, "without what was remembered") {
+	if !strings.Contains(first, "without the saved state") {
 		t.Errorf("it spoke of %q first, which may be too late for this test", first)
 	}
 }

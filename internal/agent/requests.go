@@ -13,29 +13,28 @@ import (
 	"github.com/ctwarden/ctwarden/policy"
 )
 
-// The answers to requests through the control socket. The JSON of these is a
-// contract.
+// The responses to requests on the control socket. Their JSON is a contract.
 
-// A Paused answers a request to pause.
+// A Paused is the response to a pause.
 type Paused struct {
 	Until time.Time `json:"until"`
 }
 
-// A Reloaded answers a request to load the configuration anew.
+// A Reloaded is the response to a reload.
 type Reloaded struct {
 	Digest string `json:"digest"`
-	// Restart are the keys whose new value takes effect after a restart only.
+	// Restart are the keys whose new value needs a restart.
 	Restart []string `json:"restart,omitempty"`
 }
 
-// A Reverted answers a request to put every value back.
+// A Reverted is the response to a revert.
 type Reverted struct {
 	Outcomes []policy.Outcome `json:"outcomes"`
-	// Until is when decisions are made again.
+	// Until is the end of the pause after the revert; zero if there is none.
 	Until time.Time `json:"paused_until,omitzero"`
 }
 
-// endpoints are what the control socket offers.
+// endpoints returns the endpoints of the control socket.
 func (s *Server) endpoints() control.Endpoints {
 	return control.Endpoints{
 		Status: func() any { return s.Status() }, Metrics: s.exporter, Pause: s.pause, Resume: s.resume, Revert: s.revert,
@@ -54,8 +53,8 @@ func requesterOf(by control.Peer, ask control.Request) record.Requester {
 	return record.Requester{Reason: ask.Reason, For: ask.For, UID: by.UID, PID: by.PID}
 }
 
-// pause holds every decision for a while. A pause without an end would be one
-// that somebody forgot.
+// pause suspends decisions for a time. A pause must have an end, because an
+// administrator may forget it.
 func (s *Server) pause(ctx context.Context, by control.Peer, ask control.Request) (any, error) {
 	if ask.For == 0 || ask.Reason == "" {
 		return nil, fmt.Errorf("%w: a pause needs its length (for) and a reason", control.ErrRefused)
@@ -76,15 +75,15 @@ func (s *Server) resume(ctx context.Context, by control.Peer, ask control.Reques
 	return struct{}{}, nil
 }
 
-// revert puts every value back between two turns. The pause comes first: under
-// load the next turn would change the values again. Where there is nothing to
-// put back there is nothing to keep, so nobody is left without a guard.
+// revert restores every value between two turns. The pause comes first: under load
+// the next turn would change the values again. If no value is changed there is no
+// pause, so that the host stays protected.
 func (s *Server) revert(ctx context.Context, by control.Peer, ask control.Request) (any, error) {
 	asked := requesterOf(by, ask)
 	answer := Reverted{Outcomes: []policy.Outcome{}}
 	if len(s.agent.kernel.Ledger().Entries) == 0 {
 		asked.For = 0
-		text := fmt.Sprintf("uid %d asks to put every value back, and none is changed: %s", by.UID, cmp.Or(ask.Reason, "no reason given"))
+		text := fmt.Sprintf("uid %d requested a revert of every value; none is changed: %s", by.UID, cmp.Or(ask.Reason, "no reason given"))
 		if err := s.agent.Record(&record.Revert{Requester: asked, Force: ask.Force, Text: text}); err != nil {
 			s.logger.Error("record a revert of nothing", "error", err)
 		}
@@ -93,7 +92,7 @@ func (s *Server) revert(ctx context.Context, by control.Peer, ask control.Reques
 	if ask.For > 0 {
 		answer.Until = time.Now().Add(ask.For)
 		pause := asked
-		pause.Reason = "so that what is put back stays: " + asked.Reason
+		pause.Reason = "keeps reverted values: " + asked.Reason
 		if err := s.agent.loop.Pause(ctx, pause); err != nil {
 			return nil, err
 		}
@@ -102,7 +101,7 @@ func (s *Server) revert(ctx context.Context, by control.Peer, ask control.Reques
 	between := s.agent.loop.Between(ctx, func() (left func(*policy.State, uint32)) {
 		// No audit, no action.
 		err = s.agent.Record(&record.Revert{
-			Requester: asked, Force: ask.Force, Text: fmt.Sprintf("uid %d asks to put every value back: %s", by.UID, cmp.Or(ask.Reason, "no reason given")),
+			Requester: asked, Force: ask.Force, Text: fmt.Sprintf("uid %d requested a revert of every value: %s", by.UID, cmp.Or(ask.Reason, "no reason given")),
 		})
 		if err != nil {
 			return s.remainingClaims(ctx)
@@ -118,12 +117,12 @@ func (s *Server) revert(ctx context.Context, by control.Peer, ask control.Reques
 	if err := errors.Join(between, err); err != nil {
 		return nil, err
 	}
-	s.logger.Warn("values put back on request", "uid", by.UID, "values", len(answer.Outcomes))
+	s.logger.Warn("values restored on request", "uid", by.UID, "values", len(answer.Outcomes))
 	return answer, nil
 }
 
-// remainingClaims returns what gives a state the claims that the ledger still holds:
-// a revert may hold a value back.
+// remainingClaims returns the function that adds the claims left in the ledger to a
+// state: a revert may keep a value.
 func (s *Server) remainingClaims(ctx context.Context) func(*policy.State, uint32) {
 	claims, err := s.agent.kernel.Reconcile(ctx)
 	if err != nil {

@@ -24,11 +24,10 @@ import (
 	"github.com/ctwarden/ctwarden/remediate"
 )
 
-// ServerOptions are what a Server is made of.
+// ServerOptions are the options of a Server. All are needed.
 type ServerOptions struct {
 	Version string
-	// Source is where the configuration is loaded from again, Config what was
-	// loaded for the start.
+	// Source is where a reload reads the configuration, Config the one of the start.
 	Source config.Source
 	Config *config.Config
 	Logger *slog.Logger
@@ -46,21 +45,19 @@ type Server struct {
 	agent    *Agent
 	exporter *metrics.Exporter
 	systemd  *systemd
-	// unread says why a source of the kernel log that there could be is not
-	// read.
+	// unread has the reason for each source of the kernel log that is not read.
 	unread  map[string]string
 	closers []func() error
 }
 
-// Run is the daemon until ctx is done. It leaves the kernel as it is. The error
-// of a configuration, a source or a ledger that it can't start with is
-// *SourceError, audit.ErrInUse or one of remediate.Open.
+// Run runs the daemon until ctx is done. At its end it changes no kernel value. If it
+// can't start, the error is a *SourceError, audit.ErrInUse or one of remediate.Open.
 func Run(ctx context.Context, o ServerOptions) (err error) {
-	// The standard error is journald's, which may stop. Go would end the process
-	// at the next line then, whatever systemd has made of the signal.
+	// Standard error is a pipe to journald, which may stop. Go would then end the
+	// process at the next line, even if systemd ignores the signal.
 	signal.Ignore(syscall.SIGPIPE)
 	defer signal.Reset(syscall.SIGPIPE)
-	// From the first moment on: a SIGHUP that is not waited for kills.
+	// First of all: without a handler, SIGHUP kills the process.
 	hangups := make(chan os.Signal, 1)
 	signal.Notify(hangups, syscall.SIGHUP)
 	defer signal.Stop(hangups)
@@ -74,7 +71,7 @@ func Run(ctx context.Context, o ServerOptions) (err error) {
 	return errors.Join(tasksErr, s.agent.Record(&record.Stop{Text: "the kernel's values stay as they are"}))
 }
 
-// newServer opens everything, the audit log first: no audit, no action.
+// newServer opens all files and sources, the audit log first: no audit, no action.
 func newServer(ctx context.Context, o ServerOptions) (_ *Server, err error) {
 	cfg := o.Config
 	s := &Server{version: o.Version, since: time.Now(), logger: o.Logger, unread: map[string]string{}}
@@ -115,7 +112,7 @@ func newServer(ctx context.Context, o ServerOptions) (_ *Server, err error) {
 	return s, nil
 }
 
-// agentOptions makes what the Agent of the Server is made of.
+// agentOptions returns the options of the Server's Agent.
 func (s *Server) agentOptions(kept map[uint32]loop.Snapshot) (o Options, err error) {
 	cfg := s.settings.initial
 	o = Options{
@@ -142,8 +139,8 @@ func (s *Server) agentOptions(kept map[uint32]loop.Snapshot) (o Options, err err
 	return o, nil
 }
 
-// OpenAudit opens the audit log, with a copy in the journal where there is one.
-// Header returns the record that begins each further file. Optional.
+// OpenAudit opens the audit log, with a copy in the journal if journald runs. The
+// header returns the record that begins each further file. Optional.
 func OpenAudit(cfg *config.Config, logger *slog.Logger, header func() record.Payload) (*audit.Log, error) {
 	o := audit.Options{
 		SegmentHeader: header,
@@ -157,12 +154,12 @@ func OpenAudit(cfg *config.Config, logger *slog.Logger, header func() record.Pay
 	return audit.Open(cfg.Audit.Path, o)
 }
 
-// restoreSnapshot returns what an earlier run kept, and has the audit log spare the
-// incidents that go on.
+// restoreSnapshot returns the snapshots of an earlier run, and exempts their open
+// incidents from the audit log's retention.
 func (s *Server) restoreSnapshot() map[uint32]loop.Snapshot {
 	kept, err := readSnapshot(s.settings.initial.State.Dir, s.boot)
 	if err != nil {
-		s.logger.Warn("starting without what was remembered", "error", err)
+		s.logger.Warn("starting without the saved state", "error", err)
 	}
 	var names []string
 	for _, k := range kept {
@@ -171,33 +168,33 @@ func (s *Server) restoreSnapshot() map[uint32]loop.Snapshot {
 		}
 	}
 	if err := s.log.Resume(names...); err != nil {
-		s.logger.Warn("retention may remove the beginning of an incident that goes on", "error", err)
+		s.logger.Warn("retention may remove the beginning of an open incident", "error", err)
 	}
 	return kept
 }
 
-// segmentHeader is the record by which the plans behind it are decided again, should
-// the one of the start be gone by then.
+// segmentHeader returns the limits as a record for the beginning of a segment:
+// audit verify needs them when retention has removed the record of the start.
 func (s *Server) segmentHeader() record.Payload {
 	cfg := s.settings.current.Load()
 	return &record.Config{Digest: cfg.Limits.Digest(), Limits: cfg.Limits, Text: "the limits in force, for this file of the log"}
 }
 
-// warnCapabilities logs what watching other namespaces lacks.
+// warnCapabilities logs which capabilities are missing for other namespaces.
 func (s *Server) warnCapabilities() {
 	if s.agent.namespaces != nil && !canEnterNamespaces() {
-		s.logger.Warn("other network namespaces can't be entered: only those of visible processes are counted, and nothing is shortened, aged or deleted in them",
+		s.logger.Warn("other network namespaces can't be entered: ctwarden counts those of visible processes only, and does not act in them",
 			"needs", "CAP_SYS_ADMIN and CAP_SYS_PTRACE: /usr/share/ctwarden/netns.conf")
 	}
 }
 
-// ready is called when every task is ready.
+// ready notifies systemd. It is called when every task is ready.
 func (s *Server) ready() {
 	s.systemd.notify(sd.SdNotifyReady)
 	s.logger.Info("watching", "mode", s.settings.current.Load().Limits.Mode.String(), "version", s.version)
 }
 
-// close closes what was opened, the last first.
+// close closes everything in reverse order of opening.
 func (s *Server) close() error {
 	var errs []error
 	for _, c := range slices.Backward(s.closers) {

@@ -11,9 +11,9 @@ import (
 	"github.com/ctwarden/ctwarden/internal/loop"
 )
 
-// A snapshot is what the daemon remembers beyond a restart: counts of acts,
-// verdicts, an open incident. What it changed in the kernel stands in the
-// ledger; losing a snapshot loses caution, not a value.
+// A snapshot is the state that survives a restart: counts of actions, verdicts, an
+// open incident. The original kernel values are in the ledger, so losing a snapshot
+// loses no value.
 type snapshot struct {
 	Version int                      `json:"version"`
 	Boot    string                   `json:"boot_id"`
@@ -24,8 +24,8 @@ const snapshotVersion = 1
 
 func snapshotPath(dir string) string { return filepath.Join(dir, "state.json") }
 
-// readSnapshot returns what was kept in this boot. Anything else, a file that
-// can't be read among it, is forgotten: the error says so.
+// readSnapshot returns the snapshots of this boot. Those of another boot or version
+// are ignored without an error.
 func readSnapshot(dir, boot string) (map[uint32]loop.Snapshot, error) {
 	text, err := os.ReadFile(snapshotPath(dir))
 	if errors.Is(err, fs.ErrNotExist) {
@@ -44,8 +44,8 @@ func readSnapshot(dir, boot string) (map[uint32]loop.Snapshot, error) {
 	return s.Tables, nil
 }
 
-// writeSnapshot replaces the file whole. It is not synced: after a crash of
-// the machine the boot is another one.
+// writeSnapshot replaces the file atomically. It does not sync: after a crash of the
+// machine the boot id is another one.
 func writeSnapshot(dir, boot string, tables map[uint32]loop.Snapshot) error {
 	text, err := json.Marshal(snapshot{snapshotVersion, boot, tables})
 	if err != nil {

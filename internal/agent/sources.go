@@ -8,8 +8,7 @@ import (
 	"github.com/ctwarden/ctwarden/watcher"
 )
 
-// A SourceError is a source of the kernel log that the configuration asks for
-// and that can't be read.
+// A SourceError is the error of a kernel log source that the configuration requires.
 type SourceError struct {
 	// Key is that of the configuration, as in watch.kmsg.
 	Key string
@@ -20,9 +19,8 @@ func (e *SourceError) Error() string { return e.Err.Error() }
 
 func (e *SourceError) Unwrap() error { return e.Err }
 
-// openSources makes ready to read the kernel log. A source that is used where
-// there is one (auto) may be absent, and come and go; one that is asked for
-// (on) must be there now.
+// openSources opens the sources of the kernel log. A source that is "auto" may be
+// absent, and may appear later; one that is "on" must be readable now.
 func (s *Server) openSources(cfg *config.Config) (l watcher.KernelLog, err error) {
 	if cfg.Watch.KMsg == config.Off {
 		s.unread[string(watcher.SourceKmsg)] = "watch.kmsg is off"

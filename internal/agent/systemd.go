@@ -9,16 +9,14 @@ import (
 	sd "github.com/coreos/go-systemd/v22/daemon"
 )
 
-// heartbeatsPerTimeout is how often the loop says that it is alive in the time that the
-// watchdog leaves it: systemd is told within twice that, and every step of the
-// loop may take half of it.
+// heartbeatsPerTimeout is how many heartbeats fit into the timeout of the watchdog:
+// systemd is notified within two intervals, and a step of the loop may take two.
 const heartbeatsPerTimeout = 4
 
-// A systemd notifies systemd, if it is there.
+// A systemd notifies systemd, if systemd started the process.
 type systemd struct {
 	logger *slog.Logger
-	// watchdog is the silence after which systemd takes the daemon for hung, 0
-	// if it does not ask.
+	// watchdog is the timeout of systemd's watchdog; 0 if it is off.
 	watchdog time.Duration
 	// started is closed at the first step of the loop.
 	started chan struct{}
@@ -30,12 +28,12 @@ type systemd struct {
 func newSystemd(logger *slog.Logger) (*systemd, error) {
 	watchdog, err := sd.SdWatchdogEnabled(false)
 	if err != nil {
-		return nil, fmt.Errorf("ask for the watchdog: %w", err)
+		return nil, fmt.Errorf("read the watchdog's timeout: %w", err)
 	}
 	return &systemd{logger: logger, watchdog: watchdog, started: make(chan struct{})}, nil
 }
 
-// interval is how often the loop is to call alive, at least.
+// interval is the longest time between two calls of heartbeat.
 func (s *systemd) interval() time.Duration { return s.watchdog / heartbeatsPerTimeout }
 
 // heartbeat is called by the loop at every step.
@@ -49,6 +47,6 @@ func (s *systemd) heartbeat() {
 
 func (s *systemd) notify(state string) {
 	if _, err := sd.SdNotify(false, state); err != nil {
-		s.logger.Warn("tell systemd", "error", err)
+		s.logger.Warn("notify systemd", "error", err)
 	}
 }

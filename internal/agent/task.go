@@ -16,10 +16,10 @@ import (
 // A task is a part of the server.
 type task struct {
 	name string
-	// needed has the end of the task end the server. The error of any other is
-	// logged, and the server goes on without it.
+	// needed ends the server when the task ends. The error of another task is
+	// logged, and the server continues without it.
 	needed bool
-	// run does the work until ctx is done, and calls ready when it has begun to.
+	// run works until ctx is done. It calls ready when it has started.
 	run func(ctx context.Context, ready func()) error
 }
 
@@ -56,8 +56,8 @@ func run(ctx context.Context, logger *slog.Logger, tasks []task, ready func()) e
 	return group.Wait()
 }
 
-// tasks are all that the server does at once. The table is kept from filling by
-// the loop alone: the server goes on without any of the others.
+// tasks are the server's concurrent tasks. Only the loop is needed to keep the table
+// from filling, so the server continues without any other.
 func (s *Server) tasks(hangups <-chan os.Signal) []task {
 	return []task{
 		{"loop", true, s.runLoop},
@@ -89,11 +89,11 @@ func (s *Server) runLoop(ctx context.Context, ready func()) error {
 	return nil
 }
 
-// serveSocket answers on the control socket.
+// serveSocket serves the control socket.
 func (s *Server) serveSocket(ctx context.Context, ready func()) error {
 	l, err := control.Listen(s.settings.initial.Control.Socket)
 	if err != nil {
-		s.logger.Warn("no control socket: ctwarden status will not reach this daemon", "error", err)
+		s.logger.Warn("no control socket: ctwarden status can't reach this daemon", "error", err)
 		return nil
 	}
 	ready()

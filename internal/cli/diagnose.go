@@ -88,7 +88,7 @@ func lookIntoKernel(ctx context.Context, cfg *config.Config, name string, exact 
 	defer func() { err = errors.Join(err, from.Close(), ns.Close()) }()
 	o, err := from.Observe()
 	if err != nil {
-		return nil, fmt.Errorf("look at table: %w", err)
+		return nil, fmt.Errorf("read table: %w", err)
 	}
 	if o.Absent {
 		return nil, hint(errors.New("there is no table: nf_conntrack is not loaded"),
@@ -123,7 +123,7 @@ func lookAtEntries(ctx context.Context, look *diagnosis.Look, ns *netns.NS, exac
 	look.Reading = diagnosis.Reading{Took: time.Since(start), Bytes: dumped.Bytes, Unread: dumped.Unread, Resized: dumped.Resized}
 	look.Census.Summary.Sampled = dumped.Stop != ctnetlink.Complete
 	if err != nil {
-		return fmt.Errorf("look into table: %w", err)
+		return fmt.Errorf("read table: %w", err)
 	}
 	return nil
 }

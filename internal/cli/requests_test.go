@@ -128,7 +128,7 @@ func TestReloadReportsRestartKeys(t *testing.T) {
 			t.Errorf("reload of %q: exit %d\n%s", changed.config, code, text)
 		}
 	}
-	c.eventually("configuration loaded anew, but watch.netns as it was: that takes a restart")
+	c.eventually("configuration reloaded; a restart is needed for watch.netns")
 	if text := c.records(record.KindConfig); !strings.Contains(text, `"restart":["watch.netns"]`) {
 		t.Errorf("the records of the configuration: %s", text)
 	}

@@ -180,7 +180,7 @@ func TestRunReloadStop(t *testing.T) {
 	if err := c.cmd.Process.Signal(syscall.SIGHUP); err != nil {
 		t.Fatal(err)
 	}
-	c.eventually("configuration loaded anew")
+	c.eventually("configuration reloaded")
 	for end := time.Now().Add(5 * time.Second); ; time.Sleep(10 * time.Millisecond) {
 		if r, _ := c.status(); r.Mode == policy.Observe {
 			break
@@ -321,7 +321,7 @@ func TestDaemonSurvivesClosedStderr(t *testing.T) {
 	if err := c.cmd.Process.Signal(syscall.SIGHUP); err != nil { // which it speaks of
 		t.Fatal(err)
 	}
-	c.eventually("configuration loaded anew")
+	c.eventually("configuration reloaded")
 	if err := c.cmd.Process.Signal(syscall.SIGTERM); err != nil {
 		t.Fatal(err)
 	}

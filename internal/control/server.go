@@ -19,7 +19,7 @@ const (
 	// requestTimeout is below writeTimeout, so that the client receives the error.
 	requestTimeout = 25 * time.Second
 	idleTimeout    = 5 * time.Second
-	// maxConns is more than maxAtOnce, so that surplus requests receive an error.
+	// maxConns is more than maxRequests, so that surplus requests receive an error.
 	maxConns    = 64
 	maxRequests = 16
 )

@@ -33,7 +33,7 @@ metrics_drop_in() {
 	check "metrics: a certificate and a password" web_config
 	mark
 	check "metrics: without the drop-in" fresh_daemon 'metrics: {listen: "0.0.0.0:9871", web_config: /etc/ctwarden/web.yaml}'
-	check "metrics: the daemon reports that no metrics are served" wait_for 10 printed 'no metrics on the network'
+	check "metrics: the daemon reports that no metrics are served" wait_for 10 printed 'metrics.listen failed'
 	check "metrics: and nothing listens" not listens
 	check "metrics: the drop-in, installed as its comment says" drop_in metrics
 	check "metrics: the address listens" wait_for 10 listens
@@ -54,7 +54,7 @@ metrics_drop_in() {
 	mark
 	check "metrics: an upgrade without the file of passwords" dpkg -i /e2e/new.deb
 	check "metrics: starts the new daemon" wait_for 30 restarted "$before"
-	check "metrics: which reports that no metrics are served" wait_for 10 printed 'no metrics on the network.*web.yaml'
+	check "metrics: which reports that no metrics are served" wait_for 10 printed 'metrics.listen failed.*web.yaml'
 	check "metrics: and nothing listens without a password" not listens
 	mv /run/web.yaml /etc/ctwarden/web.yaml
 	check "metrics: with it again" eval 'systemctl restart $unit && wait_for 30 listens'
