@@ -94,7 +94,7 @@ settings() {
 logs_explained() {
 	local text
 	text=$(journalctl --no-pager -b -x -t ctwarden)
-	[[ $text == *'ctwarden started'* && $text == *'Nothing is to be done'* ]]
+	[[ $text == *'ctwarden started'* && $text == *'No action is needed'* ]]
 }
 healthy() { systemctl is-active $unit && [[ $(systemctl --failed --no-legend | grep -c ctwarden) == 0 ]]; }
 # verified: the chain is whole and each plan is decided again as it was.
