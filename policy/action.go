@@ -170,8 +170,8 @@ const (
 	ReasonLongChains
 	// ReasonCalm: the load has passed, so what was taken is restored.
 	ReasonCalm
-	// ReasonAsked: an administrator requested it.
-	ReasonAsked
+	// ReasonRequested: an administrator requested it.
+	ReasonRequested
 )
 
 var reasonNames = []string{

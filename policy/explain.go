@@ -17,7 +17,7 @@ var reasonSentences = [...]string{
 	ReasonBudgetNeedsBuckets: "the memory budget permits a larger max than the buckets carry",
 	ReasonLongChains:         "the kernel refuses entries because hash chains are too long",
 	ReasonCalm:               "the load has passed",
-	ReasonAsked:              "an administrator requested it",
+	ReasonRequested:          "an administrator requested it",
 }
 
 // Sentence says the reason in words, without a full stop.

@@ -196,7 +196,7 @@ func TestRecordedNamesDoNotChange(t *testing.T) {
 		"raise_max": policy.RaiseMax, "restore_max": policy.RestoreMax,
 		"unreplied": policy.Unreplied, "established": policy.Established,
 		"unknown": policy.Unknown, "no_memory": policy.NoMemory,
-		"full_soon": policy.ReasonFullSoon, "asked": policy.ReasonAsked,
+		"full_soon": policy.ReasonFullSoon, "asked": policy.ReasonRequested,
 		"paused": policy.HeldPaused, "no_audit": policy.HeldNoAudit,
 		"eligible": policy.Eligible, "short": policy.SparedShort,
 	} {

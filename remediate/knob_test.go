@@ -215,7 +215,7 @@ func TestApplyRefuses(t *testing.T) {
 	}
 }
 
-func TestAnActionThatIsOnlyToldTouchesNothing(t *testing.T) {
+func TestAPlannedActionWritesNothing(t *testing.T) {
 	proc := newProc(t)
 	k := openAt(t, proc.root, stateDir(t))
 	act := raise(1000, 2000)
@@ -288,7 +288,7 @@ func TestTheOriginalIsKept(t *testing.T) {
 
 // TestSomebodyElsesValueBecomesTheOriginal: the policy adopts a max that was
 // raised by somebody else; what is put back later is theirs.
-func TestSomebodyElsesValueBecomesTheOriginal(t *testing.T) {
+func TestAnExternalValueBecomesTheOriginal(t *testing.T) {
 	proc := newProc(t)
 	k := openAt(t, proc.root, stateDir(t))
 	must(t, k, raise(1000, 2000))
@@ -469,7 +469,7 @@ func TestTheHashIsShrunkByARevertAlone(t *testing.T) {
 	k := openAt(t, proc.root, stateDir(t))
 	must(t, k, resize(512, 1024))
 	shrink := resize(1024, 512)
-	shrink.Reason = policy.ReasonAsked
+	shrink.Reason = policy.ReasonRequested
 	if out := k.Apply(t.Context(), "", shrink); out.OK || !strings.Contains(out.Error, ErrInvalid.Error()) {
 		t.Errorf("outcome %+v", out)
 	}

@@ -44,19 +44,19 @@ func TestRevertGoesInOrder(t *testing.T) {
 	}, wrote)
 	want := []policy.Outcome{
 		{
-			Action: policy.Action{Type: policy.RestoreTimeout, Knob: conntrack.UDP, From: 60, To: 120, Reason: policy.ReasonAsked},
+			Action: policy.Action{Type: policy.RestoreTimeout, Knob: conntrack.UDP, From: 60, To: 120, Reason: policy.ReasonRequested},
 			OK:     true, Before: 60, After: 120,
 		},
 		{
-			Action: policy.Action{Type: policy.RestoreTimeout, Knob: conntrack.TCPTimeWait, From: 30, To: 120, Reason: policy.ReasonAsked},
+			Action: policy.Action{Type: policy.RestoreTimeout, Knob: conntrack.TCPTimeWait, From: 30, To: 120, Reason: policy.ReasonRequested},
 			OK:     true, Before: 30, After: 120,
 		},
 		{
-			Action: policy.Action{Type: policy.RestoreMax, From: 2000, To: 1000, Reason: policy.ReasonAsked},
+			Action: policy.Action{Type: policy.RestoreMax, From: 2000, To: 1000, Reason: policy.ReasonRequested},
 			OK:     true, Before: 2000, After: 1000,
 		},
 		{
-			Action: policy.Action{Type: policy.ResizeHash, From: 1024, To: 512, Reason: policy.ReasonAsked},
+			Action: policy.Action{Type: policy.ResizeHash, From: 1024, To: 512, Reason: policy.ReasonRequested},
 			OK:     true, Before: 1024, After: 512,
 		},
 	}
@@ -131,7 +131,7 @@ func TestRevertHoldsBackWhatWouldHurt(t *testing.T) {
 func TestRaisingMaxIsNotHeldBack(t *testing.T) {
 	proc := newProc(t)
 	k := openAt(t, proc.root, stateDir(t))
-	must(t, k, policy.Action{Type: policy.RestoreMax, From: 1000, To: 960, Reason: policy.ReasonAsked})
+	must(t, k, policy.Action{Type: policy.RestoreMax, From: 1000, To: 960, Reason: policy.ReasonRequested})
 	proc.set(conntrack.SysctlCount, 950)
 	outcomes, err := k.Revert(t.Context(), false)
 	if err != nil || len(outcomes) != 1 || !outcomes[0].OK {

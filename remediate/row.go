@@ -101,7 +101,7 @@ func (e *Row) check() error {
 
 // restore is the action that puts the value back.
 func (e *Row) restore(netns uint32, from uint64) policy.Action {
-	act := policy.Action{NetNS: netns, From: from, To: e.Original, Reason: policy.ReasonAsked}
+	act := policy.Action{NetNS: netns, From: from, To: e.Original, Reason: policy.ReasonRequested}
 	switch e.Sysctl {
 	case conntrack.SysctlMax:
 		act.Type = policy.RestoreMax

@@ -107,7 +107,7 @@ func TestALedgerThatCantBeTrustedIsSetAside(t *testing.T) {
 	}
 }
 
-func TestALedgerOfSomebodyElseIsRefused(t *testing.T) {
+func TestALedgerOfAnotherUserIsRefused(t *testing.T) {
 	whole := encoded(t, sampleLedger())
 	write := func(t *testing.T, path string) {
 		t.Helper()
@@ -362,7 +362,7 @@ func TestNotesAreSentences(t *testing.T) {
 
 // TestALedgerThatNobodyCouldReadIsNotWritten: reading refuses a file that is too
 // large, so that writing one would lose every original.
-func TestALedgerThatNobodyCouldReadIsNotWritten(t *testing.T) {
+func TestAnUnreadableLedgerIsNotWritten(t *testing.T) {
 	s := store{dir: stateDir(t)}
 	var l Ledger
 	for i := range uint32(17) {

@@ -54,7 +54,7 @@ type knownNamespace struct {
 	seen  bool   // by this search
 	// stable is set once two searches found PID and read its names.
 	stable bool
-	tally  conntrack.Tally
+	tally  conntrack.CounterSum
 }
 
 // maxFormer bounds the former namespaces whose names are kept.

@@ -62,7 +62,7 @@ type TableReader struct {
 	noStat          bool // the kernel has no file of counters
 	buf             []byte
 	rows            []conntrack.CPUStat
-	tally           conntrack.Tally
+	tally           conntrack.CounterSum
 	source          CounterSource      // what tally was fed from
 	earlierCounters conntrack.Counters // what earlier tallies have counted
 	last            conntrack.Counters
@@ -174,7 +174,7 @@ func (r *TableReader) updateCounters() (CounterSource, error) {
 	}
 	if from != r.source {
 		r.earlierCounters, r.earlierResets = r.last, r.earlierResets+r.tally.Resets()
-		r.tally, r.source = conntrack.Tally{}, from
+		r.tally, r.source = conntrack.CounterSum{}, from
 	}
 	r.last = addCounters(r.earlierCounters, r.tally.Add(rows))
 	return from, nil

@@ -14,7 +14,7 @@ func (s *Server) Status() *status.Status {
 		r.Sources[string(source)] = status.NewSource(state)
 	}
 	if s.agent.namespaces != nil {
-		r.Neighbours = s.agent.namespaces.Report()
+		r.Namespaces = s.agent.namespaces.Report()
 	}
 	return r
 }

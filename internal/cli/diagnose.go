@@ -50,11 +50,11 @@ that a table of another machine can be diagnosed after the fact.`,
 			if err != nil {
 				return err
 			}
-			var look *diagnosis.Look
+			var look *diagnosis.Census
 			if from != "" {
-				look, err = lookIntoText(cfg, cmd.InOrStdin(), from)
+				look, err = readText(cfg, cmd.InOrStdin(), from)
 			} else {
-				look, err = lookIntoKernel(cmd.Context(), cfg, namespace, exact)
+				look, err = readKernel(cmd.Context(), cfg, namespace, exact)
 			}
 			if err != nil {
 				return err
@@ -77,9 +77,9 @@ that a table of another machine can be diagnosed after the fact.`,
 // defaultWidth is that of what is not a terminal.
 const defaultWidth = 80
 
-// lookIntoKernel looks into the table of a namespace; "" is our own. There is a
+// readKernel looks into the table of a namespace; "" is our own. There is a
 // look even where only the entries can't be read.
-func lookIntoKernel(ctx context.Context, cfg *config.Config, name string, exact bool) (look *diagnosis.Look, err error) {
+func readKernel(ctx context.Context, cfg *config.Config, name string, exact bool) (look *diagnosis.Census, err error) {
 	ns, foreign, err := openNamespace(name)
 	if err != nil {
 		return nil, err
@@ -99,13 +99,13 @@ func lookIntoKernel(ctx context.Context, cfg *config.Config, name string, exact 
 		look.Name = name
 	} else {
 		// Without them the rest can be told as well.
-		look.Elsewhere, look.Blind = lookElsewhere(ns, o.Table.Max)
+		look.Elsewhere, look.Blind = readElsewhere(ns, o.Table.Max)
 	}
-	return look, lookAtEntries(ctx, look, ns, exact)
+	return look, readEntries(ctx, look, ns, exact)
 }
 
-// lookAtEntries reads a sample of the entries, or all.
-func lookAtEntries(ctx context.Context, look *diagnosis.Look, ns *netns.NS, exact bool) (err error) {
+// readEntries reads a sample of the entries, or all.
+func readEntries(ctx context.Context, look *diagnosis.Census, ns *netns.NS, exact bool) (err error) {
 	conn, err := ctnetlink.Dial(ns)
 	if err != nil {
 		return explainDial(err)
@@ -131,8 +131,8 @@ func lookAtEntries(ctx context.Context, look *diagnosis.Look, ns *netns.NS, exac
 // namespacesShown is how many of the fullest namespaces are printed.
 const namespacesShown = 5
 
-// lookElsewhere ranks the other namespaces by their entries.
-func lookElsewhere(own *netns.NS, limit uint64) (*diagnosis.Elsewhere, error) {
+// readElsewhere ranks the other namespaces by their entries.
+func readElsewhere(own *netns.NS, limit uint64) (*diagnosis.Elsewhere, error) {
 	known := watcher.Known{Own: own.Inode()}
 	defer func() { _ = known.Close() }() // it only read
 	if err := known.Search(); err != nil {
@@ -176,9 +176,9 @@ func explainDial(err error) error {
 	return err
 }
 
-// lookIntoText looks at the text of a table in a file, or on standard input if
+// readText looks at the text of a table in a file, or on standard input if
 // that is "-".
-func lookIntoText(cfg *config.Config, stdin io.Reader, name string) (*diagnosis.Look, error) {
+func readText(cfg *config.Config, stdin io.Reader, name string) (*diagnosis.Census, error) {
 	in := stdin
 	if name == "-" {
 		name = "standard input"

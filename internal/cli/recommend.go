@@ -114,7 +114,7 @@ func adviceFacts(cmd *cobra.Command, path, id string) (advice.Facts, error) {
 // tableFacts reads the table of this host. The values that ctwarden has raised do
 // not count as the administrator's.
 func tableFacts(ctx context.Context, cfg *config.Config) (facts advice.Facts, err error) {
-	look, err := lookIntoKernel(ctx, cfg, "", false)
+	look, err := readKernel(ctx, cfg, "", false)
 	if look == nil || look.Observation.Table.Buckets == 0 {
 		return facts, err
 	}

@@ -111,7 +111,7 @@ func eachLine(s *status.Status, row func(what, text string)) {
 		printTable(&s.Tables[i], s.Running, line)
 	}
 	printSources(s.Sources, s.Unheard, line)
-	printNamespaces(s.Neighbours, line)
+	printNamespaces(s.Namespaces, line)
 	if s.Audit != nil {
 		line("audit", "record %d, hash %.12s…", s.Audit.Seq, s.Audit.Hash)
 		if s.Audit.Error != "" {

@@ -41,7 +41,7 @@ func readDocument(text []byte, name string, ks []key) *document {
 			d.sections[section] = true
 		}
 	}
-	if d.problems = checkText(text, Origin{Place: FromFile, Name: name}); len(d.problems) > 0 {
+	if d.problems = checkText(text, Origin{Layer: FromFile, Name: name}); len(d.problems) > 0 {
 		return d
 	}
 	decoder := yaml.NewDecoder(bytes.NewReader(text))
@@ -74,7 +74,7 @@ func (d *document) syntax(text []byte, err error) {
 	if isYAML(bytes.Join(lines[:min(line, len(lines))], nil)) {
 		line++
 	}
-	origin := Origin{Place: FromFile, Name: d.name, Line: line}
+	origin := Origin{Layer: FromFile, Name: d.name, Line: line}
 	d.problems = append(d.problems, Problem{Origin: origin, Found: "not YAML: " + message})
 }
 
@@ -89,7 +89,7 @@ func isYAML(text []byte) bool {
 }
 
 func (d *document) origin(n *yaml.Node) Origin {
-	return Origin{Place: FromFile, Name: d.name, Line: n.Line, Column: n.Column}
+	return Origin{Layer: FromFile, Name: d.name, Line: n.Line, Column: n.Column}
 }
 
 func (d *document) report(n *yaml.Node, path, expected, found string) {

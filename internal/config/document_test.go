@@ -213,7 +213,7 @@ func TestProblemsAreTyped(t *testing.T) {
 		t.Fatalf("got %v, want three problems", err)
 	}
 	want := config.Problem{
-		Origin: config.Origin{Place: config.FromFile, Name: path, Line: 1, Column: 7},
+		Origin: config.Origin{Layer: config.FromFile, Name: path, Line: 1, Column: 7},
 		Key:    "mode", Expected: "one of observe, enforce", Found: `"on"`,
 	}
 	var first config.Problem

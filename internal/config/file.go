@@ -38,7 +38,7 @@ func readFile(path string, explicit bool) ([]byte, error) {
 	if err != nil {
 		return nil, fmt.Errorf("read configuration: %w", err)
 	}
-	whole := Origin{Place: FromFile, Name: path}
+	whole := Origin{Layer: FromFile, Name: path}
 	if !st.Mode().IsRegular() {
 		return nil, Problems{{Origin: whole, Expected: "a regular file", Found: typeName(st.Mode())}}
 	}

@@ -110,7 +110,7 @@ func environmentLayer(environ []string, ks []key, ps *Problems) layer {
 		if !strings.HasPrefix(name, variablePrefix) || strings.HasPrefix(name, testPrefix) {
 			continue
 		}
-		origin := Origin{Place: FromEnvironment, Name: name}
+		origin := Origin{Layer: FromEnvironment, Name: name}
 		path, ok := byName[name]
 		newName := renamedVariable(name)
 		switch {
@@ -149,7 +149,7 @@ func variables(ks []key) []string {
 func flagLayer(flags map[string]string, ks []key, ps *Problems) layer {
 	given := map[string]setting{}
 	for path, text := range flags {
-		origin := Origin{Place: FromFlag, Name: path}
+		origin := Origin{Layer: FromFlag, Name: path}
 		if !slices.ContainsFunc(ks, func(k key) bool { return k.path == path }) {
 			*ps = append(*ps, Problem{Origin: origin, Found: unknownKey, Hint: didYouMean(path, paths(ks))})
 			continue

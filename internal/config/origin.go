@@ -7,28 +7,28 @@ import (
 	"unicode"
 )
 
-// A Place is where values come from. The later ones prevail.
-type Place uint8
+// A Layer is where values come from. The later ones prevail.
+type Layer uint8
 
 // The places.
 const (
-	FromDefault Place = iota
+	FromDefault Layer = iota
 	FromFile
 	FromEnvironment
 	FromFlag
 )
 
 // String returns the name of the place.
-func (p Place) String() string {
+func (p Layer) String() string {
 	return [...]string{"default", "file", "environment", "flag"}[p]
 }
 
 // MarshalText implements encoding.TextMarshaler.
-func (p Place) MarshalText() ([]byte, error) { return []byte(p.String()), nil }
+func (p Layer) MarshalText() ([]byte, error) { return []byte(p.String()), nil }
 
 // An Origin is where one value was written. The zero Origin is a default.
 type Origin struct {
-	Place Place `json:"place"`
+	Layer Layer `json:"place"`
 	// Name is the path of the file, the name of the environment variable, or
 	// the key that the flag sets.
 	Name string `json:"name,omitempty"`
@@ -41,7 +41,7 @@ type Origin struct {
 // "environment CTWARDEN_MODE", "flag mode" or "default".
 func (o Origin) String() string {
 	name := printable(o.Name, 4096) // a path is of use only as a whole
-	switch o.Place {
+	switch o.Layer {
 	case FromFile:
 		if o.Line > 0 {
 			name += ":" + strconv.Itoa(o.Line)
@@ -51,15 +51,15 @@ func (o Origin) String() string {
 		}
 		return name
 	case FromEnvironment, FromFlag:
-		return o.Place.String() + " " + name
+		return o.Layer.String() + " " + name
 	}
-	return o.Place.String()
+	return o.Layer.String()
 }
 
 // compare orders origins as a reader looks for them: line by line.
 func (o Origin) compare(other Origin) int {
 	return cmp.Or(
-		cmp.Compare(o.Place, other.Place),
+		cmp.Compare(o.Layer, other.Layer),
 		cmp.Compare(o.Line, other.Line),
 		cmp.Compare(o.Column, other.Column),
 		cmp.Compare(o.Name, other.Name),

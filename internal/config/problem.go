@@ -25,7 +25,7 @@ func (p Problem) Error() string {
 	if p.Origin != (Origin{}) {
 		b.WriteString(p.Origin.String() + ": ")
 	}
-	if p.Key != "" && !(p.Origin.Place == FromFlag && p.Origin.Name == p.Key) {
+	if p.Key != "" && !(p.Origin.Layer == FromFlag && p.Origin.Name == p.Key) {
 		b.WriteString(printable(p.Key, maxQuoted) + ": ")
 	}
 	if p.Expected != "" {

@@ -62,7 +62,7 @@ func (c *Config) conflicts(ks []key, known Problems) Problems {
 // that prevails over the other.
 func (c *Config) conflict(r rule, low, high key) Problem {
 	subject, other, relation := low, high, "less than "
-	if c.origins[high.path].Place > c.origins[low.path].Place {
+	if c.origins[high.path].Layer > c.origins[low.path].Layer {
 		subject, other, relation = high, low, "more than "
 	}
 	if r.equal {
@@ -109,7 +109,7 @@ func (ps Problems) explains(path string) bool {
 		section, _ := split(p.Key)
 		switch {
 		case p.Key == "":
-			if p.Origin.Place == FromFile {
+			if p.Origin.Layer == FromFile {
 				return true
 			}
 		case p.Key == path, strings.HasPrefix(path, p.Key+"."):

@@ -8,7 +8,7 @@ import (
 	"github.com/ctwarden/ctwarden/internal/config"
 )
 
-func TestValuesAtOdds(t *testing.T) {
+func TestContradictingValues(t *testing.T) {
 	tests := []struct {
 		name, text string
 		environ    []string

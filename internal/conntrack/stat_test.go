@@ -132,7 +132,7 @@ func FuzzParseCPUStats(f *testing.F) {
 		if err != nil && conntrack.Printable(err.Error(), 4096) != err.Error() {
 			t.Errorf("the error is not printable: %q", err)
 		}
-		var tally conntrack.Tally
+		var tally conntrack.CounterSum
 		if got := tally.Add(rows); got != (conntrack.Counters{}) {
 			t.Errorf("the first reading counts %+v, want nothing", got)
 		}
@@ -178,7 +178,7 @@ func TestTally(t *testing.T) {
 		{"two wraps", [][]conntrack.CPUStat{drops(top), drops(0), drops(1 << 31), drops(top), drops(1)}, 1<<32 + 2, 0},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			var tally conntrack.Tally
+			var tally conntrack.CounterSum
 			var got conntrack.Counters
 			for _, rows := range c.readings {
 				got = tally.Add(rows)
@@ -194,7 +194,7 @@ func TestTally(t *testing.T) {
 }
 
 func TestTallyCountsEachCounter(t *testing.T) {
-	var tally conntrack.Tally
+	var tally conntrack.CounterSum
 	tally.Add([]conntrack.CPUStat{{}})
 	got := tally.Add([]conntrack.CPUStat{{
 		Entries: 99, ClashResolve: 98, Found: 97, Invalid: 96, Insert: 1, InsertFailed: 2, Drop: 3, EarlyDrop: 4,
@@ -213,7 +213,7 @@ func TestTallySeesAResetInAnyCounter(t *testing.T) {
 		"search_restart": {SearchRestart: 9}, "chaintoolong": {ChainTooLong: 9},
 	} {
 		t.Run(name, func(t *testing.T) {
-			var tally conntrack.Tally
+			var tally conntrack.CounterSum
 			tally.Add([]conntrack.CPUStat{was})
 			tally.Add([]conntrack.CPUStat{{}})
 			if tally.Resets() != 1 {
@@ -222,7 +222,7 @@ func TestTallySeesAResetInAnyCounter(t *testing.T) {
 		})
 	}
 	t.Run("entries is no counter", func(t *testing.T) {
-		var tally conntrack.Tally
+		var tally conntrack.CounterSum
 		tally.Add([]conntrack.CPUStat{{Entries: 9}})
 		tally.Add([]conntrack.CPUStat{{Entries: 3}})
 		if tally.Resets() != 0 {
@@ -232,7 +232,7 @@ func TestTallySeesAResetInAnyCounter(t *testing.T) {
 }
 
 func TestTallyRestartCountsFromZero(t *testing.T) {
-	var tally conntrack.Tally
+	var tally conntrack.CounterSum
 	tally.Restart()
 	tally.Add(drops(10))
 	tally.Restart()
@@ -250,7 +250,7 @@ func TestTallyRestartCountsFromZero(t *testing.T) {
 
 func TestTallyKeepsNoReference(t *testing.T) {
 	rows := drops(10)
-	var tally conntrack.Tally
+	var tally conntrack.CounterSum
 	tally.Add(rows)
 	rows[0].Drop = 12
 	if got := tally.Add(rows); got.Drop != 2 {

@@ -41,7 +41,7 @@ const gcLatest = time.Minute
 
 // preview lists the acts in the order of the policy's ladders, the mildest
 // first. Those that could free nothing are left out, but for the first.
-func (l *Look) preview(a *policy.Assessment) []Act {
+func (l *Census) preview(a *policy.Assessment) []Act {
 	acts := []Act{}
 	if l.from == fromKernel {
 		acts = append(acts, l.previewRaise(a))
@@ -64,7 +64,7 @@ func (l *Look) preview(a *policy.Assessment) []Act {
 	return acts
 }
 
-func (l *Look) previewRaise(a *policy.Assessment) Act {
+func (l *Census) previewRaise(a *policy.Assessment) Act {
 	t := &l.Observation.Table
 	act := Act{Type: policy.RaiseMax, Room: true}
 	to := min(t.Max+l.limits.Raise.MaxStep.Of(t.Max), a.Budget.Max)
@@ -84,7 +84,7 @@ func (l *Look) previewRaise(a *policy.Assessment) Act {
 	return act
 }
 
-func (l *Look) previewResize(a *policy.Assessment) (Act, bool) {
+func (l *Census) previewResize(a *policy.Assessment) (Act, bool) {
 	t, h := &l.Observation.Table, &l.limits.Hash
 	if h.MaxRatio == 0 || t.Buckets == 0 || t.Max <= h.MaxRatio*t.Buckets || a.Budget.Buckets <= t.Buckets {
 		return Act{}, false
@@ -105,7 +105,7 @@ func (l *Look) previewResize(a *policy.Assessment) (Act, bool) {
 // by now: so many fewer there are once it has worked. It works on what the
 // kernel gives from now on, so the first effect comes when the shorter time is
 // over, and the last when the longer one is.
-func (l *Look) previewShorten(t conntrack.Timeout, to uint32) Act {
+func (l *Census) previewShorten(t conntrack.Timeout, to uint32) Act {
 	from := l.Observation.Timeouts[t]
 	return Act{
 		Type:  policy.ShortenTimeout,
@@ -126,7 +126,7 @@ func costOfShorter(t conntrack.Timeout) string {
 	return "a handshake that takes longer starts again"
 }
 
-func (l *Look) previewAge(fates policy.Eligibilities) Act {
+func (l *Census) previewAge(fates policy.Eligibilities) Act {
 	left := l.limits.Shorten.Floors[conntrack.TCPTimeWait]
 	until := time.Duration(left) * time.Second
 	n := fates[policy.Eligible]
@@ -138,7 +138,7 @@ func (l *Look) previewAge(fates policy.Eligibilities) Act {
 	return l.capped(act, l.limits.Age.Cap)
 }
 
-func (l *Look) previewDelete(fates policy.Eligibilities) Act {
+func (l *Census) previewDelete(fates policy.Eligibilities) Act {
 	n := fates[policy.Eligible]
 	act := Act{
 		Type: policy.DeleteEntries, Text: fmt.Sprintf("delete UNREPLIED idle for %s", ui.Seconds(uint32(l.limits.Delete.MinIdle/time.Second))),
@@ -149,7 +149,7 @@ func (l *Look) previewDelete(fates policy.Eligibilities) Act {
 }
 
 // capped says what the cap of one act means.
-func (l *Look) capped(act Act, most conntrack.Permyriad) Act {
+func (l *Census) capped(act Act, most conntrack.Permyriad) Act {
 	switch most := most.Of(l.Observation.Table.Entries); {
 	case most == 0:
 		act.Held = policy.HeldNotPermitted.Sentence()
@@ -162,7 +162,7 @@ func (l *Look) capped(act Act, most conntrack.Permyriad) Act {
 }
 
 // scale estimates for the whole table.
-func (l *Look) scale(n uint64) uint64 {
+func (l *Census) scale(n uint64) uint64 {
 	return scaleTo(&l.Census.Summary, n, l.Observation.Table.Entries)
 }
 
@@ -173,4 +173,4 @@ func scaleTo(s *census.Summary, n, entries uint64) uint64 {
 	return uint64(float64(n) / float64(s.Seen) * float64(entries))
 }
 
-func (l *Look) scaledMargin(n uint64) uint64 { return l.margin(n).Of(l.Observation.Table.Entries) }
+func (l *Census) scaledMargin(n uint64) uint64 { return l.margin(n).Of(l.Observation.Table.Entries) }

@@ -13,7 +13,7 @@ import (
 
 // sampled is a look at a tenth of a table of 10,000 entries: 600 in SYN_SENT
 // for 60 s, 300 in LAST_ACK, 100 established.
-func sampled(t *testing.T, change func(*policy.Observation)) *Look {
+func sampled(t *testing.T, change func(*policy.Observation)) *Census {
 	t.Helper()
 	cfg := config.Default()
 	o := policy.Observation{

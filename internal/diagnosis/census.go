@@ -15,10 +15,10 @@ const (
 	fromText   = "text"
 )
 
-// A Look is at one table: it takes the entries, wherever they come from, and
+// A Census is at one table: it takes the entries, wherever they come from, and
 // remembers what a diagnosis needs, in constant memory. Begin and ReadText make
 // one. It is not safe for concurrent use.
-type Look struct {
+type Census struct {
 	// Name is how the namespace was asked for, where it is another one.
 	Name string
 	// Observation is the table that the entries are of. Of a text it has the
@@ -74,12 +74,12 @@ type Reading struct {
 
 // Begin makes ready to look at entries of the kernel's table that o tells of,
 // which live by the timeouts in it.
-func Begin(limits *policy.Limits, protect conntrack.Protect, o policy.Observation) *Look {
+func Begin(limits *policy.Limits, protect conntrack.Protect, o policy.Observation) *Census {
 	return begin(fromKernel, limits, protect, o)
 }
 
-func begin(from string, limits *policy.Limits, protect conntrack.Protect, o policy.Observation) *Look {
-	l := &Look{Observation: o, from: from, limits: *limits}
+func begin(from string, limits *policy.Limits, protect conntrack.Protect, o policy.Observation) *Census {
+	l := &Census{Observation: o, from: from, limits: *limits}
 	l.remove.rule, l.age.rule = limits.Rules(o.Timeouts, protect)
 	l.Census = census.New(census.Count{Timeouts: o.Timeouts, Deletable: l.remove.judge, Ageable: l.age.judge}, rand.Uint64())
 	for t := range l.shorter {
@@ -92,7 +92,7 @@ func begin(from string, limits *policy.Limits, protect conntrack.Protect, o poli
 }
 
 // Add looks at an entry. It keeps nothing of it.
-func (l *Look) Add(e *conntrack.Entry) {
+func (l *Census) Add(e *conntrack.Entry) {
 	l.Census.Add(e)
 	t := e.LivesBy()
 	if short, now := l.shorter[t], l.Observation.Timeouts[t]; short != 0 && e.Timeout <= now-short {

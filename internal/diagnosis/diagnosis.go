@@ -59,7 +59,7 @@ const topShown = 5
 
 // Diagnose draws the conclusions from what was added. Of an empty table there
 // is none but that it is empty.
-func (l *Look) Diagnose() *Diagnosis {
+func (l *Census) Diagnose() *Diagnosis {
 	o := &l.Observation
 	full := *o
 	full.Census, full.CensusAt = l.Census.Summary, o.Now
@@ -89,7 +89,7 @@ func (l *Look) Diagnose() *Diagnosis {
 
 // Facts are what the permanent fix is made of, without the cause. A text does
 // not say max, hash and memory.
-func (l *Look) Facts() advice.Facts {
+func (l *Census) Facts() advice.Facts {
 	o := &l.Observation
 	f := advice.Facts{
 		Source: "the table at " + o.At.UTC().Format("2006-01-02 15:04 UTC"), Peak: o.Table.Entries,
@@ -104,7 +104,7 @@ func (l *Look) Facts() advice.Facts {
 
 // causeIfFull asks the policy what it would hold for the cause if the table
 // were full of what it holds now.
-func (l *Look) causeIfFull(o policy.Observation) policy.Cause {
+func (l *Census) causeIfFull(o policy.Observation) policy.Cause {
 	o.Table.Max = max(o.Table.Entries, 1)
 	o.Table.Entries = o.Table.Max
 	o.Full, o.Elsewhere = 0, 0
@@ -113,7 +113,7 @@ func (l *Look) causeIfFull(o policy.Observation) policy.Cause {
 }
 
 // evidence lists the shares that the policy looks at.
-func (l *Look) evidence() []Share {
+func (l *Census) evidence() []Share {
 	s := &l.Census.Summary
 	var list []Share
 	for _, kind := range []struct {
@@ -129,7 +129,7 @@ func (l *Look) evidence() []Share {
 }
 
 // margin is by how much the share of n may be off, 95 times in 100.
-func (l *Look) margin(n uint64) conntrack.Permyriad {
+func (l *Census) margin(n uint64) conntrack.Permyriad {
 	const normal = 1.96 // standard errors of a normal distribution
 	return conntrack.Permyriad(normal*10000*l.Census.Summary.StandardError(n, l.Observation.Table.Entries) + 0.5)
 }
@@ -151,7 +151,7 @@ func sentenceOf(c policy.Cause, s *census.Summary) string {
 }
 
 // notes says what must be known to read the numbers rightly.
-func (l *Look) notes() []string {
+func (l *Census) notes() []string {
 	notes := []string{}
 	if l.Reading.Resized {
 		notes = append(notes, "the hash was resized during the look: entries are missing or were counted twice; look again")

@@ -17,7 +17,7 @@ const lineBytes = 16 << 10
 // conntrack -L print them, up to its end. It tells neither max nor timeouts:
 // idle times are by the kernel's defaults. Lines that are no entry are counted
 // as Unread; a text without any entry is not an error. An error is that of in.
-func ReadText(in io.Reader, limits *policy.Limits, protect conntrack.Protect) (*Look, error) {
+func ReadText(in io.Reader, limits *policy.Limits, protect conntrack.Protect) (*Census, error) {
 	// The zero moment is that of no census.
 	l := begin(fromText, limits, protect, policy.Observation{Now: 1, Timeouts: conntrack.DefaultTimeouts()})
 	if err := l.readLines(bufio.NewReaderSize(in, lineBytes)); err != nil {
@@ -27,7 +27,7 @@ func ReadText(in io.Reader, limits *policy.Limits, protect conntrack.Protect) (*
 	return l, nil
 }
 
-func (l *Look) readLines(in *bufio.Reader) error {
+func (l *Census) readLines(in *bufio.Reader) error {
 	for {
 		line, err := in.ReadSlice('\n')
 		l.Reading.Bytes += uint64(len(line))
@@ -47,7 +47,7 @@ func (l *Look) readLines(in *bufio.Reader) error {
 	}
 }
 
-func (l *Look) readLine(line string, tooLong bool) {
+func (l *Census) readLine(line string, tooLong bool) {
 	if !tooLong && (strings.TrimSpace(line) == "" || strings.HasPrefix(line, "conntrack v")) {
 		return // the end of what conntrack prints
 	}

@@ -161,13 +161,13 @@ func (d *run) check(o *policy.Observation) error {
 
 // makeAgent makes the agent that works on the sandbox.
 func (d *run) makeAgent(ctx context.Context) (err error) {
-	hurried := *d.Config
-	hurried.Limits = d.drillLimits()
+	shortened := *d.Config
+	shortened.Limits = d.drillLimits()
 	if d.log, err = audit.Open(filepath.Join(d.dir, "audit.jsonl"), audit.Options{}); err != nil {
 		return err
 	}
 	o := remediate.Options{
-		Dir: d.dir, Hash: hurried.Limits.Hash, Protect: d.Config.Protect, Ephemeral: d.sandbox.NS.Inode(),
+		Dir: d.dir, Hash: shortened.Limits.Hash, Protect: d.Config.Protect, Ephemeral: d.sandbox.NS.Inode(),
 		Find: func(inode uint32) (*netns.NS, error) {
 			if inode != d.sandbox.NS.Inode() {
 				return nil, os.ErrNotExist
@@ -191,7 +191,7 @@ func (d *run) makeAgent(ctx context.Context) (err error) {
 		return err
 	}
 	return d.open(ctx, agent.Options{
-		Version: d.Version, Boot: boot, Config: &hurried, Own: d.own, Table: d.sandbox.NS, Remediate: o,
+		Version: d.Version, Boot: boot, Config: &shortened, Own: d.own, Table: d.sandbox.NS, Remediate: o,
 		KernelLog: watcher.KernelLog{Kmsg: watcher.NewKmsg()}, Log: d.log, Logger: slog.New(slog.DiscardHandler), OnRecord: d.record,
 	})
 }
@@ -227,7 +227,7 @@ func (d *run) open(ctx context.Context, o agent.Options) error {
 	return nil
 }
 
-// drillLimits are the configured ones, hurried: a drill lasts for seconds. One
+// drillLimits are the configured ones with shorter times: a drill lasts for seconds. One
 // raise is enough to see.
 func (d *run) drillLimits() policy.Limits {
 	l := d.Config.Limits

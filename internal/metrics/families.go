@@ -142,8 +142,8 @@ func sourceFamilies() []family {
 func namespaceFamilies() []family {
 	neighbours := func(name, help string, value func(*watcher.NamespacesReport) float64) family {
 		return family{prometheus.GaugeValue, name, help, nil, func(s *snapshot, emit emitFunc) {
-			if s.Neighbours != nil {
-				emit(value(s.Neighbours))
+			if s.Namespaces != nil {
+				emit(value(s.Namespaces))
 			}
 		}}
 	}

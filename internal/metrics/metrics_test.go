@@ -59,7 +59,7 @@ func flooded() *status.Status {
 		Version: `1.0 "beta"`, Since: at,
 		Status:     loop.Status{At: at, Mode: policy.Enforce, Tables: []loop.TableStatus{own}, Errors: map[string]string{"save": "x"}},
 		Sources:    map[string]status.Source{"kmsg": {Status: watcher.Status{Alive: true, Lines: 7}}, "journald": {Status: watcher.Status{Lost: 2, Missed: 5, At: at}}},
-		Neighbours: &watcher.NamespacesReport{Namespaces: 200, Unread: 3, Hidden: 4, Entries: 9000, Most: 8000, SweepNS: 12e6},
+		Namespaces: &watcher.NamespacesReport{Namespaces: 200, Unread: 3, Hidden: 4, Entries: 9000, Most: 8000, SweepNS: 12e6},
 		Changed:    make([]remediate.Row, 3), Audit: &status.Audit{Checkpoint: audit.Checkpoint{Seq: 9}},
 	}
 }
@@ -126,7 +126,7 @@ func TestSeriesOfAStatus(t *testing.T) {
 
 func TestNoSeriesOfNamespacesThatAreNotWatched(t *testing.T) {
 	s := flooded()
-	s.Neighbours = nil
+	s.Namespaces = nil
 	if p := scrape(t, exporterOf(s)); strings.Contains(p, "ctwarden_netns_") {
 		t.Errorf("namespaces that are not watched have series:\n%s", p)
 	}

@@ -22,8 +22,8 @@ type Status struct {
 	Sources map[string]Source `json:"sources,omitempty"`
 	// Unheard says why the other sources are not read.
 	Unheard map[string]string `json:"sources_unheard,omitempty"`
-	// Neighbours are the other network namespaces, where they are watched.
-	Neighbours *watcher.NamespacesReport `json:"neighbours,omitempty"`
+	// Namespaces are the other network namespaces, where they are watched.
+	Namespaces *watcher.NamespacesReport `json:"neighbours,omitempty"`
 	// Changed are the kernel values that ctwarden replaced.
 	Changed []remediate.Row `json:"changed"`
 	// Ledger says why Changed is not known; "" where it is.

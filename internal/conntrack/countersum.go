@@ -1,8 +1,8 @@
 package conntrack
 
-// A Tally adds up the processors' 32-bit counters of one table into Counters
-// of 64 bits. The zero Tally is ready: its first reading is where counting
-// starts. A Tally must be fed from one source only, since procfs and ctnetlink
+// A CounterSum adds up the processors' 32-bit counters of one table into Counters
+// of 64 bits. The zero CounterSum is ready: its first reading is where counting
+// starts. A CounterSum must be fed from one source only, since procfs and ctnetlink
 // do not tell the same columns.
 //
 // A counter that went back has either wrapped or started anew. It wrapped if
@@ -12,7 +12,7 @@ package conntrack
 // or the namespace is another one with the same number. Then all counters of
 // all processors began at zero together, so all of them are counted from zero,
 // those that have already passed their old value included.
-type Tally struct {
+type CounterSum struct {
 	last   []CPUStat
 	total  Counters
 	resets uint64
@@ -24,7 +24,7 @@ type Tally struct {
 // processor that was not there before is where its counting starts; a row that
 // is missing keeps its place until it comes back. It keeps no reference to
 // rows.
-func (t *Tally) Add(rows []CPUStat) Counters {
+func (t *CounterSum) Add(rows []CPUStat) Counters {
 	known := min(len(rows), len(t.last))
 	reset := false
 	for i := range known {
@@ -45,7 +45,7 @@ func (t *Tally) Add(rows []CPUStat) Counters {
 // Restart makes the next reading count from zero, for a caller who knows that
 // the kernel's counters started anew. To say so twice before that reading is to
 // say it once.
-func (t *Tally) Restart() {
+func (t *CounterSum) Restart() {
 	if len(t.last) > 0 && !t.anew {
 		t.resets++
 		t.anew = true
@@ -54,7 +54,7 @@ func (t *Tally) Restart() {
 }
 
 // Resets is the number of times the kernel's counters started anew.
-func (t *Tally) Resets() uint64 { return t.resets }
+func (t *CounterSum) Resets() uint64 { return t.resets }
 
 // add counts from last to now; unsigned subtraction takes care of a wrap.
 func (c *Counters) add(now, last CPUStat) {
