@@ -27,9 +27,9 @@ type Act struct {
 	// Cost says what it costs, Bytes how much memory.
 	Cost  string `json:"cost"`
 	Bytes uint64 `json:"bytes,omitempty"`
-	// Fates says of the entries looked at which the act would touch, and why
+	// Eligibility says of the entries looked at which the act would touch, and why
 	// not the others.
-	Fates *policy.Eligibilities `json:"fates,omitempty"`
+	Eligibility *policy.Eligibilities `json:"fates,omitempty"`
 	// Held says why ctwarden would not make it.
 	Held string `json:"held,omitempty"`
 }
@@ -126,23 +126,23 @@ func costOfShorter(t conntrack.Timeout) string {
 	return "a handshake that takes longer starts again"
 }
 
-func (l *Census) previewAge(fates policy.Eligibilities) Act {
+func (l *Census) previewAge(counts policy.Eligibilities) Act {
 	left := l.limits.Shorten.Floors[conntrack.TCPTimeWait]
 	until := time.Duration(left) * time.Second
-	n := fates[policy.Eligible]
+	n := counts[policy.Eligible]
 	act := Act{
 		Type: policy.AgeEntries, Text: fmt.Sprintf("age closing entries to %d s", left),
-		Frees: l.scale(n), Margin: l.scaledMargin(n), From: until, Until: until + gcLatest, Fates: &fates,
+		Frees: l.scale(n), Margin: l.scaledMargin(n), From: until, Until: until + gcLatest, Eligibility: &counts,
 		Cost: "none for live connections: their next packet gives the time back",
 	}
 	return l.capped(act, l.limits.Age.Cap)
 }
 
-func (l *Census) previewDelete(fates policy.Eligibilities) Act {
-	n := fates[policy.Eligible]
+func (l *Census) previewDelete(counts policy.Eligibilities) Act {
+	n := counts[policy.Eligible]
 	act := Act{
 		Type: policy.DeleteEntries, Text: fmt.Sprintf("delete UNREPLIED idle for %s", ui.Seconds(uint32(l.limits.Delete.MinIdle/time.Second))),
-		Frees: l.scale(n), Margin: l.scaledMargin(n), Fates: &fates,
+		Frees: l.scale(n), Margin: l.scaledMargin(n), Eligibility: &counts,
 		Cost: "the next packet of a one-way flow makes its entry anew, behind NAT perhaps with another port",
 	}
 	return l.capped(act, l.limits.Delete.Cap)

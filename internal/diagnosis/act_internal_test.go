@@ -67,7 +67,7 @@ func TestALookScalesASample(t *testing.T) {
 	}
 	remove := act(found, policy.DeleteEntries)
 	if remove == nil || remove.Frees != 6000 || !strings.Contains(remove.Cost, "at most 2000 in one act") ||
-		remove.Fates[policy.Eligible] != 600 || remove.Fates[policy.SparedReplied] != 400 {
+		remove.Eligibility[policy.Eligible] != 600 || remove.Eligibility[policy.SparedReplied] != 400 {
 		t.Errorf("delete %+v", remove)
 	}
 	for _, a := range found.Acts {

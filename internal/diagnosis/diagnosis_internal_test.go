@@ -101,7 +101,7 @@ func TestTheCauseIsChurn(t *testing.T) {
 	if shorten == nil || shorten.Frees != idle || shorten.Margin != 0 {
 		t.Errorf("shorten %+v, want %d freed", shorten, idle)
 	}
-	if age == nil || age.Frees != long || age.Fates[policy.SparedWrongClass] != 30 {
+	if age == nil || age.Frees != long || age.Eligibility[policy.SparedWrongClass] != 30 {
 		t.Errorf("age %+v, want %d freed", age, long)
 	}
 }
@@ -112,8 +112,8 @@ func TestTheCauseIsHalfOpen(t *testing.T) {
 		t.Errorf("cause %s: %s", d.Cause, d.Sentence)
 	}
 	last := d.Acts[len(d.Acts)-1]
-	if last.Type != policy.DeleteEntries || last.Frees == 0 || last.Fates[policy.SparedTooYoung] == 0 ||
-		last.Frees+last.Fates[policy.SparedTooYoung] != 1000 {
+	if last.Type != policy.DeleteEntries || last.Frees == 0 || last.Eligibility[policy.SparedTooYoung] == 0 ||
+		last.Frees+last.Eligibility[policy.SparedTooYoung] != 1000 {
 		t.Errorf("delete %+v", last)
 	}
 	if len(d.Advice) == 0 || !strings.Contains(d.Advice[0].Text, "10.0.0.0/24") {

@@ -183,8 +183,8 @@ func (d *Diagnosis) printActs(s *screen) {
 		if f.Held != "" {
 			s.say("", "held: %s", f.Held)
 		}
-		if f.Fates != nil {
-			s.say("", "%s", spared(f.Fates))
+		if f.Eligibility != nil {
+			s.say("", "%s", spared(f.Eligibility))
 		}
 	}
 }

@@ -143,12 +143,12 @@ func TestWhatIsWrongIsFound(t *testing.T) {
 		},
 		"the hashsize that is in force": {change{"etc/modprobe.d/ct.conf": "options nf_conntrack hashsize=262000\n"}, nil},
 		"kube-proxy with its defaults": {
-			change{"proc/77/comm": "kube-proxy\n", "proc/77/cmdline": "kube-proxy\x00--v=2\x00"}, []string{"rivals kube-proxy: note"},
+			change{"proc/77/comm": "kube-proxy\n", "proc/77/cmdline": "kube-proxy\x00--v=2\x00"}, []string{"writers kube-proxy: note"},
 		},
 		"kube-proxy that leaves max alone": {
 			change{"proc/77/comm": "kube-proxy\n", "proc/77/cmdline": "kube-proxy\x00--conntrack-min\x0099\x00--conntrack-max-per-core\x000\x00"}, nil,
 		},
-		"tuned":           {change{"proc/78/comm": "tuned\n"}, []string{"rivals tuned: note"}},
+		"tuned":           {change{"proc/78/comm": "tuned\n"}, []string{"writers tuned: note"}},
 		"no audit folder": {change{"var/log/ctwarden/x": "-"}, []string{"storage audit log: note"}},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -250,7 +250,7 @@ func TestExamineThisHost(t *testing.T) {
 		areas[f.Area] = true
 		t.Logf("%-10s %-20s %-6s %s", f.Area, f.Check, f.Verdict, f.Text)
 	}
-	for _, area := range []string{"table", "ctnetlink", "sources", "sandbox", "storage", "rivals", "netns", "daemon"} {
+	for _, area := range []string{"table", "ctnetlink", "sources", "sandbox", "storage", "writers", "netns", "daemon"} {
 		if !areas[area] {
 			t.Errorf("nothing was checked of %s", area)
 		}

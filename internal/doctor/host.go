@@ -190,9 +190,9 @@ func (p *checker) checkClock() {
 
 // checkWriters looks for programs that set the same values.
 func (p *checker) checkWriters() {
-	const area = "rivals"
-	rivals := watcher.CompetingWriters(p.root)
-	for _, r := range rivals {
+	const area = "writers"
+	writers := watcher.CompetingWriters(p.root)
+	for _, r := range writers {
 		if r.Name != "kube-proxy" {
 			p.add(Note, area, r.Name, "", "pid %d may write the same values; ctwarden yields to it for a while when it does", r.PID)
 			continue
@@ -206,7 +206,7 @@ func (p *checker) checkWriters() {
 			"pid %d sets nf_conntrack_max at its start: at least %s, and %s for each core", r.PID,
 			orDefault(flags["conntrack-min"], "131072"), orDefault(flags["conntrack-max-per-core"], "32768"))
 	}
-	if len(rivals) == 0 {
+	if len(writers) == 0 {
 		p.add(Fine, area, "programs", "", "none is running that is known to write the same values")
 	}
 }

@@ -140,7 +140,7 @@ func sourceFamilies() []family {
 // namespaceFamilies are of the other network namespaces, where they are
 // watched.
 func namespaceFamilies() []family {
-	neighbours := func(name, help string, value func(*watcher.NamespacesReport) float64) family {
+	others := func(name, help string, value func(*watcher.NamespacesReport) float64) family {
 		return family{prometheus.GaugeValue, name, help, nil, func(s *snapshot, emit emitFunc) {
 			if s.Namespaces != nil {
 				emit(value(s.Namespaces))
@@ -148,17 +148,17 @@ func namespaceFamilies() []family {
 		}}
 	}
 	return []family{
-		neighbours("netns_found", "Other network namespaces.",
+		others("netns_found", "Other network namespaces.",
 			func(n *watcher.NamespacesReport) float64 { return float64(n.Namespaces) }),
-		neighbours("netns_unread", "Other network namespaces whose table could not be read.",
+		others("netns_unread", "Other network namespaces whose table could not be read.",
 			func(n *watcher.NamespacesReport) float64 { return float64(n.Unread) }),
-		neighbours("netns_hidden_processes", "Processes whose network namespace could not be read.",
+		others("netns_hidden_processes", "Processes whose network namespace could not be read.",
 			func(n *watcher.NamespacesReport) float64 { return float64(n.Hidden) }),
-		neighbours("netns_entries", "Entries in the tables of all other network namespaces.",
+		others("netns_entries", "Entries in the tables of all other network namespaces.",
 			func(n *watcher.NamespacesReport) float64 { return float64(n.Entries) }),
-		neighbours("netns_fullest_entries", "Entries in the fullest table of another network namespace.",
+		others("netns_fullest_entries", "Entries in the fullest table of another network namespace.",
 			func(n *watcher.NamespacesReport) float64 { return float64(n.Most) }),
-		neighbours("netns_sweep_seconds", "Time of the last sweep of all other network namespaces.",
+		others("netns_sweep_seconds", "Time of the last sweep of all other network namespaces.",
 			func(n *watcher.NamespacesReport) float64 { return float64(n.SweepNS) / 1e9 }),
 	}
 }

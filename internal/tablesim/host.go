@@ -198,16 +198,16 @@ func (h *Host) pass(step time.Duration) (logged bool) {
 		lines := h.kmsg.allow(h.clock, refused, noise)
 		noise = 0
 		if lines > 0 {
-			h.hear(i, lines)
+			h.addLogged(i, lines)
 			logged = true
 		}
 	}
 	return logged
 }
 
-// hear puts table full lines where a reader of the log would: without a number
+// addLogged puts table full lines where a reader of the log would: without a number
 // they are taken for the host's own.
-func (h *Host) hear(i int, lines uint32) {
+func (h *Host) addLogged(i int, lines uint32) {
 	if h.machine.Kernel.namesNetNS() {
 		h.tables[i].full += lines
 		return

@@ -141,6 +141,13 @@ func TestCheck(t *testing.T) {
 		"a command prints and exits": {
 			"cmd/ctwarden/run.go", "package main\nimport (\n\"fmt\"\n\"os\"\n)\nfunc f() {\nfmt.Println(1)\nos.Exit(1)\n}\n", nil,
 		},
+		"a word of the dialect": {
+			"watcher/kmsg.go", "package watcher\nfunc f() { roster := 1; _ = roster }\n",
+			[]string{
+				`kmsg.go:2: roster: "roster" is no word of the field: name what it is`,
+				`kmsg.go:2: roster: "roster" is no word of the field: name what it is`,
+			},
+		},
 		"init runs unasked": {
 			"watcher/kmsg.go", "package watcher\nfunc init() {}\n", []string{"kmsg.go:2: init runs unasked: let the caller call"},
 		},

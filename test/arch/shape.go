@@ -27,6 +27,14 @@ func bannedWords() []string {
 	}
 }
 
+// dialectWords are words that only the first version of ctwarden used. CONTRIBUTING.md says how names are chosen.
+func dialectWords() []string {
+	return []string{
+		"deed", "deeds", "fate", "fates", "hear", "keepsake", "lookout", "neighbour", "neighbours", "nobody", "patient",
+		"rival", "rivals", "roster", "somebody", "teller", "twin", "twins", "typist", "visits",
+	}
+}
+
 // checkDocs wants exactly one package comment in each directory, in doc.go.
 func (p *Package) checkDocs() []Violation {
 	var found []Violation
@@ -61,6 +69,11 @@ func (p *Package) checkNames() []Violation {
 		if f.Test {
 			continue
 		}
+		for _, id := range identifiers(f.Syntax) {
+			if w := wordOf(id.Name, dialectWords()); w != "" {
+				found = append(found, p.violation(f, id.Pos(), "%s: %q is no word of the field: name what it is", id.Name, w))
+			}
+		}
 		for _, id := range declared(f.Syntax) {
 			// A helper is also a thing of the kernel: what follows the second connection of FTP or SIP.
 			if w := bannedWord(id.Name, "helper", "helpers"); w != "" {
@@ -93,12 +106,29 @@ func declared(f *ast.File) []*ast.Ident {
 }
 
 func bannedWord(name string, except ...string) string {
+	return wordOf(name, slices.DeleteFunc(bannedWords(), func(w string) bool { return slices.Contains(except, w) }))
+}
+
+// wordOf returns the first word of a name that is in a list, or "".
+func wordOf(name string, list []string) string {
 	for _, w := range words(name) {
-		if slices.Contains(bannedWords(), w) && !slices.Contains(except, w) {
+		if slices.Contains(list, w) {
 			return w
 		}
 	}
 	return ""
+}
+
+// identifiers returns every name in a file, in the order of the text.
+func identifiers(f *ast.File) []*ast.Ident {
+	var names []*ast.Ident
+	ast.Inspect(f, func(n ast.Node) bool {
+		if id, ok := n.(*ast.Ident); ok {
+			names = append(names, id)
+		}
+		return true
+	})
+	return names
 }
 
 // words splits a name at its capitals, underscores, dots and dashes: "netnsHelper_test" is netns, helper, test.
