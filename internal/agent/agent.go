@@ -3,7 +3,6 @@ package agent
 import (
 	"context"
 	"errors"
-	"fmt"
 	"log/slog"
 	"maps"
 	"slices"
@@ -264,7 +263,6 @@ func (a *Agent) recordStart(o *Options, notes []record.Note) error {
 	return errors.Join(
 		a.Record(&record.Start{
 			Version: o.Version, Kernel: watcher.KernelRelease(), Boot: o.Boot, Mode: limits.Mode.String(), Ledger: notes,
-			Text: fmt.Sprintf("ctwarden %s starts on Linux %s, mode %s", o.Version, watcher.KernelRelease(), limits.Mode),
 		}),
 		a.Record(&record.Config{
 			Digest: limits.Digest(), Limits: *limits, Changes: config.Diff(config.Default(), *o.Config),
@@ -273,8 +271,10 @@ func (a *Agent) recordStart(o *Options, notes []record.Note) error {
 	)
 }
 
-// Record appends a record to the audit log. After an error, it is not durable.
+// Record describes a payload and makes its record durable. An error means that it
+// is not.
 func (a *Agent) Record(payload record.Payload) error {
+	record.Describe(payload)
 	r, err := a.log.Append(payload)
 	if err == nil && a.onRecord != nil {
 		a.onRecord(r)
@@ -323,13 +323,8 @@ func (a *Agent) openInbox() {
 // recordMissed records kernel lines from the time when ctwarden did not read the log.
 // They are too old to act on.
 func (a *Agent) recordMissed(source watcher.Source, m watcher.Missed) {
-	text := fmt.Sprintf("while ctwarden was not reading the kernel log, the kernel reported a full table %d times, last at %s",
-		m.Count, m.Last.UTC().Format(time.RFC3339))
-	if m.Lost > 0 {
-		text += fmt.Sprintf("; %d earlier lines were overwritten before they were read", m.Lost)
-	}
 	err := a.Record(&record.Missed{
-		Source: string(source), Count: m.Count, First: m.First, Last: m.Last, Boot: m.Boot, Lost: m.Lost, Text: text,
+		Source: string(source), Count: m.Count, First: m.First, Last: m.Last, Boot: m.Boot, Lost: m.Lost,
 	})
 	if err != nil {
 		a.logger.Error("record missed kernel lines", "error", err)

@@ -44,7 +44,7 @@ func TestMissedLinesAreOnlyRecorded(t *testing.T) {
 		if diff := cmp.Diff(want, got); diff != "" {
 			t.Errorf("record (-want +got):\n%s", diff)
 		}
-		if !strings.Contains(text, "3 times") || !strings.Contains(text, "2026-03-01T03:00:00Z") || strings.Contains(text, "40 lines") != (i == 0) {
+		if !strings.Contains(text, "3 times") || !strings.Contains(text, "2026-03-01T03:00:00Z") || strings.Contains(text, "40 earlier lines") != (i == 0) {
 			t.Errorf("it says %q", text)
 		}
 	}

@@ -100,17 +100,14 @@ func (s *Server) revert(ctx context.Context, by control.Peer, ask control.Reques
 	var err error
 	between := s.agent.loop.Between(ctx, func() (left func(*policy.State, uint32)) {
 		// No audit, no action.
-		err = s.agent.Record(&record.Revert{
-			Requester: asked, Force: ask.Force, Text: fmt.Sprintf("uid %d requested a revert of every value: %s", by.UID, cmp.Or(ask.Reason, "no reason given")),
-		})
+		err = s.agent.Record(&record.Revert{Requester: asked, Force: ask.Force})
 		if err != nil {
 			return s.remainingClaims(ctx)
 		}
 		answer.Outcomes, err = s.agent.kernel.Revert(ctx, ask.Force)
 		s.agent.refresh()
 		for i := range answer.Outcomes {
-			o := &answer.Outcomes[i]
-			err = errors.Join(err, s.agent.Record(&record.Outcome{Outcome: *o, Text: o.Sentence()}))
+			err = errors.Join(err, s.agent.Record(&record.Outcome{Outcome: answer.Outcomes[i]}))
 		}
 		return s.remainingClaims(ctx)
 	})

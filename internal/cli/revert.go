@@ -173,7 +173,9 @@ func recordRevert(cfg *config.Config, a control.Request) (add func(*policy.Outco
 		return add, log.Close, err
 	}
 	return func(out *policy.Outcome) error {
-		_, err := log.Append(&record.Outcome{Outcome: *out, Text: out.Sentence()})
+		payload := &record.Outcome{Outcome: *out}
+		record.Describe(payload)
+		_, err := log.Append(payload)
 		return err
 	}, log.Close, nil
 }

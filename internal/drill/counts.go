@@ -117,7 +117,7 @@ func (d *run) revert() error {
 	err = errors.Join(err, revertErr)
 	for i := range outcomes {
 		out := &outcomes[i]
-		err = errors.Join(err, d.agent.Record(&record.Outcome{Outcome: *out, Text: out.Sentence()}))
+		err = errors.Join(err, d.agent.Record(&record.Outcome{Outcome: *out}))
 		if !out.OK {
 			err = errors.Join(err, fmt.Errorf("put back: %s", out.Sentence()))
 		}

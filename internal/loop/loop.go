@@ -1,10 +1,8 @@
 package loop
 
 import (
-	"cmp"
 	"context"
 	"errors"
-	"fmt"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -139,8 +137,7 @@ func (l *Loop) do(ctx context.Context, fn func()) error {
 
 // Pause holds every decision for a while.
 func (l *Loop) Pause(ctx context.Context, by record.Requester) error {
-	text := fmt.Sprintf("paused by uid %d for %s: %s", by.UID, by.For, cmp.Or(by.Reason, "no reason given"))
-	return l.changeStates(ctx, &record.Pause{Requester: by, Text: text}, func(s *policy.State) {
+	return l.changeStates(ctx, &record.Pause{Requester: by}, func(s *policy.State) {
 		_, now := l.deps.Now()
 		s.Pause(now, by.For)
 	})
@@ -148,8 +145,7 @@ func (l *Loop) Pause(ctx context.Context, by record.Requester) error {
 
 // Resume ends a pause and closes the breaker.
 func (l *Loop) Resume(ctx context.Context, by record.Requester) error {
-	text := fmt.Sprintf("resumed by uid %d: %s", by.UID, cmp.Or(by.Reason, "no reason given"))
-	return l.changeStates(ctx, &record.Resume{Requester: by, Text: text}, (*policy.State).Resume)
+	return l.changeStates(ctx, &record.Resume{Requester: by}, (*policy.State).Resume)
 }
 
 // changeStates applies a request to every state, saves them for the next start,

@@ -16,7 +16,7 @@ func (l *Loop) recordChanges(t *table, p *policy.Plan) {
 	level := a.Level
 	if level != t.level && t.level == policy.Calm {
 		t.incident = l.incidentName(t)
-		l.record(&record.IncidentOpen{Edge: l.incidentEdge(t, &a.Observation, "opened")})
+		l.record(&record.IncidentOpen{Edge: l.incidentEdge(t, &a.Observation, "")})
 	}
 	if level != t.level {
 		l.record(&record.Level{
@@ -25,15 +25,13 @@ func (l *Loop) recordChanges(t *table, p *policy.Plan) {
 		})
 	}
 	for i := range p.Verdicts {
-		v := &p.Verdicts[i]
-		l.record(&record.Verdict{Incident: t.incident, NetNS: t.netns, Verdict: *v, Text: v.Sentence()})
+		l.record(&record.Verdict{Incident: t.incident, NetNS: t.netns, Verdict: p.Verdicts[i]})
 	}
 	for i := range p.Overrides {
 		ov := &p.Overrides[i]
-		r := &record.Override{NetNS: t.netns, Override: *ov, Text: ov.Sentence()}
+		r := &record.Override{NetNS: t.netns, Override: *ov}
 		if l.deps.LikelyWriter != nil {
 			r.Likely = l.deps.LikelyWriter(ov.Sysctl(), ov.Found)
-			r.Text += ", probably by " + r.Likely
 		}
 		l.record(r)
 	}
@@ -45,7 +43,7 @@ func (l *Loop) recordChanges(t *table, p *policy.Plan) {
 	}
 	l.recordHold(t, p)
 	if level == policy.Calm && t.level != policy.Calm {
-		l.record(&record.IncidentClose{Edge: l.incidentEdge(t, &a.Observation, "closed: the table is calm")})
+		l.record(&record.IncidentClose{Edge: l.incidentEdge(t, &a.Observation, "the table is calm")})
 		t.incident = ""
 	}
 	t.level = level
@@ -53,14 +51,13 @@ func (l *Loop) recordChanges(t *table, p *policy.Plan) {
 
 // incidentEdge is the payload of the record that the incident of a table begins or is
 // over.
-func (l *Loop) incidentEdge(t *table, o *policy.Observation, what string) record.Edge {
+func (l *Loop) incidentEdge(t *table, o *policy.Observation, why string) record.Edge {
 	r := record.Edge{
 		Incident: t.incident, NetNS: t.netns, Moment: o.Now, Entries: o.Table.Entries, Max: o.Table.Max,
-		Text: "incident " + t.incident + " " + what,
+		Why: why,
 	}
 	if t.netns != 0 {
 		r.Name = l.name(t.netns)
-		r.Text += " (" + r.Name + ")"
 	}
 	return r
 }
@@ -98,23 +95,9 @@ func (l *Loop) decision(t *table, p *policy.Plan) record.Decision {
 		Level: a.Level, Cause: a.Cause, State: t.state, Observation: a.Observation,
 		Budget: a.Budget, Plan: *p,
 	}
-	switch {
-	case p.Acts():
+	if p.Acts() {
 		r.Would = p.Actions[0].Would
-		for i := range p.Actions {
-			if i > 0 {
-				r.Text += ", "
-			}
-			r.Text += p.Actions[i].Sentence()
-		}
-		r.Text += ": " + p.Actions[0].Reason.Sentence()
-		if r.Would {
-			r.Text = "would " + r.Text
-		}
-	default:
-		r.Text = "held: " + p.Held.Sentence()
 	}
-	r.Text += " (" + a.Sentence() + ")"
 	return r
 }
 
@@ -125,22 +108,11 @@ func (l *Loop) recordCensus(t *table, look *CensusResult) {
 		return
 	}
 	t.censusRecorded = t.censusAt
-	c := &t.census
-	text := fmt.Sprintf("of %d entries read, %s are unreplied, %s closing, %s established; %d may be deleted, %d aged",
-		c.Seen, policy.Percent(c.Share(c.Unreplied)), policy.Percent(c.Share(c.Closing)),
-		policy.Percent(c.Share(c.Established)), c.Deletable, c.Ageable)
-	l.record(&record.Census{Incident: t.incident, NetNS: t.netns, Summary: *c, Top: look.Top, Text: text})
+	l.record(&record.Census{Incident: t.incident, NetNS: t.netns, Summary: t.census, Top: look.Top})
 }
 
 func (l *Loop) recordSignal(t *table, s *policy.Signal) {
-	text := "kernel log: table full, dropping packet"
-	if s.Named {
-		text = fmt.Sprintf("kernel log: table full in netns %d, dropping packet", s.NetNS)
-	}
-	if s.Count > 1 {
-		text += fmt.Sprintf(" (%d times)", s.Count)
-	}
-	l.record(&record.Signal{Incident: t.incident, Signal: *s, Text: text})
+	l.record(&record.Signal{Incident: t.incident, Signal: *s})
 }
 
 // incidentName names an incident after the second it began in: sortable, and

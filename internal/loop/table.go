@@ -90,7 +90,7 @@ func (l *Loop) closeIncident(t *table, why string) {
 	}
 	t.recorder.endStretch()
 	l.flush(t)
-	l.record(&record.IncidentClose{Edge: l.incidentEdge(t, &t.plan.Assessment.Observation, "closed: "+why)})
+	l.record(&record.IncidentClose{Edge: l.incidentEdge(t, &t.plan.Assessment.Observation, why)})
 	t.incident = ""
 }
 

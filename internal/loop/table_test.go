@@ -68,6 +68,7 @@ func (h *host) deps() loop.Deps {
 			return policy.Outcome{Action: act, OK: true, Before: act.From, After: act.To}
 		},
 		Record: func(payload record.Payload) error {
+			record.Describe(payload)
 			text := fmt.Sprintf("%+v", payload)
 			h.mu.Lock()
 			defer h.mu.Unlock()

@@ -162,7 +162,7 @@ func (l *Loop) act(ctx context.Context, t *table, p *policy.Plan) []policy.Outco
 			out = l.deps.Apply(ctx, t.incident, action)
 		}
 		outcomes = append(outcomes, out)
-		err := l.deps.Record(&record.Outcome{Incident: t.incident, Outcome: out, Text: out.Sentence()})
+		err := l.deps.Record(&record.Outcome{Incident: t.incident, Outcome: out})
 		l.reportOnce("record", err)
 		if err != nil {
 			break

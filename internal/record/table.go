@@ -42,6 +42,8 @@ type Edge struct {
 	Max      uint64          `json:"max"`
 	// Name is what people call the namespace, unless it is the own one.
 	Name string `json:"netns_name,omitempty"`
+	// Why is what closed the incident. It is part of the text only.
+	Why  string `json:"-"`
 	Text string `json:"text"`
 }
 
