@@ -12,6 +12,7 @@ import (
 	"github.com/ctwarden/ctwarden/internal/ctnetlink"
 	"github.com/ctwarden/ctwarden/internal/netns"
 	"github.com/ctwarden/ctwarden/internal/record"
+	"github.com/ctwarden/ctwarden/internal/sysctl"
 	"github.com/ctwarden/ctwarden/policy"
 )
 
@@ -202,23 +203,24 @@ func (k *Kernel) Dumping() (done func()) {
 }
 
 // Can says what may be written in a namespace, by opening the files and
-// writing nothing. Entries is what is known of deleting: not yet whether the
+// writing nothing. What can't be found out may not be written. Entries is what is known of deleting: not yet whether the
 // kernel compares ids is no obstacle, because the first deletion asks that.
 func (k *Kernel) Can(inode uint32) policy.Kernel {
 	var can policy.Kernel
 	own := k.options.Own
-	_ = own.Do(func() error { // only a closed namespace fails, and then nothing is permitted
-		can.MaxWritable = k.sysctls.writable(conntrack.SysctlMax)
-		can.BucketsWritable = k.sysctls.writable(conntrack.SysctlBuckets)
-		return nil
+	_ = own.Do(func() (err error) {
+		if can.MaxWritable, err = sysctl.Writable(k.sysctls.path(conntrack.SysctlMax)); err == nil {
+			can.BucketsWritable, err = sysctl.Writable(k.sysctls.path(conntrack.SysctlBuckets))
+		}
+		return err
 	})
 	ns, err := k.find(inode)
 	if err != nil {
 		return can
 	}
-	_ = ns.Do(func() error {
-		can.TimeoutsWritable = k.sysctls.writable(conntrack.UDP.Sysctl())
-		return nil
+	_ = ns.Do(func() (err error) {
+		can.TimeoutsWritable, err = sysctl.Writable(k.sysctls.path(conntrack.UDP.Sysctl()))
+		return err
 	})
 	if c, err := ctnetlink.Dial(ns); err == nil {
 		can.Entries = k.features().DeleteByID != ctnetlink.No && c.Close() == nil

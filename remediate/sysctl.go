@@ -153,15 +153,6 @@ func (s sysctls) writeText(name, text string) error {
 	return s.at("wrote " + name)
 }
 
-// writable reports whether the file could be opened for writing.
-func (s sysctls) writable(name string) bool {
-	f, err := os.OpenFile(s.path(name), os.O_WRONLY, 0)
-	if err != nil {
-		return false
-	}
-	return f.Close() == nil
-}
-
 // explained adds what an errno means here.
 func explained(err error) error {
 	for _, e := range [...]struct {

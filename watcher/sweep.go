@@ -13,6 +13,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/ctwarden/ctwarden/internal/conntrack"
+	"github.com/ctwarden/ctwarden/internal/sysctl"
 )
 
 // A Sweep is the result of reading all namespaces once.
@@ -101,7 +102,7 @@ func (k *Known) readEntries(proc int, p *knownNamespace) (uint64, error) {
 		k.rows = k.rows[:0] // the sysctl has no counters
 		n, err := unix.Pread(p.count, k.buf, 0)
 		if err == nil {
-			return parseSysctl(k.buf[:n])
+			return sysctl.Parse(k.buf[:n])
 		}
 		p.close()
 	}

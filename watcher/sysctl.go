@@ -11,6 +11,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/ctwarden/ctwarden/internal/conntrack"
+	"github.com/ctwarden/ctwarden/internal/sysctl"
 )
 
 // Timeouts reads the timeouts that are in force in the namespace. One that
@@ -43,7 +44,7 @@ func (r *TableReader) timeouts() (conntrack.Timeouts, error) {
 			return conntrack.Timeouts{}, fmt.Errorf("read timeout: %w", err)
 		}
 		found = true
-		n, err := parseSysctl(text)
+		n, err := sysctl.Parse(text)
 		if err != nil {
 			return conntrack.Timeouts{}, fmt.Errorf("read %s: %w", r.sysctl(t.Sysctl()), err)
 		}
@@ -124,7 +125,7 @@ func (r *TableReader) Access() (Access, error) {
 			conntrack.SysctlMax: &a.Max, conntrack.SysctlBuckets: &a.Buckets, conntrack.TCPTimeWait.Sysctl(): &a.Timeouts,
 		} {
 			var err error
-			if *may, err = writable(r.sysctl(name)); err != nil {
+			if *may, err = sysctl.Writable(r.sysctl(name)); err != nil {
 				return err
 			}
 		}
@@ -137,56 +138,4 @@ func (r *TableReader) Access() (Access, error) {
 		return Access{}, fmt.Errorf("probe sysctls: %w", err)
 	}
 	return a, nil
-}
-
-// writable opens a sysctl for writing and closes it, which changes nothing. The
-// open also checks capabilities (net_ctl_permissions in net/sysctl_net.c), which
-// access(2) does not. A file without a write bit is not opened.
-func writable(path string) (bool, error) {
-	stat, err := os.Stat(path)
-	if err != nil {
-		return false, err
-	}
-	if stat.Mode().Perm()&0o222 == 0 {
-		return false, nil
-	}
-	fd, err := unix.Open(path, unix.O_WRONLY|unix.O_CLOEXEC, 0)
-	if errors.Is(err, unix.EACCES) || errors.Is(err, unix.EPERM) || errors.Is(err, unix.EROFS) {
-		return false, nil
-	}
-	if err != nil {
-		return false, &fs.PathError{Op: "open", Path: path, Err: err}
-	}
-	return true, unix.Close(fd)
-}
-
-// parseSysctl reads a decimal number and its newline. A negative one stands
-// for the unsigned 32-bit number that the kernel holds.
-func parseSysctl(text []byte) (uint64, error) {
-	if n := len(text); n > 0 && text[n-1] == '\n' {
-		text = text[:n-1]
-	}
-	digits := text
-	negative := len(text) > 0 && text[0] == '-'
-	if negative {
-		digits = text[1:]
-	}
-	var n uint64
-	for _, c := range digits {
-		if c < '0' || '9' < c || n > math.MaxUint32 {
-			return 0, badNumber(text)
-		}
-		n = n*10 + uint64(c-'0')
-	}
-	if len(digits) == 0 || n > math.MaxUint32 || negative && n > 1<<31 {
-		return 0, badNumber(text)
-	}
-	if negative {
-		n = uint64(-uint32(n))
-	}
-	return n, nil
-}
-
-func badNumber(text []byte) error {
-	return fmt.Errorf("not a number of 32 bits: %s", conntrack.Printable(string(text), 40))
 }

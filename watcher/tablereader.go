@@ -11,6 +11,7 @@ import (
 
 	"github.com/ctwarden/ctwarden/internal/conntrack"
 	"github.com/ctwarden/ctwarden/internal/netns"
+	"github.com/ctwarden/ctwarden/internal/sysctl"
 )
 
 // ErrNoTable reports that there is no connection tracking table to read: the
@@ -212,7 +213,7 @@ func (r *TableReader) readNumber(f *os.File) (uint64, error) {
 	if err != nil {
 		return 0, err
 	}
-	n, err := parseSysctl(text)
+	n, err := sysctl.Parse(text)
 	if err != nil {
 		return 0, fmt.Errorf("read %s: %w", f.Name(), err)
 	}

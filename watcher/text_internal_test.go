@@ -4,6 +4,7 @@ import (
 	"testing"
 
 	"github.com/ctwarden/ctwarden/internal/conntrack"
+	"github.com/ctwarden/ctwarden/internal/sysctl"
 )
 
 func FuzzHostText(f *testing.F) {
@@ -28,9 +29,9 @@ func FuzzHostText(f *testing.F) {
 		if size, ok := slabinfo(text, 4096); ok && (size < 240 || size > 4096) {
 			t.Errorf("slabinfo(%q) = %d", text, size)
 		}
-		v, err := parseSysctl(text)
+		v, err := sysctl.Parse(text)
 		if v > 1<<32-1 || err != nil && v != 0 {
-			t.Errorf("parseSysctl(%q) = %d, %v", text, v, err)
+			t.Errorf("sysctl.Parse(%q) = %d, %v", text, v, err)
 		}
 		printable(t, err)
 	})

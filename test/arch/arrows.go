@@ -12,11 +12,13 @@ func arrows() map[string][]string {
 	return map[string][]string{
 		"policy": {"internal/conntrack", "internal/census"},
 		// policy: what is measured is an Observation of it, and which namespaces are watched one by one it decides.
-		"watcher": {"policy", "internal/conntrack", "internal/ctnetlink", "internal/netns"},
+		"watcher": {"policy", "internal/conntrack", "internal/ctnetlink", "internal/netns", "internal/sysctl"},
 		// ui: words of the shell, for the commands that undo a change.
-		"remediate":          {"policy", "internal/conntrack", "internal/ctnetlink", "internal/netns", "internal/record", "internal/ui"},
+		"remediate":          {"policy", "internal/conntrack", "internal/ctnetlink", "internal/netns", "internal/record", "internal/ui", "internal/sysctl"},
 		"internal/conntrack": {},
 		"internal/netns":     {},
+		// conntrack: printable text in an error.
+		"internal/sysctl":    {"internal/conntrack"},
 		"internal/ui":        {"internal/conntrack"},
 		"internal/census":    {"internal/conntrack"},
 		"internal/ctnetlink": {"internal/conntrack", "internal/netns"},
