@@ -18,15 +18,15 @@ import (
 	"github.com/ctwarden/ctwarden/watcher"
 )
 
-// Somebody waits with a finger on the tab key: how long a log is read, and how
-// many incidents are offered.
+// The bounds of a completion, for which a user waits: the time to read a log, and the
+// number of incidents.
 const (
 	completionTime = time.Second
 	maxCompletions = 50
 )
 
-// addCompletions tells the shells which words a command and its flags take.
-// Where that can't be told, files are offered only if a file is taken.
+// addCompletions sets the completions of the arguments and flags of a command and its
+// subcommands. Shells offer files only where a file is expected.
 func addCompletions(c *cobra.Command) {
 	for _, sub := range c.Commands() {
 		addCompletions(sub)
@@ -47,13 +47,13 @@ func addCompletions(c *cobra.Command) {
 			offer = cobra.NoFileCompletions
 		}
 		if _, known := c.GetFlagCompletionFunc(f.Name); offer != nil && !known {
-			// It fails for a flag that is none, or one that is known already.
+			// It fails only for an unknown or a registered flag.
 			_ = c.RegisterFlagCompletionFunc(f.Name, offer)
 		}
 	})
 }
 
-// completeArgs returns what offers the words that follow a command; nil offers files.
+// completeArgs returns the completion of a command's arguments; nil completes files.
 func completeArgs(c *cobra.Command) cobra.CompletionFunc {
 	switch c.CommandPath() {
 	case "ctwarden incident show", "ctwarden incident report", "ctwarden replay":
@@ -67,8 +67,8 @@ func completeArgs(c *cobra.Command) cobra.CompletionFunc {
 	return nil
 }
 
-// completeIncidents offers "last" and the names of the newest incidents, with what
-// their beginning said. A log that can't be read has none.
+// completeIncidents returns "last" and the newest incidents with their first sentence.
+// A log that is not readable has none.
 func completeIncidents(cmd *cobra.Command, given []string, _ string) ([]cobra.Completion, cobra.ShellCompDirective) {
 	if len(given) > 0 && cmd.Args != nil && cmd.Args(cmd, given) == nil {
 		return nil, cobra.ShellCompDirectiveNoFileComp
@@ -88,7 +88,7 @@ func completeIncidents(cmd *cobra.Command, given []string, _ string) ([]cobra.Co
 
 // incidentNames returns the newest incidents of a log, the newest first.
 func incidentNames(ctx context.Context, path string) []cobra.Completion {
-	// A log of another host may hold anything, and a shell takes the name.
+	// A log of another host is untrusted, and the shell inserts the name.
 	plain := regexp.MustCompile(`^[A-Za-z0-9._-]+$`)
 	var names []cobra.Completion
 	for r, err := range audit.Read(ctx, path, audit.Filter{Kinds: []record.Kind{record.KindIncidentOpen}}) {
@@ -106,7 +106,7 @@ func incidentNames(ctx context.Context, path string) []cobra.Completion {
 	return names[:min(len(names), maxCompletions)]
 }
 
-// completeKinds goes on with a list of kinds of records.
+// completeKinds completes the last element of a list of record kinds.
 func completeKinds(_ *cobra.Command, _ []string, word string) ([]cobra.Completion, cobra.ShellCompDirective) {
 	before := word[:strings.LastIndex(word, ",")+1]
 	var offers []cobra.Completion
@@ -121,8 +121,8 @@ func completeModes(*cobra.Command, []string, string) ([]cobra.Completion, cobra.
 	return []cobra.Completion{policy.Enforce.String(), policy.Observe.String()}, cobra.ShellCompDirectiveNoFileComp
 }
 
-// completeScenarios offers those that come with ctwarden; a shell offers files
-// where none of them fits.
+// completeScenarios returns the built-in scenarios; the shell offers files if none
+// matches.
 func completeScenarios(_ *cobra.Command, given []string, _ string) ([]cobra.Completion, cobra.ShellCompDirective) {
 	if len(given) > 0 {
 		return nil, cobra.ShellCompDirectiveNoFileComp
@@ -136,8 +136,8 @@ func completeScenarios(_ *cobra.Command, given []string, _ string) ([]cobra.Comp
 	return offers, cobra.ShellCompDirectiveDefault
 }
 
-// completeNamespaces offers the names of the other network namespaces, as far as
-// this user may see them.
+// completeNamespaces returns the names of the other network namespaces that this user
+// may see.
 func completeNamespaces(*cobra.Command, []string, string) ([]cobra.Completion, cobra.ShellCompDirective) {
 	var known watcher.Known
 	defer func() { _ = known.Close() }() // it only read

@@ -26,7 +26,7 @@ func newConfig() *cobra.Command {
 func newConfigCheck() *cobra.Command {
 	return &cobra.Command{
 		Use:   "check [FILE]",
-		Short: "say every mistake of the configuration, with its line",
+		Short: "list every mistake of the configuration, with its line",
 		Example: `  ctwarden config check
   ctwarden config check ./new.yaml`,
 		Args: cobra.MaximumNArgs(1),
@@ -42,7 +42,7 @@ func newConfigCheck() *cobra.Command {
 			if err := agent.CheckWeb(cfg); err != nil {
 				return err
 			}
-			_, err = fmt.Fprintln(cmd.OutOrStdout(), "the configuration is fine")
+			_, err = fmt.Fprintln(cmd.OutOrStdout(), "the configuration is valid")
 			return err
 		},
 	}
@@ -51,7 +51,7 @@ func newConfigCheck() *cobra.Command {
 func newConfigShow() *cobra.Command {
 	return &cobra.Command{
 		Use:     "show",
-		Short:   "print the configuration in force, and where each value comes from",
+		Short:   "print the configuration in force, with the origin of each value",
 		Example: `  ctwarden config show`,
 		Args:    cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
@@ -67,7 +67,7 @@ func newConfigShow() *cobra.Command {
 func newConfigReference() *cobra.Command {
 	return &cobra.Command{
 		Use:     "reference",
-		Short:   "print every key with its default and what it means",
+		Short:   "print every key with its default and its meaning",
 		Example: `  ctwarden config reference > ctwarden.yaml`,
 		Args:    cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
@@ -76,21 +76,20 @@ func newConfigReference() *cobra.Command {
 	}
 }
 
-// loadForPaths returns the configuration for a command that needs to know where
-// things lie and nothing else. A mistake in the file must not keep the record
-// closed or the kernel's values changed: the defaults serve then, and it is
-// said.
+// loadForPaths returns the configuration for a command that needs its paths only. A
+// mistake in the file must not prevent reading the audit log or restoring values: the
+// command then uses the default paths and prints a warning.
 func loadForPaths(cmd *cobra.Command) (*config.Config, error) {
 	cfg, err := config.Load(configSource(cmd))
 	if _, mistaken := errors.AsType[config.Problems](err); mistaken {
 		defaults := config.Default()
-		_, err = fmt.Fprintln(cmd.ErrOrStderr(), "ctwarden: the configuration has mistakes (see: ctwarden config check); the default places are used")
+		_, err = fmt.Fprintln(cmd.ErrOrStderr(), "ctwarden: the configuration has mistakes: using the default paths (run: ctwarden config check)")
 		return &defaults, err
 	}
 	return cfg, err
 }
 
-// configSource says where the configuration comes from.
+// configSource returns the source of the configuration, with the flags applied.
 func configSource(cmd *cobra.Command) config.Source {
 	path, err := cmd.Flags().GetString("config")
 	src := config.Source{Path: path, Explicit: true, Environ: os.Environ()}

@@ -28,23 +28,22 @@ func newDiagnose() *cobra.Command {
 	var namespace, from string
 	cmd := &cobra.Command{
 		Use:   "diagnose",
-		Short: "what the table is made of, why it fills, and what could be done",
-		Long: `Diagnose looks into the table: it reads entries for a quarter of a second, an
-unbiased sample, or all of them with --exact. It says what they are, what the
-cause would be if the table filled with them, what each act of ctwarden would
-free and cost, who has the most entries, what to change for good, and which
-other network namespaces hold the most. It changes nothing and needs no daemon,
-but CAP_NET_ADMIN.
+		Short: "show what the table contains, why it fills, and what would help",
+		Long: `Diagnose reads an unbiased sample of the table for a quarter of a second, or the
+whole table with --exact. It prints the kinds of entries, the cause if the table
+filled with them, what each action of ctwarden would free and cost, the addresses
+with the most entries, the permanent fix, and the other network namespaces with the
+most entries. It changes nothing. It needs no daemon, but CAP_NET_ADMIN.
 
-With --from it reads the text of /proc/net/nf_conntrack or of conntrack -L, so
-that a table of another machine can be diagnosed after the fact.`,
+With --from it reads the text of /proc/net/nf_conntrack or of conntrack -L, to
+diagnose the table of another machine.`,
 		Example: `  ctwarden diagnose
   ctwarden diagnose --netns web        a name of ip netns, a container, a pod, a unit, a path, a pid or an inode number
   ssh gw cat /proc/net/nf_conntrack | ctwarden diagnose --from -`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if from != "" && (namespace != "" || exact) {
-				return usageError{errors.New("--from reads a text: it goes with neither --netns nor --exact"), cmd.CommandPath()}
+				return usageError{errors.New("--from reads a text: it can't be combined with --netns or --exact"), cmd.CommandPath()}
 			}
 			cfg, err := config.Load(configSource(cmd))
 			if err != nil {
@@ -69,12 +68,12 @@ that a table of another machine can be diagnosed after the fact.`,
 	flags := cmd.Flags()
 	flags.BoolVar(&asJSON, "json", false, "print as JSON")
 	flags.BoolVar(&exact, "exact", false, "read the whole table, however long it takes")
-	flags.StringVar(&namespace, "netns", "", "look into another network namespace: `name`, path, pid or inode number")
+	flags.StringVar(&namespace, "netns", "", "diagnose another network namespace: `name`, path, pid or inode number")
 	flags.StringVar(&from, "from", "", "read the text of a table from `file`, or from standard input (-)")
 	return cmd
 }
 
-// defaultWidth is that of what is not a terminal.
+// defaultWidth is the width of output that is not a terminal, in columns.
 const defaultWidth = 80
 
 // readKernel looks into the table of a namespace; "" is our own. There is a
@@ -92,13 +91,13 @@ func readKernel(ctx context.Context, cfg *config.Config, name string, exact bool
 	}
 	if o.Absent {
 		return nil, hint(errors.New("there is no table: nf_conntrack is not loaded"),
-			"modprobe nf_conntrack   # a firewall rule that looks at connections loads it, too")
+			"modprobe nf_conntrack   # a firewall rule that uses connection tracking loads it, too")
 	}
 	look = diagnosis.Begin(&cfg.Limits, cfg.Protect, o)
 	if foreign {
 		look.Name = name
 	} else {
-		// Without them the rest can be told as well.
+		// The diagnosis is complete without them.
 		look.Elsewhere, look.Blind = readElsewhere(ns, o.Table.Max)
 	}
 	return look, readEntries(ctx, look, ns, exact)
@@ -142,7 +141,7 @@ func readElsewhere(own *netns.NS, limit uint64) (*diagnosis.Elsewhere, error) {
 	return diagnosis.Rank(&sweep, limit, namespacesShown), nil
 }
 
-// openNamespace opens what a person named.
+// openNamespace opens the namespace of a name; "" is the own one.
 func openNamespace(name string) (ns *netns.NS, foreign bool, err error) {
 	own, err := netns.Current()
 	if err != nil || name == "" {
@@ -157,7 +156,7 @@ func openNamespace(name string) (ns *netns.NS, foreign bool, err error) {
 		case errors.Is(err, fs.ErrNotExist):
 			err = hint(err, "ip netns list; lsns -t net")
 		case errors.Is(err, fs.ErrPermission):
-			err = hint(err, "sudo ctwarden diagnose --netns NAME   # takes CAP_SYS_ADMIN and CAP_SYS_PTRACE")
+			err = hint(err, "sudo ctwarden diagnose --netns NAME   # needs CAP_SYS_ADMIN and CAP_SYS_PTRACE")
 		}
 		return nil, false, err
 	}
@@ -168,7 +167,7 @@ func openNamespace(name string) (ns *netns.NS, foreign bool, err error) {
 func explainDial(err error) error {
 	switch {
 	case errors.Is(err, fs.ErrPermission):
-		return hint(err, "sudo ctwarden diagnose   # to list entries takes CAP_NET_ADMIN in the network namespace",
+		return hint(err, "sudo ctwarden diagnose   # listing entries needs CAP_NET_ADMIN in the network namespace",
 			"sudo cat /proc/net/nf_conntrack | ctwarden diagnose --from -")
 	case errors.Is(err, errors.ErrUnsupported):
 		return hint(err, "modprobe nf_conntrack_netlink", "cat /proc/net/nf_conntrack | ctwarden diagnose --from -")
@@ -197,8 +196,8 @@ func readText(cfg *config.Config, stdin io.Reader, name string) (*diagnosis.Cens
 	}
 	look.Reading.Took = time.Since(start)
 	if look.Census.Summary.Seen == 0 {
-		return nil, hint(fmt.Errorf("read %s: no entry of a table in it (%d lines were not understood)", name, look.Reading.Unread),
-			"cat /proc/net/nf_conntrack >table.txt   # or conntrack -L, on the machine in trouble")
+		return nil, hint(fmt.Errorf("read %s: no conntrack entry found (%d lines not recognised)", name, look.Reading.Unread),
+			"cat /proc/net/nf_conntrack >table.txt   # or conntrack -L, on the machine to diagnose")
 	}
 	return look, nil
 }

@@ -53,10 +53,10 @@ func TestDiagnoseRefuses(t *testing.T) {
 		code int
 		want string
 	}{
-		"a text and a namespace": {[]string{"--from", "-", "--netns", "x"}, exitUsage, "goes with neither"},
-		"a text and exact":       {[]string{"--from", "-", "--exact"}, exitUsage, "goes with neither"},
+		"a text and a namespace": {[]string{"--from", "-", "--netns", "x"}, exitUsage, "combined with --netns or --exact"},
+		"a text and exact":       {[]string{"--from", "-", "--exact"}, exitUsage, "combined with --netns or --exact"},
 		"no such file":           {[]string{"--from", "/no/such/file"}, exitError, "no such file"},
-		"an empty text":          {[]string{"--from", empty}, exitError, "no entry of a table"},
+		"an empty text":          {[]string{"--from", empty}, exitError, "no conntrack entry"},
 		"no such namespace":      {[]string{"--netns", "no-such"}, exitError, "no network namespace is named"},
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -14,14 +14,14 @@ func newDoctor() *cobra.Command {
 	var asJSON bool
 	cmd := &cobra.Command{
 		Use:   "doctor",
-		Short: "what this kernel, this host and these privileges permit, and what is wrong",
+		Short: "check what this kernel, this host and these privileges permit",
 		Long: `Doctor checks what ctwarden depends on: the module, the table, what the kernel's
 netlink can really do (by trying it in a namespace of its own), privileges, the
 kernel log and the journal, storage, the clock, other programs and files that
 set the same values, and the other namespaces. It changes nothing.
 
-It checks with the rights of whoever runs it; what the running daemon may do, it
-asks the daemon. The exit code is 3 if something is wrong.`,
+It checks with the privileges of its user, and queries the running daemon for the
+daemon's own. The exit code is 3 if something is wrong.`,
 		Example: `  ctwarden doctor
   ctwarden doctor --json | jq '.findings[] | select(.verdict == "wrong")'`,
 		Args: cobra.NoArgs,
@@ -41,7 +41,7 @@ asks the daemon. The exit code is 3 if something is wrong.`,
 	return cmd
 }
 
-// printFindings prints, and fails if something is wrong.
+// printFindings prints the findings, and returns errFound if one is wrong.
 func printFindings(out io.Writer, found []doctor.Finding, asJSON bool) error {
 	bad := doctor.CountWrong(found)
 	if asJSON {

@@ -13,17 +13,17 @@ func newDrill() *cobra.Command {
 	var hostWide, asJSON bool
 	cmd := &cobra.Command{
 		Use:   "drill",
-		Short: "a fire drill on this kernel: flood, detect, act, verify, clean up",
+		Short: "run a fire drill on this kernel: flood, detect, act, verify, clean up",
 		Long: `Drill makes a network namespace of its own, floods its table with real packets,
-and lets the daemon's loop deal with it: it deletes entries and shortens
-timeouts there, and there only. A few long-lived connections carry data
-throughout; they must survive.
+and runs the daemon's loop on it. The loop deletes entries and shortens timeouts in
+that namespace only. A few long-lived connections carry data throughout; they must
+survive.
 
-nf_conntrack_max is one number for the whole host. Without --host-wide it is not
-touched: raising it is told as "would". With --host-wide it is really raised,
-and put back at the end. Ctrl-C cleans up at any moment.`,
+nf_conntrack_max is one number for the whole host. Without --host-wide the drill
+plans to raise it and does not. With --host-wide the drill raises it, and restores it
+at the end. Ctrl-C restores every value at any time.`,
 		Example: `  ctwarden drill
-  ctwarden drill --host-wide   # raises max for real, and puts it back`,
+  ctwarden drill --host-wide   # really raises max, and restores it`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			cfg, err := config.Load(configSource(cmd))
@@ -41,7 +41,7 @@ and put back at the end. Ctrl-C cleans up at any moment.`,
 			return err
 		},
 	}
-	cmd.Flags().BoolVar(&hostWide, "host-wide", false, "really raise nf_conntrack_max, and put it back")
+	cmd.Flags().BoolVar(&hostWide, "host-wide", false, "really raise nf_conntrack_max, and restore it")
 	cmd.Flags().BoolVar(&asJSON, "json", false, "print the audit records instead of a timeline")
 	return cmd
 }

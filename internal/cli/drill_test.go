@@ -141,7 +141,7 @@ func TestDrillWithoutWritableMaxIsRefused(t *testing.T) {
 	if err := ns.Do(drill.Start); err != nil {
 		t.Fatal(err)
 	}
-	if err := drill.Wait(); err == nil || !strings.Contains(c.output(), "can't be written") {
+	if err := drill.Wait(); err == nil || !strings.Contains(c.output(), "is not writable") {
 		t.Errorf("drill: %v\n%s", err, c.output())
 	}
 	if strings.Contains(c.output(), "flood") {

@@ -16,7 +16,7 @@ import (
 	"github.com/ctwarden/ctwarden/watcher"
 )
 
-// A drillProgress prints a drill as it happens: one line for each second and each
+// A drillProgress prints the progress of a drill: one line for each second and each
 // record, with the time since the flood began.
 type drillProgress struct {
 	w    io.Writer
@@ -26,7 +26,7 @@ type drillProgress struct {
 	start time.Time
 }
 
-// timed prints one line under the present time.
+// timed prints a line with the time since the flood began.
 func (p *drillProgress) timed(format string, args ...any) {
 	if p.json {
 		return
@@ -40,7 +40,7 @@ func (p *drillProgress) timed(format string, args ...any) {
 	fmt.Fprintf(p.w, "%s  %s\n", at, audit.Sanitise(fmt.Sprintf(format, args...)))
 }
 
-// plain prints a line that belongs to no moment of the flood.
+// plain prints a line without a time.
 func (p *drillProgress) plain(format string, args ...any) {
 	if !p.json {
 		p.mu.Lock()
@@ -50,20 +50,20 @@ func (p *drillProgress) plain(format string, args ...any) {
 }
 
 func (p *drillProgress) begin(plan drill.Plan) {
-	p.plain("ctwarden drill: a flood in a network namespace of its own (netns %d), on Linux %s", plan.NetNS, watcher.KernelRelease())
-	p.plain("%d new UDP flows/s that nobody answers, %d short TCP connections/s, and %d long-lived ones that must survive",
+	p.plain("ctwarden drill: floods a network namespace of its own (netns %d), on Linux %s", plan.NetNS, watcher.KernelRelease())
+	p.plain("sends %d new UDP flows/s without reply, %d short TCP connections/s, and %d long-lived ones that must survive",
 		plan.Rate, plan.ShortRate, plan.LongConns)
 	if plan.HostWide {
-		p.plain("nf_conntrack_max of this host is %d; it will be raised and put back", plan.Max)
+		p.plain("nf_conntrack_max of this host is %d; the drill raises and restores it", plan.Max)
 	} else {
-		p.plain("nf_conntrack_max of this host is %d; nothing outside the namespace is written (see --host-wide)", plan.Max)
+		p.plain("nf_conntrack_max of this host is %d; the drill writes nothing outside the namespace (see --host-wide)", plan.Max)
 	}
 	p.mu.Lock()
 	p.start = time.Now()
 	p.mu.Unlock()
 }
 
-// sample tells how full the table is.
+// sample prints how full the table is.
 func (p *drillProgress) sample(s *loop.Status, refused uint64) {
 	if len(s.Tables) == 0 {
 		return
@@ -80,44 +80,45 @@ func (p *drillProgress) sample(s *loop.Status, refused uint64) {
 	p.timed("%s", text)
 }
 
-// record tells one record of the loop.
+// record prints a record of the loop.
 func (p *drillProgress) record(r audit.Record) {
 	if p.json {
 		p.mu.Lock()
 		defer p.mu.Unlock()
-		_ = printRecord(p.w, true, r) // the reader went away: the drill goes on to its end
+		_ = printRecord(p.w, true, r) // a closed pipe does not end the drill
 		return
 	}
 	switch r.Kind {
-	case record.KindSample: // the fill is told as it is
+	case record.KindSample: // sample prints it
 		return
-	case record.KindStart, record.KindConfig: // begin says it, and they come before
+	case record.KindStart, record.KindConfig: // begin prints it
 		return
 	}
 	p.timed("%-8s %s", strings.TrimPrefix(string(r.Kind), "incident."), r.Sentence())
 }
 
-// end sums up.
+// end prints the summary.
 func (p *drillProgress) end(s *drill.Summary) {
 	p.plain("")
-	p.plain("lines of the kernel heard   %d", s.KernelLines)
-	p.plain("packets sent, lost          %d, %d", s.Sent, s.Refused)
+	p.plain("kernel log lines            %d", s.KernelLines)
+	p.plain("packets sent                %d", s.Sent)
+	p.plain("packets lost                %d", s.Refused)
 	raised := fmt.Sprint(s.Raised)
 	if s.OnlyPlanned > 0 {
-		raised = fmt.Sprintf("%d, and %d told as would", s.Raised, s.OnlyPlanned)
+		raised = fmt.Sprintf("%d (%d more planned and not done: --host-wide is not set)", s.Raised, s.OnlyPlanned)
 	}
 	p.plain("max raised                  %s", raised)
 	p.plain("timeouts shortened          %d", s.Shortened)
-	p.plain("entries deleted             %d in %d acts", s.Entries, s.Deleted)
+	p.plain("entries deleted             %d in %d actions", s.Entries, s.Deleted)
 	for _, kind := range []policy.ActionType{policy.RaiseMax, policy.DeleteEntries} {
 		if result, ok := s.Verdicts[kind]; ok {
 			p.plain("verdict on %-16s %s", kind, result)
 		}
 	}
-	p.plain("verdict on %-16s due after %s: the drill does not wait for it", policy.ShortenTimeout, s.TimeoutVerdictAfter)
+	p.plain("verdict on %-16s too early to judge: it takes %s", policy.ShortenTimeout, s.TimeoutVerdictAfter)
 	p.plain("short TCP connections       %d made", s.ShortConns)
 	p.plain("long-lived connections      %d of %d alive, %d round trips, slowest %s", s.Alive, s.LongConns, s.RoundTrips, s.Slowest.Round(time.Millisecond/10))
 	if s.Unchanged > 0 {
-		p.plain("kernel values               all %d as before", s.Unchanged)
+		p.plain("kernel values               all %d restored", s.Unchanged)
 	}
 }

@@ -16,7 +16,7 @@ import (
 	"github.com/ctwarden/ctwarden/internal/ui"
 )
 
-// hinted is an error with advice: a command to paste, where there is one.
+// hinted is an error with hints: commands to paste.
 type hinted struct {
 	error
 	hints []string
@@ -24,7 +24,7 @@ type hinted struct {
 
 func (h hinted) Unwrap() error { return h.error }
 
-// hint adds advice to an error; nil stays nil.
+// hint adds hints to an error; nil stays nil.
 func hint(err error, hints ...string) error {
 	if err == nil {
 		return nil
@@ -58,7 +58,7 @@ func printError(w io.Writer, err error) int {
 	return code
 }
 
-// hintsFor returns an error's own advice, or what is known of its kind.
+// hintsFor returns the hints of an error, or those of its kind.
 func hintsFor(err error) []string {
 	var hints []string
 	if own, ok := errors.AsType[hinted](err); ok {

@@ -27,7 +27,7 @@ func newIncident() *cobra.Command {
 	c := &cobra.Command{
 		Use:        "incident",
 		SuggestFor: []string{"incidents", "report", "list", "events"},
-		Short:      "what happened, what was done, why, whether it helped, and how to undo it",
+		Short:      "show what happened, what ctwarden did and why, and how to undo it",
 		Example: `  ctwarden incident list
   ctwarden incident report last
   ctwarden incident report INC-20261120T190000Z -o report.html`,
@@ -36,12 +36,12 @@ func newIncident() *cobra.Command {
 	return c
 }
 
-// logFlag adds the flag that names another log than the configured one.
+// logFlag adds the flag for a log other than the configured one.
 func logFlag(cmd *cobra.Command, path *string) {
-	cmd.Flags().StringVar(path, "log", "", "read this audit log instead of the configured one: a `file`, as brought from another host")
+	cmd.Flags().StringVar(path, "log", "", "read this audit log instead of the configured one: a `file`, perhaps of another host")
 }
 
-// logPath returns where the audit log is.
+// logPath returns the path of the audit log: the given one, or the configured one.
 func logPath(cmd *cobra.Command, given string) (string, error) {
 	path := given
 	if path == "" {
@@ -55,7 +55,7 @@ func logPath(cmd *cobra.Command, given string) (string, error) {
 	case err == nil && there.IsDir():
 		return "", hint(fmt.Errorf("read audit log: %s is a directory", path), cmd.CommandPath()+" --log "+ui.Quote(filepath.Join(path, "audit.jsonl")))
 	case errors.Is(err, fs.ErrNotExist) && given == "":
-		return "", hint(fmt.Errorf("read audit log: %w", err), "ctwarden status   # has the daemon ever run here?")
+		return "", hint(fmt.Errorf("read audit log: %w", err), "ctwarden status   # shows whether the daemon runs")
 	case errors.Is(err, fs.ErrNotExist):
 		return "", fmt.Errorf("read audit log: %w", err)
 	}
@@ -71,8 +71,8 @@ func sameLog(command, path string) string {
 	return command + " --log " + ui.Quote(path)
 }
 
-// readIncidents feeds the chosen records of a log to a grouper. A file in which no
-// line is a record is no log: an error.
+// readIncidents adds the selected records of a log to a grouper. A file without any
+// record is an error.
 func readIncidents(ctx context.Context, path string, f audit.Filter, g *incident.Grouper) error {
 	records, strange := 0, 0
 	for r, err := range audit.Read(ctx, path, f) {
@@ -90,7 +90,7 @@ func readIncidents(ctx context.Context, path string, f audit.Filter, g *incident
 	return checkRecords(path, records, strange)
 }
 
-// checkRecords is the error about a file that has lines, and no record among them.
+// checkRecords returns an error for a file that has lines and no record among them.
 func checkRecords(path string, records, strange int) error {
 	if records > 0 || strange == 0 {
 		return nil
@@ -115,7 +115,7 @@ func readIncident(ctx context.Context, path, id string) (incident.Incident, erro
 	}
 	switch {
 	case !known && id == "last":
-		return found, hint(fmt.Errorf("no incident in %s: the table has not been near its limit since the log begins", path), "ctwarden status")
+		return found, hint(fmt.Errorf("no incident in %s: the table has not been near its limit since the log began", path), "ctwarden status")
 	case !known:
 		return found, hint(fmt.Errorf("no incident %q in %s", id, path), sameLog("ctwarden incident list", path))
 	}
@@ -129,9 +129,9 @@ func readIncident(ctx context.Context, path, id string) (incident.Incident, erro
 	}
 	whole, ok := one.Find(found.ID)
 	if !ok {
-		return found, fmt.Errorf("read incident %s: the log has changed meanwhile", found.ID)
+		return found, fmt.Errorf("read incident %s: the log changed while it was read", found.ID)
 	}
-	// What only the rest of the log tells.
+	// These depend on the rest of the log.
 	whole.Changed, whole.Status, whole.Partial = found.Changed, found.Status, found.Partial
 	return whole, nil
 }
@@ -142,7 +142,7 @@ func newIncidentList() *cobra.Command {
 	var asJSON bool
 	cmd := &cobra.Command{
 		Use:   "list",
-		Short: "the incidents, newest first",
+		Short: "list the incidents, newest first",
 		Example: `  ctwarden incident list
   ctwarden incident list -n 0 --json`,
 		Args: cobra.NoArgs,
@@ -168,14 +168,14 @@ func newIncidentList() *cobra.Command {
 		},
 	}
 	logFlag(cmd, &path)
-	cmd.Flags().IntVarP(&most, "lines", "n", 50, "how many of the newest; 0 is all")
+	cmd.Flags().IntVarP(&most, "lines", "n", 50, "print at most this many of the newest; 0 is all")
 	cmd.Flags().BoolVar(&asJSON, "json", false, "print as JSON")
 	return cmd
 }
 
 func printIncidents(out io.Writer, g *incident.Grouper, path string) error {
 	if g.Len() == 0 {
-		_, err := fmt.Fprintln(out, "no incidents: the table has not been near its limit since the log begins")
+		_, err := fmt.Fprintln(out, "no incidents: the table has not been near its limit since the log began")
 		return err
 	}
 	w := ui.NewTable(out)
@@ -204,7 +204,7 @@ func newIncidentShow() *cobra.Command {
 	var asJSON bool
 	cmd := &cobra.Command{
 		Use:   "show ID|last",
-		Short: "one incident in a few lines",
+		Short: "show one incident in a few lines",
 		Example: `  ctwarden incident show last
   ctwarden incident list`,
 		Args: cobra.ExactArgs(1),
@@ -235,14 +235,13 @@ func newIncidentReport() *cobra.Command {
 	var asJSON, force bool
 	cmd := &cobra.Command{
 		Use:   "report ID|last",
-		Short: "the whole report of one incident",
-		Long: `Report tells all that the audit log holds about one incident: what happened, what
-was lost and what would have been lost otherwise, each decision with its reason
-and whether it helped, what it cost, how to undo it, and the permanent fix.
+		Short: "print the whole report of one incident",
+		Long: `Report prints all that the audit log has about one incident: what happened, what
+was lost and what would have been lost without ctwarden, each decision with its
+reason and its verdict, what it cost, how to undo it, and the permanent fix.
 
-With -o the ending of the file's name says in which form: .html is one page that
-needs nothing else, .md is for a post-mortem, .json for programs, .txt is what a
-terminal shows.`,
+With -o the extension of the file selects the format: .html is one self-contained
+page, .md is for a post-mortem, .json for programs, .txt is the text of a terminal.`,
 		Example: "  ctwarden incident report last -o report.html",
 		Args:    cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
@@ -277,8 +276,8 @@ terminal shows.`,
 	return cmd
 }
 
-// reportWriter returns what writes a report into a file of that name, or to a
-// terminal.
+// reportWriter returns the function that writes a report to a file of that name, or to
+// a terminal.
 func reportWriter(name string, asJSON bool, p review.TextOptions) (func(*review.Report, io.Writer) error, error) {
 	text := func(p review.TextOptions) func(*review.Report, io.Writer) error {
 		return func(r *review.Report, w io.Writer) error { return r.WriteText(w, p) }
@@ -287,7 +286,7 @@ func reportWriter(name string, asJSON bool, p review.TextOptions) (func(*review.
 	case asJSON && (name == "" || ext == ".json"), ext == ".json":
 		return (*review.Report).WriteJSON, nil
 	case asJSON:
-		return nil, fmt.Errorf("--json with -o %s: the name says another form", name)
+		return nil, fmt.Errorf("--json with -o %s: the extension means another format", name)
 	case name == "":
 		return text(p), nil
 	case ext == ".html" || ext == ".htm":
@@ -320,8 +319,8 @@ func writeFile(name string, text []byte, force bool) error {
 	return nil
 }
 
-// textOptions are those of a writer: a terminal of some width, with colours unless
-// the person does not want them (https://no-color.org), or a file.
+// textOptions returns the options of a writer: a file, or a terminal with its width,
+// and with colours unless NO_COLOR is set (https://no-color.org).
 func textOptions(w io.Writer) review.TextOptions {
 	p := review.TextOptions{Width: 100}
 	if n, err := strconv.Atoi(os.Getenv("COLUMNS")); err == nil && n > 0 {

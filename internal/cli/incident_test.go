@@ -234,7 +234,7 @@ func TestReplayIsCloseToRecord(t *testing.T) {
 		t.Errorf("limits that may raise max evicted %d, those that may not %d", other, model)
 	}
 	out, _ := runCommand(t, exitOK, "replay", "last", "--log", drillLog)
-	for _, want := range []string{"counted", "set nf_conntrack_max", "and evicted", "those in force on this host; --config FILE"} {
+	for _, want := range []string{"counted", "set nf_conntrack_max", "and evicted", "those in force on this host (others: --config FILE)"} {
 		if !strings.Contains(out, want) {
 			t.Errorf("the replay lacks %q:\n%s", want, out)
 		}

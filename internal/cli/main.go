@@ -13,7 +13,7 @@ const (
 	exitOK    = 0
 	exitError = 1
 	exitUsage = 2
-	exitFound = 3 // a check found something
+	exitFound = 3 // a check found a problem
 	// exitConfig is EX_CONFIG of sysexits.h, for systemd alone: the unit's
 	// RestartPreventExitStatus= names it.
 	exitConfig = 78
@@ -38,11 +38,11 @@ func New(version string) *cobra.Command {
 		Version: version,
 		Short:   "keep the connection tracking table from filling",
 		Long: `ctwarden keeps the Linux connection tracking table from filling, unattended:
-it hears the kernel, measures the table, acts within bounds, checks whether it
-helped, can undo everything, and writes down why.`,
-		Example: `  ctwarden status            how the table stands, and what ctwarden changed
+it reads the kernel log, measures the table, acts within bounds, verifies the effect,
+can revert every change, and records the reasons.`,
+		Example: `  ctwarden status            how full the table is, and what ctwarden changed
   ctwarden drill             a fire drill in a namespace of its own
-  ctwarden revert            put every kernel value back`,
+  ctwarden revert            restore every kernel value`,
 		SilenceErrors: true,
 		SilenceUsage:  true,
 	}
@@ -72,12 +72,12 @@ func newVersion() *cobra.Command {
 	}
 }
 
-// A configError is what is written wrong in the configuration of the daemon:
-// another start would end the same.
+// A configError is a mistake in the configuration of the daemon: a restart would fail
+// again.
 type configError struct{ error }
 
 func (e configError) Unwrap() error { return e.error }
 
-// errFound says that a check found something: exit code 3. What it found was
-// printed already, so it has no text of its own.
+// errFound makes the exit code 3: a check found a problem. The command has printed the
+// problem, so this error is not printed.
 var errFound = errors.New("a check found something")

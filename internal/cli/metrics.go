@@ -9,10 +9,10 @@ import (
 func newMetrics() *cobra.Command {
 	return &cobra.Command{
 		Use:   "metrics",
-		Short: "print the running daemon's metrics, as a Prometheus server reads them",
-		Long: `Metrics prints what the control socket answers to GET /metrics. To have it
-collected, set metrics.textfile (a file for node_exporter) or metrics.listen (an
-address of its own), or put a proxy before the socket.`,
+		Short: "print the running daemon's metrics, as a Prometheus server scrapes them",
+		Long: `Metrics prints the response of the control socket to GET /metrics. To have the
+metrics scraped, set metrics.textfile (a file for node_exporter) or metrics.listen (an
+address), or put a proxy before the socket.`,
 		Example: `  ctwarden metrics | promtool check metrics`,
 		Args:    cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {

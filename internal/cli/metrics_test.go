@@ -59,7 +59,7 @@ func TestMetricsInTextfileAndOnSocket(t *testing.T) {
 	if err != nil || len(left) > 0 {
 		t.Errorf("old figures are left: %v, %v", left, err)
 	}
-	if text, code := c.run("metrics"); code != 1 || !strings.Contains(text, "no daemon answers") {
+	if text, code := c.run("metrics"); code != 1 || !strings.Contains(text, "no daemon listens") {
 		t.Errorf("without a daemon: exit %d\n%s", code, text)
 	}
 }

@@ -17,18 +17,18 @@ import (
 	"github.com/ctwarden/ctwarden/internal/ui"
 )
 
-// explainControl says what to do about an error of package control.
+// explainControl adds hints to an error of package control.
 func explainControl(cmd *cobra.Command, cfg *config.Config, err error) error {
 	switch {
 	case control.NoDaemon(err):
-		return hint(fmt.Errorf("no daemon answers on %s", cfg.Control.Socket), "systemctl status ctwarden")
+		return hint(fmt.Errorf("no daemon listens on %s", cfg.Control.Socket), "systemctl status ctwarden")
 	case errors.Is(err, fs.ErrPermission):
-		return hint(err, "sudo "+ui.Quote(os.Args...), "sudo usermod -a -G ctwarden \"$USER\"   # lets you ask without sudo, after the next login")
+		return hint(err, "sudo "+ui.Quote(os.Args...), "sudo usermod -a -G ctwarden \"$USER\"   # permits requests without sudo, after the next login")
 	}
 	return err
 }
 
-// request has the running daemon do something, and reads its answer.
+// request sends a request to the running daemon and decodes the response.
 func request(cmd *cobra.Command, what string, a control.Request, answer any) error {
 	cfg, err := loadForPaths(cmd)
 	if err != nil {
@@ -49,15 +49,15 @@ func newPause() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:        "pause",
 		SuggestFor: []string{"stop", "hold", "disable"},
-		Short:      "have the daemon decide nothing for a while",
-		Long: `Pause has the running daemon watch and record, and change nothing, until the time
-is over or "ctwarden resume". What it changed before stays. Who asked, and why, is
-in the audit log.`,
+		Short:      "suspend the daemon's actions for a time",
+		Long: `Pause makes the running daemon watch and record, and change nothing, until the
+time has passed or "ctwarden resume". Earlier changes stay. The audit log has the
+user and the reason.`,
 		Example: `  ctwarden pause --for 1h --reason "new firewall rules"`,
 		Args:    cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if a.Reason == "" {
-				return hint(usageError{errors.New("--reason is needed: whoever reads the audit log will ask"), cmd.CommandPath()}, exampleLines(cmd)...)
+				return hint(usageError{errors.New("--reason is needed, for the audit log"), cmd.CommandPath()}, exampleLines(cmd)...)
 			}
 			if a.For < time.Second {
 				return usageError{fmt.Errorf("--for %s: at least 1s is needed", a.For), cmd.CommandPath()}
@@ -73,8 +73,8 @@ in the audit log.`,
 			return err
 		},
 	}
-	cmd.Flags().DurationVar(&a.For, "for", time.Hour, "how long, up to 720h")
-	cmd.Flags().StringVar(&a.Reason, "reason", "", "why, for the audit log")
+	cmd.Flags().DurationVar(&a.For, "for", time.Hour, "length of the pause, up to 720h")
+	cmd.Flags().StringVar(&a.Reason, "reason", "", "reason, for the audit log")
 	return cmd
 }
 
@@ -83,7 +83,7 @@ func newResume() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:        "resume",
 		SuggestFor: []string{"unpause", "continue", "enable"},
-		Short:      "end a pause, and let the daemon act again after its breaker tripped",
+		Short:      "end a pause, or the pause of the safety limit",
 		Example:    `  ctwarden resume --reason "the new rules are in"`,
 		Args:       cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
@@ -97,18 +97,17 @@ func newResume() *cobra.Command {
 			return err
 		},
 	}
-	cmd.Flags().StringVar(&a.Reason, "reason", "", "why, for the audit log")
+	cmd.Flags().StringVar(&a.Reason, "reason", "", "reason, for the audit log")
 	return cmd
 }
 
 func newReload() *cobra.Command {
 	return &cobra.Command{
 		Use:   "reload",
-		Short: "have the daemon load its configuration anew, or say why it does not",
-		Long: `Reload does what SIGHUP and "systemctl reload ctwarden" do, and waits for the
-answer: the daemon takes the whole new configuration or none of it. A change of
-watch, netns.act, audit, state, control and metrics takes effect after a restart
-only, and reload says so.`,
+		Short: "reload the daemon's configuration",
+		Long: `Reload does what SIGHUP and "systemctl reload ctwarden" do, and prints the result:
+the daemon applies the whole new configuration or none of it. A change of watch,
+netns.act, audit, state, control and metrics needs a restart; reload lists such keys.`,
 		Example: `  ctwarden config check && ctwarden reload`,
 		Args:    cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {

@@ -29,15 +29,15 @@ func newRecommend() *cobra.Command {
 	var asJSON bool
 	cmd := &cobra.Command{
 		Use:   "recommend",
-		Short: "the permanent fix, as files",
-		Long: `Recommend sizes a permanent fix, from what an incident showed, or without one
-from the table as it is now, and prints it as files for /etc: the limit, the hash
-and the timeouts (sysctl.d), the hash from the start (modprobe.d), what makes them
-count at boot (modules-load.d, udev), and rules that keep traffic out of the table
-(nftables, iptables) where loopback or the ports that you name stand for much of it.
+		Short: "print the permanent fix as files",
+		Long: `Recommend sizes a permanent fix from an incident, or without one from the present
+table, and prints it as files for /etc: the limit, the hash and the timeouts
+(sysctl.d), the hash from the start (modprobe.d), files that apply them at boot
+(modules-load.d, udev), and rules that keep traffic out of the table (nftables,
+iptables) if loopback or the ports of --notrack have a large share.
 
-Nothing is installed. --write puts the files below a directory of your choice, and
-never over an existing file.`,
+Recommend installs nothing. --write writes the files below a directory, and never
+overwrites a file.`,
 		Example: `  ctwarden recommend --incident last
   ctwarden recommend --incident last --notrack 6379/tcp --write ./fix`,
 		Args: cobra.NoArgs,
@@ -68,7 +68,7 @@ never over an existing file.`,
 	f := cmd.Flags()
 	f.StringVar(&id, "incident", "", "size it from this incident (`ID` or last) instead of the present table")
 	f.StringVar(&dir, "write", "", "write the files below this `directory`")
-	f.StringSliceVar(&untracked, "notrack", nil, "leave these `ports` untracked, as in 80/tcp,53/udp")
+	f.StringSliceVar(&untracked, "notrack", nil, "do not track these `ports`, as in 80/tcp,53/udp")
 	f.BoolVar(&asJSON, "json", false, "print as JSON")
 	return cmd
 }
@@ -91,7 +91,7 @@ func parsePorts(words []string) ([]census.Port, error) {
 	return ports, nil
 }
 
-// adviceFacts returns what to size the fix from.
+// adviceFacts returns the facts that size the fix.
 func adviceFacts(cmd *cobra.Command, path, id string) (advice.Facts, error) {
 	if id != "" {
 		path, err := logPath(cmd, path)
@@ -111,8 +111,8 @@ func adviceFacts(cmd *cobra.Command, path, id string) (advice.Facts, error) {
 	return tableFacts(cmd.Context(), cfg)
 }
 
-// tableFacts reads the table of this host. The values that ctwarden has raised do
-// not count as the administrator's.
+// tableFacts reads the table of this host. Values that ctwarden changed are replaced
+// by the original ones of the ledger.
 func tableFacts(ctx context.Context, cfg *config.Config) (facts advice.Facts, err error) {
 	look, err := readKernel(ctx, cfg, "", false)
 	if look == nil || look.Observation.Table.Buckets == 0 {
@@ -142,7 +142,7 @@ func printAdvice(w io.Writer, a *advice.Fix) error {
 	for _, f := range a.Files {
 		fmt.Fprintf(&b, "\n# ---- /etc/%s\n# %s\n%s", f.Path, f.About, f.Text)
 	}
-	b.WriteString("\n# Know before you install them:\n")
+	b.WriteString("\n# Before you install them:\n")
 	for _, warning := range a.Warnings {
 		fmt.Fprintf(&b, "# - %s\n", audit.Sanitise(warning))
 	}
@@ -150,8 +150,7 @@ func printAdvice(w io.Writer, a *advice.Fix) error {
 	return err
 }
 
-// writeAdvice writes the files below dir. If one is there already, nothing is
-// written.
+// writeAdvice writes the files below dir. If one exists already, it writes none.
 func writeAdvice(w io.Writer, dir string, a *advice.Fix) error {
 	root, err := openDir(dir)
 	if err != nil {
@@ -161,7 +160,7 @@ func writeAdvice(w io.Writer, dir string, a *advice.Fix) error {
 	for _, f := range a.Files {
 		if _, err := root.Lstat(f.Path); err == nil {
 			return hint(fmt.Errorf("write %s: it exists already; nothing was written", filepath.Join(dir, f.Path)),
-				"ctwarden recommend --write "+ui.Quote(dir+".new")+"   # with the flags of before, then: diff -r "+ui.Quote(dir, dir+".new"))
+				"ctwarden recommend --write "+ui.Quote(dir+".new")+"   # with the same flags, then: diff -r "+ui.Quote(dir, dir+".new"))
 		}
 	}
 	for _, f := range a.Files {

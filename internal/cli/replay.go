@@ -24,17 +24,17 @@ func newReplay() *cobra.Command {
 	var asJSON bool
 	cmd := &cobra.Command{
 		Use:   "replay ID|last",
-		Short: "a recorded incident against another configuration: what would have happened",
-		Long: `Replay lets the connections that arrived in a recorded incident arrive again, on a
-model of the table, under the limits of a configuration (--config), and shows it
-beside what was recorded.
+		Short: "simulate a recorded incident under another configuration",
+		Long: `Replay simulates the connections of a recorded incident on a model of the table,
+under the limits of a configuration (--config), and compares the result with the
+record.
 
-Three things stand side by side: what the kernel counted, the model under the limits
-that were in force, and the model under the other configuration. The second column
-says how far the model is to be trusted: it should be near the first. Arrivals are
-not recorded; they are inferred from how the table grew and from how long such
-entries live, and the mix of entries is that of the looks into the table. Clients
-that behave otherwise when they are refused are not modelled. No kernel is touched.`,
+It prints three columns: the kernel's counts, the model under the limits of that
+time, and the model under the other configuration. Trust the third column as far as
+the second is close to the first. Arrivals are not recorded: replay infers them from
+the growth of the table and the lifetime of its entries. The mix of entries is from
+the recorded samples of the table. Clients that retry are not modelled. Replay
+changes no kernel.`,
 		Example: "  ctwarden replay last --config ./more-memory.yaml",
 		Args:    cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
@@ -57,7 +57,7 @@ that behave otherwise when they are refused are not modelled. No kernel is touch
 			if asJSON {
 				return review.WriteJSON(cmd.OutOrStdout(), played)
 			}
-			whose := "in force on this host; --config FILE plays others"
+			whose := "in force on this host (others: --config FILE)"
 			if name := cmd.Flag("config").Value.String(); name != "" {
 				whose = "of " + name
 			}
@@ -69,14 +69,14 @@ that behave otherwise when they are refused are not modelled. No kernel is touch
 	return cmd
 }
 
-// A replayResult is an incident as it was and as it would have been. Its JSON is a
-// contract: docs/incidents.md.
+// A replayResult is a recorded incident and its simulations. Its JSON is a contract:
+// docs/incidents.md.
 type replayResult struct {
 	Incident string `json:"incident"`
-	// Recorded is what the log tells.
+	// Recorded are the figures of the log.
 	Recorded recordedSum `json:"recorded"`
-	// Model is the model under the limits in force then; Assumed says that
-	// the log does not hold them, so that the defaults stand in.
+	// Model is the model under the limits in force then; Assumed is set if the log
+	// lacks them and the model uses the defaults.
 	Model   *tablesim.Result `json:"model"`
 	Assumed bool             `json:"limits_assumed,omitempty"`
 	// Other is the model under the other configuration.
@@ -95,8 +95,8 @@ type recordedSum struct {
 // maxIntervals bounds the detail of the arrivals.
 const maxIntervals = 120
 
-// replay plays an incident under other limits. What was only told then could
-// be done in the model, and is told there too.
+// replay simulates an incident under other limits. Actions that were only planned then
+// are only planned in the model, too.
 func replay(i *incident.Incident, other *policy.Limits) (*replayResult, error) {
 	s, err := scenarioOf(i)
 	if err != nil {
@@ -116,7 +116,7 @@ func replay(i *incident.Incident, other *policy.Limits) (*replayResult, error) {
 	}, nil
 }
 
-// scenarioOf makes a scenario of what was recorded.
+// scenarioOf makes a scenario of a recorded incident.
 func scenarioOf(i *incident.Incident) (*tablesim.Scenario, error) {
 	arrivals := i.Arrivals(maxIntervals)
 	if len(arrivals) < 3 || i.HostContext.Memory.Total == 0 {
@@ -150,7 +150,7 @@ func scenarioOf(i *incident.Incident) (*tablesim.Scenario, error) {
 		}
 	}
 	if len(s.Loads) == 0 {
-		return nil, errors.New("replay: nothing arrived in this incident")
+		return nil, errors.New("replay: no connection arrived in this incident")
 	}
 	return s, nil
 }
@@ -174,11 +174,10 @@ func shortRelease(release string) string {
 	return fmt.Sprintf("%d.%d", major, minor)
 }
 
-// print prints the columns side by side; whose says where the other limits are
-// from.
+// print prints the columns; whose is the origin of the other limits.
 func (r *replayResult) print(out io.Writer, whose string) error {
 	w := tabwriter.NewWriter(out, 0, 0, 3, ' ', tabwriter.AlignRight)
-	then := "model, limits of then"
+	then := "model, recorded limits"
 	if r.Assumed {
 		then = "model, default limits"
 	}
@@ -188,7 +187,7 @@ func (r *replayResult) print(out io.Writer, whose string) error {
 	fmt.Fprintf(w, "entries evicted\t%d\t%d\t%d\t\n", r.Recorded.Evicted, model.Losses.EarlyDropped, other.Losses.EarlyDropped)
 	fmt.Fprintf(w, "most entries\t%d\t%d\t%d\t\n", r.Recorded.Peak, model.PeakEntries, other.PeakEntries)
 	fmt.Fprintf(w, "max at the end\t%d\t%d\t%d\t\n", r.Recorded.Max, model.Max, other.Max)
-	fmt.Fprintf(w, "acts\t%d\t%d\t%d\t\n", r.Recorded.Acts, r.Model.Acts, r.Other.Acts)
+	fmt.Fprintf(w, "actions\t%d\t%d\t%d\t\n", r.Recorded.Acts, r.Model.Acts, r.Other.Acts)
 	none, same := &r.Model.Nothing.Losses, &r.Other.Nothing.Losses
 	fmt.Fprintf(w, "without ctwarden, lost\t\t%d\t%d\t\n", none.Packets(), same.Packets())
 	fmt.Fprintf(w, "and evicted\t\t%d\t%d\t\n", none.EarlyDropped, same.EarlyDropped)
@@ -196,14 +195,14 @@ func (r *replayResult) print(out io.Writer, whose string) error {
 		return err
 	}
 	var b strings.Builder
-	b.WriteString("\nWhat would have been done under the other limits:\n")
+	b.WriteString("\nActions under the other limits:\n")
 	for n := range r.Other.Timeline {
 		if line := &r.Other.Timeline[n]; line.Kind == tablesim.ActionLine || line.Kind == tablesim.BreakerLine {
 			fmt.Fprintf(&b, "%10s  %s\n", line.At.Round(time.Millisecond), audit.Sanitise(line.Text))
 		}
 	}
 	fmt.Fprintf(&b, "\nThe other limits are those %s.\n", audit.Sanitise(whose))
-	b.WriteString("The arrivals are inferred, not recorded: trust the last column as far as the second is near the first.\n")
+	b.WriteString("Arrivals are inferred, not recorded: trust the last column as far as the second is close to the first.\n")
 	_, err := io.WriteString(out, b.String())
 	return err
 }

@@ -80,7 +80,7 @@ func TestRevertOfNothingDoesNotPause(t *testing.T) {
 	c := newChild(t)
 	c.start(ownNetwork)
 	text, code := c.run("revert", "--reason", "night shift")
-	if code != 0 || !strings.Contains(text, "nothing to put back") || strings.Contains(text, "paused until") ||
+	if code != 0 || !strings.Contains(text, "nothing to revert") || strings.Contains(text, "paused until") ||
 		!strings.Contains(text, "ctwarden pause --for 1h") {
 		t.Fatalf("revert: exit %d\n%s", code, text)
 	}
@@ -138,7 +138,7 @@ func TestRequestsWithoutDaemonFail(t *testing.T) {
 	c := newChild(t)
 	for _, args := range [][]string{{"pause", "--reason", "x"}, {"resume"}, {"reload"}} {
 		text, code := c.run(args...)
-		if code != 1 || !strings.Contains(text, "no daemon answers") || !strings.Contains(text, "hint: systemctl status ctwarden") {
+		if code != 1 || !strings.Contains(text, "no daemon listens") || !strings.Contains(text, "hint: systemctl status ctwarden") {
 			t.Errorf("%v: exit %d\n%s", args, code, text)
 		}
 	}
@@ -149,7 +149,7 @@ func TestRequestsWithoutDaemonFail(t *testing.T) {
 			t.Errorf("%v: exit %d, want 2\n%s", args, code, text)
 		}
 	}
-	if text, code := c.run("revert"); code != 0 || !strings.Contains(text, "nothing to put back") {
+	if text, code := c.run("revert"); code != 0 || !strings.Contains(text, "nothing to revert") {
 		t.Errorf("revert without a daemon: exit %d\n%s", code, text)
 	}
 }

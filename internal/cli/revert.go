@@ -30,16 +30,16 @@ func newRevert() *cobra.Command {
 	var a control.Request
 	cmd := &cobra.Command{
 		Use:   "revert",
-		Short: "put every kernel value back as it was",
-		Long: `Revert puts back every value that ctwarden changed and nobody else has changed
-since. A running daemon does it, and then holds for a while (--pause), or it would
-change the values again. Where nothing was changed it does not hold: to keep it from
-acting, ask for a pause (ctwarden pause). It works without a daemon and after a crash,
-too: what was changed stands in the ledger.
+		Short: "restore every kernel value",
+		Long: `Revert restores every value that ctwarden changed, unless another program or an
+administrator has changed it since. A running daemon executes it and then pauses
+(--pause), or it would change the values again. If no value is changed the daemon
+does not pause: run ctwarden pause to suspend it. Revert works without a daemon and
+after a crash, too: the ledger has the original values.
 
-Without --force, max stays raised while any table holds 90 % of the original
-max, because new connections would fail at once; and the hash stays while giving
-it back would stall packets.`,
+Without --force, max stays raised while any table holds 90 % of the original max,
+because new connections would fail at once; and the hash keeps its size while
+shrinking it would stall packets.`,
 		Example: `  ctwarden revert --print   the commands that would do it
   ctwarden revert --reason "the flood is over"`,
 		Args: cobra.NoArgs,
@@ -47,14 +47,14 @@ it back would stall packets.`,
 			return runRevert(cmd, a, print)
 		},
 	}
-	cmd.Flags().BoolVar(&print, "print", false, "print the commands instead, change nothing")
-	cmd.Flags().DurationVar(&a.For, "pause", time.Hour, "how long a running daemon decides nothing after it has put values back; 0 for not at all")
-	cmd.Flags().StringVar(&a.Reason, "reason", "", "why, for the audit log")
-	cmd.Flags().BoolVar(&a.Force, "force", false, "put max and the hash back although new connections or packets suffer")
+	cmd.Flags().BoolVar(&print, "print", false, "print the commands and change nothing")
+	cmd.Flags().DurationVar(&a.For, "pause", time.Hour, "length of the running daemon's pause after the revert; 0 is none")
+	cmd.Flags().StringVar(&a.Reason, "reason", "", "reason, for the audit log")
+	cmd.Flags().BoolVar(&a.Force, "force", false, "restore max and the hash even if new connections fail or packets stall")
 	return cmd
 }
 
-// runRevert has values put back by the daemon, or does it where none answers.
+// runRevert requests a revert from the daemon, or executes it if none runs.
 func runRevert(cmd *cobra.Command, a control.Request, print bool) (err error) {
 	cfg, err := loadForPaths(cmd)
 	if err != nil {
@@ -81,14 +81,14 @@ func runRevert(cmd *cobra.Command, a control.Request, print bool) (err error) {
 	return printResponse(cmd.OutOrStdout(), text)
 }
 
-// printCommands prints what a shell would put the values back by.
+// printCommands prints the shell commands that restore the values.
 func printCommands(cmd *cobra.Command, o remediate.Options) error {
 	commands, err := remediate.RevertCommands(o)
 	if err != nil {
 		return err
 	}
-	if len(commands) == 0 { // not among the commands, which a shell may read
-		_, err := fmt.Fprintln(cmd.ErrOrStderr(), "nothing to put back: every value is as it was")
+	if len(commands) == 0 { // on standard error: a shell may read standard output
+		_, err := fmt.Fprintln(cmd.ErrOrStderr(), "nothing to revert: ctwarden has changed no value")
 		return err
 	}
 	for _, line := range commands {
@@ -97,7 +97,7 @@ func printCommands(cmd *cobra.Command, o remediate.Options) error {
 	return nil
 }
 
-// printResponse says what a running daemon did.
+// printResponse prints the response of a running daemon.
 func printResponse(w io.Writer, text []byte) error {
 	var answer agent.Reverted
 	if err := json.Unmarshal(text, &answer); err != nil {
@@ -108,12 +108,12 @@ func printResponse(w io.Writer, text []byte) error {
 	case !answer.Until.IsZero():
 		fmt.Fprintf(w, "paused until %s; ctwarden resume ends it\n", ui.Time(answer.Until))
 	case len(answer.Outcomes) == 0:
-		fmt.Fprintln(w, "the daemon goes on as before; to keep it from acting: ctwarden pause --for 1h --reason WHY")
+		fmt.Fprintln(w, "the daemon is not paused (to pause it: ctwarden pause --for 1h --reason WHY)")
 	}
 	return err
 }
 
-// revert puts values back without a daemon.
+// revert restores values without a daemon.
 func revert(ctx context.Context, w io.Writer, cfg *config.Config, o remediate.Options, a control.Request) (err error) {
 	own, err := netns.Current()
 	if err != nil {
@@ -142,7 +142,7 @@ func revert(ctx context.Context, w io.Writer, cfg *config.Config, o remediate.Op
 	add, done, err := recordRevert(cfg, a)
 	if err != nil && !a.Force {
 		return hint(fmt.Errorf("no audit, no action: %w", err),
-			"ctwarden revert --force   # although it can't be recorded", "ctwarden revert --print")
+			"ctwarden revert --force   # without a record", "ctwarden revert --print")
 	}
 	defer func() { err = errors.Join(err, done()) }()
 	outcomes, err := kernel.Revert(ctx, a.Force)
@@ -152,12 +152,11 @@ func revert(ctx context.Context, w io.Writer, cfg *config.Config, o remediate.Op
 	return errors.Join(err, printReverted(w, outcomes))
 }
 
-// recordRevert records that values are about to be put back, and returns what
-// records each outcome, and what closes the audit log. Both may be called when
-// there is an error, and then do nothing.
+// recordRevert records the beginning of a revert. It returns the functions that record
+// an outcome and close the audit log; after an error, they do nothing.
 func recordRevert(cfg *config.Config, a control.Request) (add func(*policy.Outcome) error, done func() error, err error) {
 	add, done = func(*policy.Outcome) error { return nil }, func() error { return nil }
-	// No daemon may ever have run here: what is put back is a drill's.
+	// The directory is missing if only a drill ever ran here.
 	if err := os.MkdirAll(filepath.Dir(cfg.Audit.Path), 0o750); err != nil {
 		return add, done, fmt.Errorf("make directory: %w", err)
 	}
@@ -167,7 +166,7 @@ func recordRevert(cfg *config.Config, a control.Request) (add func(*policy.Outco
 	}
 	by := record.Requester{Reason: a.Reason, UID: uint32(os.Getuid()), PID: int32(os.Getpid())}
 	_, err = log.Append(&record.Revert{
-		Requester: by, Force: a.Force, Text: fmt.Sprintf("uid %d puts every value back, without a daemon: %s", by.UID, cmp.Or(a.Reason, "no reason given")),
+		Requester: by, Force: a.Force, Text: fmt.Sprintf("uid %d reverts every value without a daemon: %s", by.UID, cmp.Or(a.Reason, "no reason given")),
 	})
 	if err != nil {
 		return add, log.Close, err
@@ -180,10 +179,11 @@ func recordRevert(cfg *config.Config, a control.Request) (add func(*policy.Outco
 	}, log.Close, nil
 }
 
-// printReverted says what became of each value, and fails if one stayed.
+// printReverted prints the outcome of each value, and returns an error if one was not
+// restored.
 func printReverted(w io.Writer, outcomes []policy.Outcome) error {
 	if len(outcomes) == 0 {
-		_, err := fmt.Fprintln(w, "nothing to put back: every value is as it was")
+		_, err := fmt.Fprintln(w, "nothing to revert: ctwarden has changed no value")
 		return err
 	}
 	left := 0
@@ -194,13 +194,13 @@ func printReverted(w io.Writer, outcomes []policy.Outcome) error {
 		}
 	}
 	if left > 0 {
-		return hint(fmt.Errorf("%d of %d values could not be put back", left, len(outcomes)),
+		return hint(fmt.Errorf("%d of %d values were not restored", left, len(outcomes)),
 			"ctwarden revert --force", "ctwarden revert --print")
 	}
 	return nil
 }
 
-// hintsForLedger says what to do about a ledger that can't be opened.
+// hintsForLedger returns the hints for an error of the ledger.
 func hintsForLedger(err error) []string {
 	if errors.Is(err, remediate.ErrLocked) {
 		return []string{

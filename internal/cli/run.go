@@ -13,12 +13,12 @@ import (
 func newRun() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "run",
-		Short: "the daemon, in the foreground",
+		Short: "run the daemon in the foreground",
 		Long: `Run watches the connection tracking table and keeps it from filling, until
-SIGTERM. Stopping leaves the kernel as it is; "ctwarden revert" puts every
-value back. SIGHUP loads the configuration anew, or keeps the old one and says
-why. A start with a wrong configuration ends with the exit code 78, and systemd
-does not try again: it would be as wrong as before.`,
+SIGTERM. At its end it changes no kernel value; "ctwarden revert" restores them.
+SIGHUP reloads the configuration; if the new one has a mistake, the daemon keeps the
+old one and logs the mistake. A start with a wrong configuration ends with exit code
+78, and systemd does not restart the daemon.`,
 		Example: `  ctwarden run
   ctwarden run --mode observe --config ./ctwarden.yaml`,
 		Args: cobra.NoArgs,
@@ -29,7 +29,7 @@ does not try again: it would be as wrong as before.`,
 				return configError{err}
 			}
 			if err != nil {
-				return err // a disk that can't be read may be mended
+				return err // systemd may retry: a disk may become readable
 			}
 			err = agent.Run(cmd.Context(), agent.ServerOptions{
 				Version: cmd.Root().Version, Source: src, Config: cfg, Logger: newLogger(cmd.ErrOrStderr()),
@@ -37,20 +37,19 @@ does not try again: it would be as wrong as before.`,
 			return hint(err, hintsForRun(err)...)
 		},
 	}
-	cmd.Flags().String("mode", "", "enforce or observe, over the configuration")
+	cmd.Flags().String("mode", "", "enforce or observe; overrides the configuration")
 	return cmd
 }
 
-// hintsForRun are commands for an error of the daemon; none where the kind of
-// the error has its own.
+// hintsForRun returns the hints for an error of the daemon's start.
 func hintsForRun(err error) []string {
 	if errors.Is(err, audit.ErrInUse) {
-		return []string{"ctwarden status   # is the daemon running already?"}
+		return []string{"ctwarden status   # shows whether the daemon runs already"}
 	}
 	if source, ok := errors.AsType[*agent.SourceError](err); ok {
-		hints := []string{source.Key + ": auto   # goes on without it"}
+		hints := []string{source.Key + ": auto   # runs without it"}
 		if source.Key == "watch.kmsg" {
-			hints = append([]string{"ctwarden doctor   # says what is missing"}, hints...)
+			hints = append([]string{"ctwarden doctor   # prints what is missing"}, hints...)
 		}
 		return hints
 	}

@@ -25,14 +25,14 @@ func newSimulate() *cobra.Command {
 	var picture string
 	cmd := &cobra.Command{
 		Use:   "simulate [SCENARIO | FILE | -]",
-		Short: "play a load against the policy, on a modelled table",
-		Long: `Simulate plays a scenario on a model of the connection tracking table, under the
-limits of the configuration: what would be decided, and what would be lost with
-ctwarden, with nothing, and with a cron job that doubles max every minute. It
-touches no kernel. The model's times are simulated: hours take a moment.
+		Short: "simulate a load on a modelled table",
+		Long: `Simulate runs a scenario on a model of the connection tracking table, under the
+limits of the configuration. It prints ctwarden's decisions, and the losses with
+ctwarden, without it, and with a cron job that doubles max every minute. It changes
+no kernel. Time is simulated: hours take a moment.
 
-A scenario is one that comes with ctwarden (--list), or a file of your own. Start
-from one of ours: --show prints its text.`,
+A scenario is built in (--list), or a file. To write one, start from a built-in
+scenario: --show prints its text.`,
 		Example: `  ctwarden simulate --list
   ctwarden simulate syn_flood
   ctwarden simulate --show syn_flood > mine.scenario
@@ -56,12 +56,12 @@ from one of ours: --show prints its text.`,
 	}
 	cmd.Flags().BoolVar(&asJSON, "json", false, "print the result as JSON")
 	cmd.Flags().StringVar(&picture, "svg", "", "also write the curve as a picture to this `file`")
-	cmd.Flags().BoolVar(&list, "list", false, "list the scenarios that come with ctwarden")
-	cmd.Flags().BoolVar(&show, "show", false, "print the text of a scenario that comes with ctwarden")
+	cmd.Flags().BoolVar(&list, "list", false, "list the built-in scenarios")
+	cmd.Flags().BoolVar(&show, "show", false, "print the text of a built-in scenario")
 	return cmd
 }
 
-// simulate plays one scenario and prints what came of it.
+// simulate runs a scenario and prints the result.
 func simulate(cmd *cobra.Command, name, picture string, asJSON bool) error {
 	out := cmd.OutOrStdout()
 	cfg, err := config.Load(configSource(cmd))
@@ -129,7 +129,7 @@ func readScenario(name string, stdin io.Reader) (*tablesim.Scenario, error) {
 	}
 	s, err := tablesim.Parse(strings.TrimSuffix(filepath.Base(name), ".scenario"), string(text))
 	if err != nil {
-		return nil, hint(err, "ctwarden simulate --show syn_flood   # how a scenario is written")
+		return nil, hint(err, "ctwarden simulate --show syn_flood   # the format of a scenario")
 	}
 	return s, nil
 }
@@ -145,7 +145,7 @@ func curve(r *tablesim.Result, width, height int) string {
 		audit.Sanitise(fmt.Sprintf("%s: max (upper line) and entries (lower line) over %s", r.Scenario, end.Round(time.Second))))
 }
 
-// points returns a simulated curve as it is drawn.
+// points converts a simulated curve for ui.
 func points(curve []tablesim.Point) []ui.Point {
 	drawn := make([]ui.Point, len(curve))
 	for n := range curve {

@@ -9,11 +9,10 @@ import (
 	"github.com/ctwarden/ctwarden/internal/ui"
 )
 
-// One rule for the times that people read and write: what is printed on a
-// terminal is by the reader's clock, with its distance to UTC ("Z" for none),
-// and can be given back as it stands. A time that is given without one is by
-// the reader's clock, too, as journalctl reads it. What is made to be carried
-// elsewhere is in UTC, and says so: the log, JSON, reports and files.
+// One rule for times on the command line: a terminal shows them in the local zone,
+// with the offset to UTC ("Z" for none), and flags accept them in the same form. A
+// time without an offset is in the local zone, too, as for journalctl. The audit log,
+// JSON, reports and files have times in UTC, with "Z".
 
 // timeLayouts are the forms of a time, with and without a zone. A fraction of a
 // second may follow the seconds.
@@ -21,8 +20,8 @@ var timeLayouts = [...]string{
 	ui.TimeLayout, "2006-01-02 15:04Z07:00", "2006-01-02 15:04:05", "2006-01-02 15:04", time.DateOnly,
 }
 
-// parseTime parses a time as people write it; "" is the zero time. The zone of now is
-// the reader's.
+// parseTime parses the time of a flag; "" is the zero time. The zone of now is the
+// local one.
 func parseTime(text string, now time.Time) (time.Time, error) {
 	midnight := time.Date(now.Year(), now.Month(), now.Day(), 0, 0, 0, 0, now.Location())
 	switch text {

@@ -14,7 +14,7 @@ import (
 	"github.com/ctwarden/ctwarden/internal/ui"
 )
 
-// usageError is a command line that was not understood.
+// usageError is a mistake in the command line.
 type usageError struct {
 	err  error
 	path string
@@ -23,23 +23,23 @@ type usageError struct {
 func (e usageError) Error() string { return e.err.Error() }
 func (e usageError) Unwrap() error { return e.err }
 
-// maxTypos is how many letters a mistyped word may be away from the right one.
+// maxTypos is the longest edit distance of a suggestion.
 const maxTypos = 2
 
-// configureBuiltins has cobra make its own commands now, and not only when it runs,
-// and makes them speak as the others do.
+// configureBuiltins makes cobra's own commands now instead of at run time, and words
+// them like the others.
 func configureBuiltins(root *cobra.Command) {
 	root.InitDefaultHelpCmd()
 	root.InitDefaultCompletionCmd()
 	for _, c := range root.Commands() {
 		switch c.Name() {
 		case "help":
-			c.Short = "help about a command"
+			c.Short = "print the help of a command"
 		case "completion":
-			c.Short = "print what makes a shell complete ctwarden's commands and flags"
+			c.Short = "print the completion script of a shell"
 			for _, shell := range c.Commands() {
 				if shell.Name() == "powershell" {
-					c.RemoveCommand(shell) // there is no such table on Windows
+					c.RemoveCommand(shell) // ctwarden runs on Linux only
 				}
 				shell.Short = "print it for " + shell.Name()
 			}
@@ -47,9 +47,9 @@ func configureBuiltins(root *cobra.Command) {
 	}
 }
 
-// refuseUnknownWords makes a command and those below it say of a word that they
-// do not take what could have been meant. Cobra takes any word after a group,
-// and prints its help with exit code 0.
+// refuseUnknownWords makes a command and its subcommands refuse an unknown word, with
+// suggestions. Cobra itself accepts any word after a group and prints the help with
+// exit code 0.
 func refuseUnknownWords(c *cobra.Command) {
 	for _, sub := range c.Commands() {
 		refuseUnknownWords(sub)
@@ -79,8 +79,8 @@ func refuseUnknownWords(c *cobra.Command) {
 	}
 }
 
-// unknownCommand is the error about the first of the words that follow a group
-// of commands; nil where there is none.
+// unknownCommand returns the error for the first of the words after a group of
+// commands; nil if there is none.
 func unknownCommand(group *cobra.Command, words []string) error {
 	if len(words) == 0 {
 		return nil
@@ -93,7 +93,7 @@ func unknownCommand(group *cobra.Command, words []string) error {
 	return hint(err, hints...)
 }
 
-// argsError is the error about words of which args takes fewer or more.
+// argsError returns the error for too many or too few words.
 func argsError(cmd *cobra.Command, given []string, args cobra.PositionalArgs) error {
 	for n, word := range slices.Backward(given) {
 		if args(cmd, given[:n]) == nil {
@@ -106,8 +106,8 @@ func argsError(cmd *cobra.Command, given []string, args cobra.PositionalArgs) er
 	return hint(err, exampleLines(cmd)...)
 }
 
-// quotedTime says how to give a time whose second half is taken for a word: one
-// that was pasted as it was printed.
+// quotedTime returns the hint for a time that was pasted without quotes, so that its
+// second half became a word of its own.
 func quotedTime(cmd *cobra.Command, word string) []string {
 	for _, name := range []string{"since", "until"} {
 		f := cmd.Flags().Lookup(name)
@@ -131,7 +131,7 @@ func exampleLines(cmd *cobra.Command) []string {
 	return lines
 }
 
-// flagError is the error about a flag that is none, or whose value is none.
+// flagError returns the error for an unknown flag or an invalid value.
 func flagError(cmd *cobra.Command, err error) error {
 	if value, ok := errors.AsType[*pflag.InvalidValueError](err); ok {
 		if want, known := valueKinds()[value.GetFlag().Value.Type()]; known {
@@ -148,7 +148,7 @@ func flagError(cmd *cobra.Command, err error) error {
 	return hint(usageError{err, cmd.CommandPath()}, hints...)
 }
 
-// valueKinds says what a flag of a type takes, by pflag's name of the type.
+// valueKinds describes the values of a flag type, by pflag's name of the type.
 func valueKinds() map[string]string {
 	return map[string]string{
 		"duration": "a duration such as 30m or 2h", "int": "a whole number", "uint64": "a whole number from 0",
@@ -156,13 +156,13 @@ func valueKinds() map[string]string {
 	}
 }
 
-// similarFlags returns the flags of a command that a mistyped name may stand for.
-// A single letter may stand for anything.
+// similarFlags returns the flags of a command that are similar to a mistyped name. A
+// single letter has none.
 func similarFlags(cmd *cobra.Command, name string) []string {
 	if len(name) < 2 {
 		return nil
 	}
-	// Cobra knows which words look alike, but tells it of commands only.
+	// Cobra compares the names of commands only.
 	words := &cobra.Command{SuggestionsMinimumDistance: maxTypos}
 	cmd.Flags().VisitAll(func(f *pflag.Flag) {
 		words.AddCommand(&cobra.Command{Use: f.Name, Run: func(*cobra.Command, []string) {}})
@@ -170,7 +170,7 @@ func similarFlags(cmd *cobra.Command, name string) []string {
 	return words.SuggestionsFor(name)
 }
 
-// sortedList names what there is to choose from, in the order of the alphabet.
+// sortedList returns the words in alphabetical order, separated by commas.
 func sortedList[T ~string](words []T) string {
 	names := make([]string, len(words))
 	for n, word := range words {

@@ -14,11 +14,11 @@ import (
 	"github.com/ctwarden/ctwarden/policy"
 )
 
-// A Summary is what was seen in a drill.
+// A Summary has the results of a drill.
 type Summary struct {
-	// KernelLines are lines of the kernel; Raised, Shortened and Deleted acts.
+	// KernelLines counts kernel log lines; Raised, Shortened and Deleted count actions.
 	KernelLines, Raised, Shortened, Deleted int
-	// OnlyPlanned are raises that were only recorded, Entries what was deleted.
+	// OnlyPlanned counts raises that were not permitted, Entries deleted entries.
 	OnlyPlanned int
 	Entries     uint64
 	Verdicts    map[policy.ActionType]policy.Result
@@ -39,12 +39,12 @@ type counts struct {
 	mu sync.Mutex
 	Summary
 	failed []string
-	// stopped says that the traffic has ended: what is cut short now is no failure.
+	// stopped is set when the traffic has ended: an action that fails now is expected.
 	stopped  bool
 	floodErr error
 }
 
-// add takes a record of the loop into account.
+// add counts a record of the loop.
 func (s *counts) add(r audit.Record) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -96,8 +96,8 @@ func (s *counts) stop() {
 	s.stopped = true
 }
 
-// complete reports whether each remedy was seen, and its effect where that
-// does not take minutes.
+// complete reports whether each action was seen, and each verdict that does not take
+// minutes.
 func (s *counts) complete() bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -110,8 +110,8 @@ func (s *counts) complete() bool {
 func (d *run) revert() error {
 	const force = true
 	err := d.agent.Record(&record.Revert{
-		Requester: record.Requester{Reason: "the drill is over", UID: uint32(os.Getuid()), PID: int32(os.Getpid())}, Force: force,
-		Text: "the drill puts every value back",
+		Requester: record.Requester{Reason: "drill finished", UID: uint32(os.Getuid()), PID: int32(os.Getpid())}, Force: force,
+		Text: "the drill restores every value",
 	})
 	outcomes, revertErr := d.agent.Kernel().Revert(context.Background(), force)
 	err = errors.Join(err, revertErr)
@@ -126,8 +126,8 @@ func (d *run) revert() error {
 	return err
 }
 
-// cleanUp removes everything that the drill made. What it had changed is put
-// back first: after Ctrl-C it was not yet.
+// cleanUp restores values that are still changed, as after Ctrl-C, and then removes
+// everything that the drill made.
 func (d *run) cleanUp() error {
 	var errs []error
 	if d.agent != nil {
@@ -155,17 +155,17 @@ func (d *run) cleanUp() error {
 	return errors.Join(errs...)
 }
 
-// interrupted says why a drill ended early, if it did: its own time limit is
-// not an interruption, verdict speaks of it.
+// interrupted returns an error if the user interrupted the drill. The drill's own time
+// limit is not an interruption: finish reports it.
 func interrupted(ctx context.Context) error {
 	if errors.Is(ctx.Err(), context.Canceled) {
-		return errors.New("interrupted; everything was put back")
+		return errors.New("interrupted; every value was restored")
 	}
 	return nil
 }
 
-// finish compares the kernel with what it was and says whether the drill
-// showed what it should.
+// finish compares the kernel values with the initial ones and returns an error for
+// each failed expectation.
 func (d *run) finish() error {
 	after, err := sandbox.ReadValues(d.own, d.sandbox.NS)
 	if err != nil {
@@ -180,7 +180,7 @@ func (d *run) finish() error {
 	d.Progress.End(&s.Summary)
 	var errs []error
 	for _, change := range differ {
-		errs = append(errs, fmt.Errorf("a value is not as before: %s", change))
+		errs = append(errs, fmt.Errorf("a kernel value was not restored: %s", change))
 	}
 	for _, f := range s.failed {
 		errs = append(errs, errors.New(f))
@@ -189,7 +189,7 @@ func (d *run) finish() error {
 		errs = append(errs, fmt.Errorf("%d of %d long-lived connections died", s.LongConns-s.Alive, s.LongConns))
 	}
 	if !s.complete() {
-		errs = append(errs, fmt.Errorf("not everything was seen in %s: %d raises, %d timeouts shortened, %d deletions",
+		errs = append(errs, fmt.Errorf("not every action was seen in %s: %d raises, %d timeouts shortened, %d deletions",
 			timeLimit, s.Raised+s.OnlyPlanned, s.Shortened, s.Deleted))
 	}
 	return errors.Join(errs...)

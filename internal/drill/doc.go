@@ -1,5 +1,4 @@
-// Package drill is a fire drill on this kernel: it floods the table of a sandbox
-// with real packets, lets an agent work on it under shortened limits, and puts
-// everything back. It reports what happens to whoever called it, and prints
-// nothing.
+// Package drill runs a fire drill on this kernel: it floods the table of a sandbox
+// with real packets, runs an agent on it with shortened delays, and restores every
+// value. It reports progress to its caller and prints nothing.
 package drill

@@ -21,44 +21,43 @@ import (
 	"github.com/ctwarden/ctwarden/watcher"
 )
 
-// What the drill does to the daemon's limits and to the table. The daemon
-// waits for longer between two acts than a drill has time for.
+// The drill's traffic and times. The daemon's own delays between two actions are
+// longer than a drill.
 const (
 	settle        = 2 * time.Second
 	timeLimit     = 90 * time.Second
 	longConnCount = 8
 	shortConnRate = 200 // short connections a second
-	// The flood fills the present max in about so many seconds, so that the
-	// forecast has something to see, and neither in less nor in more packets
-	// a second than is sane.
+	// The flood fills the present max in about fillSeconds, which is slow enough for
+	// a forecast, at minRate to maxRate packets a second.
 	fillSeconds      = 12
 	minRate, maxRate = 2_000, 60_000
 )
 
-// Options are what a drill is made of.
+// Options are the options of a drill.
 type Options struct {
 	Version string
-	// Config has the limits, which the drill hurries.
+	// Config has the limits, whose delays the drill shortens.
 	Config *config.Config
-	// HostWide raises nf_conntrack_max for real, and puts it back.
+	// HostWide really raises nf_conntrack_max, and restores it.
 	HostWide bool
 	Progress Progress
 }
 
-// A Progress receives what happens in a drill. All of it is needed; Record may be
-// called at any time and by any goroutine, the others one after the other.
+// A Progress has the functions that a drill calls with its progress. All are needed.
+// Record may be called by any goroutine at any time, the others one after the other.
 type Progress struct {
 	// Begin is called before the flood.
 	Begin func(Plan)
-	// Fill is called once a second, with how many packets the kernel refused.
+	// Fill is called once a second; refused is the number of dropped packets.
 	Fill func(s *loop.Status, refused uint64)
 	// Record is called with every record of the agent.
 	Record func(audit.Record)
-	// End is called when everything was put back.
+	// End is called when every value is restored.
 	End func(*Summary)
 }
 
-// A Plan is what a drill is going to do.
+// A Plan describes the drill that is about to start.
 type Plan struct {
 	// NetNS is the inode number of the sandbox.
 	NetNS uint32
@@ -71,7 +70,8 @@ type Plan struct {
 	HostWide bool
 }
 
-// A RefusedError is why a drill can't be on this host, with commands that help.
+// A RefusedError is the reason why a drill can't run on this host, with commands
+// that help.
 type RefusedError struct {
 	error
 	Hints []string
@@ -81,7 +81,7 @@ func (e *RefusedError) Unwrap() error { return e.error }
 
 func refuse(err error, hints ...string) error { return &RefusedError{err, hints} }
 
-// A run is one drill with what it has open.
+// A run is one drill with its open files.
 type run struct {
 	Options
 	own     *netns.NS
@@ -95,9 +95,9 @@ type run struct {
 	counts  counts
 }
 
-// Run floods the table of a sandbox, lets an agent work on it, and puts
-// everything back. The error says what was not as it should be; that of a drill
-// that can't be on this host is a *RefusedError.
+// Run floods the table of a sandbox, runs an agent on it, and restores every value.
+// The error lists each failed expectation; it is a *RefusedError if the drill can't
+// run on this host.
 func Run(ctx context.Context, o Options) (err error) {
 	d := &run{Options: o}
 	ctx, stop := context.WithTimeout(ctx, timeLimit)
@@ -115,8 +115,7 @@ func Run(ctx context.Context, o Options) (err error) {
 	return d.finish()
 }
 
-// prepare makes the sandbox and the agent; nothing was written yet when it
-// fails.
+// prepare makes the sandbox and the agent. It changes no kernel value.
 func (d *run) prepare(ctx context.Context) (err error) {
 	if d.own, err = netns.Current(); err != nil {
 		return err
@@ -142,18 +141,18 @@ func (d *run) prepare(ctx context.Context) (err error) {
 	return d.makeAgent(ctx)
 }
 
-// check refuses a drill that this host can't bear or that can't show anything.
+// check refuses a drill that this host has no memory for, or that has no effect.
 func (d *run) check(o *policy.Observation) error {
 	switch needs, free := o.Table.Max*(uint64(o.Memory.EntryBytes)+256), o.Memory.Available; {
 	case o.Absent:
-		return refuse(errors.New("nf_conntrack is not there"), "modprobe nf_conntrack")
+		return refuse(errors.New("nf_conntrack is not loaded"), "modprobe nf_conntrack")
 	case o.Table.Max == 0:
-		return refuse(errors.New("nf_conntrack_max is 0: a table without a limit can't fill"), "ctwarden simulate max_zero   # what would be done")
+		return refuse(errors.New("nf_conntrack_max is 0: a table without a limit can't fill"), "ctwarden simulate max_zero   # what ctwarden would do")
 	case needs > free/10:
-		return refuse(fmt.Errorf("filling %d entries needs %d MiB, more than a tenth of the %d MiB that are free",
+		return refuse(fmt.Errorf("filling %d entries needs %d MiB, more than a tenth of the %d MiB of available memory",
 			o.Table.Max, needs>>20, free>>20), "ctwarden simulate syn_flood   # the same without a kernel")
 	case o.Table.Max > maxRate*25:
-		return refuse(fmt.Errorf("nf_conntrack_max is %d: a drill's flood, whose entries live for 30 s, would not fill it", o.Table.Max),
+		return refuse(fmt.Errorf("nf_conntrack_max is %d: the flood of a drill, whose entries expire after 30 s, would not fill the table", o.Table.Max),
 			"ctwarden simulate syn_flood   # the same without a kernel")
 	}
 	return nil
@@ -176,8 +175,8 @@ func (d *run) makeAgent(ctx context.Context) (err error) {
 		},
 	}
 	if d.HostWide {
-		// What is changed for the whole host stands in the host's ledger, so
-		// that "ctwarden revert" finds it should the drill be killed.
+		// Host-wide changes are in the host's ledger, so that "ctwarden revert" works
+		// after the drill was killed.
 		o.Dir = d.Config.State.Dir
 		if err := os.MkdirAll(o.Dir, 0o750); err != nil {
 			return fmt.Errorf("make directory: %w", err)
@@ -196,23 +195,21 @@ func (d *run) makeAgent(ctx context.Context) (err error) {
 	})
 }
 
-// checkLedger refuses the ledger of a daemon that is stopped and has changed
-// values: at its end the drill puts back all that stands there, and what is in
-// other namespaces it can't find.
+// checkLedger refuses a ledger that has rows of a stopped daemon: at its end the drill
+// restores every row, and it can't find other namespaces.
 func (d *run) checkLedger(dir string) error {
 	l, err := remediate.ReadLedger(remediate.Options{Dir: dir, Own: d.own})
 	if err != nil || len(l.Entries) == 0 {
 		return err
 	}
-	return refuse(errors.New("ctwarden has changed values of this host already; a drill would mix its own with them"), "ctwarden revert")
+	return refuse(errors.New("the ledger of this host has changed values already; a drill would restore them, too"), "ctwarden revert")
 }
 
-// open makes the agent. With an error, nothing was written and there is nothing
-// to put back.
+// open makes the agent. After an error, no value is changed.
 func (d *run) open(ctx context.Context, o agent.Options) error {
 	a, err := agent.New(ctx, o)
 	if errors.Is(err, remediate.ErrLocked) {
-		return refuse(fmt.Errorf("a daemon runs on this host, and --host-wide would get in its way: %w", err),
+		return refuse(fmt.Errorf("a daemon runs on this host, and --host-wide needs its ledger: %w", err),
 			"ctwarden drill   # without --host-wide nothing outside its namespace is written",
 			"systemctl stop ctwarden")
 	}
@@ -220,8 +217,8 @@ func (d *run) open(ctx context.Context, o agent.Options) error {
 		return err
 	}
 	if d.HostWide && !a.Kernel().Can(0).MaxWritable {
-		return errors.Join(refuse(errors.New("nf_conntrack_max can't be written here, so that --host-wide can't raise it"),
-			"ctwarden drill   # without --host-wide it is only told"), a.Close())
+		return errors.Join(refuse(errors.New("nf_conntrack_max is not writable here, so --host-wide can't raise it"),
+			"ctwarden drill   # without --host-wide the raise is only planned"), a.Close())
 	}
 	d.agent = a
 	return nil
@@ -238,7 +235,7 @@ func (d *run) drillLimits() policy.Limits {
 	return l
 }
 
-// flood floods and lets the loop work until everything was seen.
+// flood sends traffic and runs the agent until every action was seen.
 func (d *run) flood(ctx context.Context) (err error) {
 	flood, err := sandbox.NewFlood(d.sandbox.NS)
 	if err != nil {
@@ -276,8 +273,7 @@ func (d *run) flood(ctx context.Context) (err error) {
 	return errors.Join(d.counts.floodErr, interrupted(ctx))
 }
 
-// watch tells the fill once a second until everything was seen or the time is
-// up.
+// watch reports the fill once a second until every action was seen or the time is up.
 func (d *run) watch(ctx context.Context, flood *sandbox.Flood) {
 	ticks := time.NewTicker(time.Second)
 	defer ticks.Stop()
@@ -295,7 +291,7 @@ func (d *run) watch(ctx context.Context, flood *sandbox.Flood) {
 	}
 }
 
-// record notes what the loop did, and passes it on.
+// record counts a record and passes it on.
 func (d *run) record(r audit.Record) {
 	d.counts.add(r)
 	d.Progress.Record(r)

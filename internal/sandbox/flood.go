@@ -14,16 +14,15 @@ import (
 	"github.com/ctwarden/ctwarden/internal/netns"
 )
 
-// sinkPort takes the flood's packets in and reads none of them: without a
-// socket there, each packet would be answered with an ICMP error.
+// sinkPort has a socket that is never read: without one, the kernel would reply to
+// each packet with an ICMP error.
 const sinkPort = 9
 
 // A Flood sends UDP packets to ever new loopback addresses: each is a new flow
-// that nobody answers. Its counts may be read while it runs.
+// without a reply. Its counts may be read while it runs.
 type Flood struct {
 	// Sent counts the packets that passed, Refused those that the kernel
-	// dropped on their way out because the table was full: the sender is
-	// told so with EPERM.
+	// dropped on their way out because the table was full: sendto returns EPERM.
 	Sent, Refused atomic.Uint64
 	from, sink    int
 }
@@ -75,7 +74,7 @@ func (f *Flood) Run(ctx context.Context, rate, total uint64) error {
 			return nil
 		case now := <-ticks.C:
 			due := min(uint64(float64(rate)*now.Sub(start).Seconds()), total)
-			// After a pause of the whole machine the rate stays the rate.
+			// After a pause of the whole machine no burst follows.
 			for end := min(due, n+rate/10+1); n < end; n++ {
 				if err := f.send(uint32(n)); err != nil {
 					return fmt.Errorf("send flood packet %d: %w", n, err)
@@ -87,7 +86,7 @@ func (f *Flood) Run(ctx context.Context, rate, total uint64) error {
 }
 
 // send sends one packet to the n-th loopback address, counted from 127.1.0.0:
-// 127.0.0.1 and its neighbours are left to the connections that must survive.
+// 127.0.0.0/16 is for the connections that must survive.
 func (f *Flood) send(n uint32) error {
 	to := unix.SockaddrInet4{Port: sinkPort}
 	const addresses = 1<<24 - 1<<17

@@ -29,7 +29,7 @@ func (s *Sandbox) openAgain() (*netns.NS, error) {
 const longConnsPort = 7000
 
 // LongConns are long-lived TCP connections over which a byte goes there and back
-// all the time: what ctwarden must never harm.
+// all the time. ctwarden must never break them.
 type LongConns struct {
 	// RoundTrips counts the bytes that came back, Slowest is the longest that one
 	// took, in nanoseconds.
@@ -125,7 +125,7 @@ func (f *LongConns) exchange(ctx context.Context, c net.Conn, interval time.Dura
 	}
 }
 
-// Alive is the number of flows that have always answered, of how many.
+// Alive returns the number of unbroken connections, and of all.
 func (f *LongConns) Alive() (alive, of int) { return int(f.alive.Load()), len(f.conns) }
 
 // Close closes the flows.

@@ -13,8 +13,8 @@ import (
 // A Sandbox is a namespace of its own in which connections are tracked. Make one
 // with New; Close removes it with everything in it.
 type Sandbox struct {
-	// NS is the namespace. Traffic uses threads of its own, so that a
-	// connect that has to wait does not keep an observer waiting.
+	// NS is the namespace. Traffic uses threads of its own, so that a connect that
+	// blocks does not block an observer.
 	NS *netns.NS
 }
 

@@ -51,13 +51,13 @@ func readNetfilter(ns *netns.NS) (map[string]uint64, error) {
 	return found, err
 }
 
-// Differences names what is not as before.
+// Differences lists the values that changed.
 func (v Values) Differences(after Values) []string {
 	var differ []string
 	compare := func(where string, before, after map[string]uint64) {
 		for _, name := range slices.Sorted(maps.Keys(before)) {
 			if now, ok := after[name]; !ok || now != before[name] {
-				differ = append(differ, fmt.Sprintf("%s%s was %d and is %d", where, name, before[name], now))
+				differ = append(differ, fmt.Sprintf("%s%s was %d and is now %d", where, name, before[name], now))
 			}
 		}
 	}
