@@ -92,7 +92,7 @@ func TestNoDaemon(t *testing.T) {
 
 func TestListenKeepsSocketInUse(t *testing.T) {
 	path := serve(t, statusOnly())
-	if _, err := control.Listen(path); err == nil || !strings.Contains(err.Error(), "another ctwarden") {
+	if _, err := control.Listen(path); err == nil || !strings.Contains(err.Error(), "another process listens") {
 		t.Errorf("error %v", err)
 	}
 	if _, err := control.Status(t.Context(), path); err != nil {
