@@ -271,8 +271,8 @@ func (a *Agent) recordStart(o *Options, notes []record.Note) error {
 	)
 }
 
-// Record describes a payload and makes its record durable. An error means that it
-// is not.
+// Record describes a payload and appends it to the audit log. After an error, it
+// is not durable.
 func (a *Agent) Record(payload record.Payload) error {
 	record.Describe(payload)
 	r, err := a.log.Append(payload)
