@@ -2,5 +2,5 @@
 // append-only file of JSON lines in which every record carries the hash of
 // the one before it, its rotated segments, a copy in the journal, and a
 // reader. It decides nothing, and it never removes or overwrites a byte
-// without leaving a record that says so. Package verify checks what it wrote.
+// without a record of that. Package verify checks what it wrote.
 package audit

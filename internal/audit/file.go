@@ -33,7 +33,7 @@ func (l *Log) prepare(at time.Time) error {
 	return nil
 }
 
-// compare looks whether the file is still what it was after the last record:
+// compare checks that the file is still what it was after the last record:
 // logrotate may have moved or truncated it, a person may have edited it.
 func (l *Log) compare() error {
 	info, err := os.Lstat(l.path)
@@ -66,7 +66,7 @@ func (l *Log) otherRotation(what string) {
 	l.notice(topicOther, fmt.Errorf("another program %s %s: no other program may rotate it", what, l.path))
 }
 
-// shrunk continues in a file that somebody made shorter. An empty one is what
+// shrunk continues in a file that another program made shorter. An empty one is what
 // copytruncate leaves, and its records are in the copy.
 func (l *Log) shrunk(size int64) error {
 	if size == 0 {
@@ -141,8 +141,8 @@ func (l *Log) adopt(f *os.File) error {
 		f.Close()
 		return fmt.Errorf("find the last record of %s: %w", l.path, err)
 	}
-	stranger := info.Size() > 0 && (end == 0 || last.Checkpoint() != l.inFile)
-	if stranger && (end > 0 || !tornRecord(f, info.Size())) {
+	foreign := info.Size() > 0 && (end == 0 || last.Checkpoint() != l.inFile)
+	if foreign && (end > 0 || !tornRecord(f, info.Size())) {
 		f.Close()
 		return l.setAside(info.Size())
 	}

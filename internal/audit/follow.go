@@ -108,7 +108,7 @@ func (t *tail) drain(ctx context.Context, yield func(Record, error) bool) (bool,
 }
 
 // strange reports whether the next line is not the one that follows. The file
-// may have been truncated and have grown again between two looks, so that
+// may have been truncated and have grown again between two ticks, so that
 // there is more to read at its beginning.
 func (t *tail) strange() bool {
 	text, _ := t.lines.br.Peek(MaxLine)

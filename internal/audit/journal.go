@@ -14,10 +14,10 @@ import (
 )
 
 var (
-	// ErrNoJournal says that this host has no journald, or that its socket
-	// does not answer.
+	// ErrNoJournal reports that this host has no journald, or that its socket
+	// takes no connection.
 	ErrNoJournal = errors.New("no journal")
-	// ErrJournalStalled says that journald did not take a record in time.
+	// ErrJournalStalled reports that journald did not take a record in time.
 	ErrJournalStalled = errors.New("journal does not take records")
 )
 

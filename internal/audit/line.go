@@ -7,10 +7,10 @@ import (
 	"io"
 )
 
-// ErrTorn says that the input ended in the middle of a line.
+// ErrTorn reports that the input ended in the middle of a line.
 var ErrTorn = errors.New("line without an end")
 
-// A LineError says that a line of a segment is not a record. Reading goes on
+// A LineError reports that a line of a segment is not a record. Reading goes on
 // behind it.
 type LineError struct {
 	File string // name in the log's directory

@@ -13,11 +13,11 @@ import (
 )
 
 var (
-	// ErrNotDurable says that a record is neither in the file nor with the
+	// ErrNotDurable reports that a record is neither in the file nor with the
 	// mirror: what it announces must not be done. It wraps the cause, such
 	// as syscall.ENOSPC.
 	ErrNotDurable = errors.New("record is not durable")
-	// ErrInUse says that another process writes the log.
+	// ErrInUse reports that another process writes the log.
 	ErrInUse = errors.New("audit log is in use by another process")
 	// ErrNotMirrored is what a Mirror returns for a record that it leaves
 	// out on purpose: no reason for a notice, but no copy either.
@@ -35,8 +35,8 @@ type Options struct {
 	// written, a record that Mirror takes counts as durable. Mirror is called
 	// by one goroutine at a time and must not block for long: Append waits.
 	Mirror func(Record) error
-	// Notice is told, once per change, what the log could not do or had to
-	// set aside. Nil drops it.
+	// Notice receives, once per change, what the log could not do or had to
+	// set aside. Optional.
 	Notice func(error)
 	// SegmentSize (bytes) and SegmentAge bound the file that is written; 0
 	// is no bound.
@@ -77,7 +77,7 @@ type Log struct {
 	lost   uint64           // records that are nowhere since the last gap record
 	cause  error            // the first reason for that
 	gaps   []record.Gap     // to be written before the next record
-	retain bool             // look for segments to remove
+	retain bool             // check for segments to remove
 
 	openIncidents openIncidents
 	reported      map[topic]string
@@ -142,7 +142,7 @@ func (l *Log) Head() Checkpoint {
 	return l.head
 }
 
-// A Health says what the file is missing at the moment. The zero Health is a
+// A Health is what the file is missing at the moment. The zero Health is a
 // file that holds everything.
 type Health struct {
 	// Lost counts records that exist nowhere, and MirrorOnly those that only
@@ -178,8 +178,8 @@ func (l *Log) Append(p record.Payload) (Record, error) {
 		return Record{}, fmt.Errorf("append %s record: %w: %w", kind, ErrNotDurable, errClosed)
 	}
 	at := l.opts.Now()
-	// A first try: whoever gives an over-long payload is told before
-	// anything is counted as lost.
+	// A first try: an over-long payload is refused before anything is counted
+	// as lost.
 	if _, err := seal(l.head, at, kind, inner); err != nil {
 		return Record{}, fmt.Errorf("append %s record: %w", kind, err)
 	}
@@ -187,7 +187,7 @@ func (l *Log) Append(p record.Payload) (Record, error) {
 	if err != nil {
 		r, err = l.toMirror(at, p, inner, err)
 	} else {
-		l.mirror(r) //nolint:errcheck // said by notice; the file has it
+		l.mirror(r) //nolint:errcheck // notice reports it; the file has the record
 		if l.retain {
 			l.removeOld(at)
 		}
@@ -239,7 +239,7 @@ func (l *Log) toFile(at time.Time, p record.Payload, inner []byte) (Record, erro
 		batch = batch[:len(batch)-1]
 	}
 	for _, r := range batch {
-		l.mirror(r) //nolint:errcheck // said by notice; the file has it
+		l.mirror(r) //nolint:errcheck // notice reports it; the file has the record
 	}
 	return last, nil
 }
@@ -289,8 +289,7 @@ func (l *Log) mirror(r Record) error {
 	return err
 }
 
-// A topic is what a notice is about. Something that stays as bad as it was is
-// said once per topic: a full disk fails with every record.
+// A topic is what a notice is about. The same error is reported once per topic: a full disk fails with every record.
 type topic string
 
 const (

@@ -37,7 +37,7 @@ func (u openIncidents) spares(last uint64) bool {
 	return false
 }
 
-// Resume says that incidents of an earlier run go on, by name, so that
+// Resume names the incidents of an earlier run that are still open, so that
 // retention spares them. It is called before the first Append, which may
 // remove old segments. The log is read from its end until their beginnings are
 // found; a name whose beginning is no longer there spares nothing.
@@ -49,14 +49,14 @@ func (l *Log) Resume(names ...string) error {
 	}
 	segments, err := openSegments(l.path)
 	if err != nil {
-		return fmt.Errorf("look for open incidents: %w", err)
+		return fmt.Errorf("find open incidents: %w", err)
 	}
 	defer closeSegments(segments)
 	missing := slices.Clone(names)
 	for _, s := range slices.Backward(segments) {
 		found, err := s.beginnings()
 		if err != nil {
-			return fmt.Errorf("look for open incidents in %s: %w", s.File, err)
+			return fmt.Errorf("find open incidents in %s: %w", s.File, err)
 		}
 		missing = slices.DeleteFunc(missing, func(name string) bool {
 			seq, ok := found[name]

@@ -10,7 +10,7 @@ import (
 	"github.com/ctwarden/ctwarden/internal/record"
 )
 
-// ErrPayload says that a payload cannot be a record: it is no JSON object, or
+// ErrPayload reports that a payload cannot be a record: it is no JSON object, or
 // of a kind that this version does not write.
 var ErrPayload = errors.New("payload refused")
 

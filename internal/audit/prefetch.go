@@ -17,12 +17,12 @@ type batch[T any] struct {
 	items []T
 }
 
-// A prefetcher reads ahead of whoever uses what is read, on another processor: a
-// long log takes as long to find the records of as to make something of them.
+// A prefetcher reads ahead of the records' user, on another processor: in a long
+// log, finding the records takes as long as using them.
 type prefetcher[T any] struct {
 	free, full chan *batch[T]
 	stop       chan struct{}
-	b          *batch[T] // nil: nobody wants more
+	b          *batch[T] // nil: reading has ended
 }
 
 // prefetch runs read beside yield, which gets the items in their order, each valid
@@ -69,7 +69,7 @@ func (f *prefetcher[T]) keep(line []byte) []byte {
 	return f.b.text[from:len(f.b.text):len(f.b.text)]
 }
 
-// put hands an item over; false says that nobody wants more.
+// put hands an item over. It returns false when reading has ended.
 func (f *prefetcher[T]) put(item T) bool {
 	if f.b == nil {
 		return false

@@ -141,7 +141,7 @@ func newMatcher(f Filter) *matcher {
 // skipSeen chooses from now on only what was not seen before.
 func (m *matcher) skipSeen() { m.filter.After = max(m.filter.After, m.seen) }
 
-// match looks at the fixed beginning of a line before it reads the rest.
+// match reads the fixed beginning of a line, and the rest only if that fits.
 func (m *matcher) match(line []byte) (Record, bool, error) {
 	h, ok := parseHeader(line)
 	if !ok || len(line) < h.body+tailText {

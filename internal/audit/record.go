@@ -41,7 +41,7 @@ const (
 )
 
 var (
-	// ErrTooLong says that a record would be longer than MaxLine. Nothing
+	// ErrTooLong reports that a record would be longer than MaxLine. Nothing
 	// was written: the caller shortens the payload (see Clip) and tries
 	// again.
 	ErrTooLong = errors.New("record longer than 64 KiB")

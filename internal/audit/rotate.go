@@ -103,7 +103,7 @@ func renameNoReplace(from, to string) error {
 	return nil
 }
 
-// pendingGaps returns the gaps that the file does not tell of yet. The one that
+// pendingGaps returns the gaps that the file has no record of yet. The one that
 // joins the chain over missing records comes first.
 func (l *Log) pendingGaps() []record.Gap {
 	var gaps []record.Gap
@@ -154,7 +154,7 @@ func sealPayload(prev Checkpoint, at time.Time, p record.Payload) (Record, error
 }
 
 // removeOld removes the oldest segments that are no longer to be kept, after
-// a record that says so is durable. Trouble here must not stop the audit.
+// a record of that is durable. An error here must not stop the audit.
 func (l *Log) removeOld(at time.Time) {
 	l.retain = false
 	if l.opts.KeepSize <= 0 && l.opts.KeepAge <= 0 {
@@ -162,7 +162,7 @@ func (l *Log) removeOld(at time.Time) {
 	}
 	removed, err := l.expired(at)
 	if err != nil {
-		l.notice(topicRemove, fmt.Errorf("look for old segments: %w", err))
+		l.notice(topicRemove, fmt.Errorf("find old segments: %w", err))
 	}
 	if err != nil || len(removed) == 0 {
 		return
@@ -176,7 +176,7 @@ func (l *Log) removeOld(at time.Time) {
 		return
 	}
 	l.head, l.inFile = r.Checkpoint(), r.Checkpoint()
-	l.mirror(r) //nolint:errcheck // said by notice; the file has it
+	l.mirror(r) //nolint:errcheck // notice reports it; the file has the record
 	for _, s := range removed {
 		if err := os.Remove(l.beside(s.File)); err != nil {
 			l.notice(topicRemove, fmt.Errorf("remove old segment: %w", err))

@@ -52,12 +52,12 @@ func (s *segmentFile) content() (io.Reader, error) {
 	return &unpacking{z, err}, nil
 }
 
-// ErrPacked says that a packed segment ends before its text does. What was read
+// ErrPacked reports that a packed segment ends before its text does. What was read
 // up to there is as good as ever.
 var ErrPacked = errors.New("can't be unpacked from here on")
 
-// An unpacking is the text of a packed segment. It tells damage from an error
-// of the disk.
+// An unpacking is the text of a packed segment. It separates damage
+// from an error of the disk.
 type unpacking struct {
 	z   *gzip.Reader
 	err error // there is no text
@@ -155,7 +155,7 @@ func openSegment(file string) (*segmentFile, error) {
 	return s, nil
 }
 
-// firstLines is how many lines are looked at for the first record of a
+// firstLines is how many lines are searched for the first record of a
 // segment whose first line is damaged.
 const firstLines = 64
 

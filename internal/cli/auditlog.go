@@ -179,7 +179,7 @@ func (c *choice) last(cmd *cobra.Command, path string, filter audit.Filter, n in
 	return len(last), after, nil
 }
 
-// follow prints what comes until it is told to end.
+// follow prints new records until the context ends.
 func (c *choice) follow(cmd *cobra.Command, path string, filter audit.Filter) error {
 	ticks := time.NewTicker(500 * time.Millisecond)
 	defer ticks.Stop()
@@ -207,7 +207,7 @@ func lastRecords(ctx context.Context, path string, filter audit.Filter, n int) (
 	var last []audit.Record
 	for r, err := range audit.Read(ctx, path, filter) {
 		if _, ok := errors.AsType[*audit.LineError](err); ok {
-			continue // audit verify tells of it
+			continue // audit verify reports it
 		}
 		if err != nil {
 			return nil, err
@@ -220,7 +220,7 @@ func lastRecords(ctx context.Context, path string, filter audit.Filter, n int) (
 	return last, nil
 }
 
-// noneFits says on the other stream why nothing is printed.
+// noneFits prints on stderr why there is no record.
 func noneFits(cmd *cobra.Command) error {
 	_, err := fmt.Fprintln(cmd.ErrOrStderr(), "ctwarden: no record of the log fits")
 	return err

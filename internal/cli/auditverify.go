@@ -18,9 +18,9 @@ func newAuditVerify() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "verify",
 		Short: "check that no record was altered, removed, inserted or reordered, and decide every plan again",
-		Long: `Verify checks the hash chain over all segments and, unless told otherwise,
+		Long: `Verify checks the hash chain over all segments and, unless --no-redecide is given,
 decides every recorded plan again from its recorded state and observation. Exit
-code 3 says that something is wrong; each finding names its record. Plans that
+code 3 means that something is wrong; each finding names its record. Plans that
 another version of the policy decided are counted and not decided again.
 
 The end of a log can be cut, and all of it written anew, without a trace in the

@@ -75,7 +75,7 @@ func (d *Decision) headline(p Priority) Headline {
 	return h
 }
 
-// onlyReported says of a plan that acts that none of it is carried out.
+// onlyReported reports whether no action of a plan is carried out.
 func (d *Decision) onlyReported() bool {
 	for i := range d.Actions {
 		if !d.Actions[i].Would {
@@ -92,7 +92,7 @@ type Plan struct{ Decision }
 func (p *Plan) Kind() Kind { return KindPlan }
 
 // Headline returns what the plan comes to. A change to the kernel is a warning
-// although nothing is wrong with it: nobody was watching when it was made.
+// although nothing is wrong with it: it was made unattended.
 // Giving back is not.
 func (p *Plan) Headline() Headline {
 	switch {
@@ -129,7 +129,7 @@ func (b *Breaker) Kind() Kind { return KindBreaker }
 // Headline returns what tripped the breaker.
 func (b *Breaker) Headline() Headline { return b.headline(Error) }
 
-// An Outcome is the payload of the record of what the kernel said to an action.
+// An Outcome is the payload of the record of an action's result.
 type Outcome struct {
 	Incident string `json:"incident,omitempty"`
 	policy.Outcome

@@ -1,4 +1,4 @@
 // Package record has every payload of the audit log as a type, with its kind,
-// its priority and its sentence. The loop writes these types, and whoever reads
-// the log reads the same ones. It is pure: it neither reads nor writes a file.
+// its priority and its sentence. The loop writes these types, and the readers of
+// the log get the same ones. It is pure: it neither reads nor writes a file.
 package record

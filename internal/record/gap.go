@@ -5,7 +5,7 @@ import (
 	"strings"
 )
 
-// A GapReason says why a gap record was written.
+// A GapReason is why a gap record was written.
 type GapReason string
 
 // The reasons.
@@ -16,7 +16,7 @@ const (
 	// GapDamaged: whole lines at the end of the file were no records when
 	// the log was opened; their bytes are in File.
 	GapDamaged GapReason = "damaged"
-	// GapForeign: somebody else wrote the file or appended to it; what he
+	// GapForeign: another program wrote the file or appended to it; what it
 	// wrote is in File.
 	GapForeign GapReason = "foreign"
 	// GapNotDurable: the file could not be written for a while. Lost records
@@ -30,8 +30,8 @@ const (
 	GapRetention GapReason = "retention"
 )
 
-// A Gap is the payload of a gap record: what the log does not hold, said by
-// the log itself.
+// A Gap is the payload of a gap record: what the log does not hold, recorded
+// by the log itself.
 type Gap struct {
 	Reason GapReason `json:"reason"`
 	// Lost counts records that were refused because they could be made
@@ -52,7 +52,7 @@ type Gap struct {
 	Segments []RemovedSegment `json:"segments,omitempty"`
 }
 
-// A RemovedSegment says which records left with a segment. LastHash lets a
+// A RemovedSegment names the records that left with a segment. LastHash lets a
 // verifier join the chain to the oldest segment that is left.
 type RemovedSegment struct {
 	File     string `json:"file"`

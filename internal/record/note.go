@@ -12,7 +12,7 @@ const (
 	// Returned: the original stands there; the write never happened, or was
 	// undone. The entry is dropped.
 	NoteReturned
-	// Foreign: somebody else changed the value; it is theirs now.
+	// Foreign: another program or a person changed the value and owns it now.
 	NoteForeign
 	// Rebooted: the entry is from another boot.
 	NoteRebooted
@@ -56,8 +56,7 @@ func (k *NoteKind) UnmarshalText(text []byte) error {
 	return fmt.Errorf("unknown note %q", text)
 }
 
-// A Note is one thing that a person, or the audit log, should be told about
-// the ledger.
+// A Note is one finding about the ledger, for the operator and the audit log.
 type Note struct {
 	Kind NoteKind `json:"kind"`
 	// Sysctl and NetNS (0 is ctwarden's own) name the value, and Original,
@@ -73,7 +72,7 @@ type Note struct {
 	Error string `json:"error,omitempty"`
 }
 
-// Sentence says the note in words, without a full stop.
+// Sentence returns the note in words, without a full stop.
 func (n *Note) Sentence() string {
 	name := n.Sysctl
 	if n.NetNS != 0 {

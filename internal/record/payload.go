@@ -5,7 +5,7 @@ import (
 	"fmt"
 )
 
-// A Payload is what a record of the audit log says, besides its number, time
+// A Payload is what a record of the audit log holds besides its number, time
 // and hashes. Its JSON is a contract: docs/audit-log.md.
 type Payload interface {
 	// Kind is what the record is about.
@@ -29,7 +29,7 @@ type Headline struct {
 	// the namespace, as text.
 	Action string
 	NetNS  string
-	// Would says that the actions are reported and not carried out.
+	// Would is set if the actions are reported and not carried out.
 	Would bool
 }
 

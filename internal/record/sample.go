@@ -26,7 +26,7 @@ type Sample struct {
 	Level  policy.Level
 }
 
-// SampleOf returns the sample of one look.
+// SampleOf returns the sample of one reading.
 func SampleOf(a *policy.Assessment) Sample {
 	t := &a.Observation.Table
 	return Sample{
@@ -58,7 +58,7 @@ const MaxSamples = 300
 type Samples struct {
 	Incident string
 	NetNS    uint32
-	// Before says that the rows are from before the incident opened.
+	// Before is set if the rows are from before the incident opened.
 	Before bool
 	// Wall is the wall clock at the first row.
 	Wall time.Time

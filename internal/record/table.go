@@ -79,7 +79,7 @@ type Signal struct {
 // Kind returns KindSignal.
 func (s *Signal) Kind() Kind { return KindSignal }
 
-// Headline returns what the kernel said.
+// Headline returns what the kernel log reported.
 func (s *Signal) Headline() Headline {
 	return Headline{Priority: Warning, Sentence: s.Text, Incident: s.Incident, NetNS: inode(s.NetNS)}
 }

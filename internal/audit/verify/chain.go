@@ -16,7 +16,7 @@ import (
 const maxOdd = 4096
 
 // A chain follows the records of a log from one to the next and, where they
-// do not join, tells what was done to them. It looks one line ahead.
+// do not join, finds what was done to them. It holds one line back.
 type chain struct {
 	result      Result
 	maxProblems int
@@ -117,7 +117,7 @@ func (c *chain) end() Result {
 	}
 	c.placeUnread()
 	if c.start != nil {
-		c.problem(Removed, 1, c.start.Seq, entry{}, "missing at the beginning, and no record says that retention removed them")
+		c.problem(Removed, 1, c.start.Seq, entry{}, "missing at the beginning, and no retention record names them")
 	}
 	if n := len(c.known); n > 0 && c.known[n-1].Seq > c.result.Last.Seq {
 		c.problem(Removed, c.result.Last.Seq+1, c.known[n-1].Seq, entry{}, "missing at the end: the last one is known from elsewhere")
@@ -289,7 +289,7 @@ func (c *chain) behind(cur entry, next *entry) {
 	}
 	fork := cur.Seq+1 == c.want && cur.prev == c.before && cur.Hash != c.head
 	if fork && next != nil && next.flaw == nil && next.prev == cur.Hash {
-		// The chain goes on from this one, so the other is the stranger.
+		// The chain goes on from this one, so the other was inserted.
 		c.problem(Inserted, c.last.Seq, 0, c.last, fmt.Sprintf("record %d also stands at %s line %d, where the chain goes on", cur.Seq, cur.file, cur.line))
 		c.head, c.last, c.result.Last = cur.Hash, cur, cur.Checkpoint
 		return

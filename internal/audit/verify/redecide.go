@@ -103,7 +103,7 @@ func (d *redecider) again(recorded *record.Decision) error {
 	return nil
 }
 
-// decision says what a plan comes to.
+// decision returns a plan in words.
 func decision(p *policy.Plan) string {
 	if !p.Acts() {
 		return "held, " + p.Held.Sentence()

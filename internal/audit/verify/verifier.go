@@ -10,7 +10,7 @@ import (
 	"github.com/ctwarden/ctwarden/internal/record"
 )
 
-// A ProblemKind says what is wrong with a log.
+// A ProblemKind is what is wrong with a log.
 type ProblemKind string
 
 // The problems.
@@ -46,7 +46,7 @@ type Problem struct {
 	// File and Line are where it shows; empty for what is not there.
 	File string `json:"file,omitempty"`
 	Line int    `json:"line,omitempty"`
-	// Text says it for people, in one sentence.
+	// Text is one sentence for people.
 	Text string `json:"text"`
 }
 
@@ -86,8 +86,8 @@ type Result struct {
 func (r Result) OK() bool { return len(r.Problems) == 0 && r.More == 0 }
 
 // A Verifier checks a log. The zero Verifier checks the chain alone, which
-// proves that nobody changed part of it; only Known can prove that nobody
-// wrote all of it anew.
+// proves that no part of it was changed; only Known can prove that it was not
+// written anew as a whole.
 type Verifier struct {
 	// Known are records noted elsewhere, such as the CTWARDEN_SEQ and
 	// CTWARDEN_HASH of the journal's copies. The last one proves that the
