@@ -26,12 +26,9 @@ type Query struct {
 	// other entries. A kernel without the filter (Linux 5.10) ignores it, so
 	// each entry is checked again here.
 	Features Features
-	// MaxEntries, MaxBytes and Box stop the dump after so many entries told,
-	// bytes received or so much time; 0 is no bound. They are looked at after
-	// each datagram of up to 32 KiB, except MaxEntries, which is exact.
-	MaxEntries uint64
-	MaxBytes   uint64
-	Box        time.Duration
+	// Box stops the dump after so much time; 0 is no bound. It is checked after
+	// each datagram of up to 32 KiB.
+	Box time.Duration
 }
 
 // A Stop is the reason why a dump ended before the end of the table.
@@ -44,14 +41,12 @@ type Stop uint8
 const (
 	Complete Stop = iota
 	ByCaller      // the callback returned false
-	ByEntries
-	ByBytes
 	ByTime
 )
 
 // String returns the reason in a word.
 func (s Stop) String() string {
-	return [...]string{"complete", "caller", "entries", "bytes", "time"}[min(s, ByTime)]
+	return [...]string{"complete", "caller", "time"}[min(s, ByTime)]
 }
 
 // Dumped is the result of a dump.
@@ -133,8 +128,6 @@ func (d *dump) run(ctx context.Context, boundary func() bool) error {
 		switch {
 		case !boundary():
 			d.Stop = ByCaller
-		case d.query.MaxBytes > 0 && d.Bytes >= d.query.MaxBytes:
-			d.Stop = ByBytes
 		case !end.IsZero() && !time.Now().Before(end):
 			d.Stop = ByTime
 		default:
@@ -188,9 +181,6 @@ func (d *dump) visitEntry(payload []byte) Stop {
 	d.Entries++
 	if !d.visit(&d.entry, &d.key) {
 		return ByCaller
-	}
-	if q.MaxEntries > 0 && d.Entries >= q.MaxEntries {
-		return ByEntries
 	}
 	return Complete
 }

@@ -26,11 +26,11 @@ func TestThePrefixOfADumpIsUnbiased(t *testing.T) {
 		cttest.Fill(t, ns, kind, cttest.TCP(conntrack.StateTimeWait))
 		cttest.Fill(t, ns, others, cttest.Unreplied())
 		var count census.Count
-		d, err := dial(t, ns).Dump(t.Context(), ctnetlink.Query{MaxEntries: seen}, func(e *conntrack.Entry, _ *ctnetlink.Key) bool {
+		d, err := dial(t, ns).Dump(t.Context(), ctnetlink.Query{}, func(e *conntrack.Entry, _ *ctnetlink.Key) bool {
 			count.Add(e)
-			return true
+			return count.Summary.Seen < seen
 		})
-		if err != nil || d.Entries != seen || d.Stop != ctnetlink.ByEntries {
+		if err != nil || d.Entries != seen || d.Stop != ctnetlink.ByCaller {
 			t.Fatalf("%+v, %v", d, err)
 		}
 		count.Summary.Sampled = true

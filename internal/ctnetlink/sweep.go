@@ -26,8 +26,8 @@ const batchesInFlight = 4
 // is deleted all the same: no kernel compares the status of a single entry.
 type Sweep struct {
 	NS *netns.NS
-	// Query selects the entries that choose receives. Its MaxEntries and Box
-	// bound the walk, not the changes. An Unknown feature is proven by the
+	// Query selects the entries that choose receives. Its Box bounds the
+	// walk, not the changes. An Unknown feature is proven by the
 	// first entries, a change that needs a missing one is refused.
 	Query Query
 	// Limit is the most entries that are sent to the kernel to be changed.
