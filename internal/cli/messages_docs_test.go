@@ -36,6 +36,31 @@ func page(t *testing.T, path string) string {
 	return string(text)
 }
 
+// TestTheNightPageQuotesHolds: what docs/3am.md says that status shows behind held is part of a hold's sentence.
+func TestTheNightPageQuotesHolds(t *testing.T) {
+	var sentences []string
+	for _, w := range words(policy.Hold.Sentence) {
+		sentences = append(sentences, w.sentence)
+	}
+	quoted := 0
+	for line := range strings.Lines(page(t, "../../docs/3am.md")) {
+		_, after, found := strings.Cut(line, "held `")
+		cell, _, _ := strings.Cut(after, "|")
+		for i, phrase := range strings.Split("`"+cell, "`") {
+			if !found || i%2 == 0 {
+				continue
+			}
+			quoted++
+			if !slices.ContainsFunc(sentences, func(s string) bool { return strings.Contains(s, phrase) }) {
+				t.Errorf("docs/3am.md quotes held %q, which no hold says", phrase)
+			}
+		}
+	}
+	if quoted < 5 {
+		t.Errorf("%d holds are quoted", quoted)
+	}
+}
+
 // section returns what stands below a heading of a page.
 func section(t *testing.T, page, heading string) string {
 	t.Helper()
