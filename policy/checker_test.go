@@ -38,7 +38,7 @@ type claim struct {
 	turns             int  // changes of direction since the value was original
 }
 
-// A checker visits each turn of a walk and compares it with the promises. It
+// A checker receives each turn of a walk and compares it with the promises. It
 // keeps its own record of what was written: it takes nothing from the policy
 // that it can read from the model's kernel.
 type checker struct {

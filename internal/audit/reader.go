@@ -18,7 +18,7 @@ import (
 type Filter struct {
 	// Since and Until bound the record's time, Since included and Until not;
 	// zero is no bound. The clock of a host may have been stepped, so the
-	// records chosen need not be neighbours.
+	// records chosen need not be adjacent.
 	Since, Until time.Time
 	// After chooses records with greater sequence numbers only.
 	After uint64

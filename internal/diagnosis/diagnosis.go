@@ -157,7 +157,7 @@ func (l *Census) notes() []string {
 		notes = append(notes, "the hash was resized during the look: entries are missing or were counted twice; look again")
 	}
 	if l.Blind != nil {
-		notes = append(notes, "other network namespaces are not told of: "+l.Blind.Error())
+		notes = append(notes, "other network namespaces can't be read: "+l.Blind.Error())
 	}
 	if l.Reading.Unread > 0 {
 		what := "entries"

@@ -76,7 +76,7 @@ type Incident struct {
 	Curve       []Point        `json:"curve,omitempty"`
 	HostContext HostContext    `json:"scene,omitzero"`
 	// Gaps says what of the log is missing or unreadable in this time, and
-	// Omitted how many decisions were left out for want of room.
+	// Omitted how many decisions were left out to save room.
 	Gaps    []string `json:"gaps,omitempty"`
 	Omitted int      `json:"omitted,omitempty"`
 

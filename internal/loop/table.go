@@ -218,7 +218,7 @@ func (l *Loop) finishCensus(c finishedCensus) {
 		if t.netns != c.netns {
 			continue
 		}
-		if !errors.Is(c.err, errors.ErrUnsupported) { // it can't be looked into, which is no news
+		if !errors.Is(c.err, errors.ErrUnsupported) { // this table can't be dumped: expected
 			l.reportOnce(censusTask(c.netns), c.err)
 		}
 		t.censusRunning, t.censusEnded = false, c.at

@@ -82,7 +82,7 @@ func (s *snapshotCollector) snapshot() snapshot {
 }
 
 // advance returns how far the counters of the tables have come. What was dropped
-// for want of room is a difference of counters that the kernel does not count in
+// because the table was full is a difference of counters that the kernel does not count in
 // one step, nor always together: a Prometheus server would take one step back
 // for a restart, and count everything again.
 func advance(before map[uint32]mark, tables []loop.TableStatus) map[uint32]mark {

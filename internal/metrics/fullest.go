@@ -13,7 +13,7 @@ type snapshot struct {
 	*status.Status
 	// shown are the tables that have series.
 	shown []loop.TableStatus
-	// full are the packets dropped for want of room, by network namespace.
+	// full are the packets dropped because the table was full, by network namespace.
 	full map[uint32]mark
 }
 

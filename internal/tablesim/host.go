@@ -60,7 +60,7 @@ type Losses struct {
 	EvictedByGC  uint64 `json:"collected,omitempty"`
 }
 
-// Packets is the number of packets lost for want of room or memory.
+// Packets is the number of packets lost because the table or the memory was full.
 func (l Losses) Packets() uint64 { return l.Full + l.NoMemory + l.Chains }
 
 // uptime is how long a host has been up when a scenario begins.

@@ -16,7 +16,7 @@ type schedule struct {
 	// event is due next.
 	loads  []time.Duration
 	events []time.Duration
-	// onEvent is told of everything that happens.
+	// onEvent is called for every event.
 	onEvent func(text string, e *Event)
 }
 

@@ -31,7 +31,7 @@ func (c *canvas) marks() {
 	}
 }
 
-// apart joins the labels that would stand on one another: two neighbours at a
+// apart joins the labels that would stand on one another: two marks at a
 // time, for the joint one is wider and may touch a third.
 func (c *canvas) apart(all []label) []label {
 	for n := 0; n+1 < len(all); {
