@@ -34,7 +34,7 @@ described() {
 	local text
 	text=$(r -q --queryformat '%{DESCRIPTION}' ctwarden)
 	echo "$text"
-	[[ $text == 'ctwarden hears'* && $text == *$'\n\nIt raises'* ]]
+	[[ $text == 'ctwarden reads'* && $text == *$'\n\nIt raises'* ]]
 }
 # all_owned: of each directory that is named after the package there is an owner, so that a removal takes it along.
 all_owned() {
