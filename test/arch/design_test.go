@@ -157,3 +157,36 @@ func callName(fn *ast.FuncDecl) string {
 	}
 	return fn.Name.Name
 }
+
+// TestContributingNamesWhatExists: the files that CONTRIBUTING.md lists, but for those to be made, and the tests that it
+// runs by name.
+func TestContributingNamesWhatExists(t *testing.T) {
+	text, err := os.ReadFile("../../CONTRIBUTING.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	paths := regexp.MustCompile("`((?:[a-z0-9]+/)+[A-Za-z0-9_.]*)`").FindAllStringSubmatch(string(text), -1)
+	if len(paths) < 15 {
+		t.Errorf("%d paths", len(paths))
+	}
+	for _, p := range paths {
+		if _, err := os.Stat("../../" + p[1]); err != nil && !strings.Contains(p[1], "NAME") {
+			t.Errorf("there is no %s", p[1])
+		}
+	}
+	tree := loadModule(t)
+	for _, run := range regexp.MustCompile("go test \\./([a-z/]+) -run ([A-Za-z]+)").FindAllStringSubmatch(string(text), -1) {
+		found := false
+		for _, p := range tree.Packages {
+			for _, f := range p.Files {
+				for _, d := range f.Syntax.Decls {
+					fn, ok := d.(*ast.FuncDecl)
+					found = found || ok && p.Dir == run[1] && strings.HasPrefix(fn.Name.Name, "Test") && strings.Contains(fn.Name.Name, run[2])
+				}
+			}
+		}
+		if !found {
+			t.Errorf("package %s has no test %s", run[1], run[2])
+		}
+	}
+}
