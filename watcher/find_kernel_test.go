@@ -17,6 +17,7 @@ import (
 )
 
 func TestFind(t *testing.T) {
+	needNetNS(t)
 	ns := newNetNS(t)
 	path := "/proc/self/task/" + strconv.Itoa(ns.TID()) + "/ns/net"
 	own, err := netns.Current()
@@ -48,6 +49,7 @@ func TestFind(t *testing.T) {
 // TestFindByName names a namespace as ip netns does: by a file on which it is
 // mounted.
 func TestFindByName(t *testing.T) {
+	needNetNS(t)
 	ns := newNetNS(t)
 	const dir = "/run/netns"
 	if err := os.MkdirAll(dir, 0o755); err != nil {
