@@ -16,6 +16,7 @@ import (
 
 	"github.com/ctwarden/ctwarden/internal/audit"
 	"github.com/ctwarden/ctwarden/internal/incident"
+	"github.com/ctwarden/ctwarden/internal/replay"
 	review "github.com/ctwarden/ctwarden/internal/report"
 	"github.com/ctwarden/ctwarden/policy"
 )
@@ -222,7 +223,7 @@ func TestReplayIsCloseToRecord(t *testing.T) {
 		t.Fatal(err)
 	}
 	limits := policy.Defaults()
-	played, err := replay(&i, &limits)
+	played, err := replay.Run(&i, &limits)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -210,7 +210,7 @@ func messagesOf(t *testing.T, calls []string) []string {
 	t.Helper()
 	var found []string
 	var files []string
-	for _, pattern := range []string{"*.go", "../agent/*.go", "../drill/*.go", "../audit/verify/*.go", "../../watcher/find.go"} {
+	for _, pattern := range []string{"*.go", "../agent/*.go", "../replay/*.go", "../drill/*.go", "../audit/verify/*.go", "../../watcher/find.go"} {
 		matches, err := filepath.Glob(pattern)
 		if err != nil {
 			t.Fatal(err)

@@ -30,6 +30,7 @@ func arrows() map[string][]string {
 		"internal/config":       {"policy", "internal/conntrack", "internal/record", "internal/ui"},
 		"internal/advice":       {"policy", "internal/conntrack", "internal/census"},
 		"internal/incident":     {"policy", "internal/conntrack", "internal/census", "internal/record", "internal/advice"},
+		"internal/replay":       {"policy", "internal/incident", "internal/tablesim"},
 		"internal/report":       {"policy", "internal/advice", "internal/conntrack", "internal/audit", "internal/incident", "internal/ui"},
 		"internal/control":      {},
 		"internal/metrics":      {"policy", "watcher", "internal/conntrack", "internal/audit", "internal/loop", "internal/record", "internal/status"},
@@ -79,7 +80,8 @@ func owners() map[string]string {
 // purePackages have no effects and no clock: same inputs, same results.
 func purePackages() []string {
 	return []string{
-		"policy", "internal/advice", "internal/census", "internal/incident", "internal/conntrack", "internal/record", "internal/tablesim",
+		"policy", "internal/advice", "internal/census", "internal/incident", "internal/conntrack", "internal/record", "internal/replay",
+		"internal/tablesim",
 	}
 }
 
