@@ -1,15 +1,12 @@
 package cli
 
 import (
-	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
 	"io/fs"
-	"os"
-	"path/filepath"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -17,8 +14,6 @@ import (
 	"github.com/ctwarden/ctwarden/internal/agent"
 	"github.com/ctwarden/ctwarden/internal/config"
 	"github.com/ctwarden/ctwarden/internal/control"
-	"github.com/ctwarden/ctwarden/internal/netns"
-	"github.com/ctwarden/ctwarden/internal/record"
 	"github.com/ctwarden/ctwarden/internal/ui"
 	"github.com/ctwarden/ctwarden/policy"
 	"github.com/ctwarden/ctwarden/remediate"
@@ -114,69 +109,18 @@ func printResponse(w io.Writer, text []byte) error {
 }
 
 // revert restores values without a daemon.
-func revert(ctx context.Context, w io.Writer, cfg *config.Config, o remediate.Options, a control.Request) (err error) {
-	own, err := netns.Current()
-	if err != nil {
-		return err
+func revert(ctx context.Context, w io.Writer, cfg *config.Config, o remediate.Options, a control.Request) error {
+	reverted, err := agent.Revert(ctx, cfg, o, newLogger(io.Discard), a)
+	for i := range reverted.Notes {
+		fmt.Fprintln(w, reverted.Notes[i].Sentence())
 	}
-	defer func() { err = errors.Join(err, own.Close()) }()
-	o.Own = own
-	o.Others = func() (remediate.Others, error) { return agent.CountOthers(own) }
-	kernel, err := remediate.Open(o)
-	if err != nil {
+	switch {
+	case errors.Is(err, agent.ErrNoRecord):
+		return hint(err, "ctwarden revert --force   # without a record", "ctwarden revert --print")
+	case err != nil && len(reverted.Outcomes) == 0:
 		return hint(err, hintsForLedger(err)...)
 	}
-	defer func() { err = errors.Join(err, kernel.Close()) }()
-	claims, err := kernel.Reconcile(ctx)
-	if err != nil {
-		return err
-	}
-	for i := range claims.Notes {
-		if claims.Notes[i].Kind != record.NoteKept {
-			fmt.Fprintln(w, claims.Notes[i].Sentence())
-		}
-	}
-	if len(kernel.Ledger().Entries) == 0 {
-		return printReverted(w, nil)
-	}
-	add, done, err := recordRevert(cfg, a)
-	if err != nil && !a.Force {
-		return hint(fmt.Errorf("no audit, no action: %w", err),
-			"ctwarden revert --force   # without a record", "ctwarden revert --print")
-	}
-	defer func() { err = errors.Join(err, done()) }()
-	outcomes, err := kernel.Revert(ctx, a.Force)
-	for i := range outcomes {
-		err = errors.Join(err, add(&outcomes[i]))
-	}
-	return errors.Join(err, printReverted(w, outcomes))
-}
-
-// recordRevert records the beginning of a revert. It returns the functions that record
-// an outcome and close the audit log; after an error, they do nothing.
-func recordRevert(cfg *config.Config, a control.Request) (add func(*policy.Outcome) error, done func() error, err error) {
-	add, done = func(*policy.Outcome) error { return nil }, func() error { return nil }
-	// The directory is missing if only a drill ever ran here.
-	if err := os.MkdirAll(filepath.Dir(cfg.Audit.Path), 0o750); err != nil {
-		return add, done, fmt.Errorf("make directory: %w", err)
-	}
-	log, err := agent.OpenAudit(cfg, newLogger(io.Discard), nil)
-	if err != nil {
-		return add, done, hint(err, hintsForRun(err)...)
-	}
-	by := record.Requester{Reason: a.Reason, UID: uint32(os.Getuid()), PID: int32(os.Getpid())}
-	_, err = log.Append(&record.Revert{
-		Requester: by, Force: a.Force, Text: fmt.Sprintf("uid %d reverts every value without a daemon: %s", by.UID, cmp.Or(a.Reason, "no reason given")),
-	})
-	if err != nil {
-		return add, log.Close, err
-	}
-	return func(out *policy.Outcome) error {
-		payload := &record.Outcome{Outcome: *out}
-		record.Describe(payload)
-		_, err := log.Append(payload)
-		return err
-	}, log.Close, nil
+	return errors.Join(err, printReverted(w, reverted.Outcomes))
 }
 
 // printReverted prints the outcome of each value, and returns an error if one was not

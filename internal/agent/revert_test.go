@@ -1,6 +1,8 @@
-package cli
+package agent
 
 import (
+	"errors"
+	"log/slog"
 	"os"
 	"path/filepath"
 	"strings"
@@ -15,15 +17,12 @@ import (
 func TestRevertWithoutDaemonIsRecorded(t *testing.T) {
 	cfg := config.Default()
 	cfg.Audit.Path = filepath.Join(t.TempDir(), "audit.jsonl")
-	add, done, err := recordRevert(&cfg, control.Request{Reason: "the flood is over"})
+	log, err := openRevertLog(&cfg, slog.New(slog.DiscardHandler), control.Request{Reason: "the flood is over"})
 	if err != nil {
 		t.Fatal(err)
 	}
 	out := policy.Outcome{Action: policy.Action{Type: policy.RestoreMax, From: 2, To: 1}, OK: true, Before: 2, After: 1}
-	if err := add(&out); err != nil {
-		t.Fatal(err)
-	}
-	if err := done(); err != nil {
+	if err := errors.Join(appendOutcomes(log, []policy.Outcome{out}), log.Close()); err != nil {
 		t.Fatal(err)
 	}
 	var kinds []string
@@ -46,14 +45,7 @@ func TestRevertWithoutAuditLogFails(t *testing.T) {
 		t.Fatal(err)
 	}
 	cfg.Audit.Path = filepath.Join(dir, "audit.jsonl")
-	add, done, err := recordRevert(&cfg, control.Request{})
-	if err == nil {
-		t.Fatal("no error")
-	}
-	if err := add(&policy.Outcome{}); err != nil {
-		t.Error(err)
-	}
-	if err := done(); err != nil {
-		t.Error(err)
+	if log, err := openRevertLog(&cfg, slog.New(slog.DiscardHandler), control.Request{}); log != nil || err == nil {
+		t.Errorf("log %v, error %v, want only an error", log, err)
 	}
 }
