@@ -175,7 +175,7 @@ func TestContributingNamesWhatExists(t *testing.T) {
 		}
 	}
 	tree := loadModule(t)
-	for _, run := range regexp.MustCompile("go test \\./([a-z/]+) -run ([A-Za-z]+)").FindAllStringSubmatch(string(text), -1) {
+	for _, run := range regexp.MustCompile(`go test \./([a-z/]+) -run ([A-Za-z]+)`).FindAllStringSubmatch(string(text), -1) {
 		found := false
 		for _, p := range tree.Packages {
 			for _, f := range p.Files {
