@@ -9,7 +9,7 @@ import (
 
 	"github.com/ctwarden/ctwarden/internal/audit"
 	"github.com/ctwarden/ctwarden/internal/audit/verify"
-	review "github.com/ctwarden/ctwarden/internal/report"
+	"github.com/ctwarden/ctwarden/internal/report"
 )
 
 func newAuditVerify() *cobra.Command {
@@ -85,7 +85,7 @@ func (c *comparison) known(cmd *cobra.Command) (path string, known []audit.Check
 
 func printVerified(w io.Writer, asJSON bool, r *verify.Result) error {
 	if asJSON {
-		if err := review.WriteJSON(w, r); err != nil {
+		if err := report.WriteJSON(w, r); err != nil {
 			return err
 		}
 	} else {

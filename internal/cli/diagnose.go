@@ -18,7 +18,7 @@ import (
 	"github.com/ctwarden/ctwarden/internal/ctnetlink"
 	"github.com/ctwarden/ctwarden/internal/diagnosis"
 	"github.com/ctwarden/ctwarden/internal/netns"
-	review "github.com/ctwarden/ctwarden/internal/report"
+	"github.com/ctwarden/ctwarden/internal/report"
 	"github.com/ctwarden/ctwarden/internal/ui"
 	"github.com/ctwarden/ctwarden/watcher"
 )
@@ -60,7 +60,7 @@ diagnose the table of another machine.`,
 			}
 			found := look.Diagnose()
 			if asJSON {
-				return review.WriteJSON(cmd.OutOrStdout(), found)
+				return report.WriteJSON(cmd.OutOrStdout(), found)
 			}
 			return found.Print(cmd.OutOrStdout(), cmp.Or(ui.TerminalOf(cmd.OutOrStdout(), os.Getenv).Columns, defaultWidth))
 		},

@@ -7,7 +7,7 @@ import (
 
 	"github.com/ctwarden/ctwarden/internal/config"
 	"github.com/ctwarden/ctwarden/internal/doctor"
-	review "github.com/ctwarden/ctwarden/internal/report"
+	"github.com/ctwarden/ctwarden/internal/report"
 )
 
 func newDoctor() *cobra.Command {
@@ -49,7 +49,7 @@ func printFindings(out io.Writer, found []doctor.Finding, asJSON bool) error {
 			Wrong    int              `json:"wrong"`
 			Findings []doctor.Finding `json:"findings"`
 		}{bad, found}
-		if err := review.WriteJSON(out, answer); err != nil {
+		if err := report.WriteJSON(out, answer); err != nil {
 			return err
 		}
 	} else if err := doctor.Print(out, found); err != nil {

@@ -18,7 +18,7 @@ import (
 	"github.com/ctwarden/ctwarden/internal/audit"
 	"github.com/ctwarden/ctwarden/internal/config"
 	"github.com/ctwarden/ctwarden/internal/incident"
-	review "github.com/ctwarden/ctwarden/internal/report"
+	"github.com/ctwarden/ctwarden/internal/report"
 	"github.com/ctwarden/ctwarden/internal/ui"
 	"github.com/ctwarden/ctwarden/policy"
 )
@@ -160,7 +160,7 @@ func newIncidentList() *cobra.Command {
 			}
 			out := bufio.NewWriter(cmd.OutOrStdout())
 			if asJSON {
-				err = review.WriteJSONArray(out, g.Newest())
+				err = report.WriteJSONArray(out, g.Newest())
 			} else {
 				err = printIncidents(out, &g, path)
 			}
@@ -186,7 +186,7 @@ func printIncidents(out io.Writer, g *incident.Grouper, path string) error {
 			acts += fmt.Sprintf(" (+%d would)", i.Counts.Would)
 		}
 		fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\t%d\t%d\t%s\t%s\t%s\n", audit.Sanitise(i.ID), ui.Time(i.Start),
-			i.Duration.Round(time.Second), review.Spark(i.Curve, 12), policy.Percent(i.Peak.Fullness()),
+			i.Duration.Round(time.Second), report.Spark(i.Curve, 12), policy.Percent(i.Peak.Fullness()),
 			i.Losses.Packets, i.Losses.Evicted, i.Cause, acts, i.Status)
 	}
 	if err := w.Flush(); err != nil {
@@ -217,7 +217,7 @@ func newIncidentShow() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			r := review.New(found, time.Now())
+			r := report.New(found, time.Now())
 			if asJSON {
 				return r.WriteJSON(cmd.OutOrStdout())
 			}
@@ -257,7 +257,7 @@ page, .md is for a post-mortem, .json for programs, .txt is the text of a termin
 			if err != nil {
 				return err
 			}
-			r := review.New(found, time.Now())
+			r := report.New(found, time.Now())
 			if out == "" {
 				return write(r, cmd.OutOrStdout())
 			}
@@ -278,23 +278,23 @@ page, .md is for a post-mortem, .json for programs, .txt is the text of a termin
 
 // reportWriter returns the function that writes a report to a file of that name, or to
 // a terminal.
-func reportWriter(name string, asJSON bool, p review.TextOptions) (func(*review.Report, io.Writer) error, error) {
-	text := func(p review.TextOptions) func(*review.Report, io.Writer) error {
-		return func(r *review.Report, w io.Writer) error { return r.WriteText(w, p) }
+func reportWriter(name string, asJSON bool, p report.TextOptions) (func(*report.Report, io.Writer) error, error) {
+	text := func(p report.TextOptions) func(*report.Report, io.Writer) error {
+		return func(r *report.Report, w io.Writer) error { return r.WriteText(w, p) }
 	}
 	switch ext := filepath.Ext(name); {
 	case asJSON && (name == "" || ext == ".json"), ext == ".json":
-		return (*review.Report).WriteJSON, nil
+		return (*report.Report).WriteJSON, nil
 	case asJSON:
 		return nil, fmt.Errorf("--json with -o %s: the extension means another format", name)
 	case name == "":
 		return text(p), nil
 	case ext == ".html" || ext == ".htm":
-		return (*review.Report).WriteHTML, nil
+		return (*report.Report).WriteHTML, nil
 	case ext == ".md":
-		return (*review.Report).WriteMarkdown, nil
+		return (*report.Report).WriteMarkdown, nil
 	case ext == ".txt":
-		return text(review.TextOptions{Width: 100}), nil
+		return text(report.TextOptions{Width: 100}), nil
 	}
 	return nil, fmt.Errorf("-o %s: expected a name that ends in .html, .md, .json or .txt", name)
 }
@@ -321,8 +321,8 @@ func writeFile(name string, text []byte, force bool) error {
 
 // textOptions returns the options of a writer: a file, or a terminal with its width,
 // and with colours unless NO_COLOR is set (https://no-color.org).
-func textOptions(w io.Writer) review.TextOptions {
-	p := review.TextOptions{Width: 100}
+func textOptions(w io.Writer) report.TextOptions {
+	p := report.TextOptions{Width: 100}
 	if n, err := strconv.Atoi(os.Getenv("COLUMNS")); err == nil && n > 0 {
 		p.Width = n
 	}

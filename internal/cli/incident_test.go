@@ -17,7 +17,7 @@ import (
 	"github.com/ctwarden/ctwarden/internal/audit"
 	"github.com/ctwarden/ctwarden/internal/incident"
 	"github.com/ctwarden/ctwarden/internal/replay"
-	review "github.com/ctwarden/ctwarden/internal/report"
+	"github.com/ctwarden/ctwarden/internal/report"
 	"github.com/ctwarden/ctwarden/policy"
 )
 
@@ -138,13 +138,13 @@ func TestReadIncidentInTwoPasses(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	a, b := review.New(once[0], once[0].End), review.New(twice, once[0].End)
+	a, b := report.New(once[0], once[0].End), report.New(twice, once[0].End)
 	if diff := cmp.Diff(asJSON(t, a), asJSON(t, b)); diff != "" {
 		t.Errorf("read once and twice (-once +twice):\n%s", diff)
 	}
 }
 
-func asJSON(t *testing.T, r *review.Report) string {
+func asJSON(t *testing.T, r *report.Report) string {
 	t.Helper()
 	var b strings.Builder
 	if err := r.WriteJSON(&b); err != nil {

@@ -12,7 +12,7 @@ import (
 
 	"github.com/ctwarden/ctwarden/internal/ctnetlink/cttest"
 	"github.com/ctwarden/ctwarden/internal/diagnosis"
-	review "github.com/ctwarden/ctwarden/internal/report"
+	"github.com/ctwarden/ctwarden/internal/report"
 	"github.com/ctwarden/ctwarden/internal/status"
 )
 
@@ -81,7 +81,7 @@ func TestStatusAndDiagnoseJSONMatchGolden(t *testing.T) {
 func asGolden(t *testing.T, v any) string {
 	t.Helper()
 	var b strings.Builder
-	if err := review.WriteJSON(&b, v); err != nil {
+	if err := report.WriteJSON(&b, v); err != nil {
 		t.Fatal(err)
 	}
 	return b.String()

@@ -15,7 +15,7 @@ import (
 	"github.com/ctwarden/ctwarden/internal/audit"
 	"github.com/ctwarden/ctwarden/internal/incident"
 	"github.com/ctwarden/ctwarden/internal/record"
-	review "github.com/ctwarden/ctwarden/internal/report"
+	"github.com/ctwarden/ctwarden/internal/report"
 )
 
 // oldLogs unpacks the logs that the program of commit 8eed30d wrote on Linux
@@ -136,7 +136,7 @@ func TestListAndReportOldLog(t *testing.T) {
 			t.Fatalf("%s: %d incidents, %v", name, len(list), err)
 		}
 		out, _ = runCommand(t, exitOK, "incident", "report", "last", "--json", "--log", path)
-		var r review.Report
+		var r report.Report
 		if err := json.Unmarshal([]byte(out), &r); err != nil {
 			t.Fatal(err)
 		}

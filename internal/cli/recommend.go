@@ -18,7 +18,7 @@ import (
 	"github.com/ctwarden/ctwarden/internal/census"
 	"github.com/ctwarden/ctwarden/internal/config"
 	"github.com/ctwarden/ctwarden/internal/conntrack"
-	review "github.com/ctwarden/ctwarden/internal/report"
+	"github.com/ctwarden/ctwarden/internal/report"
 	"github.com/ctwarden/ctwarden/internal/ui"
 	"github.com/ctwarden/ctwarden/remediate"
 )
@@ -59,7 +59,7 @@ overwrites a file.`,
 			case dir != "":
 				return writeAdvice(cmd.OutOrStdout(), dir, &fix)
 			case asJSON:
-				return review.WriteJSON(cmd.OutOrStdout(), fix)
+				return report.WriteJSON(cmd.OutOrStdout(), fix)
 			}
 			return printAdvice(cmd.OutOrStdout(), &fix)
 		},

@@ -13,7 +13,7 @@ import (
 	"github.com/ctwarden/ctwarden/internal/audit"
 	"github.com/ctwarden/ctwarden/internal/config"
 	"github.com/ctwarden/ctwarden/internal/replay"
-	review "github.com/ctwarden/ctwarden/internal/report"
+	"github.com/ctwarden/ctwarden/internal/report"
 	"github.com/ctwarden/ctwarden/internal/tablesim"
 )
 
@@ -56,7 +56,7 @@ changes no kernel.`,
 				return err
 			}
 			if asJSON {
-				return review.WriteJSON(cmd.OutOrStdout(), result)
+				return report.WriteJSON(cmd.OutOrStdout(), result)
 			}
 			whose := "in force on this host (others: --config FILE)"
 			if name := cmd.Flag("config").Value.String(); name != "" {

@@ -15,7 +15,7 @@ import (
 
 	"github.com/ctwarden/ctwarden/internal/audit"
 	"github.com/ctwarden/ctwarden/internal/config"
-	review "github.com/ctwarden/ctwarden/internal/report"
+	"github.com/ctwarden/ctwarden/internal/report"
 	"github.com/ctwarden/ctwarden/internal/tablesim"
 	"github.com/ctwarden/ctwarden/internal/ui"
 )
@@ -79,7 +79,7 @@ func simulate(cmd *cobra.Command, name, picture string, asJSON bool) error {
 		}
 	}
 	if asJSON {
-		return review.WriteJSON(out, result)
+		return report.WriteJSON(out, result)
 	}
 	if err := result.WriteTimeline(out); err != nil {
 		return err

@@ -15,7 +15,7 @@ import (
 	"github.com/ctwarden/ctwarden/internal/config"
 	"github.com/ctwarden/ctwarden/internal/control"
 	"github.com/ctwarden/ctwarden/internal/loop"
-	review "github.com/ctwarden/ctwarden/internal/report"
+	"github.com/ctwarden/ctwarden/internal/report"
 	"github.com/ctwarden/ctwarden/internal/status"
 	"github.com/ctwarden/ctwarden/internal/ui"
 	"github.com/ctwarden/ctwarden/policy"
@@ -72,7 +72,7 @@ func printStatus(cmd *cobra.Command, asJSON, watch bool, every time.Duration) er
 		return err
 	}
 	if asJSON {
-		return review.WriteJSON(out, r)
+		return report.WriteJSON(out, r)
 	}
 	return printScreen(out, r)
 }
