@@ -99,9 +99,9 @@ type Action struct {
 	SynSentIdle time.Duration `json:"syn_sent_idle_ns,omitempty"`
 	Cap         uint64        `json:"cap,omitempty"`
 	Remaining   uint32        `json:"remaining_s,omitempty"`
-	// Reason says why.
+	// Reason is why the action was chosen.
 	Reason Reason `json:"reason"`
-	// Would says that the action is planned and not carried out.
+	// Would marks an action that is planned and not carried out.
 	Would bool `json:"would,omitempty"`
 }
 
@@ -119,11 +119,11 @@ func (act *Action) Sysctl() string {
 	return ""
 }
 
-// An Outcome is the kernel's answer to one Action.
+// An Outcome is the kernel's result of one Action.
 type Outcome struct {
 	Action Action `json:"action"`
-	// OK says that the kernel now is as planned (or, for entries, that the
-	// run ended by itself). Error says what went wrong otherwise.
+	// OK is true when the kernel value is as planned (or, for entries, when the
+	// run ended by itself). Error describes the failure otherwise.
 	OK    bool   `json:"ok"`
 	Error string `json:"error,omitempty"`
 	// Before and After are the value read before and read back after.
@@ -134,8 +134,8 @@ type Outcome struct {
 	Changed  uint64 `json:"changed,omitempty"`
 	Gone     uint64 `json:"gone,omitempty"`
 	Examined uint64 `json:"examined,omitempty"`
-	// ChangedExternally says that the value was no longer the one planned for, so that
-	// nothing was written.
+	// ChangedExternally is true when the value was no longer the one planned
+	// for: nothing was written.
 	ChangedExternally bool `json:"foreign,omitempty"`
 	// Note is what a person should know although it went as planned.
 	Note string `json:"note,omitempty"`
@@ -145,7 +145,7 @@ type Outcome struct {
 	Took time.Duration `json:"took_ns"`
 }
 
-// A Reason says why an action was chosen.
+// A Reason is why an action was chosen.
 type Reason uint8
 
 // The reasons.

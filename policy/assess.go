@@ -21,7 +21,7 @@ type Assessment struct {
 	Level  Level         `json:"level"`
 	Cause  Cause         `json:"cause"`
 	// UnassuredShare estimates from the counters alone which share of the
-	// table early drop could evict; UnknownShare when they do not tell.
+	// table early drop could evict; UnknownShare when they do not show it.
 	UnassuredShare conntrack.Permyriad `json:"unassured_share"`
 	Budget         Budget              `json:"budget"`
 }
@@ -29,8 +29,8 @@ type Assessment struct {
 // Never is the time to full of a table that is not growing.
 const Never = time.Duration(math.MaxInt64)
 
-// Assess says what an observation means, given what was known before. It
-// changes neither.
+// Assess rates an observation, given the state before it. It changes
+// neither.
 func (l *Limits) Assess(s *State, o *Observation) Assessment {
 	a := Assessment{Observation: *o, Fullness: o.Table.Fullness()}
 	a.Trend, a.Drops = s.Trend.next(o)
@@ -72,7 +72,7 @@ func (a *Assessment) fullIn() time.Duration {
 	return time.Duration(seconds * float64(time.Second))
 }
 
-// fullWithin reports whether the forecast says full within d.
+// fullWithin reports whether the forecast has the table full within d.
 func (a *Assessment) fullWithin(d time.Duration) bool { return a.FullIn <= d }
 
 // dropping reports whether the kernel lost packets or entries to a full table

@@ -7,14 +7,14 @@ import (
 	"github.com/ctwarden/ctwarden/internal/conntrack"
 )
 
-// A Cause says what the trouble of a table comes from.
+// A Cause is why a table is in trouble.
 type Cause uint8
 
 // The causes. The zero Cause is that there is no trouble.
 const (
 	NoCause Cause = iota
-	// Unknown: the table fills, and neither a census nor the counters say
-	// with what.
+	// Unknown: the table fills, and neither a census nor the counters show
+	// the kind of entries.
 	Unknown
 	// Load: live, mostly ASSURED connections.
 	Load
@@ -59,11 +59,11 @@ const (
 	notableShare = conntrack.Permyriad(2000)
 )
 
-// UnknownShare is an UnassuredShare that the counters do not tell.
+// UnknownShare is an UnassuredShare that the counters do not show.
 const UnknownShare = conntrack.Permyriad(math.MaxUint32)
 
-// cause says what the trouble comes from. What is not the table's fault comes
-// first, because growing the table would hide it; but only while the table is
+// cause returns why the table is in trouble. Causes outside of the table come
+// first, because growing the table would hide them; but only while the table is
 // not nearly full, because a full table shows the same signs.
 func (l *Limits) cause(o *Observation, a *Assessment) Cause {
 	if o.Absent {

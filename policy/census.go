@@ -14,7 +14,7 @@ const (
 
 // CensusDue reports whether a census is due at now, the last one being at last
 // (zero: never): from elevated up, because the cause decides the steps, and in
-// calm while a timeout is not restored because too many entries may live by it.
+// calm while a timeout is not restored because too many entries may have it.
 func CensusDue(level Level, held Hold, last, now BootTime) bool {
 	switch {
 	case level != Calm:
@@ -35,7 +35,7 @@ func (o *Observation) hasFreshCensus() bool {
 // alone it is off by 1.6 % of the table in two cases out of three, at most.
 const minCensusSample = 1000
 
-// entriesUnder bounds how many entries live by a timeout, from above. Without a
+// entriesUnder bounds how many entries have a timeout, from above. Without a
 // fresh census, all of them do.
 func (o *Observation) entriesUnder(t conntrack.Timeout) uint64 {
 	c, all := &o.Census, o.Table.Entries
@@ -53,7 +53,7 @@ func (o *Observation) entriesUnder(t conntrack.Timeout) uint64 {
 		// A stream is ASSURED.
 		seen -= min(c.Assured, seen)
 	}
-	// What no dump shows, and what came since, may live by it, too.
+	// Entries that no dump shows, and entries added since, may have it, too.
 	unseen := all - min(c.Seen, all)
 	if c.Sampled {
 		unseen = 0

@@ -9,7 +9,7 @@ import (
 	"github.com/ctwarden/ctwarden/internal/conntrack"
 )
 
-// An Eligibility says why an examined entry may be deleted or aged, or why
+// An Eligibility is why an examined entry may be deleted or aged, or why
 // it is spared. An entry counts under the first that applies.
 type Eligibility uint8
 
@@ -39,7 +39,7 @@ const (
 	SparedDNAT
 	// SparedProtected: the configuration protects it.
 	SparedProtected
-	// SparedIdleUnknown: how long it has been idle can't be told.
+	// SparedIdleUnknown: its idle time is unknown.
 	SparedIdleUnknown
 	// SparedTooYoung: not idle for long enough.
 	SparedTooYoung
@@ -92,8 +92,8 @@ func (f *Eligibilities) UnmarshalJSON(text []byte) error {
 	return nil
 }
 
-// A Rule says which entries an act may touch: the one for the count of a
-// census, for what diagnose predicts, for the simulator and for the act itself.
+// A Rule selects the entries that an act may touch. The count of a census, the
+// prediction of diagnose, the simulator and the act itself use the same Rule.
 type Rule struct {
 	act     Action
 	protect conntrack.Protect
@@ -106,7 +106,7 @@ func (act *Action) Rule(protect conntrack.Protect, idle conntrack.Idleness) *Rul
 	return &Rule{act: *act, protect: protect, idle: idle}
 }
 
-// Judge says whether the act may touch the entry. It allocates nothing.
+// Judge decides whether the act may touch the entry. It allocates nothing.
 func (r *Rule) Judge(e *conntrack.Entry) Eligibility {
 	if spared := r.spares(e); spared != Eligible {
 		return spared
@@ -144,7 +144,7 @@ func (r *Rule) leastIdle(e *conntrack.Entry) time.Duration {
 	return r.act.MinIdle
 }
 
-// spares says what else than its idle time keeps an entry from being touched.
+// spares returns what else than its idle time keeps an entry from being touched.
 func (r *Rule) spares(e *conntrack.Entry) Eligibility {
 	if outside := r.act.Class.spares(e); outside != Eligible {
 		return outside
@@ -170,7 +170,7 @@ func (r *Rule) spares(e *conntrack.Entry) Eligibility {
 	return Eligible
 }
 
-// spares says why an entry is not of the class; Eligible if it is.
+// spares returns why an entry is not of the class; Eligible if it is.
 func (c Class) spares(e *conntrack.Entry) Eligibility {
 	tcp := e.Proto == conntrack.ProtoTCP
 	switch c {

@@ -20,7 +20,7 @@ var reasonSentences = [...]string{
 	ReasonRequested:          "an administrator requested it",
 }
 
-// Sentence says the reason in words, without a full stop.
+// Sentence describes the reason in words, without a full stop.
 func (r Reason) Sentence() string {
 	if int(r) < len(reasonSentences) && reasonSentences[r] != "" {
 		return reasonSentences[r]
@@ -58,7 +58,7 @@ var holdSentences = [...]string{
 	HeldNoAudit:         "the audit log can't be written: no audit, no action",
 }
 
-// Sentence says the hold in words, without a full stop.
+// Sentence describes the hold in words, without a full stop.
 func (h Hold) Sentence() string {
 	if int(h) < len(holdSentences) && holdSentences[h] != "" {
 		return holdSentences[h]
@@ -66,7 +66,7 @@ func (h Hold) Sentence() string {
 	return "not held"
 }
 
-// Sentence says the action in words: what is changed, from what to what.
+// Sentence describes the action in words: the value changed, from and to.
 func (act *Action) Sentence() string {
 	switch act.Type {
 	case RaiseMax, RestoreMax:
@@ -83,7 +83,7 @@ func (act *Action) Sentence() string {
 	return "do nothing"
 }
 
-// Sentence says the outcome in words.
+// Sentence describes the outcome in words.
 func (out *Outcome) Sentence() string {
 	text := out.sentence()
 	if out.Note != "" {
@@ -109,7 +109,7 @@ func (out *Outcome) sentence() string {
 	return fmt.Sprintf("%s: now %d", act.Sentence(), out.After)
 }
 
-// Sentence says the verdict in words.
+// Sentence describes the verdict in words.
 func (v *Verdict) Sentence() string {
 	text := fmt.Sprintf("%s: %s (%d of %d entries before, %d of %d after)", v.Type, v.Result,
 		v.Before.Entries, v.Before.Max, v.After.Entries, v.After.Max)
@@ -125,7 +125,7 @@ func (ov *Override) Sysctl() string {
 	return (&Action{Type: ov.Type, Knob: ov.Knob}).Sysctl()
 }
 
-// Sentence says the override in words.
+// Sentence describes the override in words.
 func (ov *Override) Sentence() string {
 	text := fmt.Sprintf("another program set %s to %d (ctwarden wrote %d)", ov.Sysctl(), ov.Found, ov.Wrote)
 	if ov.Change == ExternallyRaised {
@@ -134,7 +134,7 @@ func (ov *Override) Sentence() string {
 	return fmt.Sprintf("%s; ctwarden leaves it alone for %s", text, ov.Yield)
 }
 
-// Sentence says the assessment in words: fullness, level, forecast, cause.
+// Sentence describes the assessment in words: fullness, level, forecast, cause.
 func (a *Assessment) Sentence() string {
 	t := &a.Observation.Table
 	if a.Observation.Absent {

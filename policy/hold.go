@@ -1,6 +1,6 @@
 package policy
 
-// A Hold says why nothing is done.
+// A Hold is why nothing is done.
 type Hold uint8
 
 // The holds. The zero Hold holds nothing: the Plan acts.

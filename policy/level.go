@@ -2,7 +2,7 @@ package policy
 
 import "time"
 
-// A Level says how near a table is to its limit. Levels are ordered.
+// A Level is how near a table is to its limit. Levels are ordered.
 type Level uint8
 
 // The levels.
@@ -44,7 +44,7 @@ func (l *Limits) level(s *State, o *Observation, a *Assessment) Level {
 	case fill >= t.HighEnter,
 		a.fullWithin(t.HighForecast),
 		s.Level >= High && fill >= t.HighLeave,
-		// A forecast trembles: it has to get twice as good before it is believed.
+		// A forecast fluctuates: the level falls only once it is twice as far off.
 		s.Level >= High && a.fullWithin(2*t.HighForecast):
 		return High
 	case fill >= t.ElevatedEnter,

@@ -9,7 +9,7 @@ import (
 	"github.com/ctwarden/ctwarden/internal/conntrack"
 )
 
-// A Mode says whether decisions are carried out. The zero Mode is Off.
+// A Mode sets whether decisions are carried out. The zero Mode is Off.
 type Mode uint8
 
 // The modes.
@@ -41,7 +41,7 @@ func (m *Mode) UnmarshalText(text []byte) (err error) {
 type Limits struct {
 	Mode Mode `json:"mode"`
 	// NoHostWide turns actions that reach beyond one namespace (max, hash)
-	// into "would": the drill runs so unless told otherwise.
+	// into "would": the default of the drill.
 	NoHostWide bool `json:"no_host_wide,omitempty"`
 
 	Levels   LevelLimits   `json:"levels"`
@@ -62,7 +62,7 @@ type Limits struct {
 }
 
 // LevelLimits are the thresholds of the levels: a level is entered at Enter
-// and left below Leave, or entered because the forecast says full within Soon.
+// and left below Leave, or entered because the forecast is full within Soon.
 type LevelLimits struct {
 	ElevatedEnter conntrack.Permyriad `json:"elevated_enter"`
 	ElevatedLeave conntrack.Permyriad `json:"elevated_leave"`
@@ -166,7 +166,7 @@ type DeleteLimits struct {
 	SynSentIdle time.Duration `json:"syn_sent_idle_ns"`
 }
 
-// VerifyLimits say when the effect of an act can be judged.
+// VerifyLimits set when the effect of an act can be judged.
 type VerifyLimits struct {
 	// Raise is the least time after a raise or a resize, Delete after a
 	// deletion, Timeouts after shortening or ageing: expired entries linger
@@ -184,7 +184,7 @@ type VerifyLimits struct {
 	MaxFailures uint8 `json:"strikes"`
 }
 
-// RestoreLimits say when a shortened timeout is restored.
+// RestoreLimits set when a shortened timeout is restored.
 type RestoreLimits struct {
 	// Calm is how long the level must have been calm, Step the time between
 	// two steps; each step doubles the timeout at most.
@@ -201,8 +201,8 @@ type BreakerLimits struct {
 	MaxPause time.Duration `json:"max_pause_ns"`
 }
 
-// BackoffLimits say for how long a knob that another program lowered is left
-// alone: Pause, doubled each time up to MaxPause.
+// BackoffLimits set for how long ctwarden leaves alone a knob that another
+// program lowered: Pause, doubled each time up to MaxPause.
 type BackoffLimits struct {
 	Pause    time.Duration `json:"pause_ns"`
 	MaxPause time.Duration `json:"max_pause_ns"`
@@ -211,7 +211,7 @@ type BackoffLimits struct {
 // MaxActs is the most acts that a breaker can count.
 const MaxActs = 64
 
-// Defaults returns the limits that the daemon runs with unless it is told
+// Defaults returns the limits that the daemon runs with unless configured
 // otherwise. Every number stands here and nowhere else.
 func Defaults() Limits {
 	return Limits{
@@ -236,7 +236,7 @@ func Defaults() Limits {
 		},
 		Raise: RaiseLimits{
 			// 4,194,304 entries are what a 64 GB host needs in the worst
-			// case known from the field; more is the administrator's to say.
+			// case known from the field; the administrator may set more.
 			Ceiling: 1 << 22,
 			MinStep: 5000, MaxStep: 10000, Headroom: time.Minute, UsefulStep: 500,
 		},

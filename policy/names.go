@@ -12,7 +12,7 @@ func parseName[T ~uint8](names []string, text []byte, what string) (T, error) {
 	return 0, fmt.Errorf("unknown %s %q", what, text)
 }
 
-// nameOf returns the name of value v, or one that says it has none.
+// nameOf returns the name of value v, or a placeholder if it has none.
 func nameOf[T ~uint8](names []string, v T) string {
 	if int(v) < len(names) {
 		return names[v]

@@ -3,7 +3,7 @@ package policy
 import "github.com/ctwarden/ctwarden/internal/conntrack"
 
 // Next returns the state after a plan was carried out with these outcomes, or
-// only told. The receiver is not changed.
+// only recorded. The receiver is not changed.
 func (s *State) Next(l *Limits, p *Plan, outcomes []Outcome) State {
 	n := *s
 	a := &p.Assessment
@@ -16,7 +16,7 @@ func (s *State) Next(l *Limits, p *Plan, outcomes []Outcome) State {
 		n.Since = now
 	}
 	if a.Observation.Absent {
-		// What was written went with the module; the next load starts from
+		// Written values went with the module; the next load starts from
 		// the kernel's own values.
 		n.ReleaseClaims()
 	}

@@ -7,14 +7,14 @@ import (
 	"github.com/ctwarden/ctwarden/internal/conntrack"
 )
 
-// An Observation is what is known about one table at one moment. It is all
-// that a decision may look at, besides Limits and State.
+// An Observation is what is known about one table at one moment. A decision
+// uses nothing else, besides Limits and State.
 type Observation struct {
 	// At is the wall clock, for people. Nothing is computed from it.
 	At time.Time `json:"at"`
 	// Now is the moment that every interval is computed from.
 	Now BootTime `json:"now"`
-	// Absent says that there is no table: the module is not loaded.
+	// Absent is true when there is no table: the module is not loaded.
 	Absent bool `json:"absent,omitempty"`
 	// Table is the reading itself.
 	Table conntrack.Table `json:"table"`
@@ -34,7 +34,7 @@ type Observation struct {
 	// BootTime means that there is none.
 	Census   census.Summary `json:"census,omitzero"`
 	CensusAt BootTime       `json:"census_at,omitzero"`
-	// Kernel says what this kernel and these privileges permit, by probe.
+	// Kernel is what this kernel and these privileges permit, by probe.
 	Kernel Kernel `json:"kernel"`
 	// Jitter is where this host stands among those of a fleet, from 0 to 10000:
 	// any number that differs from host to host. See JitterLimits.
@@ -52,7 +52,7 @@ type Memory struct {
 	Pressure conntrack.Permyriad `json:"pressure,omitempty"`
 	// EntryBytes is the slab size of one entry, without its extension area.
 	EntryBytes uint32 `json:"entry_bytes"`
-	// Assumed says that EntryBytes is the worst known value and was not read.
+	// Assumed is true when EntryBytes is the worst known value and was not read.
 	Assumed bool `json:"assumed,omitempty"`
 }
 
@@ -66,16 +66,16 @@ type Host struct {
 	Tables uint32 `json:"tables"`
 }
 
-// Kernel says what can be done here. The zero Kernel permits nothing.
+// Kernel is what can be done here. The zero Kernel permits nothing.
 type Kernel struct {
-	// MaxWritable and BucketsWritable say whether those sysctls can be
+	// MaxWritable and BucketsWritable are true when those sysctls can be
 	// written. RHEL 7 has read-only buckets; other namespaces than the first
 	// have both read-only.
 	MaxWritable     bool `json:"max_writable"`
 	BucketsWritable bool `json:"buckets_writable"`
-	// TimeoutsWritable says whether the timeouts of this namespace can be.
+	// TimeoutsWritable is true when the timeouts of this namespace can be.
 	TimeoutsWritable bool `json:"timeouts_writable"`
-	// Entries says that ctnetlink answers: entries can be listed, aged and
+	// Entries is true when ctnetlink works: entries can be listed, aged and
 	// deleted.
 	Entries bool `json:"entries"`
 }

@@ -6,7 +6,7 @@ import (
 	"github.com/ctwarden/ctwarden/internal/conntrack"
 )
 
-// An ExternalChange says how another program changed a value that ctwarden had written.
+// An ExternalChange is how another program changed a value that ctwarden had written.
 type ExternalChange uint8
 
 // How another program changed a value.

@@ -2,21 +2,20 @@ package policy
 
 import "encoding/json"
 
-// A Plan is a decision: it acts, or says why it is held; never both, never
-// neither.
+// A Plan is a decision: either it has Actions, or Held is why it has none.
 type Plan struct {
 	Assessment Assessment `json:"-"`
 	// Actions are of one kind, at most one for each knob.
 	Actions []Action `json:"actions,omitempty"`
 	Held    Hold     `json:"held,omitempty"`
-	// Steps says for each step against the cause that was tried why it
-	// was not taken.
+	// Steps are those tried against the cause, each with why it was not
+	// taken.
 	Steps Steps `json:"ladder,omitzero"`
-	// Verdicts judge earlier acts, Overrides tell of values that somebody
-	// else changed. Both are told whether the plan acts or not.
+	// Verdicts judge earlier acts, Overrides are values that another
+	// program changed. A plan has both whether it acts or not.
 	Verdicts  []Verdict  `json:"verdicts,omitempty"`
 	Overrides []Override `json:"overrides,omitempty"`
-	// Trips says that the breaker opens with this plan.
+	// Trips is true when the breaker opens with this plan.
 	Trips bool `json:"trips,omitempty"`
 }
 
@@ -53,7 +52,7 @@ func (l *Steps) UnmarshalJSON(text []byte) error {
 	return nil
 }
 
-// Decide says what to do about an assessment. It changes nothing.
+// Decide plans what to do about an assessment. It changes nothing.
 func (l *Limits) Decide(s *State, a *Assessment) Plan {
 	p := Plan{Assessment: *a}
 	p.Held = l.globalHold(s, a)
@@ -63,8 +62,8 @@ func (l *Limits) Decide(s *State, a *Assessment) Plan {
 	p.Verdicts = l.verdicts(s, a)
 	p.Overrides = l.overrides(s, a)
 	if len(p.Overrides) > 0 {
-		// What another program just wrote is looked at before anything is
-		// planned on top of it.
+		// A value that another program just wrote comes first: this plan
+		// puts nothing on top of it.
 		p.Held = HeldYielded
 		return p
 	}
@@ -88,7 +87,7 @@ func (l *Limits) Decide(s *State, a *Assessment) Plan {
 	return p
 }
 
-// globalHold says why nothing at all may be decided.
+// globalHold returns why nothing at all may be decided.
 func (l *Limits) globalHold(s *State, a *Assessment) Hold {
 	o := &a.Observation
 	switch {
@@ -135,7 +134,7 @@ func (p *Plan) try(actions []Action, hold Hold) bool {
 	return p.Acts()
 }
 
-// causeHold says that a cause is not the table's, so that nothing done to the
+// causeHold returns the hold for a cause outside of the table: no change to the
 // table would help.
 func causeHold(c Cause) Hold {
 	switch c {

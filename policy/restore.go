@@ -28,8 +28,8 @@ func (l *Limits) restore(s *State, a *Assessment) ([]Action, Hold) {
 	}
 	k := &s.Timeouts[t]
 	to := min(k.Written*2, k.Original)
-	// The table grows with the entries that live by this timeout. The growth
-	// itself must not look like an incident, which would shorten
+	// The table grows with the entries that have this timeout. The growth
+	// itself must not count as an incident, which would shorten
 	// the timeout again, and so on for as long as the load lasts.
 	live := o.entriesUnder(t)
 	grown := o.Table.Entries - live + saturatingMul(live, to)/k.Written
@@ -81,7 +81,7 @@ func (l *Limits) openBreaker(s *State, now BootTime) {
 	s.SafetyPause, s.SafetyPauseUntil = pause, now.Add(pause)
 }
 
-// Resume closes the breaker and ends a pause, as a person asked.
+// Resume closes the breaker and ends a pause, on a person's request.
 func (s *State) Resume() {
 	s.SafetyPauseUntil, s.SafetyPause, s.PausedUntil = 0, 0, 0
 }

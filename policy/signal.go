@@ -1,6 +1,6 @@
 package policy
 
-// A Signal is what the kernel's log said about a full table: one line, or
+// A Signal is the kernel's log message of a full table: one line, or
 // several about the same namespace that came before the loop took the first.
 type Signal struct {
 	// NetNS is the inode number of the namespace, if Named; 0 with Named is

@@ -7,8 +7,8 @@ import (
 	"github.com/ctwarden/ctwarden/internal/conntrack"
 )
 
-// State is what one table's decisions remember. The zero State knows nothing
-// and is a good start. It is a value: Next returns another one.
+// State is what one table's decisions need from before. The zero State is
+// empty and a valid start. It is a value: Next returns another one.
 type State struct {
 	Level Level `json:"level"`
 	// Since is since when the table has been watched without a break: how long
@@ -92,13 +92,13 @@ func (k *Knobs) UnmarshalJSON(text []byte) error {
 	return nil
 }
 
-// A Record remembers the acts of one kind within an incident.
+// A Record holds the acts of one kind within an incident.
 type Record struct {
 	At   BootTime `json:"at,omitzero"`
 	Acts uint32   `json:"acts,omitempty"`
-	// Waiting says that the effect of the last act is not known yet, and
-	// WaitUntil when it may be judged. An act that was only planned waits as
-	// well, so that it is not planned again at once.
+	// Waiting is true while the effect of the last act is not known, and
+	// WaitUntil is when it may be judged. An act that was only planned waits
+	// as well, so that it is not planned again at once.
 	Waiting   bool     `json:"waiting,omitempty"`
 	WaitUntil BootTime `json:"wait_until,omitzero"`
 	Would     bool     `json:"told,omitempty"`

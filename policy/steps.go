@@ -87,8 +87,8 @@ func (l *Limits) planStep(s *State, a *Assessment, r Step) ([]Action, Hold) {
 	panic("policy: no step of type " + r.Type.String())
 }
 
-// needHold says why the table does not call for an act; NotHeld if it does.
-// An act answers a table that is about to fill, not one that was.
+// needHold returns why the table needs no act; NotHeld if it needs one.
+// An act is for a table that is about to fill, not one that was.
 func (l *Limits) needHold(a *Assessment) Hold {
 	switch {
 	case l.dropping(a):
@@ -107,7 +107,7 @@ func (l *Limits) needHold(a *Assessment) Hold {
 	return HeldEnough
 }
 
-// typeHold says why an act of this kind can't be made now, whatever it is.
+// typeHold returns why an act of this kind can't be made now, whatever it is.
 func (l *Limits) typeHold(s *State, a *Assessment, t ActionType) Hold {
 	if hold := l.needHold(a); hold != NotHeld {
 		return hold
@@ -120,7 +120,7 @@ func (l *Limits) typeHold(s *State, a *Assessment, t ActionType) Hold {
 	case r.Waiting, now < r.WaitUntil && now.Since(r.At) > 0:
 		return HeldAwaiting
 	case r.Failures > 0 && now.Since(r.At) < l.Verify.Settle:
-		// What did nothing a moment ago does nothing now.
+		// An act without effect a moment ago has none now.
 		return HeldAwaiting
 	case t != RaiseMax && !l.dropping(a) && s.LastAct != 0 && now.Since(s.LastAct) < l.Verify.Settle:
 		return HeldAwaiting
@@ -245,7 +245,7 @@ func (l *Limits) age(s *State, a *Assessment, class Class) ([]Action, Hold) {
 }
 
 // proofMargin is by how much longer than the idle time a table is watched
-// before entries are deleted: a dump tells remaining times in whole seconds, so
+// before entries are deleted: a dump has remaining times in whole seconds, so
 // that idleness is proven two seconds late.
 const proofMargin = 3 * time.Second
 

@@ -47,7 +47,7 @@ func (t *Trend) next(o *Observation) (Trend, conntrack.Counters) {
 	n.At, n.Entries, n.Counters = o.Now, o.Table.Entries, o.Table.Counters
 	if t.At == 0 || o.Now <= t.At {
 		// The first observation, or a clock that went back: there is no interval to
-		// divide by. What the counters held before is history.
+		// divide by. Earlier counter values are of no use.
 		if t.At == 0 {
 			return n, conntrack.Counters{}
 		}
@@ -93,6 +93,6 @@ func (t *Trend) Rate() float64 { return max(t.Fast, t.Slow) }
 func (t *Trend) Falling() bool { return t.Fast < 0 && t.Rising == 0 }
 
 // Easing reports whether growth has clearly passed its peak: raising now would
-// answer a burst that is over. The share is the one oomd uses for the same
-// question about memory pressure.
+// be for a burst that is over. oomd uses the same share to decide this for
+// memory pressure.
 func (t *Trend) Easing() bool { return t.Fast < 0.85*t.Peak }

@@ -2,7 +2,7 @@ package policy
 
 import "time"
 
-// A Result says what an act did.
+// A Result is the effect of an act.
 type Result uint8
 
 // The results.
@@ -34,7 +34,7 @@ type Verdict struct {
 	Result  Result     `json:"result"`
 	Before  Readings   `json:"before"`
 	After   Readings   `json:"after"`
-	// Bans says that the kind of act is not used again in this incident.
+	// Bans is true when the kind of act is not used again in this incident.
 	Bans bool `json:"bans,omitempty"`
 }
 

@@ -39,7 +39,7 @@ type Watched struct {
 	// Seen is when it last held as many as WatchThreshold, or was begun to be
 	// watched.
 	Seen BootTime
-	// Claimed says that a value of it is to be given back.
+	// Claimed is true when ctwarden has a value of it to restore.
 	Claimed bool
 }
 
