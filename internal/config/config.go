@@ -7,8 +7,8 @@ import (
 	"github.com/ctwarden/ctwarden/policy"
 )
 
-// DefaultPath is where the configuration file is looked for unless another
-// path is asked for.
+// DefaultPath is where the configuration file is, unless another path is
+// given.
 const DefaultPath = "/etc/ctwarden/ctwarden.yaml"
 
 // A Config is the whole configuration. The zero Config is not valid and
@@ -23,11 +23,11 @@ type Config struct {
 	Metrics Metrics
 	Protect conntrack.Protect
 
-	// origins say where the values come from, by key.
+	// origins are where the values come from, by key.
 	origins map[string]Origin
 }
 
-// Watch says what is listened to.
+// Watch selects the sources of events and the namespaces.
 type Watch struct {
 	// KMsg and Journald are the sources of kernel messages.
 	KMsg, Journald Switch
@@ -46,7 +46,7 @@ const (
 	Off Switch = "off"
 )
 
-// A WatchScope says which network namespaces are watched.
+// A WatchScope selects the network namespaces that are watched.
 type WatchScope string
 
 // The reaches.
@@ -57,8 +57,8 @@ const (
 	All WatchScope = "all"
 )
 
-// NetNS says what is done about other network namespaces, where Watch.NetNS is
-// All.
+// NetNS configures what is done about other network namespaces, where
+// Watch.NetNS is All.
 type NetNS struct {
 	// Include and Exclude are patterns, as of path.Match, for the names of
 	// namespaces. An empty Include includes all; Exclude outranks it.
@@ -67,7 +67,7 @@ type NetNS struct {
 	Act bool
 }
 
-// Audit says where the audit log is kept and for how long.
+// Audit configures where the audit log is kept and for how long.
 type Audit struct {
 	// Path is the file written to; closed segments lie beside it.
 	Path string
@@ -80,7 +80,7 @@ type Audit struct {
 	Mask     Mask
 }
 
-// A Mask says how addresses are written to the audit log.
+// A Mask is how addresses are written to the audit log.
 type Mask string
 
 // The masks.
@@ -93,18 +93,18 @@ const (
 	MaskHash Mask = "hash"
 )
 
-// State says where ctwarden remembers what it changed.
+// State configures where ctwarden stores what it changed.
 type State struct {
 	Dir string
 }
 
-// Control says where the daemon takes commands.
+// Control configures where the daemon takes commands.
 type Control struct {
 	// Socket is the path of the unix socket.
 	Socket string
 }
 
-// Metrics says where metrics are written besides the control socket.
+// Metrics configures where metrics are written besides the control socket.
 type Metrics struct {
 	// Listen is an address and port for them; "" is none.
 	Listen string
@@ -115,8 +115,8 @@ type Metrics struct {
 	Textfile string
 }
 
-// Default returns the configuration that the daemon runs with unless it is
-// told otherwise. The limits are policy.Defaults.
+// Default returns the configuration that the daemon runs with unless
+// configured otherwise. The limits are policy.Defaults.
 func Default() Config {
 	return Config{
 		Limits: policy.Defaults(),

@@ -14,7 +14,7 @@ import (
 // maxProblems is where the reading of a file is given up.
 const maxProblems = 100
 
-// What is wrong with a name.
+// The problems of a name.
 const (
 	unknownKey = "unknown key"
 	renamedKey = "the key was renamed"
@@ -29,8 +29,8 @@ type document struct {
 	problems Problems
 }
 
-// readDocument reads the text of a file. It looks at the nodes of the YAML
-// tree itself: they know their lines, and decoding them into a value would
+// readDocument reads the text of a file. It walks the nodes of the YAML tree
+// itself: they have their line numbers, and decoding them into a value would
 // expand aliases and convert types.
 func readDocument(text []byte, name string, ks []key) *document {
 	d := &document{name: name, keys: map[string]key{}, sections: map[string]bool{}, values: layer{}}
@@ -61,7 +61,7 @@ func readDocument(text []byte, name string, ks []key) *document {
 	return d
 }
 
-// syntax reports what yaml says about a text that is no YAML. Its message
+// syntax reports yaml's error about a text that is no YAML. Its message
 // begins with a line, unless that is the first; the line is the one before
 // the mistake where the mistake is one of grammar.
 func (d *document) syntax(text []byte, err error) {
@@ -97,7 +97,7 @@ func (d *document) report(n *yaml.Node, path, expected, found string) {
 }
 
 // section reads the keys of one section; "" is the whole document. A section
-// without anything in it is fine: somebody commented it all out.
+// without anything in it is fine: all of it may be commented out.
 func (d *document) section(n *yaml.Node, path string) {
 	if !d.plainNode(n, path) || isNull(n) {
 		return
@@ -129,7 +129,7 @@ func (d *document) section(n *yaml.Node, path string) {
 // entry reads one key of the section path and its value.
 func (d *document) entry(name, value *yaml.Node, path string) {
 	full := join(path, name.Value)
-	// A dot in a name would look like a section.
+	// A dot in a name would be taken for a section.
 	_, known := d.keys[full]
 	switch dotted := strings.Contains(name.Value, "."); {
 	case known && !dotted:
@@ -206,7 +206,7 @@ func (d *document) plainNode(n *yaml.Node, path string) bool {
 
 func isNull(n *yaml.Node) bool { return n.Kind == yaml.ScalarNode && n.ShortTag() == "!!null" }
 
-// found says what a node is.
+// found describes a node.
 func found(n *yaml.Node) string {
 	switch {
 	case n.Kind == yaml.MappingNode:

@@ -24,7 +24,7 @@ func readFile(path string, explicit bool) ([]byte, error) {
 		}
 		return nil, nil
 	}
-	// A link that leads nowhere is not a missing file: somebody put it there.
+	// A link that leads nowhere is not a missing file: a person put it there.
 	if _, err := os.Lstat(path); !explicit && errors.Is(err, fs.ErrNotExist) {
 		return nil, nil
 	}
@@ -58,7 +58,7 @@ func readFile(path string, explicit bool) ([]byte, error) {
 	return text, nil
 }
 
-// typeName says what a file is that is not regular.
+// typeName names the type of a file that is not regular.
 func typeName(m fs.FileMode) string {
 	switch {
 	case m.IsDir():
@@ -71,7 +71,7 @@ func typeName(m fs.FileMode) string {
 	return "something else"
 }
 
-// checkText looks for what YAML takes badly or explains badly: bytes that are
+// checkText finds what YAML takes badly or explains badly: bytes that are
 // not text, and tabs before the first word of a line.
 func checkText(text []byte, origin Origin) Problems {
 	var ps Problems

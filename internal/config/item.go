@@ -104,7 +104,7 @@ func path(name string, most int, field func(*Config) *string, doc string) key {
 	}
 }
 
-// cleanPath reports whether text is a path that says where it leads.
+// cleanPath reports whether text is a clean, absolute, printable path.
 func cleanPath(text string) bool {
 	odd := func(r rune) bool { return !unicode.IsPrint(r) }
 	return utf8.ValidString(text) && !strings.ContainsFunc(text, odd) &&
@@ -124,7 +124,7 @@ func orNothing(k key, suffix string) key {
 }
 
 // address makes the key of an IP address with a port, or nothing. A name is
-// refused: what it stands for is not for the resolver to say.
+// refused: the resolver must not decide the address.
 func address(name string, field func(*Config) *string, doc string) key {
 	return key{
 		path: name, doc: doc, expect: `"" (none) or an IP address with a port, such as 127.0.0.1:9871 or [::1]:9871`,

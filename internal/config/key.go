@@ -64,7 +64,7 @@ func (k key) quoted(text string) string {
 	return quote(text)
 }
 
-// bounds limit a number. With zero, 0 is permitted too and means what zero says.
+// bounds limit a number. With zero, 0 is permitted too; zero describes it.
 type bounds struct {
 	min, max string
 	zero     string
@@ -99,7 +99,7 @@ type integer interface {
 	~uint8 | ~uint16 | ~uint32 | ~uint64 | ~int64
 }
 
-// number makes the key of a number that lives at the field of a Config. The
+// number makes the key of a number in the field of a Config. The
 // bounds fit the field.
 func number[T integer](path string, k kind, b bounds, field func(*Config) *T, doc string) key {
 	least, _ := k.parse(b.min)

@@ -156,7 +156,7 @@ func floorKeys() []key {
 	return floors
 }
 
-// leastFloor is the least floor that may be asked for: a handshake or a close
+// leastFloor is the least floor that may be configured: a handshake or a close
 // still completes.
 const leastFloor = "10s"
 

@@ -5,13 +5,13 @@ import (
 	"fmt"
 )
 
-// A Source says where the configuration is to be read from. The zero Source
+// A Source is where the configuration is to be read from. The zero Source
 // gives the defaults.
 type Source struct {
 	// Path is the configuration file. "" means no file.
 	Path string
-	// Explicit says that a person named Path: then it must exist. Otherwise a
-	// missing file gives the defaults.
+	// Explicit is true when a person named Path: then it must exist. Otherwise
+	// a missing file gives the defaults.
 	Explicit bool
 	// Environ are variables in the form of os.Environ. CTWARDEN_LEVELS_HIGH_ENTER
 	// sets levels.high.enter; any other name that begins with CTWARDEN_ is an

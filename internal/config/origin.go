@@ -56,7 +56,7 @@ func (o Origin) String() string {
 	return o.Layer.String()
 }
 
-// compare orders origins as a reader looks for them: line by line.
+// compare orders origins by layer, and within a layer line by line.
 func (o Origin) compare(other Origin) int {
 	return cmp.Or(
 		cmp.Compare(o.Layer, other.Layer),

@@ -11,15 +11,15 @@ type Problem struct {
 	// Key is the key concerned, as in "levels.high.enter"; "" if the file as
 	// a whole is.
 	Key string `json:"key,omitempty"`
-	// Expected says what would be right, and Found what is there instead.
-	// Without Expected, Found alone says what is wrong.
+	// Expected is what would be right, and Found what is there instead.
+	// Without Expected, Found alone describes the problem.
 	Expected string `json:"expected,omitempty"`
 	Found    string `json:"found"`
-	// Hint says what was probably meant; often "".
+	// Hint is what was probably meant; often "".
 	Hint string `json:"hint,omitempty"`
 }
 
-// Error says where, which key, what was expected and what was found.
+// Error names the origin, the key, what was expected and what was found.
 func (p Problem) Error() string {
 	var b strings.Builder
 	if p.Origin != (Origin{}) {

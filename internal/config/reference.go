@@ -54,7 +54,7 @@ func Describe() []Description {
 	return all
 }
 
-// takes says what may be written.
+// takes describes the values that the key takes.
 func (k key) takes() string {
 	if k.list {
 		return fmt.Sprintf("a list of up to %d, each %s", maxItems, k.expect)

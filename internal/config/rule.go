@@ -2,7 +2,7 @@ package config
 
 import "strings"
 
-// A rule says that one value is below another, or not above it. A value of 0
+// A rule requires one value to be below another, or not above it. A value of 0
 // switches something off, so that there is nothing to compare.
 type rule struct {
 	low, high string
@@ -22,8 +22,8 @@ func rules() []rule {
 		{"levels.high.leave", "levels.exhausted.leave", true},
 		{"levels.elevated.forecast_fill", "levels.elevated.enter", true},
 		{"levels.high.forecast", "levels.elevated.forecast", true},
-		// Below leave, what the kernel says would enter a level that is left
-		// at the next look.
+		// Below leave, a kernel message would enter a level that is left at
+		// the next sample.
 		{"levels.exhausted.leave", "levels.exhausted.near_max", true},
 		{"sampling.min", "sampling.high", true},
 		{"sampling.high", "sampling.calm", true},
@@ -58,7 +58,7 @@ func (c *Config) conflicts(ks []key, known Problems) Problems {
 	return append(ps, c.samePaths(byPath, known)...)
 }
 
-// conflict describes a broken rule where a person would mend it: at the value
+// conflict describes a broken rule where a person would fix it: at the value
 // that prevails over the other.
 func (c *Config) conflict(r rule, low, high key) Problem {
 	subject, other, relation := low, high, "less than "

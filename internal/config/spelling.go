@@ -6,7 +6,7 @@ import (
 	"strings"
 )
 
-// hint says where a key that is unknown in a section may belong: it is
+// hint suggests where a key that is unknown in a section may belong: it is
 // misspelt, or it has another section, or sections are written with dots.
 func (d *document) hint(section, name string) string {
 	full := join(section, name)
