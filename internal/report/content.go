@@ -160,7 +160,7 @@ func examinedText(a, b *incident.Census) string {
 	return text + "."
 }
 
-// talkerBlocks says who stood behind the entries, as far as the record tells.
+// talkerBlocks lists the top talkers, as far as the record has them.
 func (r *Report) talkerBlocks() []block {
 	look := r.Incident.After
 	if look == nil || look.Top == nil {
@@ -241,7 +241,7 @@ func protocol(n uint8) string {
 	return fmt.Sprintf("protocol %d", n)
 }
 
-// cost says what was taken from connections.
+// cost lists what was taken from connections.
 func (r *Report) cost() section {
 	i := &r.Incident
 	s := section{title: "What it cost"}
@@ -305,7 +305,7 @@ func (r *Report) changed() section {
 	return s
 }
 
-// persistence says what becomes of the values by themselves.
+// persistence describes what becomes of the values by themselves.
 func persistence(i *incident.Incident) string {
 	var text []string
 	limit := func(c incident.KernelChange) bool {

@@ -111,7 +111,7 @@ func indented(v any, prefix string) ([]byte, error) {
 	return ascii, nil
 }
 
-// headline says the most important thing in one sentence.
+// headline returns the most important fact in one sentence.
 func headline(i *incident.Incident) string {
 	full := i.Peak.Fullness() >= 9990
 	acted := i.Counts.Done > i.Counts.Restored
@@ -139,7 +139,7 @@ func headline(i *incident.Incident) string {
 	return "The connection tracking table was filling up, and emptied by itself; nothing was lost."
 }
 
-// summary tells in a few sentences what happened.
+// summary describes in a few sentences what happened.
 func summary(i *incident.Incident) []string {
 	where := "this host's connection tracking table"
 	if i.NetNS != 0 {
@@ -192,5 +192,5 @@ func actionSummary(i *incident.Incident) string {
 // characters only, and not too many.
 func clean(s string) string { return audit.Clip(audit.Sanitise(s), maxText) }
 
-// maxText bounds what a record says in words, in bytes.
+// maxText bounds the text of a record, in bytes.
 const maxText = 600

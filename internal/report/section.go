@@ -23,7 +23,7 @@ type table struct {
 	caption string
 	head    []string
 	rows    [][]string
-	// right says which columns hold numbers.
+	// right marks the columns that hold numbers.
 	right []bool
 }
 

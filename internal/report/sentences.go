@@ -141,7 +141,7 @@ func actionSentence(d *incident.Decision) string {
 	return sentence(text)
 }
 
-// result says what came of an act.
+// result describes the outcome of an act.
 func result(d *incident.Decision) string {
 	out := d.Outcome
 	if out == nil {
@@ -181,7 +181,7 @@ func sparedReason(f policy.Eligibility) string {
 	return sentence(f.String())
 }
 
-// verdict says whether an act helped.
+// verdict describes whether an act helped.
 func verdict(d *incident.Decision) string {
 	if d.Verdict == nil {
 		out := d.Outcome
