@@ -11,7 +11,7 @@ import (
 // Facts are what is known of a table, now or in an incident. The zero Facts
 // are of a table of which nothing is known: the fix keeps what there is.
 type Facts struct {
-	// Source says in a few words where the numbers come from.
+	// Source is in a few words where the numbers come from.
 	Source string
 	// Peak is the most entries seen, Refused how many more packets would have
 	// made entries that were in the table together with them.
@@ -23,7 +23,7 @@ type Facts struct {
 	Timeouts     conntrack.Timeouts
 	Cause        policy.Cause
 	Census       census.Summary
-	// Top are who has the most of the entries of Census.
+	// Top are the talkers with the most of the entries of Census.
 	Top census.Talkers
 	// NoTrackPorts are the ports that a person wants untracked.
 	NoTrackPorts []census.Port

@@ -11,7 +11,7 @@ import (
 type File struct {
 	// Path is relative to /etc.
 	Path string `json:"path"`
-	// About says what the file does, in a sentence.
+	// About is what the file does, in a sentence.
 	About string `json:"about"`
 	Text  string `json:"text"`
 }

@@ -14,7 +14,7 @@ type Fix struct {
 	Buckets uint64 `json:"buckets"`
 	// Timeouts are those to shorten for good.
 	Timeouts conntrack.Timeouts `json:"timeouts,omitzero"`
-	// Why says how the numbers came about, Warnings what they cost.
+	// Why is how the numbers came about, Warnings what they cost.
 	Why      []string `json:"why"`
 	Warnings []string `json:"warnings,omitempty"`
 	Files    []File   `json:"files"`
@@ -90,7 +90,7 @@ func (fix *Fix) size(f *Facts) {
 		fix.Buckets, conntrack.EntriesPerBucket, fix.Buckets*conntrack.BucketBytes>>10)
 }
 
-// What the timeouts of a cause are shortened to, in seconds.
+// The values that the timeouts of a cause are shortened to, in seconds.
 const (
 	timeWait    = 60
 	synSent     = 60

@@ -18,7 +18,7 @@ type Item struct {
 	Text string `json:"text"`
 	// Commands are what to paste, or to put into a file.
 	Commands []string `json:"commands,omitempty"`
-	// Breaks says what it breaks.
+	// Breaks is what it breaks.
 	Breaks string `json:"breaks,omitempty"`
 }
 
@@ -75,7 +75,7 @@ func (f *Facts) loopbackItem() Item {
 	}
 }
 
-// poolsItem names who opens and closes connections all the time.
+// poolsItem names the ports whose connections open and close all the time.
 func (f *Facts) poolsItem() Item {
 	text := "Connections are opened and closed all the time. Keep them open where they are made: connection pools, HTTP keep-alive towards upstreams."
 	if ports := f.ports(conntrack.ProtoTCP); ports != "" {
@@ -141,13 +141,13 @@ func (f *Facts) portShares(ports []census.Counted[census.Port]) string {
 	return strings.Join(names, ", ")
 }
 
-// translatedWarning says why the dominant ports stay tracked.
+// translatedWarning describes why the dominant ports stay tracked.
 func (f *Facts) translatedWarning(dominant []census.Counted[census.Port]) string {
 	return fmt.Sprintf("Most entries are about %s. They can't be left untracked as long as they are translated: %d entries are.",
 		f.portShares(dominant), f.Census.Translated)
 }
 
-// sourcesItem names who does not get, or does not give, an answer.
+// sourcesItem names the sources that do not get, or do not send, a reply.
 func (f *Facts) sourcesItem() Item {
 	networks := topShares(f, f.Top.Networks, adviceShare)
 	ports := f.ports()
