@@ -20,7 +20,7 @@ type checker struct {
 	root  string
 	own   *netns.NS
 	table watcher.Sample
-	// foreign says that this is not the host's own network namespace.
+	// foreign is true when this is not the host's own network namespace.
 	foreign bool
 	found   []Finding
 }

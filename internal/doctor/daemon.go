@@ -10,7 +10,7 @@ import (
 	"github.com/ctwarden/ctwarden/internal/ui"
 )
 
-// checkDaemon asks the running daemon, which lives in the sandbox of its unit.
+// checkDaemon queries the running daemon, which is in the sandbox of its unit.
 func (p *checker) checkDaemon(ctx context.Context) {
 	const area = "daemon"
 	r, err := status.Query(ctx, p.cfg.Control.Socket)

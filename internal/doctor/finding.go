@@ -23,7 +23,7 @@ type Finding struct {
 	Area    string  `json:"area"`
 	Check   string  `json:"check"`
 	Verdict Verdict `json:"verdict"`
-	// Text says what it is and, unless it is fine, what that means; Mend is
+	// Text is what was found and, unless it is fine, what that means; Fix is
 	// the command, or the line of a file, that fixes it.
 	Text string `json:"text"`
 	Fix  string `json:"mend,omitempty"`

@@ -20,7 +20,7 @@ import (
 	"github.com/ctwarden/ctwarden/watcher"
 )
 
-// checkFiles looks for files that say something else than the kernel does.
+// checkFiles finds files that set another value than the kernel has.
 func (p *checker) checkFiles() {
 	const area = "files"
 	last := map[string]watcher.Setting{}
@@ -71,7 +71,7 @@ func (p *checker) checkFiles() {
 	}
 }
 
-// checkCaller says on whose behalf the rest is checked.
+// checkCaller reports on whose behalf the rest is checked.
 func (p *checker) checkCaller(uid int) {
 	if uid != 0 {
 		p.add(Note, "doctor", "asked by", "sudo ctwarden doctor",
@@ -106,7 +106,7 @@ func (p *checker) checkSandbox() {
 // ownsHostNetwork reports whether this is the host's own network namespace. Only there
 // is max below net as well as below net/netfilter (nf_ct_netfilter_table in
 // net/netfilter/nf_conntrack_standalone.c). Without a table, the first process
-// is asked, which in a container is that of the container.
+// is examined, which in a container is that of the container.
 func (p *checker) ownsHostNetwork() (bool, error) {
 	if _, err := os.Stat(p.path("proc/sys/" + conntrack.SysctlDir + "/" + conntrack.SysctlMax)); err == nil {
 		_, err := os.Stat(p.path("proc/sys/net/" + conntrack.SysctlMax))
@@ -188,7 +188,7 @@ func (p *checker) checkClock() {
 	}
 }
 
-// checkWriters looks for programs that set the same values.
+// checkWriters finds programs that set the same values.
 func (p *checker) checkWriters() {
 	const area = "writers"
 	writers := watcher.CompetingWriters(p.root)

@@ -112,7 +112,7 @@ func (p *checker) checkSize() {
 	p.add(Fine, area, "budget", "", "max may go up to %d: %d MiB, at %d bytes an entry", b.Max, b.Bytes>>20, b.PerEntry)
 }
 
-// checkAccess says which values could be written by whoever runs doctor.
+// checkAccess reports which values the caller of doctor could write.
 func (p *checker) checkAccess() {
 	const area = "rights"
 	gauge := watcher.TableReader{Root: p.root}
