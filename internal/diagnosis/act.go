@@ -10,11 +10,11 @@ import (
 	"github.com/ctwarden/ctwarden/policy"
 )
 
-// An Act is one that ctwarden could make, with what it would do to the table
-// that was looked at.
+// An Act is one that ctwarden could make, with its effect on the table that
+// was examined.
 type Act struct {
 	Type policy.ActionType `json:"type"`
-	// Text says it in words.
+	// Text describes it in words.
 	Text string `json:"act"`
 	// Frees is how many entries it frees, or (Room) for how many more it
 	// makes room; Margin by how much that may be off, 95 times in 100.
@@ -24,13 +24,13 @@ type Act struct {
 	// From and Until are when the first entries are freed and when all are.
 	From  time.Duration `json:"from_ns"`
 	Until time.Duration `json:"until_ns"`
-	// Cost says what it costs, Bytes how much memory.
+	// Cost is what it costs, Bytes how much memory.
 	Cost  string `json:"cost"`
 	Bytes uint64 `json:"bytes,omitempty"`
-	// Eligibility says of the entries looked at which the act would touch, and why
-	// not the others.
+	// Eligibility counts, of the entries examined, those that the act would
+	// touch, and the others by why not.
 	Eligibility *policy.Eligibilities `json:"fates,omitempty"`
-	// Held says why ctwarden would not make it.
+	// Held is why ctwarden would not make it.
 	Held string `json:"held,omitempty"`
 }
 
@@ -148,7 +148,7 @@ func (l *Census) previewDelete(counts policy.Eligibilities) Act {
 	return l.capped(act, l.limits.Delete.Cap)
 }
 
-// capped says what the cap of one act means.
+// capped applies the cap of one act: to Held, or as a remark in Cost.
 func (l *Census) capped(act Act, most conntrack.Permyriad) Act {
 	switch most := most.Of(l.Observation.Table.Entries); {
 	case most == 0:

@@ -9,29 +9,29 @@ import (
 	"github.com/ctwarden/ctwarden/policy"
 )
 
-// What Diagnosis.From says.
+// The values of Diagnosis.From.
 const (
 	fromKernel = "kernel"
 	fromText   = "text"
 )
 
-// A Census is at one table: it takes the entries, wherever they come from, and
-// remembers what a diagnosis needs, in constant memory. Begin and ReadText make
+// A Census is of one table: it takes the entries, wherever they come from, and
+// keeps what a diagnosis needs, in constant memory. Begin and ReadText make
 // one. It is not safe for concurrent use.
 type Census struct {
-	// Name is how the namespace was asked for, where it is another one.
+	// Name is how the caller named the namespace, where it is another one.
 	Name string
 	// Observation is the table that the entries are of. Of a text it has the
 	// number of entries, and the timeouts that are the kernel's defaults.
 	Observation policy.Observation
-	// Census counts the entries. That they are a sample is for the one who
-	// reads them to say, in Census.Summary.Sampled.
+	// Census counts the entries. If they are a sample, their reader sets
+	// Census.Summary.Sampled.
 	Census *census.Census
 	// Reading is how the entries were read; the margin is computed later.
 	Reading Reading
 
-	// Elsewhere are the other namespaces; nil: nobody asked. Blind is why they
-	// are not known.
+	// Elsewhere are the other namespaces. Optional. Blind is why they are
+	// not known.
 	Elsewhere *Elsewhere
 	Blind     error
 
@@ -65,15 +65,15 @@ type Reading struct {
 	Bytes uint64 `json:"bytes"`
 	// Unread entries or lines could not be understood.
 	Unread uint64 `json:"unread"`
-	// Resized says that the hash was resized meanwhile: the counts are wrong.
+	// Resized is true when the hash was resized meanwhile: the counts are wrong.
 	Resized bool `json:"resized,omitempty"`
 	// Margin is by how much a share of one half may be off, 95 times in 100,
 	// in hundredths of a percent.
 	Margin conntrack.Permyriad `json:"margin"`
 }
 
-// Begin makes ready to look at entries of the kernel's table that o tells of,
-// which live by the timeouts in it.
+// Begin makes a Census for entries of the kernel's table that o observes. Its
+// timeouts are those of the entries.
 func Begin(limits *policy.Limits, protect conntrack.Protect, o policy.Observation) *Census {
 	return begin(fromKernel, limits, protect, o)
 }
@@ -91,7 +91,7 @@ func begin(from string, limits *policy.Limits, protect conntrack.Protect, o poli
 	return l
 }
 
-// Add looks at an entry. It keeps nothing of it.
+// Add counts an entry. It keeps no reference to it.
 func (l *Census) Add(e *conntrack.Entry) {
 	l.Census.Add(e)
 	t := e.LivesBy()

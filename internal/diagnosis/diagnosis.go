@@ -10,14 +10,14 @@ import (
 	"github.com/ctwarden/ctwarden/policy"
 )
 
-// A Diagnosis is what a look has shown and what follows from it. Its JSON is a
-// contract.
+// A Diagnosis is what a census has shown and what follows from it. Its JSON is
+// a contract.
 type Diagnosis struct {
-	// From says where the entries were read: "kernel" or "text".
+	// From is where the entries were read: "kernel" or "text".
 	From string `json:"from"`
 	// At is when the table was read; zero for a text.
 	At time.Time `json:"at,omitzero"`
-	// Name is how the namespace was asked for, where it is another one.
+	// Name is how the caller named the namespace, where it is another one.
 	Name string `json:"netns_name,omitempty"`
 	// Table is the reading of the table; of a text only Entries is known.
 	Table conntrack.Table `json:"table"`
@@ -26,7 +26,7 @@ type Diagnosis struct {
 	// Timeouts are those that idle times were computed with.
 	Timeouts conntrack.Timeouts `json:"timeouts"`
 	Look     Reading            `json:"look"`
-	// Census and what follows count entries that were looked at. With
+	// Census and what follows count entries that were examined. With
 	// Census.Sampled they stand for a table of Table.Entries.
 	Census census.Summary `json:"census"`
 	Make   census.Make    `json:"make"`
@@ -48,13 +48,13 @@ type Diagnosis struct {
 // A Share is a piece of evidence.
 type Share struct {
 	Of string `json:"of"`
-	// Entries were seen, Share of those looked at; Margin as in Reading.
+	// Entries were seen, Share of those examined; Margin as in Reading.
 	Entries uint64              `json:"entries"`
 	Share   conntrack.Permyriad `json:"share"`
 	Margin  conntrack.Permyriad `json:"margin"`
 }
 
-// topShown is how many of each kind of talkers are told.
+// topShown is how many of each kind of talkers are shown.
 const topShown = 5
 
 // Diagnose draws the conclusions from what was added. Of an empty table there
@@ -87,8 +87,8 @@ func (l *Census) Diagnose() *Diagnosis {
 	return found
 }
 
-// Facts are what the permanent fix is made of, without the cause. A text does
-// not say max, hash and memory.
+// Facts are what the permanent fix is made of, without the cause. A text has
+// no max, hash or memory.
 func (l *Census) Facts() advice.Facts {
 	o := &l.Observation
 	f := advice.Facts{
@@ -102,8 +102,8 @@ func (l *Census) Facts() advice.Facts {
 	return f
 }
 
-// causeIfFull asks the policy what it would hold for the cause if the table
-// were full of what it holds now.
+// causeIfFull returns the cause by the policy if the table were full of the
+// entries that it holds now.
 func (l *Census) causeIfFull(o policy.Observation) policy.Cause {
 	o.Table.Max = max(o.Table.Entries, 1)
 	o.Table.Entries = o.Table.Max
@@ -112,7 +112,7 @@ func (l *Census) causeIfFull(o policy.Observation) policy.Cause {
 	return a.Cause
 }
 
-// evidence lists the shares that the policy looks at.
+// evidence lists the shares that the policy uses.
 func (l *Census) evidence() []Share {
 	s := &l.Census.Summary
 	var list []Share
@@ -134,7 +134,7 @@ func (l *Census) margin(n uint64) conntrack.Permyriad {
 	return conntrack.Permyriad(normal*10000*l.Census.Summary.StandardError(n, l.Observation.Table.Entries) + 0.5)
 }
 
-// sentenceOf says the cause in words.
+// sentenceOf describes the cause in words.
 func sentenceOf(c policy.Cause, s *census.Summary) string {
 	p := func(n uint64) string { return s.Share(n).Percent() }
 	switch c {
@@ -150,7 +150,7 @@ func sentenceOf(c policy.Cause, s *census.Summary) string {
 		p(s.Assured), p(s.Closing), p(s.HalfOpen))
 }
 
-// notes says what must be known to read the numbers rightly.
+// notes lists what must be known to read the numbers rightly.
 func (l *Census) notes() []string {
 	notes := []string{}
 	if l.Reading.Resized {

@@ -7,13 +7,13 @@ import (
 	"github.com/ctwarden/ctwarden/watcher"
 )
 
-// Elsewhere is what is told of the other network namespaces: each has a table
-// of its own under the same max. Its JSON is a contract.
+// Elsewhere summarises the other network namespaces: each has a table of its
+// own under the same max. Its JSON is a contract.
 type Elsewhere struct {
 	Namespaces int    `json:"namespaces"`
 	Entries    uint64 `json:"entries"`
 	// Unread are namespaces that could not be read, Hidden processes whose
-	// namespaces are not known; Missing says what that takes.
+	// namespaces are not known; Missing is what that takes.
 	Unread  int    `json:"unread,omitempty"`
 	Hidden  int    `json:"hidden_processes,omitempty"`
 	Missing string `json:"missing,omitempty"`
@@ -32,9 +32,9 @@ type FullTable struct {
 
 const missing = "CAP_SYS_ADMIN and CAP_SYS_PTRACE: sudo ctwarden diagnose"
 
-// Rank tells of the other namespaces that a sweep has read, and of the most
-// that are the fullest one by one. Limit is max; where it is 0, which is no
-// limit, none is full.
+// Rank summarises the other namespaces that a sweep has read, and lists up to
+// most of them, the fullest. Limit is max; where it is 0, which is no limit,
+// none is full.
 func Rank(sweep *watcher.Sweep, limit uint64, most int) *Elsewhere {
 	e := &Elsewhere{
 		Namespaces: sweep.Namespaces, Entries: sweep.Entries, Unread: sweep.Unread, Hidden: sweep.Hidden, Fullest: []FullTable{},
@@ -48,7 +48,7 @@ func Rank(sweep *watcher.Sweep, limit uint64, most int) *Elsewhere {
 	return e
 }
 
-// print tells of the other namespaces, unless there are none.
+// print prints the other namespaces, unless there are none.
 func (e *Elsewhere) print(s *screen, own uint64) {
 	if e == nil || e.Namespaces == 0 && e.Hidden == 0 {
 		return

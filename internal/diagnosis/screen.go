@@ -34,7 +34,7 @@ func (s *screen) write(line string) {
 	}
 }
 
-// say writes a text under a label, broken between words.
+// say prints a text under a label, broken between words.
 func (s *screen) say(label, format string, args ...any) {
 	for _, line := range ui.Wrap(fmt.Sprintf(format, args...), s.width-labelWidth) {
 		s.write(fmt.Sprintf("%-*s%s", labelWidth, label, line))
@@ -148,7 +148,7 @@ func (d *Diagnosis) bars(s *screen, label string, rows []row) {
 		}
 		share := d.Census.Share(r.n)
 		drawn := ""
-		if width >= 8 { // a shorter one says nothing
+		if width >= 8 { // a shorter one is of no use
 			room := width - 2
 			drawn = ui.Bar(max(share.Of(uint64(room)), 1), uint64(room)) + " "
 		}
@@ -189,7 +189,7 @@ func (d *Diagnosis) printActs(s *screen) {
 	}
 }
 
-// number says how many entries an act frees.
+// number formats how many entries an act frees.
 func (f *Act) number() string {
 	switch {
 	case f.Type == policy.ResizeHash:
@@ -209,7 +209,7 @@ func moment(d time.Duration) string {
 	return ui.Seconds(uint32(d / time.Second))
 }
 
-// sparedWord says in words why an entry is spared.
+// sparedWord describes why an entry is spared.
 func sparedWord(f policy.Eligibility) string {
 	switch f {
 	case policy.SparedReplied:
@@ -244,7 +244,7 @@ func sparedWord(f policy.Eligibility) string {
 	return "are " + f.String()
 }
 
-// spared says why the others are not touched, the most frequent reason first.
+// spared lists why the others are not touched, the most frequent reason first.
 func spared(counts *policy.Eligibilities) string {
 	var rows []row
 	var looked uint64
@@ -287,7 +287,7 @@ func (d *Diagnosis) printTop(s *screen) {
 	}
 }
 
-// printTalkers leaves out who has less than a hundredth, but for the first.
+// printTalkers leaves out talkers below a hundredth, but for the first.
 func printTalkers[K any](w io.Writer, d *Diagnosis, label string, top []census.Counted[K]) {
 	for i, c := range top {
 		share := d.Census.Share(c.Count)

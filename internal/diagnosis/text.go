@@ -13,8 +13,8 @@ import (
 // lineBytes is more than any line of a table; what is longer is not one.
 const lineBytes = 16 << 10
 
-// ReadText looks at the entries of a text, as /proc/net/nf_conntrack and
-// conntrack -L print them, up to its end. It tells neither max nor timeouts:
+// ReadText counts the entries of a text, as /proc/net/nf_conntrack and
+// conntrack -L print them, up to its end. A text has neither max nor timeouts:
 // idle times are by the kernel's defaults. Lines that are no entry are counted
 // as Unread; a text without any entry is not an error. An error is that of in.
 func ReadText(in io.Reader, limits *policy.Limits, protect conntrack.Protect) (*Census, error) {
