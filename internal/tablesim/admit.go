@@ -82,7 +82,7 @@ func (h *Host) dropForMemory(t *table, n uint64) uint64 {
 // memoryExhausted reports whether no entry can be allocated.
 func (h *Host) memoryExhausted() bool { return h.entries() >= h.available/h.bytesPerEntry() }
 
-// evictionRange is how many buckets early drop looks at (NF_CT_EVICTION_RANGE).
+// evictionRange is how many buckets early drop scans (NF_CT_EVICTION_RANGE).
 const evictionRange = 8
 
 // earlyDrop makes room for packets that met a full table. It returns how many
@@ -98,7 +98,7 @@ func (h *Host) earlyDrop(t *table, packets uint64) uint64 {
 	switch {
 	case victims == 0:
 	case !h.machine.Kernel.atLeast(4, 15):
-		// It looks at about 8 entries and evicts one.
+		// Early drop scans about 8 entries and evicts one.
 		fails, each = math.Pow(1-victims, evictionRange), 1
 	default:
 		// Of the first bucket with a victim it evicts all.
@@ -150,8 +150,8 @@ func (h *Host) failInLongChains(t *table, n uint64) uint64 {
 }
 
 // longChainShare is the share of insertions that fail when chains hold mean
-// entries on average: lengths are Poisson distributed, and two chains are
-// looked at.
+// entries on average: lengths are Poisson distributed, and the kernel walks two
+// chains.
 func longChainShare(mean float64) float64 {
 	term := math.Exp(-mean)
 	below, refused := 0.0, 0.0
@@ -173,8 +173,8 @@ type rateLimiter struct {
 	passed uint64
 }
 
-// allow returns how many of n lines get through, when others have some to say at
-// the same time.
+// allow returns how many of n lines get through, when others log some at the
+// same time.
 func (l *rateLimiter) allow(now time.Duration, n, others uint64) uint32 {
 	const (
 		window = 5 * time.Second

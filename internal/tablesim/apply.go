@@ -7,7 +7,7 @@ import (
 	"github.com/ctwarden/ctwarden/policy"
 )
 
-// What an action costs on a real kernel, per entry: a resize by the measure of
+// The cost of an action on a real kernel, per entry: a resize by the measure of
 // policy.HashLimits, a dump, and a batched delete or update.
 const (
 	resizeCost = 302 * time.Nanosecond
@@ -16,7 +16,7 @@ const (
 	sysctlCost = 20 * time.Microsecond
 )
 
-// Apply does what the action says, as the package remediate does: it refuses a
+// Apply carries out the action, as the package remediate does: it refuses a
 // value that is no longer the one planned for, and keeps to the action's cap.
 // An action that is only planned changes nothing.
 func (h *Host) Apply(act policy.Action) policy.Outcome {

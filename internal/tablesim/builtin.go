@@ -23,8 +23,8 @@ func BuiltInNames() []string {
 	return names
 }
 
-// BuiltInText returns the text of a shipped scenario, comments and all. The
-// error says which there are.
+// BuiltInText returns the text of a built in scenario, comments and all. The
+// error lists the names there are.
 func BuiltInText(name string) (string, error) {
 	text, err := builtInFiles.ReadFile("scenarios/" + name + ".scenario")
 	if err != nil {

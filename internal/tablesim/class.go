@@ -13,18 +13,18 @@ type Class uint8
 // The classes.
 const (
 	NoClass Class = iota
-	// UDPUnreplied: one UDP packet without an answer (scans, floods, syslog).
+	// UDPUnreplied: one UDP packet without a reply (scans, floods, syslog).
 	UDPUnreplied
 	// UDPReplied: a UDP exchange that goes on for its duration and then
 	// lingers for udp_timeout_stream. ASSURED (from its third second on a
 	// real kernel, at once here).
 	UDPReplied
-	// DNS: one question and one answer. Never ASSURED on Linux 5.4 and later.
+	// DNS: one query and one reply. Never ASSURED on Linux 5.4 and later.
 	DNS
 	// Syn: TCP that stays in SYN_SENT. A retransmitted SYN does not renew it.
 	Syn
-	// SynRecv: TCP that was answered and never completed (a SYN flood as the
-	// flooded server sees it).
+	// SynRecv: TCP that got a reply and never completed (a SYN flood at the
+	// flooded server).
 	SynRecv
 	// TCPShort: TCP that closes soon and lingers in TIME_WAIT, ASSURED.
 	TCPShort
@@ -66,7 +66,7 @@ func (c *Class) UnmarshalText(text []byte) error {
 }
 
 // Duration is how long a connection of the class has traffic unless the scenario
-// says otherwise; 0 for a class that has none after its first packets.
+// sets it; 0 for a class that has none after its first packets.
 func (c Class) Duration() time.Duration {
 	switch c {
 	case UDPReplied:
@@ -79,8 +79,8 @@ func (c Class) Duration() time.Duration {
 	return 0
 }
 
-// lookups is how many packets of a connection of the class the kernel looks for
-// in the hash, about: the packets of its begin and, for TCP, of its end.
+// lookups is for how many packets of a connection of the class the kernel searches
+// the hash, about: the packets of its begin and, for TCP, of its end.
 func (c Class) lookups() uint64 {
 	switch c {
 	case UDPUnreplied, Syn, Clash:
@@ -127,7 +127,7 @@ const (
 	numKinds
 )
 
-// timeout is the one that an entry of the kind lives by after its last packet.
+// timeout is the one that an entry of the kind has after its last packet.
 func (k kind) timeout() conntrack.Timeout {
 	switch k {
 	case udpUnreplied, udpReplied:

@@ -5,8 +5,8 @@ import "time"
 // A gcWorker is the kernel's gc worker.
 type gcWorker struct {
 	next time.Duration
-	// requested says that early drop found no victim since the last pass: the gc
-	// then helps out. running says that a pass has not ended yet.
+	// requested is true when early drop found no victim since the last pass: the
+	// gc then evicts, too. running is true until a pass has ended.
 	requested, running bool
 }
 
@@ -70,7 +70,7 @@ func (h *Host) runGCByMean(step time.Duration) {
 }
 
 // freeExpired frees up to most entries that have expired, and then, when early drop
-// asked for it, others. It returns how many.
+// requested it, others. It returns how many.
 func (h *Host) freeExpired(most uint64) uint64 {
 	left := most
 	for i := range h.tables {

@@ -72,8 +72,8 @@ const maxStep = time.Second
 // minStep is the one around the moment that a table fills.
 const minStep = 50 * time.Millisecond
 
-// NewHost returns a host of this make, up for an hour, whose tables hold what
-// Start says.
+// NewHost returns a host of this make, up for an hour, whose tables hold the
+// entries of Start.
 func NewHost(s *Scenario) *Host {
 	h := &Host{
 		machine: s.Machine.filled(), booted: -uptime,
@@ -109,7 +109,7 @@ func (h *Host) boot() {
 // Now is the moment on the host's clock.
 func (h *Host) Now() policy.BootTime { return policy.BootTime(h.clock - h.booted) }
 
-// preload fills a table as Start says.
+// preload fills a table with the entries of Start.
 func (h *Host) preload(s *Start) {
 	t := &h.tables[h.machine.find(s.NetNS)]
 	k, span := s.Class.firstKind(), s.Class.Duration()

@@ -18,7 +18,7 @@ func (h *Host) bytesPerEntry() uint64 {
 // epoch is the wall clock at the begin of every scenario.
 func epoch() time.Time { return time.Date(2026, time.January, 1, 0, 0, 0, 0, time.UTC) }
 
-// Observe looks at the host's own table. Each kernel line is reported once.
+// Observe samples the host's own table. Each kernel line is reported once.
 func (h *Host) Observe() policy.Observation {
 	o := policy.Observation{
 		At: epoch().Add(h.clock + h.wall), Now: h.Now(), Absent: h.absent, Jitter: h.machine.Jitter,
@@ -56,11 +56,11 @@ func (h *Host) Observe() policy.Observation {
 	return o
 }
 
-// censusRows is how many entries a census sees before its time box of 250 ms
+// censusRows is how many entries a census reads before its time box of 250 ms
 // is over.
 const censusRows = 140_000
 
-// Census looks into the host's own table, as the daemon does when policy.CensusDue says so.
+// Census counts the host's own table, as the daemon does when policy.CensusDue returns true.
 func (h *Host) Census(l *policy.Limits) {
 	t := &h.tables[0]
 	entries := t.entries()

@@ -8,7 +8,7 @@ import (
 	"github.com/ctwarden/ctwarden/internal/conntrack"
 )
 
-// Parse reads a scenario. Each line says one thing, '#' begins a comment:
+// Parse reads a scenario. Each line sets one thing, '#' begins a comment:
 //
 //	about    what this is, in words
 //	memory   8GiB [available 6GiB]
@@ -304,7 +304,7 @@ func (p *parser) parseEvent(e Event, word string) (err error) {
 	return err
 }
 
-// finish checks what no single line can tell.
+// finish checks what takes more than a single line.
 func (p *parser) finish() error {
 	s := &p.scenario
 	m := &s.Machine

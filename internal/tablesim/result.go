@@ -39,7 +39,7 @@ type Sum struct {
 	Buckets uint64 `json:"buckets"`
 }
 
-// A Kind says what a line of the timeline tells.
+// A Kind is what a line of the timeline is about.
 type Kind string
 
 // The kinds of lines.
@@ -120,7 +120,7 @@ func (r *Result) WriteTimeline(w io.Writer) error {
 	return p.err
 }
 
-// A printer remembers the first error.
+// A printer keeps the first error.
 type printer struct {
 	w   io.Writer
 	err error

@@ -71,20 +71,20 @@ type recorder struct {
 	mentions map[string]mention
 }
 
-// A mention is when something was told last, and how often it came since.
+// A mention is when an event was last reported, and how often it came since.
 type mention struct {
 	at, pause time.Duration
 	times     int
 }
 
-// repeatAfter is how long what has been told is not told again, at first; then
+// repeatAfter is for how long an event is not reported again, at first; then
 // twice as long, and so on. A table at a threshold goes to and fro, and a
-// reader wants the story.
+// reader needs the course.
 const repeatAfter = 10 * time.Minute
 
 func (r *recorder) add(l Line) { r.result.Timeline = append(r.result.Timeline, l) }
 
-// addOnce adds a line unless one with the same key was told not long ago.
+// addOnce adds a line unless one with the same key was added not long ago.
 func (r *recorder) addOnce(key string, l Line) {
 	if r.mentions == nil {
 		r.mentions = make(map[string]mention)
@@ -149,7 +149,7 @@ func (r *recorder) addDecision(t *Iteration) {
 	}
 }
 
-// outcomeText says what was done, why, and what came of it.
+// outcomeText describes what was done, why, and what came of it.
 func outcomeText(out *policy.Outcome) string {
 	act := &out.Action
 	text := act.Sentence() + ", because " + act.Reason.Sentence()

@@ -109,7 +109,7 @@ const (
 	// Unload and Reload remove the module and load it again.
 	Unload
 	Reload
-	// Pause tells ctwarden to hold for Span, Resume to go on.
+	// Pause makes ctwarden hold for Span, Resume go on.
 	Pause
 	Resume
 	numEventTypes

@@ -7,8 +7,8 @@ import (
 	"github.com/ctwarden/ctwarden/internal/conntrack"
 )
 
-// A schedule plays a scenario on a host: it lets time pass and does what the
-// scenario says, at its time.
+// A schedule plays a scenario on a host: it lets time pass and applies each
+// event of the scenario at its time.
 type schedule struct {
 	scenario *Scenario
 	host     *Host
@@ -83,7 +83,7 @@ func (c *schedule) runDue() {
 	}
 }
 
-// applyEvent does to the host what the event says.
+// applyEvent applies the event to the host.
 func (h *Host) applyEvent(e *Event) {
 	switch e.Type {
 	case SetKnob:

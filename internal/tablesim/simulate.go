@@ -6,26 +6,26 @@ import (
 	"github.com/ctwarden/ctwarden/policy"
 )
 
-// A Iteration is one look, what was decided, and what came of it.
+// An Iteration is one observation, what was decided, and what came of it.
 type Iteration struct {
 	// At is the time since the scenario began.
 	At time.Duration
-	// Host is as it is after the turn. It may be read, not moved.
+	// Host is as it is after the iteration. It may be read, not moved.
 	Host *Host
-	// State is what was remembered before, Next what is afterwards. The
+	// State is the one before the plan, Next the one afterwards. The
 	// observation and the assessment are in the plan.
 	State    *policy.State
 	Plan     *policy.Plan
 	Outcomes []policy.Outcome
 	Next     *policy.State
-	// Events are those that happened since the turn before.
+	// Events are those that happened since the iteration before.
 	Events []*Event
 }
 
-// Simulate plays a scenario under these limits as the daemon would: look, decide,
-// act, remember, wait. It calls visit after each turn and ends with the
-// scenario, or when visit returns false. What the Turn points to is overwritten
-// by the next one.
+// Simulate plays a scenario under these limits as the daemon would: observe, decide,
+// act, update the state, wait. It calls visit after each iteration and ends with
+// the scenario, or when visit returns false. The next iteration overwrites what
+// the Iteration points to.
 func Simulate(s *Scenario, l *policy.Limits, visit func(*Iteration) bool) {
 	c := newSchedule(s)
 	simulate(c, l, visit)

@@ -16,7 +16,7 @@ type table struct {
 	counts   [numKinds]uint64
 	expired  uint64
 	counters conntrack.Counters
-	full     uint32 // table full lines heard since the last look
+	full     uint32 // table full lines logged since the last observation
 }
 
 // entries is nf_conntrack_count.
@@ -71,7 +71,7 @@ func (t *table) add(c Class, lasts time.Duration, n uint64, at, width time.Durat
 	t.queue(k, false, t.lifetime(k)).push(n, at, width)
 }
 
-// lifetime is how long an entry of the kind lives after a packet, by the
+// lifetime is how long an entry of the kind stays after a packet, by the
 // timeouts now in force.
 func (t *table) lifetime(k kind) time.Duration {
 	return time.Duration(t.timeouts[k.timeout()]) * time.Second
@@ -110,7 +110,7 @@ func (t *table) expire(now time.Duration) {
 	}
 }
 
-// A selector says how many entries of a cohort are meant.
+// A selector reports whether the entries of a cohort are meant.
 type selector func(q *queue, c *cohort) bool
 
 // count counts the entries that are meant.

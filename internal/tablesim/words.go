@@ -10,7 +10,7 @@ import (
 	"github.com/ctwarden/ctwarden/internal/conntrack"
 )
 
-// What a scenario may say at most.
+// The upper limits of a scenario.
 const (
 	maxTableMax = 1<<32 - 1 // -1 on kernels that take it
 	maxEntries  = 1 << 30
