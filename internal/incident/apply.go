@@ -164,7 +164,7 @@ func (g *Grouper) addStart(e Event, s *record.Start) {
 	}
 }
 
-// addRequest tells every open incident what a person asked for.
+// addRequest adds a person's request to every open incident.
 func (g *Grouper) addRequest(e Event, text string) {
 	for _, i := range g.open {
 		if i.Status == Open {

@@ -22,7 +22,7 @@ type curve struct {
 const nearMax = conntrack.Permyriad(9000)
 
 // add takes the next reading; one from before the last is known already. The
-// first counters are where counting begins; nil says that they were not read.
+// first counters are where counting begins; nil if they were not read.
 func (t *curve) add(p Point, c *conntrack.Counters) {
 	n := len(t.points)
 	if n > 0 && p.At < t.points[n-1].At {
@@ -56,7 +56,7 @@ func (t *curve) count(before, now *Point, d conntrack.Counters) {
 	t.losses.Chains += d.ChainTooLong
 }
 
-// restart says that the counters begin at zero again.
+// restart makes the counters begin at zero again.
 func (t *curve) restart() { t.last = conntrack.Counters{} }
 
 // halve makes one point of two: the fuller one, with what was lost by the later.

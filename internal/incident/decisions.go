@@ -68,8 +68,8 @@ func (g *Grouper) addPlan(e Event, p *record.Decision) {
 	}
 }
 
-// addOutcome takes in what the kernel said to an action. Outside of any incident
-// that is the giving back of a value, or the hash made larger in calm.
+// addOutcome adds the kernel's result of an action. Outside of any incident the
+// action restored a value, or made the hash larger in calm.
 func (g *Grouper) addOutcome(e Event, p *record.Outcome) {
 	out := p.Outcome
 	if p.Incident == "" {

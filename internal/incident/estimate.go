@@ -8,10 +8,10 @@ import (
 	"github.com/ctwarden/ctwarden/policy"
 )
 
-// An Estimate says what would have been lost had ctwarden done nothing. It is
+// An Estimate is what would have been lost had ctwarden done nothing. It is
 // computed from the recorded course of the table: see Incident.Estimate.
 type Estimate struct {
-	// Known says that there is an estimate; Why is why there is none.
+	// Known is true when there is an estimate; Why is why there is none.
 	Known bool   `json:"known"`
 	Why   string `json:"why,omitempty"`
 	// NoRoom is how many connections would have found no room: refused, or
@@ -39,8 +39,8 @@ func (r *Range) include(n uint64) {
 // A model is what is assumed of the entries.
 type model struct {
 	// halfOpen, closing and answered (but not ASSURED, as DNS is) are the
-	// shares of the entries with a short life; pace is by how much faster they
-	// go than their timeouts say.
+	// shares of the entries with a short life; speed is by how much faster they
+	// go than by their timeouts.
 	halfOpen, closing, answered, speed float64
 	// unassured is the share that early drop could evict: on average, and the
 	// least and the most that was seen.
@@ -53,19 +53,19 @@ type model struct {
 // Arrivals are not recorded; they are what the table gained plus what left it:
 // the entries that expired by themselves, by their lifetime, and those that
 // were evicted or deleted, and the packets that were lost. The lifetime
-// follows from what the census found: closing entries live for time_wait,
-// unreplied ones between the timeouts of UDP and SYN_SENT, answered ones that
-// are not ASSURED for that of UDP, and the others longer than an incident. When the modelled table is full, early drop finds no
-// victim with probability exp(-8*2*max/buckets*u), u being the share that is
-// not ASSURED (early_drop in net/netfilter/nf_conntrack_core.c).
+// follows from what the census found: closing entries stay for time_wait,
+// unreplied ones between the timeouts of UDP and SYN_SENT, replied ones that
+// are not ASSURED for that of UDP, and the others longer than an incident.
+// When the modelled table is full, early drop finds no victim with probability
+// exp(-8*2*max/buckets*u), u being the share that is not ASSURED (early_drop in
+// net/netfilter/nf_conntrack_core.c).
 //
 // The bounds come from halving and doubling the lifetime, and from the error of
-// the method. How many of those
-// without room would have been refused is less certain: the share u moves in an
-// incident, and near the limit the kernel's gc evicts closing entries at a pace
-// that is not modelled. So the lower bound of Refused takes all of those for
-// evicted. Neither covers clients that behave otherwise when they are refused,
-// nor the time after the incident.
+// the method. How many of those without room would have been refused is less
+// certain: the share u moves in an incident, and near the limit the kernel's gc
+// evicts closing entries at a pace that is not modelled. So the lower bound of
+// Refused takes all of those for evicted. Neither covers clients that behave
+// otherwise when they are refused, nor the time after the incident.
 func (i *Incident) Estimate() Estimate {
 	e := Estimate{Known: true, Max: i.originalMax()}
 	lost := i.Losses.Packets
@@ -119,7 +119,7 @@ func (m *model) expiryRate(t *conntrack.Timeouts) float64 {
 	return m.speed * (m.halfOpen/unanswered + m.closing/timeoutSeconds(t, conntrack.TCPTimeWait, 120) + m.answered/timeoutSeconds(t, conntrack.UDP, 30))
 }
 
-// censusModel is what the looks into the table say of its entries. Without any, most
+// censusModel is the model of the entries by the censuses. Without any, most
 // are taken for closing, and a tenth could be evicted.
 func (i *Incident) censusModel() model {
 	m := model{least: 1, speed: 1}
@@ -245,10 +245,10 @@ func (i *Incident) Arrivals(most int) []Arrival {
 	return found
 }
 
-// A Mix says what the entries were, as shares that add up to 1.
+// A Mix is what the entries were, as shares that add up to 1.
 type Mix struct{ HalfOpen, Closing, Living float64 }
 
-// Mix returns what the looks into the table found; half each way without any.
+// Mix returns what the censuses found; half each way without any.
 func (i *Incident) Mix() Mix {
 	var m Mix
 	looks := 0.0

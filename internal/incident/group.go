@@ -12,10 +12,10 @@ import (
 )
 
 // MergeWithin is how soon after the end of an incident another one of the same
-// table is told as its continuation: a load that comes in waves is one story.
+// table is its continuation: a load that comes in waves is one incident.
 const MergeWithin = 10 * time.Minute
 
-// What is kept of one incident at the most.
+// The most that is kept of one incident.
 const (
 	maxDecisions = 2000
 	maxGaps      = 50
@@ -80,7 +80,7 @@ type Depth uint8
 const (
 	// Whole keeps everything.
 	Whole Depth = iota
-	// Summary keeps what a list tells: no decisions, no looks, a short curve.
+	// Summary keeps what a list shows: no decisions, no censuses, a short curve.
 	Summary
 	// Outline keeps when and how each began and ended, and what it changed
 	// that was not restored: no curve, no losses.
@@ -102,8 +102,8 @@ const (
 	sparkPoints = 24
 )
 
-// Add takes the next event. What it can't read is told as a gap in the
-// incidents that are open, and is no error.
+// Add takes the next event. An event that it can't read is a gap in the
+// incidents that are open, and no error.
 func (g *Grouper) Add(e Event) {
 	if g.open == nil {
 		g.open, g.names, g.changes = map[uint32]*Incident{}, map[string]*Incident{}, openChanges{}
@@ -122,7 +122,7 @@ func (g *Grouper) Add(e Event) {
 			g.limits = nil
 		}
 		// A later version may name causes and actions that this one does not
-		// know. What can be read of such a record counts.
+		// know. The readable part of such a record counts.
 		if p, err = g.skimmer.Skim(e.Kind, e.Line); err != nil {
 			return
 		}
@@ -142,7 +142,7 @@ func (g *Grouper) decode(e *Event) (record.Payload, error) {
 // Damaged notes a line of the log that is no record.
 func (g *Grouper) Damaged(err error) { g.addGap(&Event{}, err.Error()) }
 
-// addGap tells every open incident that something is missing.
+// addGap adds a gap, something missing, to every open incident.
 func (g *Grouper) addGap(e *Event, text string) {
 	for _, i := range g.open {
 		if i.Status != Open {
@@ -330,7 +330,7 @@ func (i *Incident) noteCause(c policy.Cause) {
 	i.votes[c]++
 }
 
-// appendDecision adds a decision; the same hold or line said again only counts.
+// appendDecision adds a decision; it only counts a repeated hold or kernel line.
 func (i *Incident) appendDecision(d Decision) *Decision {
 	if n := len(i.Decisions); n > 0 {
 		last := &i.Decisions[n-1]
@@ -349,7 +349,7 @@ func (i *Incident) appendDecision(d Decision) *Decision {
 }
 
 // setCurve takes the curve, of at most so many points, and what was lost from the
-// flight recorder where there is one, and else from what the other records say.
+// flight recorder where there is one, and else from the other records.
 func (i *Incident) setCurve(most int) {
 	t := &i.fromSamples
 	if len(t.points) < 2 {

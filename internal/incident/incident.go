@@ -10,7 +10,7 @@ import (
 	"github.com/ctwarden/ctwarden/policy"
 )
 
-// A Status says how an incident ended.
+// A Status is how an incident ended.
 type Status string
 
 // The ways.
@@ -20,15 +20,15 @@ const (
 	// Closed: the table was calm again.
 	Closed Status = "closed"
 	// Interrupted: the host rebooted, or another incident of the same table
-	// began, and no record says that this one had ended.
+	// began, and no record has the end of this one.
 	Interrupted Status = "interrupted"
 )
 
-// An Incident is what the log tells about one time of trouble of one table. Its
+// An Incident is what the log has of one time of trouble of one table. Its
 // JSON is a contract: docs/incidents.md.
 type Incident struct {
 	// ID is the name of the first incident, Merged those that followed so
-	// soon that they are told as one.
+	// soon that all are one.
 	ID     string   `json:"id"`
 	Merged []string `json:"merged,omitempty"`
 	NetNS  uint32   `json:"netns,omitempty"`
@@ -37,7 +37,7 @@ type Incident struct {
 	// far. Records of others stand in between.
 	Seq     uint64 `json:"seq"`
 	LastSeq uint64 `json:"last_seq"`
-	// Partial says that the record of its beginning is not in the log.
+	// Partial is true when the record of its beginning is not in the log.
 	Partial bool `json:"partial,omitempty"`
 	// Start and End are by the wall clock; Duration is by the clock since
 	// boot, where the log has it.
@@ -70,32 +70,32 @@ type Incident struct {
 	Cost      Cost       `json:"sacrificed,omitzero"`
 	Before    *Census    `json:"before,omitempty"`
 	After     *Census    `json:"after,omitempty"`
-	// Changed are the kernel values that this incident changed and that, by
-	// the end of the log, nobody has put back.
+	// Changed are the kernel values that this incident changed and that were
+	// not restored by the end of the log.
 	Changed     []KernelChange `json:"changed,omitempty"`
 	Curve       []Point        `json:"curve,omitempty"`
 	HostContext HostContext    `json:"scene,omitzero"`
-	// Gaps says what of the log is missing or unreadable in this time, and
-	// Omitted how many decisions were left out to save room.
+	// Gaps are what of the log is missing or unreadable in this time, and
+	// Omitted is how many decisions were left out to save room.
 	Gaps    []string `json:"gaps,omitempty"`
 	Omitted int      `json:"omitted,omitempty"`
 
 	// Limits are those in force when it began; nil where the log no longer
-	// says. They stand in its config records.
+	// has them. They stand in its config records.
 	Limits *policy.Limits `json:"-"`
 
 	limits *policy.Limits // those of the config record
 	digest string         // of these limits
 
-	// compacted says that the curve is drawn, and what it is drawn from gone.
+	// compacted is true when the curve is drawn, and what it is drawn from gone.
 	compacted bool
 
 	votes    [16]int         // how many decisions name each cause
 	boot     string          // the boot it began in
 	openedAt policy.BootTime // when it began and ended, by the clock since boot
 	closedAt policy.BootTime
-	// fromSamples is the course by the flight recorder, told what the other
-	// records say of it.
+	// fromSamples is the course by the flight recorder, fromRecords by the
+	// other records.
 	fromSamples, fromRecords curve
 }
 
@@ -135,7 +135,7 @@ type Losses struct {
 type Counts struct {
 	Done     int `json:"done"`             // acts that the kernel took
 	Failed   int `json:"failed,omitempty"` // acts that it refused
-	Would    int `json:"would,omitempty"`  // acts that were only told
+	Would    int `json:"would,omitempty"`  // acts that were only planned
 	Restored int `json:"back,omitempty"`   // values given back, among Done
 
 	Helped       int `json:"helped,omitempty"`
@@ -149,7 +149,7 @@ type Counts struct {
 	Restarts  int `json:"restarts,omitempty"`
 }
 
-// A DecisionKind says what kind of thing a Decision tells.
+// A DecisionKind is the kind of event of a Decision.
 type DecisionKind string
 
 // The kinds.
@@ -170,9 +170,9 @@ type Decision struct {
 	Time time.Time       `json:"time"`
 	At   policy.BootTime `json:"at,omitzero"`
 	Kind DecisionKind    `json:"kind"`
-	// Text is what the record says in words.
+	// Text is the record in words.
 	Text string `json:"text"`
-	// Action is what was to be done, Outcome what the kernel said, Verdict
+	// Action is what was to be done, Outcome the kernel's result, Verdict
 	// what came of it; for a hold, Hold is why nothing was done.
 	Action  *policy.Action  `json:"action,omitempty"`
 	Outcome *policy.Outcome `json:"outcome,omitempty"`
@@ -180,7 +180,7 @@ type Decision struct {
 	Hold    policy.Hold     `json:"held,omitempty"`
 	Level   policy.Level    `json:"level"`
 	Cause   policy.Cause    `json:"cause,omitzero"`
-	// Repeats counts further decisions that say the same, one after the other.
+	// Repeats counts further decisions that are the same, one after the other.
 	Repeats int `json:"again,omitempty"`
 }
 
@@ -217,8 +217,8 @@ func (c *KernelChange) Undo() string {
 	return fmt.Sprintf("sysctl -w net.netfilter.%s=%d", c.Sysctl, c.Original)
 }
 
-// A HostContext is what the estimates need to know of the host, as the first plan
-// that the log has says it.
+// A HostContext is what the estimates need to know of the host, from the first
+// plan in the log.
 type HostContext struct {
 	Timeouts conntrack.Timeouts `json:"timeouts,omitzero"`
 	Memory   policy.Memory      `json:"memory,omitzero"`
