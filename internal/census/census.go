@@ -14,8 +14,8 @@ const (
 	zones = 64
 )
 
-// A Census is a Count that also tells what the entries are and who they belong
-// to. Its memory does not grow with the table. Make one with New.
+// A Census is a Count that also finds what the entries are and which talkers
+// have them. Its memory does not grow with the table. Make one with New.
 type Census struct {
 	Count
 	Make Make

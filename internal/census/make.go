@@ -6,7 +6,7 @@ import (
 	"github.com/ctwarden/ctwarden/internal/conntrack"
 )
 
-// A Make says what kinds of entries a table holds. An entry stands in each
+// A Make counts the kinds of entries that a table holds. An entry stands in each
 // count that it fits. The zero Make is that of an empty table.
 type Make struct {
 	IPv4      uint64    `json:"ipv4"`

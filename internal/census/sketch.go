@@ -33,15 +33,15 @@ type sketch struct {
 	index []uint16
 	mask  uint32
 	seed  word
-	// least is no more than any Count, and cursor where to look for one that
-	// is as small: see evict.
+	// least is no more than any Count, and cursor where to search for one
+	// that is as small: see evict.
 	least  uint64
 	cursor int
 }
 
 // newSketch makes a sketch of so many counters, a power of two up to 2^14.
-// Who chooses the keys of a flood must not be able to choose their places, and
-// so must not know the secret. The result does not depend on it.
+// An attacker who chooses the keys of a flood must not be able to choose their
+// places, and so must not know the secret. The result does not depend on it.
 func newSketch(size int, secret uint64) *sketch {
 	slots := size * slotsPerCounter
 	return &sketch{

@@ -7,10 +7,10 @@ import (
 )
 
 // A Summary counts the entries of one table by what can be done about them.
-// An entry can stand in several counts. The zero Summary says that nobody has
-// looked.
+// An entry can stand in several counts. The zero Summary is that of no
+// census.
 type Summary struct {
-	// Seen is how many entries were looked at. With Sampled they are a
+	// Seen is how many entries were examined. With Sampled they are a
 	// prefix of a dump, which walks the table in hash order and so is an
 	// unbiased sample; otherwise they are all that a dump shows.
 	Seen    uint64 `json:"seen"`
@@ -44,7 +44,7 @@ type Summary struct {
 	Ageable uint64 `json:"ageable"`
 }
 
-// Share returns n as a share of the entries that were looked at.
+// Share returns n as a share of the entries that were examined.
 func (s Summary) Share(n uint64) conntrack.Permyriad { return conntrack.Share(n, s.Seen) }
 
 // someNAT is the share of translated entries from which a table is one of NAT.
