@@ -3,7 +3,7 @@ package conntrack
 // A CounterSum adds up the processors' 32-bit counters of one table into Counters
 // of 64 bits. The zero CounterSum is ready: its first reading is where counting
 // starts. A CounterSum must be fed from one source only, since procfs and ctnetlink
-// do not tell the same columns.
+// do not have the same columns.
 //
 // A counter that went back has either wrapped or started anew. It wrapped if
 // it was in the last sixteenth of its range and is now in the first: between
@@ -42,9 +42,9 @@ func (t *CounterSum) Add(rows []CPUStat) Counters {
 	return t.total
 }
 
-// Restart makes the next reading count from zero, for a caller who knows that
-// the kernel's counters started anew. To say so twice before that reading is to
-// say it once.
+// Restart makes the next reading count from zero, for a caller that knows that
+// the kernel's counters started anew. A second call before that reading has no
+// effect.
 func (t *CounterSum) Restart() {
 	if len(t.last) > 0 && !t.anew {
 		t.resets++
@@ -66,8 +66,8 @@ func (c *Counters) add(now, last CPUStat) {
 }
 
 // restarted reports whether any counter went back without having wrapped. All
-// counters are looked at, also those that Counters leaves out: the busiest
-// one tells a restart first.
+// counters are compared, also those that Counters leaves out: the busiest one
+// shows a restart first.
 func (s CPUStat) restarted(now CPUStat) bool {
 	return wentBack(s.ClashResolve, now.ClashResolve) ||
 		wentBack(s.Found, now.Found) ||

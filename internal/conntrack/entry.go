@@ -22,7 +22,7 @@ const (
 )
 
 // A TCPState is the kernel's state of a TCP entry, in the order of enum
-// tcp_conntrack. The zero TCPState is NONE: not TCP, or not told.
+// tcp_conntrack. The zero TCPState is NONE: not TCP, or not known.
 type TCPState uint8
 
 // The TCP states.

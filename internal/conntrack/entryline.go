@@ -17,7 +17,7 @@ var (
 // or without -o extended. It skips words that it does not know: kernels and
 // configurations differ (packets=, secctx=, delta-time=, labels=).
 //
-// What such a line does not tell is left at its zero value: that the entry was
+// A field that such a line does not have keeps its zero value: that the entry was
 // expected by another (HasMaster), its fixed timeout, and in procfs its
 // helper. That it is translated follows from tuples which do not mirror each
 // other.

@@ -10,7 +10,7 @@ const (
 	// EntriesPerBucket is the max/buckets to keep: a mean chain of 8 at max,
 	// far below the 50 at which the kernel begins to refuse entries
 	// (MIN_CHAINLEN in net/netfilter/nf_conntrack_core.c). A larger hash makes
-	// early drop weaker, which looks at 8 buckets only.
+	// early drop weaker, which scans 8 buckets only.
 	EntriesPerBucket = 4
 	// MostBuckets is the largest hash that every kernel makes, in whole pages:
 	// since Linux 7.0 nf_ct_alloc_hashtable refuses more than INT_MAX bytes.

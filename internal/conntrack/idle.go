@@ -22,11 +22,11 @@ const idleRounding = 2 * time.Second
 // T is not in the dump either. It was one of the values that stood in the
 // sysctl when the packet came; which one is not known when the sysctl was
 // changed since. Taking the larger value of two is wrong after a timeout was
-// shortened (an entry under the new one looks idle by the difference), taking
-// the present one is wrong after it was given back. So:
+// shortened (an entry under the new one seems idle by the difference), taking
+// the present one is wrong after it was restored. So:
 //
 // Let C be every value that stood there during the last W seconds, and W no
-// less than the idle time D that is asked for.
+// less than the idle time D that is required.
 //   - If the last packet came within W, T is in C, and T >= R. The smallest c
 //     in C with c >= R is at most T, so that c - R - 1 is less than idle.
 //   - If it came before, idle >= W >= D.
@@ -36,19 +36,19 @@ const idleRounding = 2 * time.Second
 // a second timeout when it is shorter than the state's own
 // (nf_conntrack_tcp_packet); those are in C.
 //
-// Two things stay outside of the proof: a value that somebody sets and takes
+// Two things stay outside of the proof: a value that a program sets and takes
 // back between two readings of the sysctls, and an entry with a timeout policy
 // of its own (nft "ct timeout", iptables -j CT --timeout) that is shorter than
 // the sysctl: no dump shows it. To list such policies would load nf_tables or
 // nfnetlink_cttimeout. An unreplied entry under one ends that much sooner; of
-// connections only those that age.established_floor asks for are at risk.
+// connections only those that age.established_floor permits are at risk.
 type Idleness struct {
 	// values are C for each timeout, ascending.
 	values [NumTimeouts][]uint32
 }
 
 // IdlenessOf is the Idleness of a namespace where the timeouts have stood for
-// as long as an act wants entries idle.
+// as long as an act requires entries to be idle.
 func IdlenessOf(timeouts Timeouts) Idleness {
 	return NewIdleness(func(t Timeout) []uint32 {
 		if timeouts[t] == 0 {
@@ -59,14 +59,14 @@ func IdlenessOf(timeouts Timeouts) Idleness {
 }
 
 // NewIdleness is the Idleness of a namespace where each timeout had these values
-// during the time that an act wants entries idle.
+// during the time that an act requires entries to be idle.
 func NewIdleness(stood func(Timeout) []uint32) Idleness {
 	var in Idleness
 	for t := TCPSynSent; t <= TCPClose; t++ {
 		in.values[t] = tcpValues(stood, t)
 	}
-	// Streams are never asked about, and an entry of GRE keeps the timeouts of
-	// its creation.
+	// No act needs the idleness of streams, and an entry of GRE keeps the
+	// timeouts of its creation.
 	for _, t := range [...]Timeout{UDP, ICMP, ICMPv6, Generic} {
 		in.values[t] = ascending(slices.Clone(stood(t)))
 	}

@@ -29,7 +29,7 @@ func (e *Entry) LivesBy() Timeout {
 		}
 		return tcpTimeouts[e.State]
 	case ProtoUDP, ProtoUDPLite:
-		// A stream is an entry that is ASSURED; before Linux 5.4 one that saw
+		// A stream is an entry that is ASSURED; before Linux 5.4 one that got
 		// a reply, too (nf_conntrack_udp_packet).
 		if e.Status&StatusAssured != 0 {
 			return UDPStream

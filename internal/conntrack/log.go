@@ -5,7 +5,7 @@ import (
 	"strings"
 )
 
-// A MessageKind tells what the kernel said. The zero MessageKind is no
+// A MessageKind is what a kernel message is about. The zero MessageKind is no
 // message about connection tracking.
 type MessageKind uint8
 
@@ -81,7 +81,7 @@ const (
 // ParseMessage reads one line of the kernel log, without the prefix of the
 // log's own format and without its newline. It reports false for a line that
 // is not, from its first to its last byte, what a kernel prints: text that
-// merely contains such a message is somebody else's.
+// merely contains such a message is from another program.
 func ParseMessage(line string) (Message, bool) {
 	if rest, ok := strings.CutPrefix(line, legacyPrefix); ok {
 		if strings.TrimSuffix(rest, ".") == fullText {

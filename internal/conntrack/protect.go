@@ -51,7 +51,7 @@ func (r PortRange) holds(t *Tuple) bool {
 	return r.First <= t.SrcPort && t.SrcPort <= r.Last || r.First <= t.DstPort && t.DstPort <= r.Last
 }
 
-// HasPorts tells ports from the keys of GRE, which stand in the same place.
+// HasPorts distinguishes ports from the keys of GRE, which stand in the same place.
 func HasPorts(proto uint8) bool {
 	switch proto {
 	case ProtoTCP, ProtoUDP, ProtoDCCP, ProtoSCTP, ProtoUDPLite:

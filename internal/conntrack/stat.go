@@ -8,7 +8,7 @@ import (
 
 // A CPUStat is one processor's row of the connection tracking statistics of
 // one network namespace, as /proc/net/stat/nf_conntrack prints it and
-// ctnetlink tells it (IPCTNL_MSG_CT_GET_STATS_CPU). The kernel counts in 32
+// ctnetlink sends it (IPCTNL_MSG_CT_GET_STATS_CPU). The kernel counts in 32
 // bits and wraps. A counter that this kernel does not have is 0.
 type CPUStat struct {
 	// Entries is the count of the whole namespace; procfs repeats it in each
@@ -70,7 +70,7 @@ const maxStatColumns = 64
 
 // ParseCPUStats reads the text of /proc/net/stat/nf_conntrack, a header and
 // one row of hexadecimal numbers for each possible processor, and appends the
-// rows to into[:0], so that a caller who samples often need not allocate.
+// rows to into[:0], so that a caller that samples often need not allocate.
 // Columns are found by name; unknown ones are passed over. A file that is
 // torn, or whose rows do not fit its header, is an error that names the line;
 // no rows are returned then.

@@ -3,8 +3,7 @@ package conntrack
 import "fmt"
 
 // A Table is one reading of the connection tracking table of one network
-// namespace. The zero Table says that nothing is tracked: no entries, no
-// limit.
+// namespace. The zero Table tracks nothing: no entries, no limit.
 type Table struct {
 	// NetNS is the inode number of the namespace, the number the kernel
 	// prints in "table full in netns N"; 0 means the namespace that
@@ -22,7 +21,7 @@ type Table struct {
 	// Buckets is nf_conntrack_buckets, the size of the hash table. An entry
 	// stands in two chains, so the mean chain is 2*Entries/Buckets.
 	Buckets uint64 `json:"buckets"`
-	// Counters are the events counted since ctwarden first looked.
+	// Counters are the events counted since ctwarden's first reading.
 	Counters Counters `json:"counters"`
 }
 
