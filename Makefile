@@ -137,7 +137,7 @@ long: ## as root, the tests that take minutes: a real journald, a real Prometheu
 		echo "make: hint: sudo make long" >&2; exit 1; fi
 	@tools/need systemd=/usr/lib/systemd/systemd-journald libsystemd-dev=/usr/include/systemd/sd-journal.h gcc=/usr/bin/gcc
 	CTWARDEN_TEST_LONG=1 $(GOTESTSUM) --jsonfile-timing-events="$(EVENTS)" -- -count=1 -p=1 \
-		-run 'Prometheus|Journald|BothSources|Promises|Total|Synchronise' ./internal/cli ./watcher ./policy ./internal/tablesim
+		-run 'Alert|Journald|BothSources|Promises|Total|Synchronise' ./internal/cli ./watcher ./policy ./internal/tablesim
 	CTWARDEN_TEST_LONG=1 $(GOTESTSUM) --jsonfile-timing-events="$(EVENTS:.json=-journald.json)" --raw-command -- \
 		env CGO_ENABLED=1 $(GO) test -json -count=1 -tags journald ./watcher
 
