@@ -9,8 +9,8 @@ import (
 	"strings"
 )
 
-// BootID returns the kernel's name for this boot, by which a ledger is known to
-// be of it. Proc is where proc is mounted; "" is /proc.
+// BootID returns the kernel's name for this boot, which each row of a ledger
+// carries. Proc is where proc is mounted; "" is /proc.
 func BootID(proc string) (string, error) {
 	text, err := os.ReadFile(filepath.Join(cmp.Or(proc, "/proc"), "sys/kernel/random/boot_id"))
 	if err != nil {

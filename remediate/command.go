@@ -14,8 +14,8 @@ import (
 )
 
 // RevertCommands returns the shell commands that do what Revert with force
-// does, in its order. Nothing is executed. What can't be put back, or belongs
-// to somebody else by now, is a comment that says so.
+// does, in its order, and executes none. A value that can't be restored, or that
+// another program has changed, is a comment with the reason.
 func (k *Kernel) RevertCommands() []string {
 	k.mu.Lock()
 	defer k.mu.Unlock()
@@ -40,7 +40,7 @@ func RevertCommands(o Options) (_ []string, err error) {
 }
 
 // ReadLedger reads the ledger of an instance that may be running, without its
-// lock, and changes nothing. What another boot left in it is not told.
+// lock, and changes nothing. It leaves out the rows of another boot.
 func ReadLedger(o Options) (_ Ledger, err error) {
 	k := newKernel(o)
 	defer func() { err = errors.Join(err, k.Close()) }()

@@ -6,32 +6,32 @@ import (
 	"github.com/ctwarden/ctwarden/internal/conntrack"
 )
 
-// A change is a value and since when it was seen to stand.
+// A change is a value and the time at which a watch first read it.
 type change struct {
 	at      time.Time
 	seconds uint32
 }
 
 const (
-	// lookApart is the most time between two looks of a watch; after a longer
-	// one it begins anew.
+	// lookApart is the most time between two readings of a watch; after a
+	// longer one it begins anew.
 	lookApart = time.Minute
 	// changesMost bounds a watch: when a timeout changes more often within
-	// what is remembered, the watch begins anew.
+	// the time remembered, the watch begins anew.
 	changesMost = 64
 	// remembered is how far back a watch goes: more than any idle time that
-	// may be asked for.
+	// may be configured.
 	remembered = 8 * 24 * time.Hour
 )
 
-// A watch knows which timeouts stood in a namespace, and since when it has
-// looked.
+// A watch holds the timeouts that a namespace had, and the time of its first and
+// last reading.
 type watch struct {
 	since, last time.Time
 	changes     [conntrack.NumTimeouts][]change
 }
 
-// look notes the timeouts that stand at now.
+// look records the timeouts that are in force at now.
 func (w *watch) look(timeouts *conntrack.Timeouts, now time.Time) {
 	if gap := now.Sub(w.last); gap < 0 || gap > lookApart {
 		*w = watch{since: now}
@@ -64,8 +64,8 @@ func (w *watch) covers(d time.Duration) bool {
 	return !w.since.IsZero() && w.last.Sub(w.since) >= d
 }
 
-// values adds what stood in a timeout during the last d to list. A value
-// counts until the look that found another one.
+// values adds the values that a timeout had during the last d to list. A value
+// counts until the reading that found another one.
 func (w *watch) values(t conntrack.Timeout, d time.Duration, list []uint32) []uint32 {
 	from := w.last.Add(-d)
 	seen := w.changes[t]
@@ -80,8 +80,8 @@ func (w *watch) values(t conntrack.Timeout, d time.Duration, list []uint32) []ui
 	return list
 }
 
-// idleness computes what may have been given to entries within d. A watch that
-// has not lasted that long knows nothing.
+// idleness returns the timeouts that the kernel may have given to entries within
+// d. A watch that has not lasted that long has none.
 func (w *watch) idleness(d time.Duration) conntrack.Idleness {
 	if !w.covers(d) {
 		return conntrack.Idleness{}

@@ -16,31 +16,30 @@ import (
 	"github.com/ctwarden/ctwarden/policy"
 )
 
-// Options say where a Kernel works. The zero Options are the running kernel,
+// Options choose where a Kernel works. The zero Options are the running kernel,
 // the process' own namespace, and nothing protected.
 type Options struct {
 	// Dir holds the ledger; "" is /var/lib/ctwarden.
 	Dir string
 	// Proc is where procfs is mounted; "" is /proc.
 	Proc string
-	// Own is the namespace that an action means by 0, and in which the
-	// host-wide values are written: the first one of the host, or else the
-	// kernel refuses. Nil is the namespace of the process. The Kernel does
-	// not close it.
+	// Own is the namespace that is 0 in an action. The host-wide values are
+	// written in it: the kernel refuses that unless it is the initial one. Nil
+	// is the namespace of the process. The Kernel does not close it.
 	Own *netns.NS
 	// Find returns another namespace by its inode number, or os.ErrNotExist
-	// when there is none. The Kernel does not close it. Nil: there are no
-	// others to act in, and what the ledger has of them stays as it is.
+	// when there is none. The Kernel does not close it. Optional: without it
+	// the rows of other namespaces stay in the ledger.
 	Find func(inode uint32) (*netns.NS, error)
-	// Ephemeral is the inode number of a namespace that nobody but this
-	// process holds, such as that of a drill; 0 is none.
+	// Ephemeral is the inode number of a namespace that only this process
+	// holds, such as that of a drill; 0 is none.
 	Ephemeral uint32
-	// Others returns what the other namespaces hold: the return of max is
-	// held back by the fullest of all tables, and the stall of a resize
-	// predicted by all entries. Nil: those of Own are counted alone.
+	// Others returns the entries of the other namespaces: the fullest of all
+	// tables delays the return of max, and all entries predict the stall of a
+	// resize. Optional: without it only those of Own count.
 	Others func() (Others, error)
-	// Features are what the kernel's ctnetlink was proven to do. What is
-	// Unknown the first entries of an act prove, and No is not tried.
+	// Features are what the kernel's ctnetlink was proven to do. The first
+	// entries of an act prove an Unknown feature; No is not tried.
 	Features ctnetlink.Features
 	Protect  conntrack.Protect
 	// Hash bounds the stall of giving the hash back; the zero HashLimits are
@@ -52,12 +51,12 @@ type Options struct {
 	Now func() time.Time
 }
 
-// Others are the entries of other namespaces than the own one: of the one
-// that holds the most, and of all together. The zero Others are none.
+// Others counts the entries of the namespaces other than the own one: of the
+// fullest, and of all together. The zero Others are none.
 type Others struct{ Fullest, All uint64 }
 
-// A Kernel applies actions. Its methods may be called at the same time; what
-// changes a value waits for its turn, and a resize of the hash for dumps.
+// A Kernel applies actions. Its methods may be called at the same time; changes
+// of values run one by one, and a resize of the hash waits for dumps.
 type Kernel struct {
 	options Options
 	sysctls sysctls
@@ -69,10 +68,10 @@ type Kernel struct {
 
 	mu     sync.Mutex // the ledger, and the order of writes
 	ledger Ledger
-	// table is held for reading by whoever dumps a table and for writing by
-	// a resize: a dump that meets one skips or repeats entries without a
-	// word, and before "netfilter: ctnetlink: fix refcount leak on table
-	// dump" (Linux 6.17) could leak an entry.
+	// A dump holds table for reading, a resize for writing: a dump during a
+	// resize skips or repeats entries without an error, and before "netfilter:
+	// ctnetlink: fix refcount leak on table dump" (Linux 6.17) could leak an
+	// entry.
 	table sync.RWMutex
 
 	watching sync.Mutex
@@ -80,8 +79,8 @@ type Kernel struct {
 	protect  conntrack.Protect
 }
 
-// Open takes the lock and reads the ledger. One that can't be trusted is
-// renamed, which Reconcile tells. Errors: ErrLocked (a LockedError) when
+// Open takes the lock and reads the ledger. It renames a torn ledger, and
+// Reconcile returns a note of that. Errors: ErrLocked (a LockedError) when
 // another instance runs, ErrUntrusted, or one of the file system. It writes
 // nothing to the kernel.
 func Open(o Options) (*Kernel, error) {
@@ -123,7 +122,7 @@ func (k *Kernel) open() (err error) {
 	return err
 }
 
-// see finds out which boot and which namespace this is.
+// see reads the id of this boot and opens the own namespace.
 func (k *Kernel) see() error {
 	boot, err := BootID(k.options.Proc)
 	if err != nil {
@@ -141,7 +140,7 @@ func (k *Kernel) see() error {
 	return nil
 }
 
-// Close gives the lock back. It leaves the kernel as it is.
+// Close releases the lock. It leaves the kernel as it is.
 func (k *Kernel) Close() error {
 	var err error
 	for _, c := range k.closers {
@@ -151,29 +150,29 @@ func (k *Kernel) Close() error {
 	return err
 }
 
-// Ledger returns what ctwarden has replaced and not put back.
+// Ledger returns the values that ctwarden has replaced and not restored.
 func (k *Kernel) Ledger() Ledger {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	return Ledger{Entries: k.ledger.sorted(), History: append([]Released(nil), k.ledger.History...)}
 }
 
-// Protect returns what is protected: neither deleted nor aged.
+// Protect returns the protection: protected entries are neither deleted nor aged.
 func (k *Kernel) Protect() conntrack.Protect {
 	k.watching.Lock()
 	defer k.watching.Unlock()
 	return k.protect
 }
 
-// SetProtect replaces what is protected, from the next action on.
+// SetProtect replaces the protection, from the next action on.
 func (k *Kernel) SetProtect(p conntrack.Protect) {
 	k.watching.Lock()
 	defer k.watching.Unlock()
 	k.protect = p
 }
 
-// SetHash replaces what bounds the stall of giving the hash back, from the next
-// revert on.
+// SetHash replaces the bounds of the stall when the hash is restored, from the
+// next revert on.
 func (k *Kernel) SetHash(h policy.HashLimits) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
@@ -194,17 +193,17 @@ func (k *Kernel) features() ctnetlink.Features {
 	return k.options.Features
 }
 
-// Dumping says that the caller is about to dump a table, and returns what to
-// call when it has ended. The hash is not resized meanwhile; a resize that
-// runs is waited for.
+// Dumping delays a resize of the hash until the caller calls done, after its
+// dump of a table. It waits for a resize that runs.
 func (k *Kernel) Dumping() (done func()) {
 	k.table.RLock()
 	return sync.OnceFunc(k.table.RUnlock)
 }
 
-// Can says what may be written in a namespace, by opening the files and
-// writing nothing. What can't be found out may not be written. Entries is what is known of deleting: not yet whether the
-// kernel compares ids is no obstacle, because the first deletion asks that.
+// Can returns the permitted writes in a namespace. It opens the files and writes
+// nothing; a value whose file it can't open is not writable. Entries is also set
+// while it is Unknown whether the kernel compares ids: the first deletion tests
+// that.
 func (k *Kernel) Can(inode uint32) policy.Kernel {
 	var can policy.Kernel
 	own := k.options.Own
@@ -228,13 +227,13 @@ func (k *Kernel) Can(inode uint32) policy.Kernel {
 	return can
 }
 
-// Apply carries out one action, which an incident (or nothing, "") called
-// for, and says what the kernel said. A value that is not the action's From is
-// left alone: the outcome is Foreign. An action that is only told (Would)
-// touches nothing, and its outcome is not OK.
+// Apply carries out one action of an incident ("" without one) and returns the
+// kernel's result. It leaves a value that is not the action's From alone: the
+// outcome is ChangedExternally. An action that is only reported (Would) changes
+// nothing, and its outcome is not OK.
 //
-// Between reading a sysctl and writing it lie some microseconds in which
-// somebody else's write is lost: the kernel has no compare-and-set.
+// Between reading a sysctl and writing it lie some microseconds in which another
+// program's write is lost: the kernel has no compare-and-set.
 func (k *Kernel) Apply(ctx context.Context, incident string, act policy.Action) policy.Outcome {
 	start := k.options.Now()
 	out := policy.Outcome{Action: act}
@@ -293,7 +292,7 @@ func checkAction(act *policy.Action) error {
 	if !hostWide(name) && (act.Knob == conntrack.NoTimeout || act.Knob >= conntrack.NumTimeouts) {
 		return fmt.Errorf("%s without a timeout: %w", act.Type, ErrInvalid)
 	}
-	// From is what is put back one day.
+	// A revert restores From.
 	if err := checkValue(name, act.From); err != nil {
 		return err
 	}

@@ -20,7 +20,7 @@ func (k *Kernel) read(ns *netns.NS, name string) (v uint64, err error) {
 }
 
 // write writes a sysctl in its namespace: /proc/sys/net is that of the
-// calling thread. Our own dumps must not meet a resize.
+// calling thread. Our own dumps must not overlap a resize.
 func (k *Kernel) write(ns *netns.NS, name string, v uint64) error {
 	if name == conntrack.SysctlBuckets {
 		k.table.Lock()
@@ -62,8 +62,8 @@ func (k *Kernel) set(ns *netns.NS, incident string, out *policy.Outcome) error {
 	return k.settle(ns, name, out, earlier)
 }
 
-// intend returns the ledger as it must be on the disk before the kernel is
-// written. It is true whether the write then happens or not.
+// intend returns the ledger as it must be on the disk before the write to the
+// kernel. It is correct whether the write then happens or not.
 func (k *Kernel) intend(name string, netns uint32, incident string, out *policy.Outcome) Ledger {
 	now := k.options.Now()
 	ledger := k.ledger
@@ -73,7 +73,7 @@ func (k *Kernel) intend(name string, netns uint32, incident string, out *policy.
 		known = false
 	}
 	if known && !e.owns(out.Before) && out.Before != e.Original {
-		// Somebody else's value is what is put back later.
+		// Another program's value is the new original.
 		ledger = ledger.released(e, record.NoteForeign, out.Before)
 		known = false
 	}
@@ -88,8 +88,8 @@ func (k *Kernel) intend(name string, netns uint32, incident string, out *policy.
 	return ledger.with(e)
 }
 
-// failed looks what stands there after a write that failed: if nothing was
-// changed the ledger is as before.
+// failed reads the sysctl after a failed write. If its value is the old one,
+// failed restores the earlier ledger.
 func (k *Kernel) failed(ns *netns.NS, name string, out *policy.Outcome, earlier Ledger, err error) error {
 	after, readErr := k.read(ns, name)
 	if readErr != nil {
@@ -102,7 +102,7 @@ func (k *Kernel) failed(ns *netns.NS, name string, out *policy.Outcome, earlier 
 	return errors.Join(err, k.save(earlier))
 }
 
-// settle reads back what was written and makes the ledger say so.
+// settle reads the sysctl back and records the value in the ledger.
 func (k *Kernel) settle(ns *netns.NS, name string, out *policy.Outcome, earlier Ledger) error {
 	after, err := k.read(ns, name)
 	if err != nil {
@@ -124,13 +124,13 @@ func (k *Kernel) settle(ns *netns.NS, name string, out *policy.Outcome, earlier 
 	}
 	out.OK = true
 	if err := k.save(settled); err != nil {
-		// What is on the disk was written before and covers it.
+		// The intent on the disk covers it.
 		out.Note = "the ledger does not show the value that was read back: " + err.Error()
 	}
 	return nil
 }
 
-// yield ends the claim on a sysctl at which found stands, if that is neither
+// yield ends the claim on a sysctl whose value is found, if that is neither
 // ctwarden's nor the original.
 func (k *Kernel) yield(name string, netns uint32, found uint64) error {
 	e, known := k.ledger.find(name, netns)
@@ -143,9 +143,9 @@ func (k *Kernel) yield(name string, netns uint32, found uint64) error {
 	return k.save(k.ledger.released(e, record.NoteForeign, found))
 }
 
-// Yield ends the claim on a value that the policy found overridden, in the
-// namespace in which it did: it is not put back later, even if what ctwarden
-// wrote should stand there again.
+// Yield ends the claim on a value that the policy found overridden in a
+// namespace: no revert restores it, even if the sysctl has ctwarden's value
+// again.
 func (k *Kernel) Yield(inode uint32, ov policy.Override) error {
 	name := ov.Sysctl()
 	netns := k.options.Own.Inode()

@@ -14,20 +14,19 @@ import (
 
 const (
 	ledgerVersion = 1
-	// historyMost bounds what is remembered of claims that ended.
+	// historyMost bounds the history of claims that ended.
 	historyMost = 64
 )
 
-// errTorn says that the bytes of a ledger can't be trusted.
+// errTorn reports that the bytes of a ledger can't be trusted.
 var errTorn = errors.New("not a whole ledger")
 
-// A Ledger is every value that ctwarden replaced and has not put back. The
-// zero Ledger is that of a kernel that was never touched. Its methods return
-// a new Ledger and leave the old one as it is.
+// A Ledger is every value that ctwarden replaced and has not restored. The
+// zero Ledger is that of a kernel that ctwarden has not changed. Its methods
+// return a new Ledger and leave the old one as it is.
 type Ledger struct {
 	Entries []Row `json:"entries,omitempty"`
-	// History holds the latest claims that ended otherwise than by putting
-	// the original back.
+	// History holds the latest claims that ended without a restore.
 	History []Released `json:"history,omitempty"`
 }
 
@@ -41,7 +40,7 @@ func (l Ledger) find(sysctl string, netns uint32) (Row, bool) {
 	return Row{}, false
 }
 
-// with returns the ledger with e in the place of the row about the same.
+// with returns the ledger with e in the place of the row of the same sysctl.
 func (l Ledger) with(e Row) Ledger {
 	n := l.without(e.Sysctl, e.NetNS)
 	n.Entries = append(n.Entries, e)
@@ -67,7 +66,7 @@ func (l Ledger) released(e Row, why record.NoteKind, found uint64) Ledger {
 	return n
 }
 
-// sorted returns the entries in the order in which they are put back.
+// sorted returns the rows in the order in which a revert restores them.
 func (l Ledger) sorted() []Row {
 	entries := slices.Clone(l.Entries)
 	slices.SortStableFunc(entries, func(a, b Row) int { return a.rank() - b.rank() })
@@ -104,7 +103,7 @@ func (l Ledger) encode() ([]byte, error) {
 	return append(text, '\n'), err
 }
 
-// decodeLedger reads what encode wrote, or says why it can't be trusted.
+// decodeLedger reads the output of encode, or returns why it can't be trusted.
 func decodeLedger(text []byte) (Ledger, error) {
 	var file envelope
 	if err := json.Unmarshal(text, &file); err != nil {

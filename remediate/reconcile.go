@@ -11,20 +11,20 @@ import (
 	"github.com/ctwarden/ctwarden/policy"
 )
 
-// Claims are what ctwarden still holds after a start: the values in the
-// kernel that it wrote. The zero Claims hold nothing.
+// Claims are the values in the kernel that ctwarden wrote before a start. The
+// zero Claims hold none.
 type Claims struct {
 	Max, Buckets policy.Knob
 	// Timeouts by namespace; 0 is ctwarden's own.
 	Timeouts map[uint32]policy.Knobs
-	// Notes are what a person should be told.
+	// Notes are the findings about the ledger.
 	Notes []record.Note
 }
 
-// Seed puts the claims into the state of a namespace's table. What the state
-// remembers of yielding stays. A value that somebody else changed while
-// ctwarden was down is put there as it was written: the policy then finds the
-// other value, tells it and yields, as if it had seen the change.
+// Seed puts the claims into the state of a namespace's table. The state keeps
+// what it remembers of yielding. For a value that another program changed while
+// ctwarden was down, Seed puts the value that ctwarden wrote: the policy then
+// finds the other value, reports it and yields, as after a change at run time.
 func (c *Claims) Seed(s *policy.State, netns uint32) {
 	claim(&s.Max, c.Max)
 	claim(&s.Buckets, c.Buckets)
@@ -43,8 +43,8 @@ func (c *Claims) Seed(s *policy.State, netns uint32) {
 	}
 }
 
-// knobOf is where the state of a namespace's table has the value of the note;
-// nil if it is that of another namespace.
+// knobOf returns the knob of the note's value in the state of a namespace's
+// table; nil if the note is of another namespace.
 func knobOf(n *record.Note, s *policy.State, netns uint32) *policy.Knob {
 	switch n.Sysctl {
 	case conntrack.SysctlMax:
@@ -61,10 +61,10 @@ func knobOf(n *record.Note, s *policy.State, netns uint32) *policy.Knob {
 
 func claim(k *policy.Knob, by policy.Knob) { k.Original, k.Written = by.Original, by.Written }
 
-// Reconcile compares the ledger with the kernel, after a start: what ctwarden
-// wrote is still its, an original ends the claim quietly, anything else
-// belongs to somebody else. Another boot, or the end of a namespace or of the
-// module, ends the claims on their values. It writes the ledger only.
+// Reconcile compares the ledger with the kernel, after a start. ctwarden keeps
+// the claim on a value that it wrote; the original value ends the claim, and any
+// other value is another program's. Another boot, or the end of a namespace or
+// of the module, ends the claims on their values. It writes the ledger only.
 func (k *Kernel) Reconcile(ctx context.Context) (Claims, error) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
@@ -79,7 +79,7 @@ func (k *Kernel) Reconcile(ctx context.Context) (Claims, error) {
 		c.Notes = append(c.Notes, note)
 		switch note.Kind {
 		case record.NoteKept:
-			// An interrupted write is settled by what stands there.
+			// The value in the kernel settles an interrupted write.
 			e.Written, e.ReadBack = note.Found, note.Found
 			ledger = ledger.with(e)
 			c.add(&e, note.NetNS)
@@ -113,7 +113,7 @@ func (c *Claims) add(e *Row, netns uint32) {
 	}
 }
 
-// compare says what became of a row.
+// compare returns the result of comparing a row with the kernel.
 func (k *Kernel) compare(e *Row) record.Note {
 	n := record.Note{Sysctl: e.Sysctl, NetNS: k.shown(e.NetNS), Original: e.Original, Written: e.Written}
 	if e.Boot != k.boot {
@@ -148,7 +148,8 @@ func (k *Kernel) compare(e *Row) record.Note {
 	return n
 }
 
-// hasSysctls tells a module that is gone from a sandbox that hides /proc/sys.
+// hasSysctls reports whether /proc/sys is there: a sandbox may hide it, which
+// must not count as an unloaded module.
 func (k *Kernel) hasSysctls() bool {
 	_, err := os.Stat(filepath.Join(k.options.Proc, "sys/net"))
 	return err == nil

@@ -12,18 +12,19 @@ import (
 	"github.com/ctwarden/ctwarden/policy"
 )
 
-// maxHeldFrom is the share of the original max from which entries hold back
-// its return: the table would be full at once.
+// maxHeldFrom is the share of the original max from which Revert does not
+// restore it: the table would be full at once.
 const maxHeldFrom = conntrack.Permyriad(9000)
 
-// Revert puts back everything in the ledger: timeouts first, then max, then
-// the hash. Each is a compare-and-set: a value that somebody else has changed
-// is left alone, and its outcome Foreign. What is back already is OK.
+// Revert restores every value in the ledger: timeouts first, then max, then the
+// hash. Each is a compare-and-set: Revert leaves a value that another program
+// changed, and its outcome is ChangedExternally. A value that has its original
+// already is OK.
 //
-// Without force max is held back while any table holds 90 % of its original,
-// and the hash while the predicted stall of tracked packets is above
-// the limit; the outcome's Error says so, and the ledger keeps them. The
-// error is that of the context; everything else is in the outcomes.
+// Without force, Revert does not restore max while any table holds 90 % of its
+// original, nor the hash while the predicted stall of tracked packets is above
+// the limit: the outcome's Error is ErrHeldBack, and the ledger keeps them. The
+// error is that of the context; every other error is in the outcomes.
 func (k *Kernel) Revert(ctx context.Context, force bool) ([]policy.Outcome, error) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
@@ -39,8 +40,8 @@ func (k *Kernel) Revert(ctx context.Context, force bool) ([]policy.Outcome, erro
 	return outcomes, nil
 }
 
-// revert puts one value back. It is not about anything when the value is gone
-// with its boot, namespace or module.
+// revert restores one value. About is false when the value is gone with its
+// boot, namespace or module.
 func (k *Kernel) revert(e Row, force bool) (out policy.Outcome, about bool) {
 	start := k.options.Now()
 	note := k.compare(&e)
@@ -71,8 +72,8 @@ func (k *Kernel) revert(e Row, force bool) (out policy.Outcome, about bool) {
 	return out, about
 }
 
-// putBack writes the original. The ledger needs no note before: whatever
-// happens, the row there is true of the value before and after.
+// putBack writes the original. It need not write the ledger before: the row is
+// correct for the value before and after.
 func (k *Kernel) putBack(e *Row, out *policy.Outcome, force bool) error {
 	ns, err := k.find(e.NetNS)
 	if err != nil {
@@ -99,10 +100,10 @@ func (k *Kernel) putBack(e *Row, out *policy.Outcome, force bool) error {
 	return nil
 }
 
-// ErrHeldBack says that a revert without force left a value as it is.
+// ErrHeldBack reports that a revert without force left a value as it is.
 var ErrHeldBack = errors.New("held back")
 
-// mayReturn holds back what would hurt.
+// mayReturn refuses a return that would make connections fail or packets stall.
 func (k *Kernel) mayReturn(ns *netns.NS, e *Row, out *policy.Outcome, force bool) error {
 	if !hostWide(e.Sysctl) {
 		return nil
@@ -123,7 +124,7 @@ func (k *Kernel) mayReturn(ns *netns.NS, e *Row, out *policy.Outcome, force bool
 	return mayLower(max(count, others.Fullest), e.Original, out, force)
 }
 
-// mayLower asks for room in the fullest table: max holds for each by itself.
+// mayLower requires room in the fullest table: max limits each table by itself.
 func mayLower(count, original uint64, out *policy.Outcome, force bool) error {
 	full := conntrack.Table{Entries: count, Max: original}.Fullness()
 	if original > out.Before || full < maxHeldFrom {
@@ -139,7 +140,7 @@ func mayLower(count, original uint64, out *policy.Outcome, force bool) error {
 	return nil
 }
 
-// mayResize predicts the stall: every entry of every namespace is moved.
+// mayResize predicts the stall: the kernel moves every entry of every namespace.
 func (k *Kernel) mayResize(entries float64, out *policy.Outcome, force bool) error {
 	h := &k.options.Hash
 	stall := time.Duration(min(entries*float64(h.StallPerEntry), float64(time.Hour)))

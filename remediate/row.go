@@ -16,35 +16,35 @@ type Row struct {
 	// namespace; 0 for the host-wide ones, max and buckets.
 	Sysctl string `json:"sysctl"`
 	NetNS  uint32 `json:"netns,omitempty"`
-	// Original is what stood there before ctwarden's first write.
+	// Original is the value before ctwarden's first write.
 	Original uint64 `json:"original"`
-	// Before is what stood there before the last write: Original, or what
-	// ctwarden had written earlier. With ReadBack 0 the last write may not
-	// have happened, and Before still stand.
+	// Before is the value before the last write: Original, or an earlier
+	// value of ctwarden. With ReadBack 0 the last write may not have
+	// happened, and the kernel may still have Before.
 	Before uint64 `json:"before"`
-	// Written is what the last write asked for, ReadBack what the kernel made
-	// of it; 0 when that is not known.
+	// Written is the value of the last write, ReadBack the value that the
+	// kernel made of it; 0 when that is not known.
 	Written  uint64 `json:"written"`
 	ReadBack uint64 `json:"read_back,omitempty"`
-	// Reason and Incident say what the last write was for.
+	// Reason and Incident are those of the last write.
 	Reason   policy.Reason `json:"reason"`
 	Incident string        `json:"incident,omitempty"`
 	// Since is the time of the first write, At that of the last.
 	Since time.Time `json:"since"`
 	At    time.Time `json:"at"`
-	// Leased values are given back after enough calm; the others stay until
-	// somebody asks for a revert.
+	// Leased values are restored after enough calm; the others stay until a
+	// user reverts them.
 	Leased bool `json:"leased,omitempty"`
-	// Boot is the boot in which all this happened.
+	// Boot is the boot of all these writes.
 	Boot string `json:"boot_id"`
-	// Ephemeral says that nobody but the process that wrote it held the
-	// namespace. That process held the ledger's lock, too, so for whoever
-	// reads the row later both are gone.
+	// Ephemeral is set if only the process that wrote the row held the
+	// namespace. That process held the ledger's lock, too, so both are gone
+	// when another process reads the row.
 	Ephemeral bool `json:"fleeting,omitempty"`
 }
 
-// owns reports whether v is ctwarden's: what it read back or, if it was
-// interrupted before it could, what it wrote, or had written before that.
+// owns reports whether v is ctwarden's: the value that it read back or, if it
+// was interrupted before, its last value or the one before that.
 func (e *Row) owns(v uint64) bool {
 	switch {
 	case v == e.Original:
@@ -72,8 +72,7 @@ func (e *Row) rank() int {
 	return 0
 }
 
-// timeout is the timeout that the row is about; NoTimeout for max and
-// buckets.
+// timeout is the timeout of the row; NoTimeout for max and buckets.
 func (e *Row) timeout() conntrack.Timeout {
 	t, err := conntrack.ParseTimeout(e.Sysctl)
 	if err != nil {
@@ -99,7 +98,7 @@ func (e *Row) check() error {
 	return nil
 }
 
-// restore is the action that puts the value back.
+// restore is the action that restores the value.
 func (e *Row) restore(netns uint32, from uint64) policy.Action {
 	act := policy.Action{NetNS: netns, From: from, To: e.Original, Reason: policy.ReasonRequested}
 	switch e.Sysctl {
@@ -116,7 +115,7 @@ func (e *Row) restore(netns uint32, from uint64) policy.Action {
 // A Released row is one that ctwarden has no claim on any more.
 type Released struct {
 	Row
-	// Why says what ended the claim, Found what stood there then.
+	// Why is the end of the claim, Found the value in the kernel then.
 	Why   record.NoteKind `json:"why"`
 	Found uint64          `json:"found,omitempty"`
 }

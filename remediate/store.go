@@ -19,20 +19,20 @@ const (
 	spareName  = "ledger.json.new"
 	lockName   = "ledger.lock"
 	// ledgerMost is more than any ledger takes: 7 timeouts in a few thousand
-	// namespaces. A larger one is neither read nor written.
+	// namespaces. A store neither reads nor writes a larger one.
 	ledgerMost = 16 << 20
 	asideMost  = 1000
 )
 
-// ErrUntrusted says that a file or directory of the ledger could have been
-// made by somebody else: a link, another owner, or writable by everybody.
+// ErrUntrusted reports that another user could have made a file or directory of
+// the ledger: it is a link, has another owner, or every user may write it.
 var ErrUntrusted = errors.New("not trusted")
 
-// ErrLocked says that another instance holds the ledger; a LockedError names
+// ErrLocked reports that another instance holds the ledger; a LockedError names
 // it.
 var ErrLocked = errors.New("another instance is running")
 
-// A LockedError says who holds the ledger.
+// A LockedError names the process that holds the ledger.
 type LockedError struct {
 	// PID is the process that wrote its number last; 0 if that is not known.
 	PID  int
@@ -177,7 +177,7 @@ func (s store) read() (Ledger, error) {
 	return l, nil
 }
 
-// load is read, but sets a torn file aside and tells it.
+// load is read, but renames a torn file and returns a note of that.
 func (s store) load() (Ledger, []record.Note, error) {
 	l, err := s.read()
 	if err == nil {
@@ -211,8 +211,8 @@ func (s store) setAside() (string, error) {
 	return "", fmt.Errorf("set ledger aside: %d torn ledgers are there already", asideMost)
 }
 
-// save replaces the ledger: when it returns nil the new one is on the disk,
-// and whatever happens before leaves the old one whole.
+// save replaces the ledger: when it returns nil the new one is on the disk, and
+// a failure or crash before that leaves the old one whole.
 func (s store) save(l Ledger) error {
 	if err := s.replace(l); err != nil {
 		return fmt.Errorf("write ledger: %w", err)
@@ -228,7 +228,7 @@ func (s store) replace(l Ledger) error {
 	if len(text) > ledgerMost {
 		return fmt.Errorf("%d bytes are more than the %d that are read", len(text), ledgerMost)
 	}
-	// What a crash left there is nobody's: the lock is held.
+	// A crash left that file: the lock proves that no process writes it.
 	if err := os.Remove(s.path(spareName)); err != nil && !errors.Is(err, os.ErrNotExist) {
 		return err
 	}

@@ -18,19 +18,19 @@ import (
 // samplesMost is how many of the chosen entries an outcome shows.
 const samplesMost = 8
 
-// longestWalk bounds one act on entries: about a million are looked at in that
-// time, and then the daemon looks again, whose loop waits for the act.
-// longestRun ends one that hangs.
+// longestWalk bounds one act on entries, because the daemon's loop waits for the
+// act: a walk reads about a million entries in that time. longestRun ends an act
+// that hangs.
 const (
 	longestWalk = 2 * time.Second
 	longestRun  = 30 * time.Second
 )
 
-// ObserveTimeouts records the timeouts that stand in a namespace (0 is ctwarden's own) now,
-// or did some seconds ago: an act on entries reads them once more.
-// Called with every observation it is what idle times are proven by; without
-// it, or for as long as the idle time asked for after a start, entries count
-// as SparedIdleUnknown and are spared.
+// ObserveTimeouts records the present timeouts of a namespace (0 is ctwarden's
+// own). They may be some seconds old: an act on entries reads them once more.
+// Called with every observation, these records prove idle times. Without it, or
+// until the required idle time has passed after a start, entries count as
+// SparedIdleUnknown and are spared.
 func (k *Kernel) ObserveTimeouts(inode uint32, timeouts conntrack.Timeouts) {
 	if inode == 0 {
 		inode = k.options.Own.Inode()
@@ -48,7 +48,7 @@ func (k *Kernel) observeTimeouts(inode uint32, timeouts *conntrack.Timeouts) *wa
 	}
 	now := k.options.Now()
 	w.look(timeouts, now)
-	// A namespace that is not looked at any more is forgotten.
+	// Forget the namespaces that are not observed any more.
 	for other, w := range k.watches {
 		if now.Sub(w.last) > lookApart {
 			delete(k.watches, other)
@@ -57,8 +57,8 @@ func (k *Kernel) observeTimeouts(inode uint32, timeouts *conntrack.Timeouts) *wa
 	return w
 }
 
-// selector returns the selector of an act in a namespace, by the timeouts that
-// stand there now and stood before.
+// selector returns the selector of an act in a namespace, by its present and
+// earlier timeouts.
 func (k *Kernel) selector(ns *netns.NS, act *policy.Action) (*selector, error) {
 	timeouts, err := k.timeouts(ns)
 	if err != nil {
@@ -70,8 +70,8 @@ func (k *Kernel) selector(ns *netns.NS, act *policy.Action) (*selector, error) {
 	return &selector{act: act, rule: act.Rule(k.protect, w.idleness(max(act.MinIdle, act.SynSentIdle)))}, nil
 }
 
-// timeouts reads those that this kernel has. A negative one is not known, as
-// for the watcher: 0.
+// timeouts reads the timeouts that this kernel has. A negative one is 0
+// (unknown), as for the watcher.
 func (k *Kernel) timeouts(ns *netns.NS) (timeouts conntrack.Timeouts, err error) {
 	err = ns.Do(func() error {
 		for t := conntrack.TCPSynSent; t < conntrack.NumTimeouts; t++ {
@@ -93,14 +93,13 @@ func (k *Kernel) timeouts(ns *netns.NS) (timeouts conntrack.Timeouts, err error)
 }
 
 // sweep deletes or ages entries: it walks the table on one socket and changes
-// what it chose on another.
+// the chosen entries on another.
 //
-// What is chosen was idle and unreplied when the kernel told it. It can be
-// answered in the milliseconds until its deletion is read: the kernel compares
-// a tuple and an id, and no status, so that such an entry is deleted although
-// it was just answered. Small batches that are sent at once keep that time
-// short; its connection is made anew by the next packet, as after an early
-// drop.
+// A chosen entry was idle and unreplied when the kernel dumped it. A reply may
+// arrive in the milliseconds before the kernel reads the deletion, which
+// compares the tuple and the id but no status: the kernel then deletes a replied
+// entry. Small batches, sent at once, keep that time short. The next packet
+// creates the entry again, as after an early drop.
 func (k *Kernel) sweep(ctx context.Context, out *policy.Outcome) (err error) {
 	act := &out.Action
 	features := k.features()
@@ -136,7 +135,7 @@ func (k *Kernel) sweep(ctx context.Context, out *policy.Outcome) (err error) {
 	return nil
 }
 
-// proven keeps what an act found out of the kernel, for the acts after it.
+// proven stores the support that an act has proven, for the acts after it.
 func (k *Kernel) proven(act policy.ActionType, known ctnetlink.Support) {
 	if known == ctnetlink.Unknown {
 		return
@@ -209,11 +208,11 @@ func (s *selector) match(e *conntrack.Entry) bool {
 	return true
 }
 
-// report writes what was done into the outcome.
+// report writes the counts of the sweep into the outcome.
 func (s *selector) report(out *policy.Outcome, swept *ctnetlink.Swept) {
 	out.Changed, out.Gone, out.Examined = swept.Done, swept.Gone, swept.Dump.Seen
 	if s.act.Type == policy.DeleteEntries {
-		// What the query kept from us had been replied to.
+		// The kernel's filter left out the replied entries.
 		s.entries.Eligibility[policy.SparedReplied] += swept.Dump.Seen - swept.Dump.Unread - swept.Dump.Entries
 	}
 	s.entries.Refused = swept.Refused + swept.Failed

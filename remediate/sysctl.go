@@ -15,8 +15,8 @@ import (
 	"github.com/ctwarden/ctwarden/internal/conntrack"
 )
 
-// What the kernel can say to a read or a write of a sysctl. The errno stays
-// in the chain, so that os.ErrPermission and os.ErrNotExist match as well.
+// The errors of a read or a write of a sysctl. The errno stays in the chain, so
+// that os.ErrPermission and os.ErrNotExist match as well.
 var (
 	// ErrNoConntrack: the file is not there; nf_conntrack is not loaded, or
 	// this kernel lacks the timeout.
@@ -31,16 +31,16 @@ var (
 	ErrNoMemory = errors.New("the kernel has no memory for it")
 	// ErrInvalid: the kernel, or this package before it, refuses the value.
 	ErrInvalid = errors.New("invalid value")
-	// ErrReadBack: the kernel accepted a value and then showed another one.
+	// ErrReadBack: the kernel accepted a value and then returned another one.
 	ErrReadBack = errors.New("another value stands there after the write")
 )
 
-// Bounds of what is ever written. Kernels before 5.15 take a negative number
-// and make a huge one of it (proc_dointvec), so nothing is left to them.
+// Bounds of the values that are written. Kernels before 5.15 take a negative
+// number and make a huge one of it (proc_dointvec), so this package checks first.
 const (
 	mostMax = math.MaxInt32
-	// mostSeconds is INT_MAX jiffies at HZ=100: above that every kernel
-	// refuses (proc_dointvec_jiffies), below it the one with a higher HZ does.
+	// mostSeconds is INT_MAX jiffies at HZ=100: every kernel refuses a larger
+	// number (proc_dointvec_jiffies), one with a higher HZ some smaller ones.
 	mostSeconds = math.MaxInt32 / 100
 )
 
@@ -60,8 +60,8 @@ func most(name string) uint64 {
 	return mostSeconds
 }
 
-// checkValue refuses what no kernel takes, or what an old kernel would take
-// for something else. 0 would be no limit, or a timeout that expires at once.
+// checkValue refuses a value that no kernel takes, or that an old kernel would
+// misread. 0 would be no limit, or a timeout that expires at once.
 func checkValue(name string, v uint64) error {
 	if v == 0 || v > most(name) {
 		return fmt.Errorf("%s = %d is not between 1 and %d: %w", name, v, most(name), ErrInvalid)
@@ -153,7 +153,7 @@ func (s sysctls) writeText(name, text string) error {
 	return s.at("wrote " + name)
 }
 
-// explained adds what an errno means here.
+// explained adds the meaning of an errno here.
 func explained(err error) error {
 	for _, e := range [...]struct {
 		errno unix.Errno
