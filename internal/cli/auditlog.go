@@ -20,8 +20,8 @@ import (
 	"github.com/ctwarden/ctwarden/internal/record"
 )
 
-// newLogger is the daemon's own log: lines without time on a stream that the
-// journal gives one, with it otherwise.
+// newLogger returns the daemon's own log: lines without a time on a stream to
+// the journal, which adds one, and with a time otherwise.
 func newLogger(w io.Writer) *slog.Logger {
 	o := &slog.HandlerOptions{}
 	if journaled, err := journal.StderrIsJournalStream(); err == nil && journaled {
@@ -48,7 +48,7 @@ func newAudit() *cobra.Command {
 	return c
 }
 
-// choice is what audit show and tail choose records by.
+// choice has the flags by which audit show and tail choose records.
 type choice struct {
 	since, until, incident string
 	kinds                  []string
@@ -187,7 +187,7 @@ func (c *choice) follow(cmd *cobra.Command, path string, filter audit.Filter) er
 	return err
 }
 
-// place returns where the log is, and what to choose of it.
+// place returns the path of the log, and the filter of its records.
 func (c *choice) place(cmd *cobra.Command) (string, audit.Filter, error) {
 	filter, err := c.filter(time.Now())
 	if err != nil {
@@ -250,7 +250,7 @@ func printRecords(w io.Writer, asJSON bool, records iter.Seq2[audit.Record, erro
 	return n, out.Flush()
 }
 
-// ended turns the end of following by Ctrl-C into a good end.
+// ended returns nil for the end of following by Ctrl-C.
 func ended(err error) error {
 	if errors.Is(err, context.Canceled) {
 		return nil

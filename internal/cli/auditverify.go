@@ -46,7 +46,7 @@ another host's, or with a hash that you know from elsewhere (--head).`,
 	return cmd
 }
 
-// A comparison is what audit verify holds the log against.
+// A comparison names the records with which audit verify compares the log.
 type comparison struct {
 	noRedecide         bool
 	head, journal, log string
@@ -60,7 +60,7 @@ func (c *comparison) flags(cmd *cobra.Command) {
 	f.StringVar(&c.journal, "journal", "", "compare with the copies in the journal: a `file` of journalctl -o json, or - for stdin")
 }
 
-// known returns where the log is, and the records of it that are known from
+// known returns the path of the log, and its records that are known from
 // elsewhere.
 func (c *comparison) known(cmd *cobra.Command) (path string, known []audit.Checkpoint, err error) {
 	if c.head != "" {

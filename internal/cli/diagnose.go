@@ -76,8 +76,8 @@ diagnose the table of another machine.`,
 // defaultWidth is the width of output that is not a terminal, in columns.
 const defaultWidth = 80
 
-// readKernel looks into the table of a namespace; "" is our own. There is a
-// look even where only the entries can't be read.
+// readKernel reads the table of a namespace; "" is the own one. It returns a
+// census without entries if only the entries can't be read.
 func readKernel(ctx context.Context, cfg *config.Config, name string, exact bool) (look *diagnosis.Census, err error) {
 	ns, foreign, err := openNamespace(name)
 	if err != nil {
@@ -175,7 +175,7 @@ func explainDial(err error) error {
 	return err
 }
 
-// readText looks at the text of a table in a file, or on standard input if
+// readText reads the text of a table from a file, or from standard input if
 // that is "-".
 func readText(cfg *config.Config, stdin io.Reader, name string) (*diagnosis.Census, error) {
 	in := stdin

@@ -63,7 +63,7 @@ func (p *drillProgress) begin(plan drill.Plan) {
 	p.mu.Unlock()
 }
 
-// sample prints how full the table is.
+// sample prints the fullness of the table.
 func (p *drillProgress) sample(s *loop.Status, refused uint64) {
 	if len(s.Tables) == 0 {
 		return

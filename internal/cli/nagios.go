@@ -18,8 +18,7 @@ import (
 	"github.com/ctwarden/ctwarden/policy"
 )
 
-// A nagiosState is what a plugin of Nagios and its heirs says with its exit
-// code.
+// A nagiosState is the exit code of a plugin for Nagios and its successors.
 type nagiosState int
 
 const (
@@ -37,14 +36,14 @@ func (s nagiosState) String() string {
 func (s nagiosState) Error() string { return "state " + s.String() }
 
 // nagiosPatience is how long a plugin waits for the daemon: NRPE, Icinga and
-// the like end one that takes longer than 10 s, and then nobody hears why.
+// the like kill a plugin after 10 s, and then its reason is lost.
 const nagiosPatience = 8 * time.Second
 
 // staleAfter is how old a status may be: a turn waits for a minute at the most.
 const staleAfter = 3 * time.Minute
 
-// printNagios looks, and says it as a plugin does: what goes wrong is a state,
-// too, the configuration included.
+// printNagios queries the status and prints it as a plugin does: an error is a
+// state, too, one of the configuration included.
 func printNagios(cmd *cobra.Command) error {
 	ctx, cancel := context.WithTimeout(cmd.Context(), nagiosPatience)
 	defer cancel()
@@ -80,7 +79,7 @@ func nagios(w io.Writer, r *status.Status, err error, limits *policy.Limits, now
 	return state
 }
 
-// judge says how bad it is, and why: the worst decides, everything is said.
+// judge returns the worst state, and the reasons for every state.
 func judge(r *status.Status, now time.Time) (nagiosState, []string) {
 	state := nagiosOK
 	var said []string
@@ -132,7 +131,8 @@ func levelState(l policy.Level) nagiosState {
 	return nagiosWarning
 }
 
-// heldState: with its hands tied while the table fills, ctwarden needs a person.
+// heldState is the state of a table by its hold: ctwarden needs a person when a
+// hold blocks it while the table fills.
 func heldState(t *loop.TableStatus) nagiosState {
 	if t.Level >= policy.High {
 		return nagiosCritical
@@ -148,7 +148,7 @@ func perfdata(r *status.Status, limits *policy.Limits) string {
 	o := &t.Assessment.Observation
 	warn, crit := limits.Levels.ElevatedEnter, limits.Levels.ExhaustedEnter
 	c := o.Table.Counters
-	if o.Table.Max == 0 { // no limit: no thresholds, and nothing to be full of
+	if o.Table.Max == 0 { // no limit, so no thresholds and no fullness
 		return fmt.Sprintf(" | entries=%d;;;0 full_drops=%dc early_drops=%dc insert_failed=%dc changed=%d",
 			o.Table.Entries, c.FullDrops(), c.EarlyDrop, c.InsertFailed, len(r.Changed))
 	}

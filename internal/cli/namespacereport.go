@@ -6,7 +6,7 @@ import (
 	"github.com/ctwarden/ctwarden/watcher"
 )
 
-// printNamespaces prints what is known of the other namespaces, if they are
+// printNamespaces prints the report of the other namespaces, if they are
 // watched.
 func printNamespaces(r *watcher.NamespacesReport, line func(string, string, ...any)) {
 	if r == nil {

@@ -16,19 +16,19 @@ const (
 	curveTallest            = 12
 )
 
-// tableWidth is what the table of status is legible at. A narrower terminal is
-// told the little that matters most.
+// tableWidth is the least width at which the table of status is legible. A
+// narrower terminal shows only the most important lines.
 const tableWidth = 50
 
-// A statusLine is one line of a screen before it is folded.
+// A statusLine is one line of a screen before layOut folds it.
 type statusLine struct {
 	what, text string
-	// tinted is one that has the colour of the level.
+	// tinted is set for a line in the colour of the level.
 	tinted bool
 }
 
-// frame fills a terminal: what status prints, and below it the curve, as far
-// as there is room. What is too long goes on in the next line.
+// frame fills a terminal: the output of status and, if there is room, the curve
+// below it. A line that is too long continues in the next one.
 func (v *view) frame(s ui.Terminal) string {
 	r := v.last
 	rows := wide(r)
@@ -54,7 +54,7 @@ func (v *view) frame(s ui.Terminal) string {
 	return text
 }
 
-// wide is what status prints.
+// wide returns the output of status.
 func wide(r *status.Status) (rows []statusLine) {
 	eachLine(r, func(what, text string) {
 		rows = append(rows, statusLine{what, text, what == "table" || what == "level"})
@@ -62,7 +62,7 @@ func wide(r *status.Status) (rows []statusLine) {
 	return rows
 }
 
-// narrow is the little that matters most.
+// narrow returns the most important lines.
 func narrow(r *status.Status) (rows []statusLine) {
 	say := func(format string, args ...any) { rows = append(rows, statusLine{text: fmt.Sprintf(format, args...)}) }
 	if !r.Running {
@@ -100,8 +100,7 @@ func narrow(r *status.Status) (rows []statusLine) {
 	return rows
 }
 
-// layOut folds the rows into lines, with what they are about in a column of its
-// own.
+// layOut folds the rows into lines, with their subjects in a column of its own.
 func layOut(rows []statusLine, r *status.Status, s ui.Terminal) (lines []string) {
 	column := 0
 	for _, w := range rows {
@@ -126,7 +125,7 @@ func layOut(rows []statusLine, r *status.Status, s ui.Terminal) (lines []string)
 	return lines
 }
 
-// tint colours a line that says how it stands.
+// tint colours a line by the level.
 func tint(text string, level policy.Level) string {
 	switch level {
 	case policy.Calm:

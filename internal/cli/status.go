@@ -56,9 +56,9 @@ daemon that hangs) or 3 (unknown).`,
 	return cmd
 }
 
-// printStatus prints the status once, or every so often.
+// printStatus prints the status once, or at an interval.
 func printStatus(cmd *cobra.Command, asJSON, watch bool, every time.Duration) error {
-	cfg, err := loadForPaths(cmd) // a mistake in the file hides nothing from who looks
+	cfg, err := loadForPaths(cmd) // a mistake in the file must not hide the status
 	if err != nil {
 		return err
 	}
@@ -97,7 +97,7 @@ func printScreen(out io.Writer, s *status.Status) error {
 	return w.Flush()
 }
 
-// eachLine gives row every line of a screen, and what it is about.
+// eachLine calls row with every line of a screen and its subject.
 func eachLine(s *status.Status, row func(what, text string)) {
 	line := func(what, format string, args ...any) {
 		row(what, audit.Sanitise(fmt.Sprintf(format, args...)))
@@ -138,8 +138,8 @@ func eachLine(s *status.Status, row func(what, text string)) {
 	}
 }
 
-// printTable tells of a table. Growth and losses are differences, which only a
-// daemon that goes on looking can tell.
+// printTable prints the lines of a table. Growth and losses are differences
+// between readings, which only a daemon has.
 func printTable(t *loop.TableStatus, watched bool, line func(string, string, ...any)) {
 	a := &t.Assessment
 	o := &a.Observation

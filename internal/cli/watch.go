@@ -16,10 +16,10 @@ import (
 	"github.com/ctwarden/ctwarden/policy"
 )
 
-// watchStatus shows the status every so often until ctx is done, which is no
-// error: it is how one leaves. A look that fails is told, and the next one may
-// succeed: a daemon may be started anew meanwhile. Only the first one must not
-// fail.
+// watchStatus shows the status at an interval until ctx is done, which is no
+// error: the user leaves by Ctrl-C. It shows the error of a failed reading and
+// continues, because a daemon may be restarting. An error of the first reading
+// ends it.
 func watchStatus(ctx context.Context, w io.Writer, every time.Duration, look func() (*status.Status, error), size func() ui.Terminal) error {
 	if fullScreen(size()) {
 		fmt.Fprint(w, ui.EnterScreen)
@@ -56,7 +56,7 @@ func watchStatus(ctx context.Context, w io.Writer, every time.Duration, look fun
 				waiting = false
 			case <-resized:
 				if !fullScreen(size()) {
-					break // a new line is for a new look
+					break // a new line is for a new reading
 				}
 				if err := show(); err != nil {
 					return err
@@ -66,12 +66,12 @@ func watchStatus(ctx context.Context, w io.Writer, every time.Duration, look fun
 	}
 }
 
-// A view is what was seen so far.
+// A view holds the readings so far.
 type view struct {
 	last  *status.Status
 	past  history
 	looks int
-	// err is why the latest look failed, failed when.
+	// err is the error of the latest reading, failed its time.
 	err    error
 	failed time.Time
 }
@@ -88,8 +88,8 @@ func (v *view) look(look func() (*status.Status, error)) error {
 	return nil
 }
 
-// fullScreen reports whether t can show a live screen. Elsewhere each look has a
-// line.
+// fullScreen reports whether t can show a live screen. Elsewhere each reading has
+// a line.
 func fullScreen(t ui.Terminal) bool { return t.Columns > 0 && !t.Dumb }
 
 // write writes a whole screen, or one line.
@@ -109,10 +109,10 @@ func (v *view) noAnswer() string {
 	return audit.Sanitise(fmt.Sprintf("%s no answer: %v", ui.Time(v.failed), v.err))
 }
 
-// pastMost bounds what is remembered: no terminal is wider.
+// pastMost bounds the history: no terminal is wider.
 const pastMost = 512
 
-// A history is how full the first table was at the latest looks.
+// A history has the fullness of the first table at the latest readings.
 type history struct{ entries, limit []float64 }
 
 func (h *history) add(r *status.Status) {
@@ -126,13 +126,13 @@ func (h *history) add(r *status.Status) {
 	}
 }
 
-// last returns the latest n looks, or as many as there are.
+// last returns the latest n readings, or as many as there are.
 func (h *history) last(n int) (limit, entries []float64) {
 	from := max(len(h.entries)-n, 0)
 	return h.limit[from:], h.entries[from:]
 }
 
-// oneLine is one look on one line.
+// oneLine returns one reading on one line.
 func oneLine(r *status.Status) string {
 	at := ui.Time(r.At)
 	if len(r.Tables) == 0 {
