@@ -22,8 +22,7 @@ import (
 	"github.com/ctwarden/ctwarden/watcher"
 )
 
-// Options are what an Agent is made of. All are needed but those that say
-// otherwise.
+// Options are the options of an Agent. All are required but the optional ones.
 type Options struct {
 	Version string
 	// Boot is the kernel's name for this boot.
