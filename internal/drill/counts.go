@@ -27,14 +27,14 @@ type Summary struct {
 	Sent, Refused, RoundTrips, ShortConns uint64
 	Alive, LongConns                      int
 	Slowest                               time.Duration
-	// TimeoutVerdictAfter is after how long the verdict on a timeout comes, for which a drill
-	// does not wait.
+	// TimeoutVerdictAfter is the time until the verdict on a timeout. A drill
+	// does not wait for it.
 	TimeoutVerdictAfter time.Duration
 	// Unchanged is how many kernel values are as before, 0 if not all are.
 	Unchanged int
 }
 
-// A counts is the summary of a drill while it goes on.
+// A counts is the summary of a drill while it runs.
 type counts struct {
 	mu sync.Mutex
 	Summary
@@ -105,8 +105,9 @@ func (s *counts) complete() bool {
 		s.Verdicts[policy.DeleteEntries] != 0 && (s.Raised == 0 || s.Verdicts[policy.RaiseMax] != 0)
 }
 
-// revert reverts what the loop changed, and then ends the incident: the
-// record tells a drill to its end. What can't be recorded is put back, too.
+// revert restores the values that the loop changed, and then ends the incident,
+// so that the audit log has the end of the drill. It restores values that it
+// can't record, too.
 func (d *run) revert() error {
 	const force = true
 	err := d.agent.Record(&record.Revert{
