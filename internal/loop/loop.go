@@ -78,7 +78,7 @@ type Loop struct {
 	failures map[string]string
 }
 
-// A CensusResult is what a census found: the composition of the table, and the
+// A CensusResult is the result of a census: the composition of the table, and the
 // addresses with the most entries. Policy decides by the Summary; Top is shown.
 type CensusResult struct {
 	Summary census.Summary

@@ -101,8 +101,8 @@ func (l *Loop) decision(t *table, p *policy.Plan) record.Decision {
 	return r
 }
 
-// recordCensus records what was found in a table: every look at first, and as
-// much thinner as the samples in an incident that lasts.
+// recordCensus records the census of a table: every one at first, and fewer in a
+// long incident, as the samples.
 func (l *Loop) recordCensus(t *table, look *CensusResult) {
 	if t.censusRecorded != 0 && t.censusAt.Since(t.censusRecorded) < batch*t.recorder.interval(t.censusAt) {
 		return

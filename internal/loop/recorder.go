@@ -115,7 +115,7 @@ func (l *Loop) flushRing(t *table) {
 	}
 }
 
-// flush records what is pending. What can't be recorded stays pending.
+// flush records the pending samples. One that can't be recorded stays pending.
 func (l *Loop) flush(t *table) {
 	r := &t.recorder
 	if len(r.pending) == 0 {
@@ -136,7 +136,7 @@ func (l *Loop) samples(t *table, name string, rows []record.Sample, before bool)
 	}
 }
 
-// flushAll records what the recorders still hold of open incidents: the loop ends.
+// flushAll records the remaining samples of open incidents when the loop ends.
 func (l *Loop) flushAll() {
 	for _, t := range l.tables {
 		if t.recorder.incident != "" {

@@ -27,8 +27,8 @@ type table struct {
 	full, elsewhere uint32
 	census          census.Summary
 	censusAt        policy.BootTime
-	// censusRunning says that the entries are being counted, counted when they were
-	// last, in vain or not.
+	// censusRunning is set while a census counts the entries, censusEnded is
+	// when the last one ended, with an error or without.
 	censusRunning bool
 	censusEnded   policy.BootTime
 	// censusRecorded is when the census in the record was made.
@@ -67,7 +67,7 @@ func (l *Loop) matchTables(observations []policy.Observation) {
 	}
 	if len(observations) > 0 && observations[0].Absent {
 		for i := range l.retained {
-			l.retained[i].state.ReleaseClaims() // what was written went with the module
+			l.retained[i].state.ReleaseClaims() // the written values went with the module
 		}
 	}
 }
@@ -166,7 +166,7 @@ func (l *Loop) shareHostWide(from *table) {
 	})
 }
 
-// save saves what the next start should know.
+// save saves the snapshots for the next start.
 func (l *Loop) save() {
 	if l.deps.Save != nil {
 		l.reportOnce("save state", l.deps.Save(l.snapshots()))
