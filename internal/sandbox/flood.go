@@ -113,7 +113,7 @@ type ShortConns struct {
 	listener     net.Listener
 }
 
-// shortConnsPort is where Shorts connect to.
+// shortConnsPort is the port that ShortConns connect to.
 const shortConnsPort = 7001
 
 // NewShortConns listens in the namespace, on a thread of its own.

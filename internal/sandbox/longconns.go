@@ -25,11 +25,11 @@ func (s *Sandbox) openAgain() (*netns.NS, error) {
 	return netns.OpenFile(f)
 }
 
-// longConnsPort is where Flows connect to.
+// longConnsPort is the port that LongConns connect to.
 const longConnsPort = 7000
 
-// LongConns are long-lived TCP connections over which a byte goes there and back
-// all the time. ctwarden must never break them.
+// LongConns are long-lived TCP connections over which bytes go there and back
+// throughout. ctwarden must never break them.
 type LongConns struct {
 	// RoundTrips counts the bytes that came back, Slowest is the longest that one
 	// took, in nanoseconds.

@@ -18,9 +18,9 @@ type Sandbox struct {
 	NS *netns.NS
 }
 
-// New makes a namespace and a rule in it that asks for the state of
-// connections: since Linux 4.10 the kernel tracks in a namespace only when a
-// rule needs it (nf_ct_netns_get). It needs CAP_SYS_ADMIN and CAP_NET_ADMIN.
+// New makes a namespace and a rule in it that matches the state of connections:
+// since Linux 4.10 the kernel tracks in a namespace only when a rule needs it
+// (nf_ct_netns_get). New needs CAP_SYS_ADMIN and CAP_NET_ADMIN.
 func New() (*Sandbox, error) {
 	ns, err := netns.New()
 	if err != nil {
@@ -32,7 +32,7 @@ func New() (*Sandbox, error) {
 	return &Sandbox{NS: ns}, nil
 }
 
-// Close removes the namespace. What was tracked in it goes with it.
+// Close removes the namespace and its entries.
 func (s *Sandbox) Close() error { return s.NS.Close() }
 
 // enableTracking adds the rule "ct state new counter" to the output of the namespace.

@@ -14,8 +14,8 @@ import (
 	"github.com/ctwarden/ctwarden/internal/netns"
 )
 
-// Exchanges are UDP flows that are answered and go on: what a real client and a
-// real server make, and what the kernel's early drop spares (ASSURED).
+// Exchanges are UDP flows with replies that continue: the flows of a real client
+// and a real server, which the kernel's early drop spares (ASSURED).
 type Exchanges struct {
 	client, server *net.UDPConn
 	// Sent counts the flows that began, Refused those whose first packet the
@@ -63,8 +63,8 @@ func NewExchanges(tb testing.TB, ns *netns.NS) *Exchanges {
 }
 
 // answer sends each packet back, from the address that it came to, until the
-// server is closed. The client never reads: its full queue takes nothing from
-// what is tracked.
+// server is closed. The client never reads: its full queue does not affect
+// tracking.
 func (x *Exchanges) answer() {
 	data, control := make([]byte, 16), make([]byte, 128)
 	for {
@@ -73,14 +73,14 @@ func (x *Exchanges) answer() {
 			return
 		}
 		if err == nil {
-			// The kernel drops an answer where it dropped the question; it is
-			// the question that counts.
+			// Errors are ignored: the kernel drops a reply where it dropped the
+			// first packet, and Refused counts that packet.
 			_, _, _ = x.server.WriteMsgUDPAddrPort(data[:n], control[:cn], from)
 		}
 	}
 }
 
-// flow is where the n-th flow goes.
+// flow returns the destination of the n-th flow.
 func flow(n uint64) netip.AddrPort {
 	var a [4]byte
 	binary.BigEndian.PutUint32(a[:], 127<<24+1<<16+uint32(n))
@@ -96,9 +96,9 @@ func (x *Exchanges) send(n uint64) (ok bool, err error) {
 	return err == nil, err
 }
 
-// Run begins flows so that after each time as many have begun as due says, and
-// sends each flow's next packet when it is ASSURED by it, until total have
-// begun and all of them had theirs. A machine that can't keep up takes longer.
+// Run begins flows so that after each time as many have begun as due returns. It
+// sends each flow's next packet when that makes the flow ASSURED, and ends when
+// total flows have had both. A machine that can't keep up takes longer.
 func (x *Exchanges) Run(ctx context.Context, total uint64, due func(time.Duration) uint64) error {
 	ticks := time.NewTicker(5 * time.Millisecond)
 	defer ticks.Stop()
