@@ -14,11 +14,11 @@ import (
 	"github.com/ctwarden/ctwarden/internal/record"
 )
 
-// asideNew ends the name of what was set aside and has no gap record yet. A
-// process that dies in between leaves it, and the next one records it.
+// asideNew ends the name of a file that was set aside and has no gap record yet.
+// A process that dies in between leaves it, and the next one records it.
 const asideNew = ".new"
 
-// asideTime is the time in the name of what was set aside.
+// asideTime is the time in the name of a file that was set aside.
 const asideTime = "20060102T150405.000000000Z"
 
 // prepare makes the file ready for one more record: the one that path names,
@@ -179,8 +179,8 @@ func tornRecord(text io.ReaderAt, size int64) bool {
 	return bytes.HasPrefix(line, []byte(tagSeq)) || bytes.HasPrefix([]byte(tagSeq), line)
 }
 
-// cutBack removes what is left of our own record that could not be written.
-// It counts as lost already.
+// cutBack removes the part that is left of our own record after a failed write.
+// The record counts as lost already.
 func (l *Log) cutBack() error {
 	if !l.half {
 		return nil
@@ -196,7 +196,7 @@ func (l *Log) cutBack() error {
 	return nil
 }
 
-// cutExcess moves what stands behind the last record into a file of its own.
+// cutExcess moves the bytes behind the last record into a file of its own.
 func (l *Log) cutExcess(size int64) error {
 	name, err := l.copyAside(size)
 	if err != nil {
@@ -215,7 +215,7 @@ func (l *Log) cutExcess(size int64) error {
 	return nil
 }
 
-// copyAside copies what stands behind the last record and returns the name
+// copyAside copies the bytes behind the last record and returns the name
 // that the copy gets once it is recorded. A copy of the same bytes that an
 // earlier process left is used again.
 func (l *Log) copyAside(size int64) (string, error) {
@@ -257,7 +257,8 @@ func (l *Log) setAside(size int64) error {
 	return l.openFile()
 }
 
-// findAside queues what an earlier process set aside and did not record.
+// findAside queues the files that an earlier process set aside and did not
+// record.
 func (l *Log) findAside() error {
 	entries, err := os.ReadDir(filepath.Dir(l.path))
 	if err != nil {

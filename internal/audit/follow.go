@@ -11,10 +11,9 @@ import (
 	"time"
 )
 
-// Follow yields what Read yields and then what is appended, looking for it at
-// every tick, until ctx is done. It survives rotation, by the log itself or
-// by logrotate, and the healing of a torn line. A record is valid until the
-// next one is asked for.
+// Follow yields the records of Read and then, at every tick until ctx is done,
+// the appended ones. It survives rotation, by the log itself or by logrotate,
+// and the healing of a torn line. A record is valid until the next iteration.
 func Follow(ctx context.Context, path string, f Filter, ticks <-chan time.Time) iter.Seq2[Record, error] {
 	return func(yield func(Record, error) bool) {
 		t := &tail{path: path, m: newMatcher(f)}
@@ -51,15 +50,15 @@ func (t *tail) close() {
 	t.current = nil
 }
 
-// advance yields everything that is there now; false ends the following.
+// advance yields every record that is there now; false ends the following.
 func (t *tail) advance(ctx context.Context, yield func(Record, error) bool) (bool, error) {
 	if t.current != nil {
 		replaced, err := t.replaced()
 		if err != nil {
 			return false, err
 		}
-		// What was written between the last tick and the rotation is still
-		// in the old file, so it is read to its end first.
+		// The old file still has the records from between the last tick and the
+		// rotation, so it is read to its end first.
 		if ok, err := t.drain(ctx, yield); !ok || err != nil || !replaced {
 			return ok, err
 		}

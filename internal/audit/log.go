@@ -19,8 +19,8 @@ var (
 	ErrNotDurable = errors.New("record is not durable")
 	// ErrInUse reports that another process writes the log.
 	ErrInUse = errors.New("audit log is in use by another process")
-	// ErrNotMirrored is what a Mirror returns for a record that it leaves
-	// out on purpose: no reason for a notice, but no copy either.
+	// A Mirror returns ErrNotMirrored for a record that it leaves out on
+	// purpose: there is no notice, and no copy.
 	ErrNotMirrored = errors.New("kind is not mirrored")
 
 	errClosed = errors.New("audit log is closed")
@@ -35,8 +35,8 @@ type Options struct {
 	// written, a record that Mirror takes counts as durable. Mirror is called
 	// by one goroutine at a time and must not block for long: Append waits.
 	Mirror func(Record) error
-	// Notice receives, once per change, what the log could not do or had to
-	// set aside. Optional.
+	// Notice receives, once per change, the error of the log, also when it set a
+	// file aside. Optional.
 	Notice func(error)
 	// SegmentSize (bytes) and SegmentAge bound the file that is written; 0
 	// is no bound.
@@ -142,18 +142,18 @@ func (l *Log) Head() Checkpoint {
 	return l.head
 }
 
-// A Health is what the file is missing at the moment. The zero Health is a
-// file that holds everything.
+// A Health counts the records that the file is missing at the moment. The zero
+// Health is a file that holds all.
 type Health struct {
 	// Lost counts records that exist nowhere, and MirrorOnly those that only
 	// the mirror has, since the file was last written.
 	Lost       uint64 `json:"lost"`
 	MirrorOnly uint64 `json:"mirror_only"`
-	// Err is why the file could not be written.
+	// Err is the first error since the file was last written.
 	Err error `json:"-"`
 }
 
-// Health returns how the log is.
+// Health returns the health of the log.
 func (l *Log) Health() Health {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -289,7 +289,8 @@ func (l *Log) mirror(r Record) error {
 	return err
 }
 
-// A topic is what a notice is about. The same error is reported once per topic: a full disk fails with every record.
+// A topic is the subject of a notice. The log reports the same error once per
+// topic: a full disk fails with every record.
 type topic string
 
 const (

@@ -4,14 +4,14 @@ package audit
 // and never less than a longest line.
 const batchText = 4 * MaxLine
 
-// batchItems bounds what has no text: lines that are no records.
+// batchItems bounds the items without text: lines that are no records.
 const batchItems = 4096
 
 // batches is how many there are: one that is used, one that waits, and one
 // that is being read.
 const batches = 3
 
-// A batch is what was read ahead, with the text that it stands in.
+// A batch has the items that were read ahead, with their text.
 type batch[T any] struct {
 	text  []byte
 	items []T

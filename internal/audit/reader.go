@@ -32,10 +32,9 @@ type Filter struct {
 
 // Read yields the chosen records of the log at path, oldest first, through
 // all its segments as they stand when it begins. A record is valid until the
-// next one is asked for (see Record.Clone). A line that is not a record
-// yields a *LineError and reading goes on; any other error is the last. The
-// hashes are not checked: Lines does that. An unfinished last
-// line is not there yet.
+// next iteration (see Record.Clone). A line that is not a record yields a
+// *LineError and reading goes on; any other error is the last. Read does not
+// check the hashes, as Lines does, and leaves out an unfinished last line.
 func Read(ctx context.Context, path string, f Filter) iter.Seq2[Record, error] {
 	return func(yield func(Record, error) bool) {
 		segments, err := openSegments(path)
@@ -82,7 +81,8 @@ func readSegments(ctx context.Context, segments []*segmentFile, f Filter, yield 
 // record first is at or before after.
 func skippable(first, after uint64) bool { return first > 0 && first <= after+1 && after > 0 }
 
-// readLines yields what m chooses until the input ends; false ends reading.
+// readLines yields the records that m chooses until the input ends; false ends
+// reading.
 func readLines(ctx context.Context, l *lines, file string, m *matcher, yield func(Record, error) bool) bool {
 	for {
 		if l.no&0x3ff == 0 && ctx.Err() != nil {
@@ -138,7 +138,7 @@ func newMatcher(f Filter) *matcher {
 	return m
 }
 
-// skipSeen chooses from now on only what was not seen before.
+// skipSeen makes the matcher choose only records that it has not seen yet.
 func (m *matcher) skipSeen() { m.filter.After = max(m.filter.After, m.seen) }
 
 // match reads the fixed beginning of a line, and the rest only if that fits.
@@ -164,8 +164,8 @@ func (m *matcher) match(line []byte) (Record, bool, error) {
 	if err != nil {
 		return Record{}, false, err
 	}
-	// What the search in the text found could stand deeper in the payload, or in
-	// a string.
+	// The search in the text may have matched deeper in the payload, or in a
+	// string.
 	return r, m.incident == nil || record.Incident(line) == m.filter.Incident, nil
 }
 

@@ -171,7 +171,7 @@ func seal(prev Checkpoint, at time.Time, kind record.Kind, inner []byte) (Record
 	return r, nil
 }
 
-// A header is what can be read from a line's fixed beginning.
+// A header has the fields in the fixed beginning of a line.
 type header struct {
 	seq  uint64
 	time []byte // timeLayout, unchecked but for its length
@@ -179,7 +179,7 @@ type header struct {
 	body int
 }
 
-// parseHeader reads a line's beginning without looking at the rest.
+// parseHeader reads the beginning of a line and not the rest.
 func parseHeader(line []byte) (header, bool) {
 	var h header
 	rest, ok := bytes.CutPrefix(line, []byte(tagSeq))
@@ -271,8 +271,8 @@ func parseTime(text []byte) (time.Time, bool) {
 		}
 	}
 	at := time.Date(part[0], time.Month(part[1]), part[2], part[3], part[4], part[5], part[6], time.UTC)
-	// Date brings what is out of range into it: the 30th of February is a day
-	// of March.
+	// Date normalises numbers that are out of range: the 30th of February is a
+	// day of March.
 	y, m, d := at.Date()
 	return at, y == part[0] && int(m) == part[1] && d == part[2] && part[3] < 24 && part[4] < 60 && part[5] < 60
 }
@@ -289,8 +289,8 @@ func (r Record) check() error {
 	return nil
 }
 
-// printable reports whether line is what the writer makes: ASCII without
-// control characters.
+// printable reports whether line has only the characters that the writer writes:
+// ASCII without control characters.
 func printable(line []byte) bool {
 	for _, c := range line {
 		if c < 0x20 || c > 0x7e {

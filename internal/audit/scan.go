@@ -12,7 +12,7 @@ type Line struct {
 	// File is the segment's name in the log's directory, Number counts from 1.
 	File   string
 	Number int
-	// Record is what the line holds. If Err is set, it has at most a Seq: a
+	// Record is the record of the line. If Err is set, it has at most a Seq: a
 	// guess, as far as it could be read.
 	Record Record
 	// Err is why the line is no intact record: ErrTorn, ErrPacked, ErrTooLong,

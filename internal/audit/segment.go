@@ -133,7 +133,7 @@ func openAll(path string, names []string) ([]*segmentFile, error) {
 	return segments, nil
 }
 
-// openSegment returns nil for what is not a regular file.
+// openSegment returns nil for a file that is not regular.
 func openSegment(file string) (*segmentFile, error) {
 	info, err := os.Lstat(file)
 	if err != nil {

@@ -15,8 +15,8 @@ import (
 // places: lines, early records and holes.
 const maxOdd = 4096
 
-// A chain follows the records of a log from one to the next and, where they
-// do not join, finds what was done to them. It holds one line back.
+// A chain follows the records of a log from one to the next and, where they do
+// not join, finds the change that was made. It holds one line back.
 type chain struct {
 	result      Result
 	maxProblems int
@@ -153,7 +153,7 @@ func (c *chain) step(cur entry, next *entry) {
 	}
 }
 
-// begin finds out with which record the log should begin.
+// begin finds the record with which the log should begin.
 func (c *chain) begin(cur entry, next *entry) {
 	c.started = true
 	c.want = cur.Seq - min(uint64(len(c.bad)), cur.Seq-1)
@@ -209,7 +209,7 @@ func (c *chain) compareKnown(cur entry) {
 	}
 }
 
-// explain takes the log's own word for what it does not hold.
+// explain accepts the log's own records of what it does not hold.
 func (c *chain) explain(cur entry) {
 	g := *cur.gap
 	switch g.Reason {

@@ -30,7 +30,7 @@ func (o OtherPolicy) String() string {
 
 // Log reads the whole log at path in bounded memory. It compares the chain with
 // the known records, and decides each plan again if redecide is set. An error is
-// for what could not be read; what is wrong is in the Result.
+// for a failed read; problems of the log are in the Result.
 func Log(ctx context.Context, path string, known []audit.Checkpoint, redecide bool) (Result, error) {
 	again := redecider{limits: map[string]policy.Limits{}, plans: map[int]uint64{}}
 	v := Verifier{Known: known}

@@ -10,7 +10,7 @@ import (
 	"github.com/ctwarden/ctwarden/internal/record"
 )
 
-// A ProblemKind is what is wrong with a log.
+// A ProblemKind is a kind of defect of a log.
 type ProblemKind string
 
 // The problems.
@@ -62,11 +62,11 @@ func (p Problem) String() string {
 	return fmt.Sprintf("record %d %s%s: %s", p.Seq, p.Kind, where, audit.Sanitise(p.Text))
 }
 
-// A Result is what a verification found. Its JSON is a contract.
+// A Result has the findings of a verification. Its JSON is a contract.
 type Result struct {
 	// Records counts the intact ones.
 	Records uint64 `json:"records"`
-	// First and Last are the ends of what the log holds.
+	// First and Last are the ends of the log.
 	First audit.Checkpoint `json:"first"`
 	Last  audit.Checkpoint `json:"last"`
 	// Segments counts the files read.
@@ -82,7 +82,7 @@ type Result struct {
 	NotRedecided []OtherPolicy `json:"not_redecided,omitempty"`
 }
 
-// OK reports whether nothing is wrong.
+// OK reports whether there are no problems.
 func (r Result) OK() bool { return len(r.Problems) == 0 && r.More == 0 }
 
 // A Verifier checks a log. The zero Verifier checks the chain alone, which
@@ -103,7 +103,7 @@ type Verifier struct {
 }
 
 // Verify reads the whole log at path in bounded memory. It returns an error
-// only for what it could not read; what is wrong is in the Result.
+// only for a failed read; problems of the log are in the Result.
 func (v Verifier) Verify(ctx context.Context, path string) (Result, error) {
 	c := newChain(v)
 	segments, err := audit.Lines(ctx, path, func(l *audit.Line) { v.line(l, c) })
@@ -141,7 +141,7 @@ func (v Verifier) record(r audit.Record, e *entry, c *chain) {
 	}
 }
 
-// An entry is what the chain needs to know of a line.
+// An entry is the part of a line that the chain needs.
 type entry struct {
 	audit.Checkpoint
 	prev record.Hash
