@@ -12,7 +12,7 @@ type Start struct {
 	Kernel  string `json:"kernel"`
 	Boot    string `json:"boot_id"`
 	Mode    string `json:"mode"`
-	// Ledger is what became of the values that an earlier run changed.
+	// Ledger has the state of the values that an earlier run changed.
 	Ledger []Note `json:"ledger,omitempty"`
 	Text   string `json:"text"`
 }
@@ -43,7 +43,7 @@ type Config struct {
 	// only after a restart.
 	Restart []string `json:"restart,omitempty"`
 	Error   string   `json:"error,omitempty"`
-	// By is who asked for it through the socket; SIGHUP has no name.
+	// By made the request through the socket; nil for SIGHUP.
 	By   *Requester `json:"by,omitempty"`
 	Text string     `json:"text"`
 }
@@ -51,7 +51,7 @@ type Config struct {
 // Kind returns KindConfig.
 func (c *Config) Kind() Kind { return KindConfig }
 
-// Headline returns what became of the configuration.
+// Headline returns the result of loading the configuration.
 func (c *Config) Headline() Headline { return Headline{Priority: Info, Sentence: c.Text} }
 
 // A Change is a key whose value differs between two configurations. The values
@@ -62,7 +62,7 @@ type Change struct {
 	To   string `json:"to"`
 }
 
-// A Requester is who asked for something through the socket, and why.
+// A Requester names the user of a request through the socket, and the reason.
 type Requester struct {
 	Reason string        `json:"reason,omitempty"`
 	For    time.Duration `json:"for_ns,omitempty"`
@@ -94,7 +94,7 @@ func (r *Resume) Kind() Kind { return KindResume }
 // Headline returns who resumed.
 func (r *Resume) Headline() Headline { return Headline{Priority: Notice, Sentence: r.Text} }
 
-// A Revert is the payload of the record before values are put back on request.
+// A Revert is the payload of the record before values are restored on request.
 // Their outcomes follow, one record each.
 type Revert struct {
 	Requester
@@ -105,7 +105,7 @@ type Revert struct {
 // Kind returns KindRevert.
 func (r *Revert) Kind() Kind { return KindRevert }
 
-// Headline returns who asked for it.
+// Headline returns the requester.
 func (r *Revert) Headline() Headline { return Headline{Priority: Notice, Sentence: r.Text} }
 
 // A Missed is the payload of the record of "table full" lines of one boot that
@@ -114,8 +114,8 @@ type Missed struct {
 	// Source is kmsg or journald.
 	Source string `json:"source"`
 	Count  uint64 `json:"count"`
-	// First and Last are when the kernel printed the first and the last, or,
-	// of lines from the journal, when journald took them in.
+	// First and Last are when the kernel printed the first and the last, or, for
+	// lines from the journal, when journald received them.
 	First time.Time `json:"first"`
 	Last  time.Time `json:"last"`
 	// Boot is the id of the boot, without dashes.

@@ -37,7 +37,7 @@ const firstPolicy = 1
 // record, without reading the rest: its state may be no state of this version.
 func PolicyVersion(text []byte) int {
 	version := firstPolicy
-	// An error leaves what could be read.
+	// An error leaves the fields before it.
 	_ = eachField(text, func(name, value []byte) error {
 		if string(name) == "policy_version" {
 			version = cmp.Or(int(min(number(value), math.MaxInt32)), firstPolicy)
@@ -91,9 +91,8 @@ type Plan struct{ Decision }
 // Kind returns KindPlan.
 func (p *Plan) Kind() Kind { return KindPlan }
 
-// Headline returns what the plan comes to. A change to the kernel is a warning
-// although nothing is wrong with it: it was made unattended.
-// Giving back is not.
+// Headline returns the summary of the plan. A change to the kernel is a warning
+// although it is no error, because it was made unattended. A restore is not.
 func (p *Plan) Headline() Headline {
 	switch {
 	case !p.Acts():
@@ -109,14 +108,14 @@ func (p *Plan) Headline() Headline {
 	return p.headline(Notice)
 }
 
-// A Hold is the payload of the record that nothing was done although there was
-// a reason to.
+// A Hold is the payload of the record that ctwarden did not act although there
+// was a reason to.
 type Hold struct{ Decision }
 
 // Kind returns KindHold.
 func (h *Hold) Kind() Kind { return KindHold }
 
-// Headline returns why nothing was done.
+// Headline returns the reason of the hold.
 func (h *Hold) Headline() Headline { return h.headline(Warning) }
 
 // A Breaker is the payload of the record that too many actions were made in an
@@ -139,7 +138,7 @@ type Outcome struct {
 // Kind returns KindOutcome.
 func (o *Outcome) Kind() Kind { return KindOutcome }
 
-// Headline returns what came of the action.
+// Headline returns the result of the action.
 func (o *Outcome) Headline() Headline {
 	h := Headline{
 		Priority: Warning, Sentence: o.Text, Incident: o.Incident, Action: o.Action.Type.String(),
@@ -154,7 +153,7 @@ func (o *Outcome) Headline() Headline {
 	return h
 }
 
-// A Verdict is the payload of the record of what an earlier action changed.
+// A Verdict is the payload of the record of the effect of an earlier action.
 type Verdict struct {
 	Incident string `json:"incident,omitempty"`
 	NetNS    uint32 `json:"netns,omitempty"`
@@ -182,7 +181,7 @@ func (v *Verdict) Headline() Headline {
 type Override struct {
 	NetNS uint32 `json:"netns,omitempty"`
 	policy.Override
-	// Likely is who probably wrote the value.
+	// Likely is the program that probably wrote the value.
 	Likely string `json:"likely,omitempty"`
 	Text   string `json:"text"`
 }

@@ -15,9 +15,9 @@ var (
 )
 
 // eachField calls visit with each field of a JSON object, its name without
-// quotes and its value as it stands, and stops at the first error. It walks
-// over values without reading them: of a long record, little is wanted. What
-// it accepts need not be JSON all through; what it hands on is read strictly.
+// quotes and its value unchanged, and stops at the first error. It skips values
+// without reading them, because callers need few of a long record. It does not
+// prove that the text is JSON; callers read each value strictly.
 func eachField(text []byte, visit func(name, value []byte) error) error {
 	text = bytes.TrimSpace(text)
 	if len(text) < 2 || text[0] != '{' || text[len(text)-1] != '}' {
@@ -117,7 +117,7 @@ func stringLength(text []byte) int {
 	return 0
 }
 
-// unquoted returns a JSON string's value, "" for what is none.
+// unquoted returns the value of a JSON string, "" for any other.
 func unquoted(value []byte) string {
 	if n := len(value); n >= 2 && value[0] == '"' && bytes.IndexByte(value, '\\') < 0 {
 		return string(value[1 : n-1])
@@ -129,7 +129,7 @@ func unquoted(value []byte) string {
 	return text
 }
 
-// number returns a whole number, 0 for what is none.
+// number returns a whole number, 0 for any other value.
 func number(value []byte) uint64 {
 	n, err := strconv.ParseUint(string(value), 10, 64)
 	if err != nil {
@@ -142,7 +142,7 @@ func number(value []byte) uint64 {
 // which they stand: the sentence of a record whose writer left none.
 func Pairs(payload []byte) string {
 	var b strings.Builder
-	// An error leaves what could be read.
+	// An error leaves the fields before it.
 	_ = eachField(payload, func(name, value []byte) error {
 		if value[0] == '{' || value[0] == '[' {
 			return nil

@@ -5,7 +5,7 @@ import (
 	"strings"
 )
 
-// A GapReason is why a gap record was written.
+// A GapReason is the reason of a gap record.
 type GapReason string
 
 // The reasons.
@@ -16,8 +16,8 @@ const (
 	// GapDamaged: whole lines at the end of the file were no records when
 	// the log was opened; their bytes are in File.
 	GapDamaged GapReason = "damaged"
-	// GapForeign: another program wrote the file or appended to it; what it
-	// wrote is in File.
+	// GapForeign: another program wrote the file or appended to it; its bytes
+	// are in File.
 	GapForeign GapReason = "foreign"
 	// GapNotDurable: the file could not be written for a while. Lost records
 	// exist nowhere; the records From to To exist in the mirror only.
@@ -30,8 +30,8 @@ const (
 	GapRetention GapReason = "retention"
 )
 
-// A Gap is the payload of a gap record: what the log does not hold, recorded
-// by the log itself.
+// A Gap is the payload of a gap record, by which the log itself records what it
+// does not hold.
 type Gap struct {
 	Reason GapReason `json:"reason"`
 	// Lost counts records that were refused because they could be made
@@ -43,7 +43,7 @@ type Gap struct {
 	// After is the hash of record From-1, which is the last one before the
 	// gap; Prev of the gap record is the hash of record To.
 	After *Hash `json:"after,omitempty"`
-	// Bytes counts what was moved to File, a name in the log's directory.
+	// Bytes counts those moved to File, a name in the log's directory.
 	Bytes int64  `json:"bytes,omitempty"`
 	File  string `json:"file,omitempty"`
 	// Error is the first error that led to the gap.

@@ -1,6 +1,6 @@
 package record
 
-// A Kind is what a record is about. The zero Kind is invalid.
+// A Kind is the subject of a record. The zero Kind is invalid.
 type Kind string
 
 // The kinds. Their names are a contract: they never change their meaning, new

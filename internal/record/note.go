@@ -2,25 +2,25 @@ package record
 
 import "fmt"
 
-// A NoteKind names what was found out about the ledger.
+// A NoteKind is a kind of finding about the ledger.
 type NoteKind uint8
 
 // The kinds.
 const (
-	// Kept: the value is what ctwarden wrote.
+	// Kept: the kernel has the value that ctwarden wrote.
 	NoteKept NoteKind = iota + 1
-	// Returned: the original stands there; the write never happened, or was
-	// undone. The entry is dropped.
+	// Returned: the kernel has the original; the write never happened, or was
+	// undone. The row is dropped.
 	NoteReturned
 	// Foreign: another program or a person changed the value and owns it now.
 	NoteForeign
-	// Rebooted: the entry is from another boot.
+	// Rebooted: the row is from another boot.
 	NoteRebooted
-	// NamespaceGone: the entry's namespace does not exist any more.
+	// NamespaceGone: the row's namespace does not exist any more.
 	NoteNamespaceGone
 	// ModuleGone: nf_conntrack was unloaded, and its values with it.
 	NoteModuleGone
-	// Unknown: the value could not be read now. The entry stays.
+	// Unknown: the value could not be read now. The row stays.
 	NoteUnknown
 	// SetAside: the ledger could not be trusted; it was renamed.
 	NoteSetAside
@@ -59,16 +59,16 @@ func (k *NoteKind) UnmarshalText(text []byte) error {
 // A Note is one finding about the ledger, for the operator and the audit log.
 type Note struct {
 	Kind NoteKind `json:"kind"`
-	// Sysctl and NetNS (0 is ctwarden's own) name the value, and Original,
-	// Written and Found what is known of it.
+	// Sysctl and NetNS (0 is ctwarden's own) name the value; Original, Written
+	// and Found are 0 where they are unknown.
 	Sysctl   string `json:"sysctl,omitempty"`
 	NetNS    uint32 `json:"netns,omitempty"`
 	Original uint64 `json:"original,omitempty"`
 	Written  uint64 `json:"written,omitempty"`
 	Found    uint64 `json:"found,omitempty"`
-	// Path is where a ledger was set aside.
+	// Path is the new name of a ledger that was set aside.
 	Path string `json:"path,omitempty"`
-	// Error says why a ledger was set aside, or a value could not be read.
+	// Error is the reason why a ledger was set aside, or a value is unknown.
 	Error string `json:"error,omitempty"`
 }
 

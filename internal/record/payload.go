@@ -5,17 +5,17 @@ import (
 	"fmt"
 )
 
-// A Payload is what a record of the audit log holds besides its number, time
+// A Payload is the content of a record of the audit log besides its number, time
 // and hashes. Its JSON is a contract: docs/audit-log.md.
 type Payload interface {
-	// Kind is what the record is about.
+	// Kind is the subject of the record.
 	Kind() Kind
-	// Headline is what a person and the journal's filters get of it.
+	// Headline is the summary for people and for the journal's filters.
 	Headline() Headline
 }
 
-// A Headline is what the journal's copy of a record is found by. Fields that a
-// kind does not have are empty.
+// A Headline has the fields by which filters find the journal's copy of a
+// record. Fields that a kind does not have are empty.
 type Headline struct {
 	Priority Priority
 	// Sentence is for people, without time and kind. It is not sanitised, and
@@ -34,9 +34,9 @@ type Headline struct {
 }
 
 // A Priority is a syslog priority, as journald takes it: the lower, the more
-// urgent. They are so chosen that `journalctl -p warning` shows what a person
-// should know the next morning: what was wrong, what was done about it, and
-// what went wrong with that. Reports of a healthy day are below.
+// urgent. `journalctl -p warning` shows what an administrator needs the next
+// morning: problems, actions and failed actions. Reports of a healthy day are
+// below.
 type Priority uint8
 
 // The priorities that records have.
@@ -61,7 +61,7 @@ func (o *Other) Kind() Kind { return o.Name }
 // Headline returns the sentence alone, if there is one.
 func (o *Other) Headline() Headline {
 	h := Headline{Priority: Info}
-	// An error leaves what could be read.
+	// An error leaves the fields before it.
 	_ = eachField(o.JSON, func(name, value []byte) error {
 		if string(name) == "text" {
 			h.Sentence = unquoted(value)

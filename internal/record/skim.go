@@ -183,7 +183,7 @@ func (l *Level) skim(text []byte) error {
 	})
 }
 
-// skim leaves out of an action on entries what became of each.
+// skim leaves out the result for each entry of an action on entries.
 func (o *Outcome) skim(text []byte) error {
 	*o = Outcome{}
 	return eachField(text, func(name, value []byte) error {
@@ -308,7 +308,7 @@ func (c *Config) skim(text []byte) error {
 // without reading the rest. The text may be the whole line.
 func Incident(text []byte) string {
 	var id string
-	// An error leaves what could be read.
+	// An error leaves the fields before it.
 	_ = eachField(text, func(name, value []byte) error {
 		if string(name) == "incident" {
 			id = unquoted(value)

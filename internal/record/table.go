@@ -40,9 +40,9 @@ type Edge struct {
 	Moment   policy.BootTime `json:"moment"`
 	Entries  uint64          `json:"entries"`
 	Max      uint64          `json:"max"`
-	// Name is what people call the namespace, unless it is the own one.
+	// Name is the display name of the namespace, unless it is the own one.
 	Name string `json:"netns_name,omitempty"`
-	// Why is what closed the incident. It is part of the text only.
+	// Why is the reason why the incident closed. It is part of the text only.
 	Why  string `json:"-"`
 	Text string `json:"text"`
 }
@@ -79,12 +79,12 @@ type Signal struct {
 // Kind returns KindSignal.
 func (s *Signal) Kind() Kind { return KindSignal }
 
-// Headline returns what the kernel log reported.
+// Headline returns the report of the kernel log.
 func (s *Signal) Headline() Headline {
 	return Headline{Priority: Warning, Sentence: s.Text, Incident: s.Incident, NetNS: inode(s.NetNS)}
 }
 
-// A Census is the payload of the record of what a table is made of.
+// A Census is the payload of the record of the composition of a table.
 type Census struct {
 	Incident string `json:"incident,omitempty"`
 	NetNS    uint32 `json:"netns,omitempty"`
@@ -97,7 +97,7 @@ type Census struct {
 // Kind returns KindCensus.
 func (c *Census) Kind() Kind { return KindCensus }
 
-// Headline returns what was found.
+// Headline returns the composition.
 func (c *Census) Headline() Headline {
 	return Headline{Priority: Info, Sentence: c.Text, Incident: c.Incident, NetNS: inode(c.NetNS)}
 }
