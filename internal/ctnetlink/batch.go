@@ -103,7 +103,7 @@ func checkTuple(tuple []byte) error {
 	return nil
 }
 
-// hasProto looks for CTA_PROTO_NUM, since protocol 0 is a valid one.
+// hasProto reports whether CTA_PROTO_NUM is there: protocol 0 is a valid one.
 func hasProto(tuple []byte) bool {
 	proto := findAttribute(tuple, ctaTupleProto)
 	return proto != nil && findAttribute(proto, ctaProtoNum) != nil

@@ -48,7 +48,7 @@ func decode(payload []byte, e *conntrack.Entry, k *Key) error {
 		b = rest
 	}
 	if k.tuple == nil || !status {
-		// Without a status every entry would look unreplied.
+		// Without a status every entry would count as unreplied.
 		return errIncomplete
 	}
 	if !timeout {

@@ -203,7 +203,7 @@ func (c *Conn) request(ctx context.Context, message []byte) error {
 	return c.send(ctx, message)
 }
 
-// failure is the error that ends a dump or answers a message, or nil.
+// failure is the error that ends a dump or replies to a message, or nil.
 func (m message) failure() error {
 	code, err := m.errno()
 	if err != nil || code == 0 {

@@ -88,7 +88,7 @@ func Probe(ctx context.Context, ns *netns.NS) (Features, error) {
 	if err = errors.Join(err, scratch.Close()); err != nil {
 		return f, fmt.Errorf("probe ctnetlink: %w", err)
 	}
-	tried.StatusFilter = min(tried.StatusFilter, status) // Yes only if both say so
+	tried.StatusFilter = min(tried.StatusFilter, status) // Yes only if both are
 	return tried, nil
 }
 

@@ -21,9 +21,9 @@ const batchesInFlight = 4
 // Between the dump that shows an entry and the message that changes it lie
 // two datagrams and a few batches: milliseconds on an idle machine, as long as
 // the scheduler likes on a busy one. A deletion cannot hit
-// another entry that took the tuple meanwhile, because the kernel compares
-// the id; but an entry that is still there and saw its first answer meanwhile
-// is deleted all the same: no kernel compares the status of a single entry.
+// another entry that took the tuple meanwhile, because the kernel compares the
+// id. But the kernel deletes an entry that is still there and received its first
+// reply meanwhile: no kernel compares the status of a single entry.
 type Sweep struct {
 	NS *netns.NS
 	// Query selects the entries that choose receives. Its Box bounds the

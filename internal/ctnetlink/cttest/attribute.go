@@ -57,7 +57,7 @@ func tuple(kind uint16, t conntrack.Tuple, proto uint8) netfilter.Attribute {
 }
 
 // Reversed is the reply of a connection without NAT. An echo request (8, or
-// 128 in ICMPv6) is answered by an echo reply (0, or 129).
+// 128 in ICMPv6) has an echo reply (0, or 129).
 func Reversed(t conntrack.Tuple) conntrack.Tuple {
 	r := conntrack.Tuple{
 		Src: t.Dst, Dst: t.Src, SrcPort: t.DstPort, DstPort: t.SrcPort,

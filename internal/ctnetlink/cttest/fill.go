@@ -102,9 +102,9 @@ func Refill(tb testing.TB, ns *netns.NS, n int, template conntrack.Entry) {
 	create(tb, ns, n, 0, func(i int) conntrack.Entry { return Like(template, i) })
 }
 
-// Create creates entries. The kernel is given what is set: Orig, Reply (if
+// Create creates entries. It sends the fields that are set: Orig, Reply (if
 // unset, Orig turned round), Proto, Zone, Status (CONFIRMED is added), State,
-// Mark and Timeout (if 0, an hour). The rest is the kernel's.
+// Mark and Timeout (if 0, an hour). The kernel sets the rest.
 func Create(tb testing.TB, ns *netns.NS, entries ...conntrack.Entry) {
 	tb.Helper()
 	create(tb, ns, len(entries), netlink.Excl, func(i int) conntrack.Entry { return entries[i] })
