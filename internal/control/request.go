@@ -58,7 +58,7 @@ func (a Request) Check() error {
 	return nil
 }
 
-// readRequest reads one JSON object and nothing after it. No body is the zero Ask.
+// readRequest reads one JSON object and nothing after it. No body is the zero Request.
 func readRequest(body io.Reader) (Request, error) {
 	decoder := json.NewDecoder(body)
 	decoder.DisallowUnknownFields()

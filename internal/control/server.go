@@ -121,9 +121,9 @@ func exclusive(lock chan struct{}, call Endpoint) http.HandlerFunc {
 }
 
 // acquire waits for the lock and returns why it was not acquired. The request of a
-// client that disconnected meanwhile is not executed. A client that closed its
-// sending half, as nc -N does, looks the same as one that disconnected: it is served
-// if the lock is free, and receives an error otherwise.
+// client that disconnected meanwhile is not executed. The server can't distinguish
+// that from a client that closed its sending half, as nc -N does: it serves such a
+// client if the lock is free, and sends an error otherwise.
 func acquire(ctx, client context.Context, lock chan struct{}) (code int, why string) {
 	select {
 	case lock <- struct{}{}:
