@@ -30,8 +30,8 @@ func Query(ctx context.Context, path string) (*Status, error) {
 }
 
 // Read makes a status without a daemon: it reads the table of the process's
-// namespace and the ledger in dir. Version is that of this program. A ledger that this user may not read is
-// named in Ledger and is no error.
+// namespace and the ledger in dir. Version is that of this program. For a ledger
+// that this user may not read it sets Ledger and returns no error.
 func Read(version string, limits *policy.Limits, dir string) (s *Status, err error) {
 	own, err := netns.Current()
 	if err != nil {

@@ -13,20 +13,20 @@ import (
 // contract. The zero Status is that of a host without a daemon whose table was
 // not read.
 type Status struct {
-	// Running says that a daemon made this; without one, only the table and the
+	// Running is set if a daemon made this; without one, only the table and the
 	// ledger are known.
 	Running bool      `json:"running"`
 	Version string    `json:"version"`
 	Since   time.Time `json:"since,omitzero"`
 	loop.Status
 	Sources map[string]Source `json:"sources,omitempty"`
-	// Unheard says why the other sources are not read.
+	// Unheard has the reason for each source that is not read.
 	Unheard map[string]string `json:"sources_unheard,omitempty"`
 	// Namespaces are the other network namespaces, where they are watched.
 	Namespaces *watcher.NamespacesReport `json:"neighbours,omitempty"`
 	// Changed are the kernel values that ctwarden replaced.
 	Changed []remediate.Row `json:"changed"`
-	// Ledger says why Changed is not known; "" where it is.
+	// Ledger is the reason why Changed is not known; "" if it is.
 	Ledger string `json:"ledger,omitempty"`
 	Audit  *Audit `json:"audit,omitempty"`
 }
