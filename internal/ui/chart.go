@@ -12,16 +12,15 @@ import (
 	"github.com/ctwarden/ctwarden/internal/conntrack"
 )
 
-// A Chart is a table's entries and limit over time, with the levels and what
-// was done. Its SVG has no colours: they are those of its classes, in the page
-// around it.
+// A Chart is a table's entries and limit over time, with the levels and the
+// actions. Its SVG has no colours: the page around it sets those of its classes.
 type Chart struct {
 	// ID is a class of the SVG, and begins the names of its labels.
 	ID string
 	// Width and Height are in the units of the SVG, as is Font, the size of
 	// the letters.
 	Width, Height, Font float64
-	// Title and Desc are read aloud.
+	// Title and Desc are for screen readers.
 	Title, Desc string
 	// Points are in the order of time; there must be two at different times.
 	Points []Point
@@ -54,7 +53,7 @@ type Mark struct {
 	At     time.Duration
 	Number int
 	Text   string
-	// Hollow is a mark of what was not done.
+	// Hollow marks an action that was not done.
 	Hollow bool
 }
 
@@ -98,7 +97,7 @@ func (d *Chart) SVG(attributes string) string {
 	return c.b.String()
 }
 
-// lean keeps the fullest of neighbouring points, so that there are at most n.
+// lean keeps the fullest of adjacent points, so that there are at most n.
 func lean(points []Point, n int) []Point {
 	for len(points) > n {
 		kept := make([]Point, 0, len(points)/2+2)

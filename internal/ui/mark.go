@@ -5,8 +5,8 @@ import (
 	"html"
 )
 
-// A label is the number of a mark above the curve, or of several that are too
-// near to each other to be told apart there.
+// A label is the number of a mark above the curve, or of several marks that are
+// too close to be drawn apart.
 type label struct {
 	from, to    int // numbers of marks
 	left, right float64

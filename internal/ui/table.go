@@ -15,8 +15,8 @@ const columnGap = 2
 func NewTable(w io.Writer) *tabwriter.Writer { return tabwriter.NewWriter(w, 0, 0, columnGap, ' ', 0) }
 
 // Align returns rows of cells as lines with aligned columns, without spaces at
-// their ends; right says which columns are aligned to the right. It returns nil
-// where a line would be wider than width columns.
+// their ends; right is true for the columns that are aligned to the right. It
+// returns nil where a line would be wider than width columns.
 func Align(rows [][]string, right []bool, width int) []string {
 	var widths []int
 	for _, row := range rows {

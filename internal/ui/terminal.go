@@ -9,8 +9,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// A Terminal is what a writer can show. The zero Terminal is none: a file, a
-// pipe.
+// A Terminal is the size and the abilities of a terminal. The zero Terminal is
+// none: a file, a pipe.
 type Terminal struct {
 	Columns, Rows int
 	// Color permits colours: https://no-color.org.
@@ -21,7 +21,7 @@ type Terminal struct {
 	Dumb bool
 }
 
-// TerminalOf returns the terminal that w is. The environment is asked through
+// TerminalOf returns the terminal that w is. It reads the environment through
 // getenv.
 func TerminalOf(w io.Writer, getenv func(string) string) Terminal {
 	f, ok := w.(*os.File)
@@ -55,7 +55,7 @@ const (
 	ClearRest   = "\x1b[J" // from the cursor to the end of the screen
 )
 
-// A Style is the parameter of the sequence that sets how text looks.
+// A Style is the parameter of the sequence that sets the style of text.
 type Style string
 
 // The styles.

@@ -75,8 +75,8 @@ func Quote(words ...string) string {
 	return strings.Join(quoted, " ")
 }
 
-// ASCII replaces what Plot and Fold may print by letters that every terminal
-// has, and any other letter by a question mark.
+// ASCII replaces the characters of Plot and Fold by those that every terminal
+// has, and any other character by a question mark.
 func ASCII(text string) string {
 	return strings.Map(func(c rune) rune {
 		switch c {
