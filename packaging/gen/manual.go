@@ -115,7 +115,7 @@ func exitCodes(c *cobra.Command) []item {
 	return codes
 }
 
-// A file is one that a person may look for. Commands lists those that read or write it; empty means all.
+// A file is one for the section FILES. Commands lists those that read or write it; empty means all.
 type file struct {
 	item
 	commands string
