@@ -11,7 +11,7 @@ import (
 func arrows() map[string][]string {
 	return map[string][]string{
 		"policy": {"internal/conntrack", "internal/census"},
-		// policy: what is measured is an Observation of it, and which namespaces are watched one by one it decides.
+		// policy: the watcher returns its Observation, and it decides which namespaces are watched one by one.
 		"watcher": {"policy", "internal/conntrack", "internal/ctnetlink", "internal/netns", "internal/sysctl"},
 		// ui: words of the shell, for the commands that undo a change.
 		"remediate":          {"policy", "internal/conntrack", "internal/ctnetlink", "internal/netns", "internal/record", "internal/ui", "internal/sysctl"},

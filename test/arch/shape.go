@@ -19,7 +19,7 @@ const (
 func longFiles() map[string]string     { return map[string]string{} }
 func longFunctions() map[string]string { return map[string]string{} }
 
-// bannedWords say that something exists and not what it is.
+// bannedWords are words that do not describe a thing.
 func bannedWords() []string {
 	return []string{
 		"util", "utils", "helper", "helpers", "manager", "common", "base", "impl", "handler", "handlers", "service",
@@ -35,7 +35,7 @@ func dialectWords() []string {
 	}
 }
 
-// checkDocs wants exactly one package comment in each directory, in doc.go.
+// checkDocs requires exactly one package comment in each directory, in doc.go.
 func (p *Package) checkDocs() []Violation {
 	var found []Violation
 	documented := false
@@ -55,7 +55,7 @@ func (p *Package) checkDocs() []Violation {
 	return found
 }
 
-// checkNames looks at the names of the directory, the files and, outside tests, everything declared at package level.
+// checkNames checks the names of the directory, the files and, outside tests, everything declared at package level.
 func (p *Package) checkNames() []Violation {
 	var found []Violation
 	for _, f := range p.Files {
@@ -182,7 +182,7 @@ func (p *Package) lines(n ast.Node) int {
 	return line(n.End()) - line(n.Pos()) + 1
 }
 
-// checkExceptions wants every exception to be still needed.
+// checkExceptions reports exceptions that are not needed any more.
 func (t *Tree) checkExceptions() []Violation {
 	long := map[string]bool{}
 	for _, p := range t.Packages {

@@ -8,7 +8,7 @@ import (
 	"strings"
 )
 
-// checkState looks for package-level variables that change: one that some code of the package writes to or takes the
+// checkState reports package-level variables that change: one that some code of the package writes to or takes the
 // address of, and one whose type is made for being changed. Errors and tables that are only read pass.
 func (p *Package) checkState() []Violation {
 	var files []*ast.File
@@ -20,8 +20,8 @@ func (p *Package) checkState() []Violation {
 		}
 	}
 	info := &types.Info{Uses: map[*ast.Ident]types.Object{}}
-	// Imports are not resolved and so there are errors, all of them ignored: which variable of this very package a name
-	// means, which is all that is asked here, is known without them.
+	// Imports are not resolved, and the resulting errors are ignored: the checker resolves the names of this package's own
+	// variables without them.
 	config := types.Config{Importer: noImporter{}, Error: func(error) {}}
 	pkg, _ := config.Check(p.Dir, p.fset, files, info)
 
@@ -57,7 +57,7 @@ func (p *Package) checkState() []Violation {
 	return found
 }
 
-// changed returns what a node writes to or takes the address of.
+// changed returns the expressions that a node writes to or takes the address of.
 func changed(n ast.Node) []ast.Expr {
 	switch n := n.(type) {
 	case *ast.AssignStmt:

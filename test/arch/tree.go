@@ -48,7 +48,7 @@ type File struct {
 type Violation struct {
 	Path string
 	Line int
-	// Text says what is wrong and, where that is not plain, what to do instead.
+	// Text is the violation and, where that is not obvious, the fix.
 	Text string
 }
 
@@ -112,7 +112,7 @@ func (t *Tree) parse(root fs.FS, name string) (*File, error) {
 	}, nil
 }
 
-// Check returns what breaks a rule anywhere in the tree, by path and line.
+// Check returns every violation in the tree, by path and line.
 func (t *Tree) Check() []Violation {
 	var found []Violation
 	for _, p := range t.Packages {

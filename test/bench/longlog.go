@@ -135,6 +135,6 @@ func (w *chainWriter) write(at time.Time, kind, text string) {
 		w.seq, at.Format("2006-01-02T15:04:05.000000000Z"), kind, text, w.prev)
 	sum := sha256.Sum256([]byte(line + "}"))
 	w.prev = hex.EncodeToString(sum[:])
-	n, _ := fmt.Fprintf(w.out, "%s,\"hash\":\"%s\"}\n", line, w.prev) // Flush tells the error
+	n, _ := fmt.Fprintf(w.out, "%s,\"hash\":\"%s\"}\n", line, w.prev) // Flush returns the error
 	w.written += int64(n)
 }

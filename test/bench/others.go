@@ -20,8 +20,7 @@ type others struct {
 	processes []*exec.Cmd
 }
 
-// newOthers makes n namespaces. What was made must be closed, after an error,
-// too.
+// newOthers makes n namespaces. The caller closes them, after an error, too.
 func newOthers(dir string, n int) (*others, error) {
 	o := &others{}
 	if n == 0 {

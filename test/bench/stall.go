@@ -110,7 +110,7 @@ func pingPong(ns *netns.NS, stop *atomic.Bool, ready chan<- struct{}) (trips []t
 	ready = nil
 	trips = make([]time.Duration, 0, 1<<18)
 	buf := make([]byte, 8)
-	pause := unix.NsecToTimespec(100_000) // leaves the processor to what is measured
+	pause := unix.NsecToTimespec(100_000) // leaves the processor to the measured program
 	for !stop.Load() {
 		start := time.Now()
 		if _, err := unix.Write(fd, buf); err != nil {

@@ -3,7 +3,7 @@
 // `go test -json`, and lines for people, for gotestsum.
 //
 // A machine installs the deb, is flooded out of a second network namespace while the daemon is killed, reloaded and
-// upgraded, while its disk is full, its journal is gone or the table is another namespace's, reboots, answers on the
-// network, removes and purges, and lives through a flood with the rpm. A script inside checks after each step what the
+// upgraded, while its disk is full, its journal is gone or the table is another namespace's, reboots, serves metrics on the
+// network, removes and purges, and survives a flood with the rpm. A script inside checks after each step what the
 // journal, the audit log and the kernel report.
 package main

@@ -18,11 +18,11 @@ type check struct {
 	name string
 	ok   bool
 	took time.Duration
-	// output is what the guest wrote behind a check that failed.
+	// output is the text of the guest after a check that failed.
 	output string
 }
 
-// A result is what a guest reported: its checks and its last message, "done" or "reboot".
+// A result has the checks of a guest and its last message, "done" or "reboot".
 type result struct {
 	checks []check
 	end    string

@@ -86,7 +86,7 @@ func (s system) prove(ctx context.Context, cache string, p packages, m qemu.Mach
 	return run(ctx, m, dir, os.Stdout)
 }
 
-// packages is what is proven: two versions, the second an upgrade of the first.
+// packages are the two versions under test, the second an upgrade of the first.
 type packages struct {
 	oldDeb, newDeb, oldRPM, newRPM, flood string
 	oldVersion                            string

@@ -23,7 +23,7 @@ var chrootScript string
 // A root is a copy of a system in which packages are installed without a boot: no systemd runs there. What they need
 // of one is proven by a machine.
 type root struct {
-	// name is that of the system, script what is run with the directory, the old and the new package.
+	// name is that of the system. script runs with the directory, the old and the new package.
 	name, script string
 	packages     func(packages) (older, newer string)
 }
@@ -53,8 +53,8 @@ func (r root) prove(ctx context.Context, cache string, p packages, out io.Writer
 	}
 	fmt.Printf("e2e: installing into a root of its own: %s\n", r.name)
 	older, newer := r.packages(p)
-	// A mount namespace of its own: what is mounted for the scripts ends with it. A network namespace, too: the scripts
-	// revert values, and those of this host are none of their business.
+	// A mount namespace of its own: the mounts of the scripts end with it. A network namespace, too: the scripts revert
+	// values, and must not change those of this host.
 	cmd := exec.CommandContext(ctx, "unshare", "--mount", "--net", "bash", "-c", rootScript+r.script, r.name, dir, older, newer)
 	cmd.Stderr = out
 	port, err := cmd.StdoutPipe()

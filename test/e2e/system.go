@@ -15,7 +15,7 @@ import (
 // A system is a release of Debian.
 type system struct{ name, suite string }
 
-// knownSystems is what the packages are proven on. 12 comes first: it is what a failure is looked for on.
+// knownSystems are the systems on which the packages are proven. 12 comes first: failures are debugged on it.
 func knownSystems() []system {
 	return []system{{"12", "bookworm"}, {"13", "trixie"}, {"11", "bullseye"}}
 }

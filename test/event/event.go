@@ -14,7 +14,7 @@ type Package struct {
 	Name string
 }
 
-// An event has the fields of test2json's in their order: who reads it with an expression counts on that.
+// An event has the fields of test2json's in their order: readers with a regular expression rely on it.
 type event struct {
 	Action  string
 	Package string

@@ -1,3 +1,3 @@
-// Package ops checks what operators are given: profiles, alerts, the dashboard
-// and the manifests, against the code that they are about.
+// Package ops checks the files for operators against the code: profiles, alerts,
+// the dashboard and the manifests.
 package ops

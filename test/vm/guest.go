@@ -33,7 +33,7 @@ func send(port io.Writer, verb, rest string) {
 // testPort is the second serial port; the first is the kernel's console.
 const testPort = "/dev/ttyS1"
 
-// tableMax is what a kernel takes by itself from 4 GiB of memory on.
+// tableMax is the kernel's own default from 4 GiB of memory on.
 const tableMax = "65536"
 
 // jobTimeout is longer than -test.timeout, so that a test binary has the time to print where it hangs.

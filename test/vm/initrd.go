@@ -12,10 +12,10 @@ import (
 	"path/filepath"
 )
 
-// planPath is where the guest finds what it has to do.
+// planPath is the path of the guest's plan.
 const planPath = "plan.json"
 
-// A plan is what the guest does: the modules it loads and the jobs it runs.
+// A plan has the modules that the guest loads and the jobs that it runs.
 type plan struct {
 	Modules []string
 	Jobs    []job

@@ -16,7 +16,7 @@ import (
 	"github.com/ctwarden/ctwarden/test/qemu"
 )
 
-// guestArg is what the kernel's command line hands to init: guest and host are one program.
+// guestArg is the argument of init in the kernel's command line: guest and host are one program.
 const guestArg = "guest"
 
 func main() {

@@ -1,3 +1,3 @@
-// Command flood is the other side of the machine's tests: new flows without an answer, and one connection that must
-// survive them.
+// Command flood is the peer of the machine's tests: it sends new flows without a reply, and keeps one connection that
+// must survive them.
 package main

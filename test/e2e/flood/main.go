@@ -52,7 +52,7 @@ func floodUDP(address string, rate int) error {
 		for port := 1; port < 1<<16; {
 			<-ticks.C
 			for range rate / int(time.Second/tick) {
-				// An answer to an earlier packet (port unreachable) and a full queue are no end of a flood.
+				// An ICMP error for an earlier packet (port unreachable) and a full queue do not end a flood.
 				_, _ = socket.WriteToUDP([]byte("x"), &net.UDPAddr{IP: ip, Port: port})
 				port++
 			}
@@ -63,7 +63,7 @@ func floodUDP(address string, rate int) error {
 	}
 }
 
-// serve answers each byte with the same.
+// serve sends each byte back.
 func serve(address string) error {
 	l, err := net.Listen("tcp", address)
 	if err != nil {
