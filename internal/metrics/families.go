@@ -59,7 +59,7 @@ func seconds(t time.Time) float64 {
 	return float64(t.UnixNano()) / 1e9
 }
 
-// hostFamilies are what is one for the whole host. The own table has it, once
+// hostFamilies are those of the whole host. The own table has their values, once
 // it has been measured.
 func hostFamilies() []family {
 	host := func(name, help string, value func(*policy.Assessment) float64) family {

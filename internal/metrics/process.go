@@ -8,9 +8,9 @@ import (
 )
 
 // A processCollector collects the processor time, memory and files of the
-// process. It leaves out what the library calls the traffic of the process: that
-// is what /proc/PID/net/netstat counts, the traffic of the whole network
-// namespace, here the host's.
+// process. It leaves out the library's traffic of the process: the library reads
+// /proc/PID/net/netstat, which counts the whole network namespace, here the
+// host's.
 type processCollector struct{ prometheus.Collector }
 
 func newProcessCollector() processCollector {
@@ -27,7 +27,7 @@ func (c processCollector) Collect(out chan<- prometheus.Metric) {
 	filter(c.Collector.Collect, out, prometheus.Metric.Desc)
 }
 
-// filter forwards what from sends, but for what is about the network.
+// filter forwards the values that from sends, except those about the network.
 func filter[T any](from func(chan<- T), out chan<- T, desc func(T) *prometheus.Desc) {
 	in := make(chan T)
 	go func() { defer close(in); from(in) }()

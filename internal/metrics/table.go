@@ -13,8 +13,7 @@ import (
 	"github.com/ctwarden/ctwarden/policy"
 )
 
-// tableFamilies are what there is for each table, by the inode of its network
-// namespace.
+// tableFamilies are those of each table, by the inode of its network namespace.
 func tableFamilies() []family {
 	return slices.Concat(tableGauges(), tableCounters(), tableStates())
 }
