@@ -332,7 +332,7 @@ func (k *Known) Open(inode uint32) (*netns.NS, error) {
 	return nil, fmt.Errorf("open netns %d: %w", inode, err)
 }
 
-// Close closes what the Known holds open.
+// Close closes the open files.
 func (k *Known) Close() error {
 	k.mu.Lock()
 	defer k.mu.Unlock()

@@ -47,7 +47,7 @@ type watchedNamespace struct {
 	failing bool // it could not be read
 }
 
-// sweepsBetweenSearches is how many sweeps read what the last search found.
+// sweepsBetweenSearches is how many sweeps read the namespaces of one search.
 const sweepsBetweenSearches = 4
 
 // Patterns choose namespaces by their names, see Namespace.Matches. The zero
