@@ -19,7 +19,7 @@ var (
 	ErrNotDurable = errors.New("record is not durable")
 	// ErrInUse reports that another process writes the log.
 	ErrInUse = errors.New("audit log is in use by another process")
-	// A Mirror returns ErrNotMirrored for a record that it leaves out on
+	// ErrNotMirrored is what a Mirror returns for a record that it leaves out on
 	// purpose: there is no notice, and no copy.
 	ErrNotMirrored = errors.New("kind is not mirrored")
 
