@@ -60,8 +60,8 @@ func TestScenariosPage(t *testing.T) {
 		args := shownCommand.FindStringSubmatch(block)[1]
 		return "```console\n$ ctwarden " + args + "\n" + printed(t, args) + "```"
 	})
-	if commands < 3 {
-		t.Errorf("%d commands on the page", commands)
+	if commands == 0 {
+		t.Error("the page shows no command")
 	}
 	pictures := shownPicture.FindAllSubmatch(text, -1)
 	for _, m := range pictures {
