@@ -10,19 +10,19 @@ import (
 )
 
 // printSources prints a line for each source.
-func printSources(all map[string]status.Source, unheard map[string]string, line func(string, string, ...any)) {
+func printSources(all map[string]status.Source, unread map[string]string, line func(string, string, ...any)) {
 	for _, name := range slices.Sorted(maps.Keys(all)) {
 		s := all[name]
-		text := "listening"
+		text := "read"
 		if !s.Alive {
-			text = "silent: " + cmp.Or(s.Error, "not begun")
+			text = "unreadable: " + cmp.Or(s.Error, "not started")
 		}
 		if !s.At.IsZero() {
 			text += ", last record " + ui.Time(s.At)
 		}
-		line(name, "%s, %d lines about tables heard, %d records lost, %d lines missed", text, s.Lines, s.Lost, s.Missed)
+		line(name, "%s, %d lines about full tables, %d records lost, %d lines missed", text, s.Lines, s.Lost, s.Missed)
 	}
-	for _, name := range slices.Sorted(maps.Keys(unheard)) {
-		line(name, "not listened to: %s", unheard[name])
+	for _, name := range slices.Sorted(maps.Keys(unread)) {
+		line(name, "not read: %s", unread[name])
 	}
 }

@@ -27,10 +27,10 @@ func TestStatusTellsOfEachSource(t *testing.T) {
 		}
 	}
 	want := []string{
-		"a: silent: not begun, 0 lines about tables heard, 0 records lost, 0 lines missed",
-		"journald: silent: no journal, 0 lines about tables heard, 0 records lost, 0 lines missed",
-		"kmsg: listening, last record …, 3 lines about tables heard, 4 records lost, 5 lines missed",
-		"b: not listened to: watch.b is off",
+		"a: unreadable: not started, 0 lines about full tables, 0 records lost, 0 lines missed",
+		"journald: unreadable: no journal, 0 lines about full tables, 0 records lost, 0 lines missed",
+		"kmsg: read, last record …, 3 lines about full tables, 4 records lost, 5 lines missed",
+		"b: not read: watch.b is off",
 	}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("status (-want +got):\n%s", diff)

@@ -39,7 +39,7 @@ func (p *checker) checkDaemon(ctx context.Context) {
 	}
 	for name, s := range r.Sources {
 		if !s.Alive {
-			p.add(Note, area, name, "journalctl -u ctwarden", "is silent: %s", s.Error)
+			p.add(Note, area, name, "journalctl -u ctwarden", "can't be read: %s", s.Error)
 		}
 	}
 }
