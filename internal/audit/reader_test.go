@@ -106,7 +106,7 @@ func TestReadOfNoLog(t *testing.T) {
 	if got := seqs(t, filepath.Join(t.TempDir(), "audit.jsonl"), audit.Filter{}); got != nil {
 		t.Errorf("records %v", got)
 	}
-	for _, err := range audit.Read(t.Context(), "/nonexistent/audit.jsonl", audit.Filter{}) {
+	for _, err := range audit.Read(t.Context(), filepath.Join(t.TempDir(), "none", "audit.jsonl"), audit.Filter{}) {
 		if !errors.Is(err, os.ErrNotExist) {
 			t.Errorf("error %v", err)
 		}

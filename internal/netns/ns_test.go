@@ -7,6 +7,7 @@ import (
 	"io/fs"
 	"net"
 	"os"
+	"path/filepath"
 	"runtime"
 	"strings"
 	"sync"
@@ -287,7 +288,7 @@ func TestOpenOwnNeedsNoThread(t *testing.T) {
 }
 
 func TestOpenRefuses(t *testing.T) {
-	for _, path := range []string{"/nonexistent", "/dev/null", "/proc/self/ns/uts"} {
+	for _, path := range []string{filepath.Join(t.TempDir(), "none"), "/dev/null", "/proc/self/ns/uts"} {
 		ns, err := netns.Open(path)
 		if err == nil {
 			t.Errorf("%s: opened %s", path, ns)
