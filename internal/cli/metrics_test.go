@@ -98,7 +98,9 @@ func TestMetricsMatchKernelAndStatus(t *testing.T) {
 	var r status.Status
 	c.eventuallyStatus("the table is seen", func(now *status.Status) bool {
 		page, r = c.figures(), *now
-		return r.Tables[0].Assessment.Observation.Table.Entries == filled && page[`ctwarden_table_entries{netns="0"}`] == filled
+		// The filling itself may count as growth, and a turn may come between the two.
+		return r.Tables[0].Assessment.Observation.Table.Entries == filled && page[`ctwarden_table_entries{netns="0"}`] == filled &&
+			page[`ctwarden_held{hold="calm",netns="0"}`] == 1 && page[`ctwarden_audit_sequence`] == float64(r.Audit.Seq)
 	})
 	for series, sysctl := range map[string]string{
 		"ctwarden_table_entries": "nf_conntrack_count", "ctwarden_table_max_entries": "nf_conntrack_max", "ctwarden_table_buckets": "nf_conntrack_buckets",
